@@ -1,0 +1,85 @@
+"""Files read and written safely: errors with a mend, whole files or none, no code in pickles."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message is one line that names the file, row or key, and the mend. The command line prints
+    it without a traceback and exits with code 2.
+    """
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that replaces it when the block ends without an error.
+
+    A reader of `path` sees the old file or the new one, never half of it; after an error the
+    temporary file is gone and the old one untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    # mkstemp makes files private; results are as readable as any other file of this user.
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# What NumPy itself writes into a pickle, under its names before and since NumPy 2.
+_NUMPY_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
+_NUMPY_NAMES = {"ndarray", "dtype", "_reconstruct", "scalar"}
+_NUMERIC_MODULES = {"numpy.core.numeric", "numpy._core.numeric"}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that admits plain containers and NumPy arrays, and refuses all else by name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (
+            (module in _NUMPY_MODULES and name in _NUMPY_NAMES)
+            or (module in _NUMERIC_MODULES and name == "_frombuffer")
+            or (module == "collections" and name == "OrderedDict")
+            or (module == "_codecs" and name == "encode")
+        ):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def load_pickle(path: Path) -> Any:
+    """Loads a pickle of plain containers, numbers, strings and NumPy arrays.
+
+    Strings written by Python 2 are read as latin-1. No other class or function is ever looked up,
+    so an untrusted file cannot run code.
+
+    Raises:
+        InputError: the file is damaged, or asks for anything else, which is named.
+        OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        try:
+            return _ArraysOnly(file, encoding="latin1").load()
+        except pickle.UnpicklingError as error:
+            raise InputError(
+                f"{path}: refused, {error}; only plain containers and NumPy arrays are read "
+                "from a pickle"
+            ) from error
+        except Exception as error:
+            raise InputError(
+                f"{path}: not a readable pickle ({type(error).__name__}: {error}); get it again"
+            ) from error

@@ -1,0 +1,333 @@
+"""The three tables that all parts of the project exchange, and their files.
+
+Conventions, stated here once:
+
+* Frames count from 0.
+* Boxes are float (x1, y1, x2, y2) in pixels of the original video, as the data set's own files
+  give them. Whether a box of x1 = x2 has width 0 or 1 is a rule of the evaluation protocol.
+* On disk a table is a Parquet or CSV file with just the columns named below; `video` and `label`
+  are strings there. In memory they are integer codes into a tuple of names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from .files import InputError, whole_file
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Array = np.ndarray
+_BOX = ("x1", "y1", "x2", "y2")
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Scored, labelled boxes, one row each, R rows in all.
+
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        frame: (R,) int32, counted from 0.
+        label: (R,) int32, index into `label_names`.
+        score: (R,) float64.
+        boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
+        video_names: names that `video` indexes; a name may have no row.
+        label_names: names that `label` indexes; a name may have no row.
+    """
+
+    video: Array
+    frame: Array
+    label: Array
+    score: Array
+    boxes: Array
+    video_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+@dataclass(frozen=True, eq=False)
+class Tubes:
+    """Boxes grouped into tubes, one row a box, R in all. Ground truth is `Tubes` without scores.
+
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        frame: (R,) int32, counted from 0; at most one row for a frame of a tube.
+        label: (R,) int32, index into `label_names`; the same in all rows of a tube.
+        boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
+        tube: (R,) int64, the tube's number, unique in the table.
+        video_names: names that `video` indexes; a name may have no row.
+        label_names: names that `label` indexes; a name may have no row.
+        score: (R,) float64, the box's own score, or None.
+        tube_score: (R,) float64, the same in all rows of a tube, or None.
+    """
+
+    video: Array
+    frame: Array
+    label: Array
+    boxes: Array
+    tube: Array
+    video_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    score: Array | None = None
+    tube_score: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+@dataclass(frozen=True, eq=False)
+class Videos:
+    """One row a video, V rows in all.
+
+    Attributes:
+        video: names, relative to the data set's folder, without extension.
+        num_frames: (V,) int64.
+        width, height: (V,) int64, pixels as shown (after the rotation flag).
+        fps: (V,) float64, mean frames per second; NaN where unknown.
+        split: one string each, such as "train" or "test"; "" where there is none.
+    """
+
+    video: tuple[str, ...]
+    num_frames: Array
+    width: Array
+    height: Array
+    fps: Array
+    split: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+AnyTable = TypeVar("AnyTable", Detections, Tubes, Videos)
+
+_COLUMNS: dict[type, tuple[str, ...]] = {
+    Detections: ("video", "frame", "label", "score", *_BOX),
+    Tubes: ("video", "frame", "label", *_BOX, "tube"),
+    Videos: ("video", "num_frames", "width", "height"),
+}
+
+
+def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
+    """Reads a Parquet or CSV file (by its ending) as `Detections`, `Tubes` or `Videos`.
+
+    Further columns are ignored. A tube is a (video, tube) pair in the file: numbers that start
+    again in each video are made unique.
+
+    Raises:
+        InputError: an unknown ending, a damaged file, a missing column, or a value that breaks the
+            table's conventions; the message names the file, the column and the first such row,
+            counted from 1 without the header.
+        OSError: the file cannot be opened.
+    """
+    table = _read_columns(path, _COLUMNS[kind])
+    if kind is Videos:
+        return _videos_from(table, path)  # type: ignore[return-value]
+    video, video_names = _codes(table, "video", path)
+    label, label_names = _codes(table, "label", path)
+    frame = _numbers(table, "frame", np.int32, path)
+    _refuse(frame < 0, path, "frame", "is negative; frames count from 0")
+    boxes = np.stack([_numbers(table, column, np.float64, path) for column in _BOX], axis=1)
+    _refuse(~np.isfinite(boxes).all(axis=1), path, "x1..y2", "is not a finite number")
+    _refuse(
+        (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]),
+        path, "x1..y2", "has x2 < x1 or y2 < y1; boxes are x1, y1, x2, y2, not x, y, width, height",
+    )  # fmt: skip
+    if kind is Detections:
+        score = _numbers(table, "score", np.float64, path)
+        _refuse(~np.isfinite(score), path, "score", "is not a finite number")
+        return Detections(video, frame, label, score, boxes, video_names, label_names)  # type: ignore[return-value]
+    tube = _unique_tubes(video, _numbers(table, "tube", np.int64, path))
+    scores = {}
+    for column in ("score", "tube_score"):
+        if column in table.column_names and table[column].null_count < len(table):
+            scores[column] = _numbers(table, column, np.float64, path)
+            _refuse(~np.isfinite(scores[column]), path, column, "is not a finite number")
+    tubes = Tubes(video, frame, label, boxes, tube, video_names, label_names, **scores)
+    _check_tubes(tubes, path)
+    return tubes  # type: ignore[return-value]
+
+
+def write_table(table: Detections | Tubes | Videos, path: Path) -> None:
+    """Writes a table as Parquet or CSV (by the ending of `path`), whole or not at all.
+
+    Raises:
+        InputError: an unknown ending.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, object] = {}
+    if isinstance(table, Videos):
+        for name in ("video", "num_frames", "width", "height", "fps", "split"):
+            columns[name] = pa.array(getattr(table, name))
+    else:
+        columns["video"] = _names_array(table.video, table.video_names)
+        columns["frame"] = pa.array(table.frame)
+        columns["label"] = _names_array(table.label, table.label_names)
+        if table.score is not None:
+            columns["score"] = pa.array(table.score)
+        columns.update({name: pa.array(table.boxes[:, i]) for i, name in enumerate(_BOX)})
+        if isinstance(table, Tubes):
+            columns["tube"] = pa.array(table.tube)
+            if table.tube_score is not None:
+                columns["tube_score"] = pa.array(table.tube_score)
+    arrow = pa.table(columns)
+    _require_ending(path)
+    with whole_file(path) as temporary:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            pq.write_table(arrow, temporary)
+        else:
+            import pyarrow.csv
+
+            pyarrow.csv.write_csv(arrow, temporary)
+
+
+def _require_ending(path: Path) -> None:
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"{path}: a table's file ends in .parquet or .csv")
+
+
+def _read_columns(path: Path, required: tuple[str, ...]) -> pyarrow.Table:
+    """The file as an Arrow table, strings as strings whatever they look like."""
+    import pyarrow as pa
+
+    _require_ending(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            table = pq.read_table(path, read_dictionary=["video", "label"])
+        else:
+            import pyarrow.csv
+
+            strings = dict.fromkeys(("video", "label", "split"), pa.string())
+            table = pyarrow.csv.read_csv(
+                path,
+                convert_options=pyarrow.csv.ConvertOptions(
+                    column_types=strings, strings_can_be_null=True, null_values=[""]
+                ),
+            )
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: not a readable table ({str(error).splitlines()[0]})") from error
+    missing = [column for column in required if column not in table.column_names]
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
+        )
+    return table
+
+
+def _refuse(bad: Array, path: Path, column: str, why: str) -> None:
+    if bad.any():
+        row = int(np.argmax(bad)) + 1
+        more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
+        raise InputError(f"{path}: row {row}{more}: {column} {why}")
+
+
+def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[str, ...]]:
+    """A column of strings as int32 codes into its sorted names."""
+    import pyarrow as pa
+
+    values = table[column]
+    if not (pa.types.is_dictionary(values.type) or pa.types.is_string(values.type)
+            or pa.types.is_large_string(values.type)):  # fmt: skip
+        raise InputError(f"{path}: column {column} holds {values.type}, not strings")
+    if values.null_count:
+        _refuse(values.is_null().to_numpy(), path, column, "is empty")
+    if not pa.types.is_dictionary(values.type):
+        values = values.dictionary_encode()
+    if not len(values):
+        return np.empty(0, np.int32), ()
+    combined = pa.concat_arrays(values.unify_dictionaries().chunks)
+    names = [str(name) for name in combined.dictionary.to_pylist()]
+    codes = combined.indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(np.array(names, dtype=object), kind="stable")
+    rank = np.empty(len(names), np.int32)
+    rank[order] = np.arange(len(names), dtype=np.int32)
+    return rank[codes].astype(np.int32), tuple(names[i] for i in order)
+
+
+def _numbers(table: pyarrow.Table, column: str, dtype: type, path: Path) -> Array:
+    values = table[column]
+    if values.null_count:
+        _refuse(values.is_null().to_numpy(), path, column, "is empty")
+    array = values.to_numpy()
+    if array.dtype.kind not in "iuf" and len(array):
+        raise InputError(f"{path}: column {column} holds {values.type}, not numbers")
+    if np.issubdtype(dtype, np.integer):
+        with np.errstate(invalid="ignore"):
+            whole = array.astype(np.int64)
+        _refuse(whole != array, path, column, "is not a whole number")
+        limit = np.iinfo(dtype)
+        _refuse((whole < limit.min) | (whole > limit.max), path, column, "is out of range")
+        return whole.astype(dtype)
+    return array.astype(dtype)
+
+
+def _unique_tubes(video: Array, tube: Array) -> Array:
+    """Tube numbers unique in the table; kept as they are where they already were."""
+    pairs = np.unique(np.stack([tube, video.astype(np.int64)], axis=1), axis=0)
+    if len(np.unique(pairs[:, 0])) == len(pairs):
+        return tube
+    order = np.lexsort((tube, video))
+    new = np.empty(len(tube), np.int64)
+    steps = (np.diff(video[order]) != 0) | (np.diff(tube[order]) != 0)
+    new[order] = np.concatenate([[0], np.cumsum(steps)])
+    return new
+
+
+def _check_tubes(tubes: Tubes, path: Path) -> None:
+    order = np.lexsort((tubes.frame, tubes.tube))
+    same_tube = np.diff(tubes.tube[order]) == 0
+
+    def refuse(differs: Array, column: str, why: str) -> None:
+        bad = np.zeros(len(tubes), bool)
+        bad[order[1:]] = same_tube & differs
+        _refuse(bad, path, column, why)
+
+    refuse(np.diff(tubes.frame[order]) == 0, "frame", "repeats a frame of its tube")
+    refuse(np.diff(tubes.label[order]) != 0, "label", "differs from its tube's other rows")
+    if tubes.tube_score is not None:
+        refuse(
+            np.diff(tubes.tube_score[order]) != 0,
+            "tube_score",
+            "differs from its tube's other rows",
+        )
+
+
+def _videos_from(table: pyarrow.Table, path: Path) -> Videos:
+    codes, names = _codes(table, "video", path)
+    video = tuple(names[code] for code in codes)
+    repeated = np.ones(len(codes), bool)
+    repeated[np.unique(codes, return_index=True)[1]] = False
+    _refuse(repeated, path, "video", "stands there twice")
+    numbers = {
+        column: _numbers(table, column, np.int64, path)
+        for column in ("num_frames", "width", "height")
+    }
+    for column, values in numbers.items():
+        _refuse(values < 1, path, column, "is less than 1")
+    fps = np.full(len(video), np.nan)
+    if "fps" in table.column_names:
+        fps = table["fps"].to_numpy().astype(np.float64)
+    split = ("",) * len(video)
+    if "split" in table.column_names:
+        split = tuple(str(name or "") for name in table["split"].to_pylist())
+    return Videos(video, numbers["num_frames"], numbers["width"], numbers["height"], fps, split)
+
+
+def _names_array(codes: Array, names: tuple[str, ...]) -> pyarrow.Array:
+    import pyarrow as pa
+
+    dictionary = pa.array(names, pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), dictionary).cast(pa.string())

@@ -1,0 +1,130 @@
+"""The console command `actiontubes`: a function of the tools folder becomes a sub-command."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import typing
+import warnings
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, get_args, get_origin, get_type_hints
+
+# One line each, so that `actiontubes --help` imports none of them.
+COMMANDS = {
+    "detect": "videos in: labelled action tubes, drawn videos and tables out",
+    "visualize": "draw the tubes of a table into their video",
+    "evaluate": "frame-mAP and video-mAP of detections and tubes",
+    "link": "link detections into tubes",
+    "prepare": "turn a data set's official downloads into tables",
+    "models": "the backbones: parameters and multiply-adds beside the paper's",
+    "benchmark": "time the backbones, the detector or the evaluation",
+    "weights": "list, fetch or locate pretrained weights",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code: 0, or 2 after an error the user can mend."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    command = arguments[0]
+    if command not in COMMANDS:
+        print(f"actiontubes: no command {command}; one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    from ..datasets.files import InputError
+
+    warnings.showwarning = _one_line_warning
+    try:
+        function = getattr(import_module(f".{command}", __package__), command)
+        return function(**_parse(function, command, arguments[1:])) or 0
+    except KeyboardInterrupt:
+        print("actiontubes: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except (InputError, OSError) as error:
+        if debug:
+            raise
+        print(f"actiontubes {command}: {_one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: actiontubes COMMAND ...",
+            "",
+            "Who does what, where and when in video: spatio-temporal action detection.",
+            "",
+            *lines,
+            "",
+            "`actiontubes COMMAND --help` explains a command. Every option can also stand in a",
+            "YAML file given with --config; --debug shows the traceback of an error.",
+        ]
+    )
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, Any]:
+    """The function's keyword arguments, read from the command line and its YAML file."""
+    from docstring_parser import parse as parse_docstring
+    from jsonargparse import ArgumentParser
+
+    text = parse_docstring(function.__doc__ or "")
+    explained = {entry.arg_name: entry.description for entry in text.params}
+    parser = ArgumentParser(
+        prog=f"actiontubes {command}",
+        description=f"{text.short_description}\n\n{text.long_description or ''}",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file with any of these options")
+    hints = get_type_hints(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        _add_argument(parser, name, hints[name], parameter.default, explained[name] or "")
+    try:
+        values = parser.parse_args(arguments).as_dict()
+    except ArgumentError as error:
+        from ..datasets.files import InputError
+
+        raise InputError(f"{_one_line(error)}; see actiontubes {command} --help") from error
+    return {name: values[name] for name in hints if name != "return"}
+
+
+def _add_argument(parser: Any, name: str, kind: Any, default: Any, explained: str) -> None:
+    """Without a default it becomes positional; a bool is a flag, a list takes several words."""
+    optional = get_origin(kind) in (typing.Union, types.UnionType) and type(None) in get_args(kind)
+    inner = next(arg for arg in get_args(kind) if arg is not type(None)) if optional else kind
+    several = get_origin(inner) is list
+    flag = f"--{name.replace('_', '-')}"
+    if default is inspect.Parameter.empty:
+        (element,) = get_args(inner) if several else (inner,)
+        parser.add_argument(name, type=element, nargs="+" if several else None, help=explained)
+    elif kind is bool:
+        parser.add_argument(flag, action="store_true", default=default, help=explained)
+    elif several:
+        (element,) = get_args(inner)
+        parser.add_argument(flag, type=element, nargs="+", default=default, help=explained)
+    else:
+        parser.add_argument(flag, type=kind, default=default, help=explained)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
