@@ -1,0 +1,94 @@
+"""torchvision's COCO detectors as sources of person boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..backbones.weights import fetch_torchvision
+from .person_boxes import tidy_boxes
+
+# Their weights were trained with an epsilon of 0 in the frozen batch norms; torchvision sets it
+# where it loads them itself (models/detection/faster_rcnn.py and its neighbours).
+_ZERO_EPSILON = {
+    "fasterrcnn_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+}
+
+
+def torchvision_detectors() -> list[str]:
+    """Names of torchvision's detectors whose published weights know people."""
+    from torchvision import models
+
+    return [
+        name
+        for name in models.list_models(module=models.detection)
+        if "person" in models.get_model_weights(name).DEFAULT.meta["categories"]
+    ]
+
+
+def torchvision_proposals(
+    name: str, *, device: str, threshold: float, batch: int = 4
+) -> Callable[[np.ndarray, int], list[np.ndarray]]:
+    """Person proposals by a torchvision detector with its published COCO weights.
+
+    Args:
+        name: one of `torchvision_detectors()`.
+        device: where it runs.
+        threshold: the lowest score kept.
+        batch: frames in one forward pass.
+
+    Raises:
+        InputError: the weights cannot be had.
+    """
+    import torch
+
+    model, weights = load_detector(name, threshold=threshold)
+    model = model.eval().to(device)
+    preprocess = weights.transforms()
+    person = weights.meta["categories"].index("person")
+
+    def detect(frames: np.ndarray) -> list[np.ndarray]:
+        pictures = torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            found = model(list(preprocess(pictures)))
+        return [person_boxes(result, person, frames.shape[1:3], threshold) for result in found]
+
+    return lambda frames, first: [
+        boxes
+        for start in range(0, len(frames), batch)
+        for boxes in detect(frames[start : start + batch])
+    ]
+
+
+def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:
+    """A torchvision detector with its published weights, and torchvision's entry on these."""
+    import torch
+    from torchvision.models import get_model, get_model_weights
+    from torchvision.models.detection._utils import overwrite_eps
+
+    weights = get_model_weights(name).DEFAULT
+    state = torch.load(fetch_torchvision(weights), map_location="cpu", weights_only=True)
+    model = get_model(name, weights=None, weights_backbone=None)
+    model.load_state_dict(state)
+    if name in _ZERO_EPSILON:
+        overwrite_eps(model, 0.0)
+    getattr(model, "roi_heads", model).score_thresh = threshold
+    return model, weights
+
+
+def person_boxes(
+    result: dict[str, Any], person: int, shape: tuple[int, ...], threshold: float
+) -> np.ndarray:
+    """The people among one picture's detections: (P, 5) x1, y1, x2, y2, score; best first."""
+    chosen = result["labels"] == person
+    return tidy_boxes(
+        result["boxes"][chosen].cpu().numpy(),
+        result["scores"][chosen].cpu().numpy(),
+        (shape[0], shape[1]),
+        threshold=threshold,
+    )

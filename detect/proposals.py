@@ -1,0 +1,174 @@
+"""Person proposals: where people are in a frame, before anybody asks what they do.
+
+A source of proposals is a function of frames and the number of the first of them in its video.
+Detectors look at the frames; precomputed boxes look at the number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.files import InputError
+from ..datasets.tables import Detections, read_table
+from .person_boxes import no_boxes, tidy_boxes
+
+Proposals = Callable[[np.ndarray, int], list[np.ndarray]]
+"""(T, H, W, 3) uint8 RGB frames and the number of the first in its video -> T float32 arrays (P, 5).
+
+x1, y1, x2, y2 in pixels of the given frames and a score in [0, 1]; inside the picture, after
+non-maximum suppression, best first. Nobody in a frame is a (0, 5) array.
+"""
+
+DEFAULT_GPU = "fasterrcnn_resnet50_fpn_v2"
+DEFAULT_CPU = "fasterrcnn_mobilenet_v3_large_320_fpn"
+THRESHOLD = 0.1
+
+
+def open_proposals(
+    source: str, *, video: str | None = None, device: str = "cpu", threshold: float = THRESHOLD
+) -> Proposals:
+    """The person proposals that `source` names.
+
+    Args:
+        source: one of
+            "default": torchvision's Faster R-CNN, ResNet-50 on a GPU and MobileNet on the CPU;
+            "hog" where its weights cannot be had, with a warning.
+            The name of a torchvision COCO detector, such as "fasterrcnn_resnet50_fpn_v2".
+            PATH.onnx: a YOLOX model for people or for the COCO classes.
+            "detectron2:CONFIG[:WEIGHTS]": a config of detectron2's model zoo, such as
+            "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml".
+            "hog": OpenCV's people detector, which needs no download.
+            "frame": the whole frame.
+            PATH.parquet or PATH.csv: precomputed boxes, a `Detections` table.
+        video: the video's name in such a table; its stem also does.
+        device: where torch runs a detector.
+        threshold: the lowest score that a detector's box may have. Low by default: a weak box can
+            still be linked into a tube, a missed one cannot. Precomputed boxes are all taken.
+
+    Raises:
+        InputError: an unknown source; a file or weights that cannot be had or read.
+    """
+    if source == "frame":
+        return whole_frame
+    if source == "hog":
+        return hog_proposals(threshold=threshold)
+    if source.endswith((".parquet", ".csv")):
+        if video is None:
+            raise InputError(f"{source}: precomputed boxes need the video's name")
+        return table_proposals(read_table(Detections, Path(source)), video, where=source)
+    if source.endswith(".onnx"):
+        from .onnx_detectors import yolox_proposals
+
+        return yolox_proposals(Path(source), threshold=threshold)
+    if source == "default":
+        return _default_proposals(device, threshold)
+    from .person_detectors import torchvision_detectors, torchvision_proposals
+
+    names = torchvision_detectors()
+    if source not in names:
+        raise InputError(
+            f"--proposals {source}: no such source; it is default, hog, frame, detectron2:CONFIG, "
+            f"a file that ends in .onnx, .parquet or .csv, or one of {', '.join(names)}"
+        )
+    return torchvision_proposals(source, device=device, threshold=threshold)
+
+
+def _default_proposals(device: str, threshold: float) -> Proposals:
+    from .person_detectors import torchvision_proposals
+
+    name = DEFAULT_CPU if device == "cpu" else DEFAULT_GPU
+    try:
+        return torchvision_proposals(name, device=device, threshold=threshold)
+    except InputError as error:
+        warnings.warn(
+            f"{error}; people are found with HOG instead, which misses many: better are "
+            "--proposals PATH.onnx (a YOLOX person detector) or precomputed boxes (PATH.parquet)",
+            stacklevel=3,
+        )
+        return hog_proposals(threshold=threshold)
+
+
+def whole_frame(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    """The whole frame as one box with score 1."""
+    height, width = frames.shape[1:3]
+    return [np.array([[0, 0, width, height, 1]], np.float32) for _ in frames]
+
+
+def table_proposals(table: Detections, video: str, *, where: str = "the table") -> Proposals:
+    """Precomputed boxes of one video; a person who stands there under several labels counts once.
+
+    Args:
+        table: the boxes; labels are ignored.
+        video: the video's name, or the stem of it.
+        where: what a message calls the table.
+
+    Raises:
+        InputError: the video is not in the table, or a score lies outside [0, 1].
+    """
+    rows = np.flatnonzero(table.video == _find_video(table.video_names, video, where))
+    scores = table.score[rows]
+    if len(rows) and not (scores.min() >= 0 and scores.max() <= 1):
+        bad = int(rows[np.argmax((scores < 0) | (scores > 1))]) + 1
+        raise InputError(f"{where}: row {bad}: score is outside 0..1")
+    rows = rows[np.argsort(table.frame[rows], kind="stable")]
+    frame_of_row = table.frame[rows]
+
+    def look_up(frames: np.ndarray, first: int) -> list[np.ndarray]:
+        ends = np.searchsorted(frame_of_row, np.arange(first, first + len(frames) + 1))
+        return [
+            tidy_boxes(table.boxes[at], table.score[at], frames.shape[1:3], nms_iou=0.95)
+            for at in (rows[start:stop] for start, stop in pairwise(ends))
+        ]
+
+    return look_up
+
+
+def _find_video(names: tuple[str, ...], video: str, where: str) -> int:
+    if video in names:
+        return names.index(video)
+    same_stem = [i for i, name in enumerate(names) if _stem(name) == _stem(video)]
+    if len(same_stem) == 1:
+        return same_stem[0]
+    some = ", ".join(names[i] for i in (same_stem or range(len(names)))[:3]) or "none at all"
+    if same_stem:
+        raise InputError(f"{where}: video {video} could be any of {some}; give its full name")
+    raise InputError(f"{where}: no boxes for video {video}; it has {len(names)} videos: {some}")
+
+
+def _stem(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def hog_proposals(*, threshold: float) -> Proposals:
+    """OpenCV's default people detector: HOG and a linear SVM (Dalal and Triggs, CVPR 2005).
+
+    It finds upright people of about 100 pixels and more, few others. A score is the logistic
+    function of the SVM's margin.
+
+    Raises:
+        InputError: this build of OpenCV has no HOG detector.
+    """
+    import cv2
+
+    if not hasattr(cv2, "HOGDescriptor"):
+        raise InputError(
+            f"--proposals hog: OpenCV {cv2.__version__} was built without its contrib modules; "
+            "pip install opencv-contrib-python-headless"
+        )
+    hog = cv2.HOGDescriptor()
+    hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
+
+    def detect(frame: np.ndarray) -> np.ndarray:
+        xywh, margins = hog.detectMultiScale(frame, winStride=(8, 8), padding=(8, 8), scale=1.05)
+        if not len(xywh):
+            return no_boxes()
+        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        scores = 1 / (1 + np.exp(-np.ravel(margins)))
+        return tidy_boxes(boxes, scores, frame.shape[:2], threshold=threshold)
+
+    return lambda frames, first: [detect(frame) for frame in frames]
