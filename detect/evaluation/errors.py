@@ -1,0 +1,186 @@
+"""Where the missing points went: the error decomposition of frame-mAP and video-mAP.
+
+The idea is ACT's frameAP_error (Kalogeiton et al. 2017, section 4.4): the area under the
+precision-recall curve, the area under each kind of false positive's share of the detections, and
+the recall never reached fill the unit square, so they add to 100.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...datasets.tables import Detections, Tubes
+from .frames import FrameOverlaps, counted_frames, frame_hits
+from .overlap import box_iou, combined_key, join
+from .precision import Area, area_shares
+from .protocols import Protocol
+from .tubes import index_tubes, temporal_iou, tube_hits, tube_overlaps, tube_pairs
+
+Array = np.ndarray
+
+KINDS = ("ap", "localisation", "classification", "timing", "other", "missed")
+_HIT, _LOCALISATION, _CLASSIFICATION, _TIMING, _OTHER = range(5)
+
+
+def frame_errors(
+    ground_truth: Tubes,
+    detections: Detections,
+    protocol: Protocol,
+    threshold: float,
+    overlaps: FrameOverlaps,
+) -> dict[str, dict[str, float]]:
+    """Percent of each kind of error, by class.
+
+    A false positive is, in this order:
+
+    * localisation: its class has ground truth on that frame (duplicates count here, as in ACT);
+    * classification: it overlaps ground truth of another class by at least `threshold`;
+    * other: there is ground truth on that frame, but elsewhere;
+    * timing: the video has the action, but nothing stands on that frame;
+    * other: the video does not have the action.
+
+    Args:
+        ground_truth, detections: aligned tables.
+        protocol: its area and matching rules hold, so that "ap" is its AP.
+        threshold: the IoU threshold.
+        overlaps: from `frame_overlaps`.
+
+    Returns:
+        for each class with ground truth the percentages of `KINDS`, which add to 100.
+    """
+    matched = frame_hits(overlaps, protocol, threshold)
+    counted = counted_frames(overlaps, protocol)
+    rows = overlaps.order[counted]
+    kind = np.full(len(rows), _HIT)
+    false = np.flatnonzero(matched[counted] < 0)
+    kind[false] = _false_box_kinds(ground_truth, detections, rows[false], protocol, threshold)
+    return _shares_by_class(
+        kind, detections.label[rows], ground_truth.label, ground_truth, protocol, protocol.frame_area
+    )
+
+
+def video_errors(
+    ground_truth: Tubes, tubes: Tubes, protocol: Protocol, threshold: float
+) -> dict[str, dict[str, float]]:
+    """Percent of each kind of error of tubes, by class.
+
+    A false positive is, in this order:
+
+    * localisation: it overlaps a ground truth tube of its class by at least `threshold`, which
+      another tube has taken;
+    * classification: it overlaps one of another class by at least `threshold`;
+    * localisation: right in time only (temporal IoU of at least the root of `threshold` with the
+      tube of its class that it overlaps most);
+    * timing: right in space only (mean spatial IoU of at least that root);
+    * other: neither.
+
+    The two roots are those of MultiSports' videoAP_error, since the overlap is the product.
+
+    Args:
+        ground_truth, tubes: aligned tables.
+        protocol: its area and matching rules hold, so that "ap" is its AP.
+        threshold: the IoU threshold.
+
+    Returns:
+        for each class with ground truth the percentages of `KINDS`, which add to 100.
+    """
+    order, pairs = tube_pairs(ground_truth, tubes, protocol)
+    truth = index_tubes(ground_truth).first
+    matched = tube_hits(pairs, protocol, threshold, len(order), len(truth))
+    kind = np.where(matched >= 0, _HIT, _OTHER)
+    first = index_tubes(tubes).first
+    overlaps = tube_overlaps(tubes, ground_truth, protocol.tube_pixels, any_label=True)
+    temporal = temporal_iou(overlaps, protocol)
+    iou = overlaps.spatial * temporal
+    same = tubes.label[first[overlaps.tube]] == ground_truth.label[truth[overlaps.other]]
+    root = np.sqrt(threshold)
+    # Of the overlapping ground truth of the own class only the best says what went wrong.
+    best = np.full(len(first), -1)
+    rows = np.flatnonzero(same)
+    rows = rows[np.argsort(iou[rows], kind="stable")]
+    best[overlaps.tube[rows]] = rows
+    has = best >= 0
+    verdict = np.full(len(first), _OTHER)
+    verdict[has] = np.select(
+        [temporal[best[has]] >= root, overlaps.spatial[best[has]] >= root],
+        [_LOCALISATION, _TIMING],
+        _OTHER,
+    )
+    near = iou > threshold if protocol.tube_above else iou >= threshold
+    verdict[overlaps.tube[near & ~same]] = _CLASSIFICATION
+    verdict[overlaps.tube[near & same]] = _LOCALISATION
+    kind = np.where(kind == _HIT, _HIT, verdict[order])
+    return _shares_by_class(
+        kind,
+        tubes.label[first[order]],
+        ground_truth.label[truth],
+        ground_truth,
+        protocol,
+        protocol.tube_area,
+        protocol.recall_epsilon,
+    )
+
+
+def mean_errors(by_class: dict[str, dict[str, float]]) -> dict[str, float | None]:
+    """The mean over classes; each None if there is no class."""
+    return {
+        kind: float(np.mean([errors[kind] for errors in by_class.values()])) if by_class else None
+        for kind in KINDS
+    }
+
+
+def _false_box_kinds(
+    ground_truth: Tubes, detections: Detections, rows: Array, protocol: Protocol, threshold: float
+) -> Array:
+    """(F,) the kind of error of the detections `rows`, none of which is a hit."""
+    videos, labels = len(ground_truth.video_names), len(ground_truth.label_names)
+    frames = 1 + max(int(table.frame.max(initial=0)) for table in (detections, ground_truth))
+    frame = combined_key((detections.video[rows], videos), (detections.frame[rows], frames))
+    truth_frame = combined_key((ground_truth.video, videos), (ground_truth.frame, frames))
+    label, truth_label = detections.label[rows], ground_truth.label
+    by_frame = np.argsort(truth_frame, kind="stable")
+    kind = np.full(len(rows), _OTHER)
+    in_video = np.isin(
+        combined_key((detections.video[rows], videos), (label, labels)),
+        combined_key((ground_truth.video, videos), (truth_label, labels)),
+    )
+    kind[in_video & ~np.isin(frame, truth_frame)] = _TIMING
+    detection, target = join(frame, truth_frame[by_frame])
+    target = by_frame[target]
+    same = label[detection] == truth_label[target]
+    located = np.zeros(len(rows), bool)
+    located[detection[same]] = True
+    detection, target = detection[~located[detection]], target[~located[detection]]
+    iou = box_iou(
+        detections.boxes[rows[detection]], ground_truth.boxes[target], protocol.frame_pixels
+    )
+    kind[detection[iou >= threshold]] = _CLASSIFICATION
+    kind[located] = _LOCALISATION
+    return kind
+
+
+def _shares_by_class(
+    kind: Array,
+    labels: Array,
+    truth_labels: Array,
+    ground_truth: Tubes,
+    protocol: Protocol,
+    area: Area,
+    epsilon: float = 0.0,
+) -> dict[str, dict[str, float]]:
+    """Areas of the kinds, from detections label by label, best score first."""
+    names = ground_truth.label_names
+    positives = np.bincount(truth_labels, minlength=len(names))
+    bounds = np.searchsorted(labels, np.arange(len(names) + 1))
+    result = {}
+    for index, name in enumerate(names):
+        if not positives[index] or name in protocol.left_out:
+            continue
+        of_class = kind[bounds[index] : bounds[index + 1]]
+        so_far = np.cumsum(of_class[None] == np.arange(5)[:, None], axis=1)
+        recall = so_far[_HIT] / (positives[index] + epsilon)
+        shares = so_far / np.arange(1, len(of_class) + 1)
+        reached = recall[-1] if len(recall) else 0.0
+        areas = [*area_shares(recall, shares, area), 1 - reached]
+        result[name] = {kind: 100 * float(value) for kind, value in zip(KINDS, areas)}
+    return result

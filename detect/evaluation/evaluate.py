@@ -1,0 +1,221 @@
+"""All numbers of a set of detections and tubes, under one protocol or several."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...datasets.files import InputError
+from ...datasets.tables import Detections, Tubes, Videos
+from .errors import frame_errors, mean_errors, video_errors
+from .frames import ClassScores, FrameOverlaps, frame_overlaps, frame_scores
+from .protocols import Protocol
+from .tubes import video_scores
+
+Array = np.ndarray
+
+FRAME_THRESHOLDS = (0.3, 0.5, 0.75)
+VIDEO_THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+_AVERAGED = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What one protocol says.
+
+    Attributes:
+        protocol: the rules.
+        frame: one a threshold, rising; empty without detections.
+        video: one a threshold, rising; empty without tubes.
+        frame_errors, video_errors: percent of each kind by class, at `error_threshold`; empty
+            without detections, or tubes.
+        error_threshold: the IoU threshold of the errors.
+    """
+
+    protocol: Protocol
+    frame: list[ClassScores]
+    video: list[ClassScores]
+    frame_errors: dict[str, dict[str, float]]
+    video_errors: dict[str, dict[str, float]]
+    error_threshold: float = 0.5
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `actiontubes evaluate --json` writes: all numbers in percent."""
+        result: dict[str, Any] = {"protocol": self.protocol.name}
+        for part, scores, errors in (
+            ("frame", self.frame, self.frame_errors),
+            ("video", self.video, self.video_errors),
+        ):
+            if scores:
+                result[f"{part}_map"] = {f"{each.threshold:g}": each.mean for each in scores}
+                result[f"{part}_ap"] = {f"{each.threshold:g}": each.ap for each in scores}
+                result[f"{part}_errors"] = mean_errors(errors)
+                result[f"{part}_errors_by_class"] = errors
+        averaged = coco_average(self.video)
+        if averaged is not None:
+            result["video_map"]["0.5:0.95"] = averaged.mean
+            result["video_ap"]["0.5:0.95"] = averaged.ap
+        return result
+
+
+def evaluate(
+    ground_truth: Tubes,
+    protocols: Sequence[Protocol],
+    detections: Detections | None = None,
+    tubes: Tubes | None = None,
+    frame_thresholds: Sequence[float] = FRAME_THRESHOLDS,
+    video_thresholds: Sequence[float] = VIDEO_THRESHOLDS,
+    error_threshold: float = 0.5,
+) -> list[Evaluation]:
+    """Frame-mAP of detections and video-mAP of tubes.
+
+    Args:
+        ground_truth: its `video_names` are the videos evaluated, its `label_names` the classes.
+        protocols: the rules, one result each.
+        detections: boxes by frame, any method's, aligned to `ground_truth` (see `aligned`).
+        tubes: boxes by tube with `tube_score`, aligned.
+        frame_thresholds, video_thresholds: IoU thresholds, above 0 and at most 1.
+        error_threshold: IoU threshold of the error decomposition.
+
+    Warns:
+        of classes without ground truth, which have no AP and are left out of the mean.
+    """
+    _warn_of_empty_classes(ground_truth)
+    overlaps: FrameOverlaps | None = None
+    if detections is not None:
+        pixels = sorted({protocol.frame_pixels for protocol in protocols})
+        lowest = min(*frame_thresholds, error_threshold)
+        overlaps = frame_overlaps(ground_truth, detections, pixels, lowest)
+    results = []
+    for protocol in protocols:
+        frame, video = [], []
+        frame_kinds, video_kinds = {}, {}
+        if detections is not None and overlaps is not None:
+            frame = frame_scores(
+                ground_truth, detections, protocol, sorted(frame_thresholds), overlaps
+            )
+            frame_kinds = frame_errors(
+                ground_truth, detections, protocol, error_threshold, overlaps
+            )
+        if tubes is not None:
+            video = video_scores(ground_truth, tubes, protocol, sorted(video_thresholds))
+            video_kinds = video_errors(ground_truth, tubes, protocol, error_threshold)
+        results.append(
+            Evaluation(protocol, frame, video, frame_kinds, video_kinds, error_threshold)
+        )
+    return results
+
+
+def coco_average(video: Sequence[ClassScores]) -> ClassScores | None:
+    """The mean over IoU 0.5, 0.55, ..., 0.95 of each class; None if one is not there.
+
+    Its threshold is NaN and it has no curves.
+    """
+    found = [scores for scores in video if scores.threshold in _AVERAGED]
+    if len(found) < len(_AVERAGED):
+        return None
+    ap: dict[str, float | None] = {}
+    for name in found[0].ap:
+        values = [scores.ap[name] for scores in found]
+        ap[name] = None if None in values else float(np.mean(values))  # type: ignore[arg-type]
+    return ClassScores(float("nan"), ap, {})
+
+
+Table = TypeVar("Table", Detections, Tubes)
+
+
+def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | None = None) -> Table:
+    """The table with its video and label numbers meaning the ground truth's names.
+
+    Args:
+        table: detections or tubes.
+        ground_truth: gives the names: the videos and classes evaluated.
+        source: the file's name, for messages.
+        videos: their lengths, to find frames that cannot be.
+
+    Returns:
+        the table without the rows of videos or classes that are not evaluated.
+
+    Warns:
+        how many rows were left out, of which video or class.
+
+    Raises:
+        InputError: nothing is left, or a frame lies behind its video's end.
+    """
+    video, video_known = _renamed(table.video, table.video_names, ground_truth.video_names)
+    label, label_known = _renamed(table.label, table.label_names, ground_truth.label_names)
+    for column, known, codes, names in (
+        ("video", video_known, table.video, table.video_names),
+        ("label", label_known, table.label, table.label_names),
+    ):
+        if not known.all():
+            _report_unknown(column, known, codes, names, source, ground_truth)
+    keep = video_known & label_known
+    if videos is not None:
+        lengths = dict(zip(videos.video, videos.num_frames.tolist()))
+        limit = np.array([lengths.get(name, np.inf) for name in ground_truth.video_names])
+        late = np.flatnonzero(keep & (table.frame >= limit[video]))
+        if len(late):
+            row = int(late[0])
+            name = table.video_names[table.video[row]]
+            raise InputError(
+                f"{source}: row {row + 1} (of {len(late)}): frame {table.frame[row]} of {name}, "
+                f"which has {lengths[name]} frames; frames count from 0"
+            )
+    columns = {"video": video, "label": label}
+    for name in ("frame", "score", "boxes", "tube", "tube_score"):
+        values = getattr(table, name, None)
+        if values is not None:
+            columns[name] = values
+    if not keep.all():
+        columns = {name: values[keep] for name, values in columns.items()}
+    return replace(
+        table,
+        video_names=ground_truth.video_names,
+        label_names=ground_truth.label_names,
+        **columns,  # type: ignore[arg-type]
+    )
+
+
+def _renamed(
+    codes: Array, names: tuple[str, ...], new_names: tuple[str, ...]
+) -> tuple[Array, Array]:
+    """Codes into `new_names`, and which of them those have."""
+    place = {name: index for index, name in enumerate(new_names)}
+    new = np.array([place.get(name, -1) for name in names] or [-1], np.int32)
+    renamed = new[codes]
+    return renamed, renamed >= 0
+
+
+def _report_unknown(
+    column: str,
+    known: Array,
+    codes: Array,
+    names: tuple[str, ...],
+    source: str,
+    ground_truth: Tubes,
+) -> None:
+    row = int(np.argmin(known))
+    unknown = len(np.unique(codes[~known]))
+    what = {"video": "videos", "label": "classes"}[column]
+    evaluated = {"video": ground_truth.video_names, "label": ground_truth.label_names}[column]
+    message = (
+        f"{source}: {int((~known).sum())} of {len(known)} rows are of {unknown} {what} that the "
+        f"ground truth does not have, the first in row {row + 1}: {names[codes[row]]!r}"
+    )
+    if not known.any():
+        raise InputError(f"{message}; it has {', '.join(evaluated[:5])}{', ...'[: 5 * (len(evaluated) > 5)]}")
+    warnings.warn(f"{message}; they are left out", stacklevel=3)
+
+
+def _warn_of_empty_classes(ground_truth: Tubes) -> None:
+    counts = np.bincount(ground_truth.label, minlength=len(ground_truth.label_names))
+    empty = [name for name, count in zip(ground_truth.label_names, counts) if not count]
+    if empty:
+        warnings.warn(
+            f"no ground truth of {', '.join(empty)}: no AP, left out of the mean", stacklevel=3
+        )

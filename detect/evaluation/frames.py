@@ -1,0 +1,257 @@
+"""Frame-mAP: average precision of boxes, each frame by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ...datasets.tables import Detections, Tubes
+from .matching import by_preference, first_choices, greedy_match
+from .overlap import Pixels, box_iou, combined_key, join
+from .precision import Area, average_precision, recall_curve
+from .protocols import Protocol, SecondHit
+
+Array = np.ndarray
+
+# Pairs compared at a time: bounds the memory where one frame holds very many boxes.
+_PAIRS = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """What one IoU threshold gives, class by class.
+
+    Attributes:
+        threshold: the IoU threshold.
+        ap: percent, by class name; None where there is no ground truth.
+        curves: precision and recall, each (D,), by class name, for classes with ground truth.
+    """
+
+    threshold: float
+    ap: dict[str, float | None]
+    curves: dict[str, tuple[Array, Array]]
+
+    @property
+    def mean(self) -> float | None:
+        """mAP in percent: the mean over classes with ground truth; None if there is none."""
+        values = [value for value in self.ap.values() if value is not None]
+        return float(np.mean(values)) if values else None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Detections beside ground truth that they overlap, from the most wanted of each.
+
+    Attributes:
+        detection: (P,) index of the detection, ascending: label by label, best score first.
+        target: (P,) index of the ground truth.
+        iou: (P,) their overlap, falling for each detection.
+    """
+
+    detection: Array
+    target: Array
+    iou: Array
+
+
+@dataclass(frozen=True, eq=False)
+class FrameOverlaps:
+    """The part of frame-mAP that protocols share.
+
+    Attributes:
+        order: (D,) rows of the detections, label by label, best score first.
+        annotated: (D,) bool, is there any ground truth on that frame?
+        truth: (G,) rows of the ground truth, in the order that the pairs' `target` means.
+        pairs: those of the same frame and class, by the way to measure a box.
+    """
+
+    order: Array
+    annotated: Array
+    truth: Array
+    pairs: dict[Pixels, Pairs]
+
+
+def frame_scores(
+    ground_truth: Tubes,
+    detections: Detections,
+    protocol: Protocol,
+    thresholds: Sequence[float],
+    overlaps: FrameOverlaps | None = None,
+) -> list[ClassScores]:
+    """Average precision per class at each IoU threshold.
+
+    Args:
+        ground_truth: its `video_names` are the videos evaluated, its `label_names` the classes.
+        detections: with the same names in the same order (see `aligned`).
+        protocol: the rules.
+        thresholds: each above 0 and at most 1.
+        overlaps: from `frame_overlaps`, where several protocols are scored.
+    """
+    if overlaps is None:
+        pixels: tuple[Pixels, ...] = (protocol.frame_pixels,)
+        overlaps = frame_overlaps(ground_truth, detections, pixels, min(thresholds))
+    counted = counted_frames(overlaps, protocol)
+    return [
+        class_scores(
+            frame_hits(overlaps, protocol, threshold)[counted] >= 0,
+            detections.label[overlaps.order[counted]],
+            ground_truth.label,
+            ground_truth.label_names,
+            threshold,
+            protocol.frame_area,
+            protocol.left_out,
+        )
+        for threshold in thresholds
+    ]
+
+
+def frame_overlaps(
+    ground_truth: Tubes, detections: Detections, pixels: Sequence[Pixels], lowest: float
+) -> FrameOverlaps:
+    """Every detection beside the ground truth boxes of its frame and class, from IoU `lowest`."""
+    keys, truth_keys = _frame_keys(detections, ground_truth)
+    truth = np.lexsort((ground_truth.tube, truth_keys))
+    order = score_order(detections)
+    keys, truth_keys = keys[order], truth_keys[truth]
+    labels = max(len(ground_truth.label_names), 1)
+    annotated = np.isin(keys // labels, truth_keys // labels)
+    parts: dict[Pixels, list[Pairs]] = {name: [] for name in pixels}
+    for chunk in _chunks(keys, truth_keys):
+        detection, target = join(keys[chunk], truth_keys)
+        detection += chunk.start
+        boxes = detections.boxes[order[detection]]
+        others = ground_truth.boxes[truth[target]]
+        for name in pixels:
+            iou = box_iou(boxes, others, name)
+            near = iou >= lowest
+            parts[name].append(Pairs(detection[near], target[near], iou[near]))
+    return FrameOverlaps(
+        order,
+        annotated,
+        truth,
+        {name: sorted_pairs(*_joined(part)) for name, part in parts.items()},
+    )
+
+
+def sorted_pairs(detection: Array, target: Array, iou: Array) -> Pairs:
+    """Pairs with ascending `detection`, the targets of each ascending, sorted by falling IoU."""
+    order = by_preference(detection, target, iou)
+    return Pairs(detection[order], target[order], iou[order])
+
+
+def frame_hits(overlaps: FrameOverlaps, protocol: Protocol, threshold: float) -> Array:
+    """(D,) for each of `overlaps.order` the index into `overlaps.truth` it matches, or -1."""
+    pairs = overlaps.pairs[protocol.frame_pixels]
+    near = pairs.iou >= threshold
+    return matched_targets(
+        pairs, near, protocol.frame_second_hit, len(overlaps.order), len(overlaps.truth)
+    )
+
+
+def counted_frames(overlaps: FrameOverlaps, protocol: Protocol) -> Array:
+    """(D,) bool, the detections on frames that the protocol looks at."""
+    if protocol.frames == "annotated":
+        return overlaps.annotated
+    return np.ones(len(overlaps.order), bool)
+
+
+def matched_targets(
+    pairs: Pairs, near: Array, second_hit: SecondHit, detections: int, targets: int
+) -> Array:
+    """(D,) for each detection the target that it matches, or -1.
+
+    Args:
+        pairs: what overlaps what.
+        near: (P,) bool, the pairs that overlap enough.
+        second_hit: what becomes of a detection whose best target is taken.
+        detections, targets: how many there are.
+    """
+    detection, target = pairs.detection[near], pairs.target[near]
+    if second_hit == "false positive":
+        best = first_choices(detection)
+        detection, target = detection[best], target[best]
+    made = greedy_match(detection, target, targets)
+    matched = np.full(detections, -1)
+    matched[detection[made]] = target[made]
+    return matched
+
+
+def class_scores(
+    hits: Array,
+    labels: Array,
+    truth_labels: Array,
+    label_names: tuple[str, ...],
+    threshold: float,
+    area: Area,
+    left_out: tuple[str, ...] = (),
+    epsilon: float = 0.0,
+) -> ClassScores:
+    """AP of every class from the hits of all.
+
+    Args:
+        hits: (D,) bool, label by label, best score first.
+        labels: (D,) ascending.
+        truth_labels: (G,) the label of each ground truth.
+        label_names: what both index.
+        threshold: the IoU threshold, for the record.
+        area: what is called AP.
+        left_out: classes that get None.
+        epsilon: see `recall_curve`.
+    """
+    positives = np.bincount(truth_labels, minlength=len(label_names))
+    bounds = np.searchsorted(labels, np.arange(len(label_names) + 1))
+    ap: dict[str, float | None] = dict.fromkeys(label_names)
+    curves = {}
+    for index, name in enumerate(label_names):
+        if positives[index] and name not in left_out:
+            of_class = hits[bounds[index] : bounds[index + 1]]
+            curve = recall_curve(of_class, int(positives[index]), epsilon)
+            ap[name] = 100 * average_precision(*curve, area)
+            curves[name] = curve
+    return ClassScores(threshold, ap, curves)
+
+
+def score_order(detections: Detections) -> Array:
+    """Rows label by label, best score first; equal scores in an order that no shuffling changes."""
+    order = np.lexsort((-detections.score, detections.label))
+    score, label = detections.score[order], detections.label[order]
+    tied = np.zeros(len(order), bool)
+    same = (np.diff(score) == 0) & (np.diff(label) == 0)
+    tied[1:] |= same
+    tied[:-1] |= same
+    rows = order[tied]
+    keys = (*detections.boxes[rows].T, detections.frame[rows], detections.video[rows])
+    order[tied] = rows[np.lexsort((*keys, -detections.score[rows], detections.label[rows]))]
+    return order
+
+
+def _frame_keys(detections: Detections, ground_truth: Tubes) -> tuple[Array, Array]:
+    """One number for a (video, frame, label), the label in the lowest place."""
+    frames = 1 + max(int(table.frame.max(initial=0)) for table in (detections, ground_truth))
+    videos, labels = len(ground_truth.video_names), len(ground_truth.label_names)
+    first, second = (
+        combined_key((table.video, videos), (table.frame, frames), (table.label, labels))
+        for table in (detections, ground_truth)
+    )
+    return first, second
+
+
+def _chunks(keys: Array, sorted_keys: Array) -> list[slice]:
+    """Slices of `keys` whose pairs with `sorted_keys` number about `_PAIRS` each."""
+    count = np.searchsorted(sorted_keys, keys, "right")
+    count -= np.searchsorted(sorted_keys, keys, "left")
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(_PAIRS, total, _PAIRS))
+    bounds = np.unique([0, *cuts, len(keys)])
+    return [slice(int(a), int(b)) for a, b in pairwise(bounds)] or [slice(0, 0)]
+
+
+def _joined(parts: list[Pairs]) -> tuple[Array, Array, Array]:
+    return (
+        np.concatenate([part.detection for part in parts]),
+        np.concatenate([part.target for part in parts]),
+        np.concatenate([part.iou for part in parts]),
+    )

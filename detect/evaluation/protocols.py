@@ -1,0 +1,140 @@
+"""The evaluation protocols in use, each a record of its choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from ...datasets.files import InputError
+from .overlap import Pixels
+from .precision import Area
+
+SecondHit = Literal["next best", "false positive"]
+"""What becomes of a detection whose best ground truth is taken.
+
+* "next best": taken ground truth is out of the game; the best of the others may match.
+* "false positive": only the best of all counts (PASCAL VOC).
+"""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Every choice that moves a number, so that two numbers can be compared or not.
+
+    Attributes:
+        name: printed beside every number.
+        frame_pixels, tube_pixels: how wide a box is.
+        frame_area, tube_area: what is called AP.
+        frame_second_hit, tube_second_hit: what becomes of a second detection of one object.
+        frames: whether detections count on all frames or only where some ground truth is.
+        tube_above: an overlap equal to the threshold is not enough.
+        temporal: whether a tube of frames 3 to 5 is 3 long ("inclusive") or 2 ("exclusive").
+        shared_frames: tubes with fewer frames in common have overlap 0.
+        tube_suppression: overlap of tube suppression before the tubes are scored; None is none.
+        recall_epsilon: added to the number of ground truth tubes.
+        left_out: classes of the data set that the protocol's authors do not evaluate.
+    """
+
+    name: str
+    frame_pixels: Pixels = "continuous"
+    frame_area: Area = "envelope"
+    frame_second_hit: SecondHit = "false positive"
+    frames: Literal["all", "annotated"] = "all"
+    tube_pixels: Pixels = "continuous"
+    tube_area: Area = "envelope"
+    tube_second_hit: SecondHit = "next best"
+    tube_above: bool = False
+    temporal: Literal["inclusive", "exclusive"] = "inclusive"
+    shared_frames: int = 1
+    tube_suppression: float | None = None
+    recall_epsilon: float = 0.0
+    left_out: tuple[str, ...] = ()
+
+
+# ACT (Kalogeiton et al. 2017) and MOC (Li et al. 2020), src/ACT.py: frameAP, videoAP.
+ACT = Protocol(
+    "act",
+    frame_pixels="inclusive",
+    frame_area="trapezoid",
+    frame_second_hit="next best",
+    tube_pixels="inclusive",
+    tube_area="trapezoid",
+    tube_suppression=0.3,
+)
+
+# MultiSports (Li et al. 2021), evaluate_multisports.py; also mmaction2, HIT, OpenMixer. The six
+# classes are those that its code skips for want of instances.
+MULTISPORTS = Protocol(
+    "multisports",
+    tube_second_hit="false positive",
+    temporal="exclusive",
+    left_out=(
+        "aerobic kick jump",
+        "aerobic off axis jump",
+        "aerobic butterfly jump",
+        "aerobic balance turn",
+        "basketball save",
+        "basketball jump ball",
+    ),
+)
+
+# Singh et al. 2017: utils/evaluation.py for frames, get_PR_curve.m for tubes.
+ROAD = Protocol(
+    "road",
+    frame_second_hit="next best",
+    tube_pixels="shifted",
+    tube_above=True,
+    shared_frames=2,
+)
+
+# YOWO (Köpüklü et al. 2019): Evaluator.py for frames, core/eval_results.py for tubes.
+YOWO = Protocol(
+    "yowo",
+    frame_pixels="inclusive",
+    frames="annotated",
+    tube_pixels="inclusive",
+    shared_frames=2,
+    recall_epsilon=1e-5,
+)
+
+PROTOCOLS = (ACT, MULTISPORTS, ROAD, YOWO)
+
+
+def changed(protocol: Protocol, choices: list[str]) -> Protocol:
+    """The protocol with some choices spelled out, its name saying which.
+
+    Args:
+        protocol: where to start from.
+        choices: such as "tube_suppression=none" or "frame_pixels=continuous".
+
+    Raises:
+        InputError: no such choice, or not a value of it.
+    """
+    hints = get_type_hints(Protocol)
+    names = [field.name for field in fields(Protocol) if field.name not in ("name", "left_out")]
+    values: dict[str, object] = {}
+    for choice in choices:
+        name, _, text = choice.partition("=")
+        if name not in names:
+            raise InputError(f"choice {choice}: not a choice of a protocol; {', '.join(names)}")
+        values[name] = _value(hints[name], text, choice)
+    if not values:
+        return protocol
+    return replace(protocol, name=f"{protocol.name} with {', '.join(choices)}", **values)  # type: ignore[arg-type]
+
+
+def _value(kind: object, text: str, choice: str) -> object:
+    if get_origin(kind) is Literal:
+        if text in get_args(kind):
+            return text
+        raise InputError(f"choice {choice}: one of {', '.join(get_args(kind))}")
+    if kind is bool:
+        if text in ("true", "false"):
+            return text == "true"
+        raise InputError(f"choice {choice}: true or false")
+    if text == "none" and type(None) in get_args(kind):
+        return None
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        raise InputError(f"choice {choice}: not a number") from None
