@@ -147,8 +147,8 @@ def read_clip(path: Path, frames: Sequence[int], *, threads: int = 1) -> np.ndar
     for run in _runs(wanted):
         members = set(run)
         for shown in _shown(path, run[0], run[-1] + 1, threads):
-            if shown.index in members:
-                pictures[shown.index] = to_rgb(shown)
+            if shown.number in members:
+                pictures[shown.number] = to_rgb(shown)
     missing = [frame for frame in wanted if frame not in pictures]
     if missing:
         raise InputError(f"{path}: frame {missing[0]} was asked for, which is past its last frame")
@@ -168,7 +168,7 @@ def _runs(frames: list[int]) -> list[list[int]]:
 class _Shown(NamedTuple):
     """A decoded picture with its place in the video, and the size that all pictures take."""
 
-    index: int
+    number: int
     time: float
     picture: VideoFrame
     size: tuple[int, int]
@@ -190,18 +190,36 @@ class _Damage:
         self.first_error = self.first_error or _reason(error)
 
 
+class _ThreadsLoseFrames(Exception):
+    """A decoder of several threads met an error, and drops good frames near it."""
+
+
 def _shown(path: Path, start: int, stop: int | None, threads: int) -> Iterator[_Shown]:
-    """The decoded frames from `start` until `stop`, by a seek where that is exact."""
+    """The decoded frames from `start` until `stop`; again by one thread after an error."""
+    number = start
+    try:
+        for shown in _attempt(path, start, stop, threads, seek=start > 0):
+            yield shown
+            number = shown.number + 1
+    except _ThreadsLoseFrames:
+        yield from _attempt(path, number, stop, threads=1, seek=False)
+
+
+def _attempt(
+    path: Path, start: int, stop: int | None, threads: int, seek: bool
+) -> Iterator[_Shown]:
     if stop is not None and stop <= start:
         return
+    if seek:
+        with _opened(path, threads) as (container, stream):
+            damage = _Damage()
+            frames = _sought(path, container, stream, start, damage)
+            if frames is not None:
+                yield from _numbered(path, container, stream, frames, start, start, stop, damage)
+                return
     with _opened(path, threads) as (container, stream):
         damage = _Damage()
-        frames = _sought(path, container, stream, start, damage) if start > 0 else None
-        if frames is not None:
-            yield from _numbered(path, container, stream, frames, start, start, stop, damage)
-            return
-    with _opened(path, threads) as (container, stream):
-        frames = _decode(container, stream, damage := _Damage())
+        frames = _decode(container, stream, damage)
         yield from _numbered(path, container, stream, frames, 0, start, stop, damage)
 
 
@@ -210,36 +228,55 @@ def _numbered(
     container: InputContainer,
     stream: VideoStream,
     frames: Iterator[VideoFrame],
-    index: int,
+    number: int,
     start: int,
     stop: int | None,
     damage: _Damage,
 ) -> Iterator[_Shown]:
-    """Numbers `frames` from `index` on, and yields those from `start` until `stop`."""
+    """Numbers `frames` from `number` on, and yields those from `start` until `stop`."""
     rate = _mean_rate(container, stream)
     rate = 25.0 if math.isnan(rate) else rate
     untimed = container.format.name in _UNTIMED_FORMATS
     size = stream.width, stream.height
+    from_first = number == 0
     last = -math.inf
     for frame in frames:
-        if index == 0 and not all(size):
+        if not all(size):
             size = frame.width, frame.height
-        time = index / rate if untimed or frame.time is None else frame.time
+        if untimed or frame.pts is None or stream.time_base is None:
+            time = number / rate
+        else:
+            time = float(frame.pts * stream.time_base)
         last = time if time > last else last + 1 / rate
-        if index >= start:
-            yield _Shown(index, last, frame, size)
-        index += 1
-        if index == stop:
+        if number >= start:
+            yield _Shown(number, last, frame, size)
+        number += 1
+        if number == stop:
             break
-    if index == 0:
+    if number == 0:
         raise _undecodable(path)
-    short = index != stop and damage.packets < stream.frames
-    if damage.first_error or short:
-        of = f" of {stream.frames}" if stream.frames >= index else ""
-        what = damage.first_error or "it ends too early"
+    # The last frame of a video of variable rate may be held for long: one second of leeway.
+    ends_early = damage.packets < stream.frames or last + 2 / rate + 1 < _stated_end(stream)
+    if from_first and number != stop and ends_early:
+        if stream.thread_count != 1:
+            raise _ThreadsLoseFrames
+        damage.first_error = damage.first_error or "it ends too early"
+    if damage.first_error:
+        of = f" of {stream.frames}" if stream.frames >= number else ""
         warnings.warn(
-            f"{path}: damaged or cut short ({what}); {index}{of} frames could be read", stacklevel=2
+            f"{path}: damaged or cut short ({damage.first_error}); {number}{of} frames could be "
+            "read",
+            stacklevel=2,
         )
+
+
+def _stated_end(stream: VideoStream) -> float:
+    """Seconds until the end of the stream by Matroska's tag, which counts no frames; else 0."""
+    hours, minutes, seconds = [*stream.metadata.get("DURATION", "").split(":"), "", ""][:3]
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return 0.0
 
 
 def _decode(
@@ -260,6 +297,8 @@ def _decode(
         except EOFError:
             return  # the demuxer's own last packet has flushed the decoder
         except (av.FFmpegError, ValueError) as error:
+            if stream.thread_count != 1:
+                raise _ThreadsLoseFrames from error
             damage.note(error)
             frames = []
         yield from frames
@@ -279,18 +318,18 @@ def _sought(
         return iter(())
     container.seek(int(times[start]), stream=stream)
     frames = _decode(container, stream, damage)
-    index = None
+    previous = None
     for frame in frames:
         # Interlaced H.264 may come as one packet a field.
         if frame.pts is None or frame.interlaced_frame:
             return None
-        here = int(np.searchsorted(times, frame.pts))
-        expected = here if index is None else index + 1
-        if here != expected or here > start or times[here] != frame.pts:
+        number = int(np.searchsorted(times, frame.pts))
+        in_step = previous is None or number == previous + 1
+        if not in_step or number > start or times[number] != frame.pts:
             return None
-        if here == start:
+        if number == start:
             return chain([frame], frames)
-        index = here
+        previous = number
     return None
 
 
@@ -308,13 +347,17 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
         if (
             container.format.name not in _INDEXED_FORMATS
             or stream.codec_context.name not in _INDEXED_CODECS
+            or (container.format.name in _UNTIMED_FORMATS and stream.codec_context.has_b_frames)
         ):
             return None
         try:
             packets = [_times_of(packet) for packet in container.demux(stream) if packet.size]
         except av.FFmpegError:
             return None
-    if not packets or any(pts is None or corrupt for pts, _, _, corrupt in packets):
+        promised = stream.frames or len(packets)
+    if not packets or len(packets) < promised:
+        return None
+    if any(pts is None or corrupt for pts, _, _, corrupt in packets):
         return None
     first_pts, first_is_key, _, _ = packets[0]
     times = np.sort(np.array([pts for pts, _, _, _ in packets], np.int64))
@@ -340,7 +383,7 @@ def _rgb_converter(path: Path) -> Callable[[_Shown], np.ndarray]:
         if (picture.width, picture.height) != (width, height) and not warned:
             warned = True
             warnings.warn(
-                f"{path}: frame {shown.index} is {picture.width}x{picture.height} where the video "
+                f"{path}: frame {shown.number} is {picture.width}x{picture.height} where the video "
                 f"began as {width}x{height}; such frames are resized",
                 stacklevel=2,
             )
