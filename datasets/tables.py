@@ -11,7 +11,7 @@ Conventions, stated here once:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -152,6 +152,23 @@ def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
     tubes = Tubes(video, frame, label, boxes, tube, video_names, label_names, **scores)
     _check_tubes(tubes, path)
     return tubes  # type: ignore[return-value]
+
+
+RowTable = TypeVar("RowTable", Detections, Tubes)
+
+
+def select_rows(table: RowTable, rows: Array) -> RowTable:
+    """The table with only some rows, or with its rows in another order; all names stay.
+
+    Args:
+        table: detections or tubes.
+        rows: (R,) bool, or row numbers.
+    """
+    columns = {field.name: getattr(table, field.name) for field in fields(table)}
+    chosen = {
+        name: values[rows] for name, values in columns.items() if isinstance(values, np.ndarray)
+    }
+    return replace(table, **chosen)
 
 
 def write_table(table: Detections | Tubes | Videos, path: Path) -> None:

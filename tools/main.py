@@ -98,7 +98,7 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     hints = get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        _add_argument(parser, name, hints[name], parameter.default, explained[name] or "")
+        _add_argument(parser, parameter, hints[name], explained[name] or "")
     try:
         values = parser.parse_args(arguments).as_dict()
     except ArgumentError as error:
@@ -108,13 +108,19 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     return {name: values[name] for name in hints if name != "return"}
 
 
-def _add_argument(parser: Any, name: str, kind: Any, default: Any, explained: str) -> None:
-    """Without a default it becomes positional; a bool is a flag, a list takes several words."""
+def _add_argument(parser: Any, parameter: inspect.Parameter, kind: Any, explained: str) -> None:
+    """Without a default it becomes positional, or a required option where it is keyword-only.
+
+    A bool is a flag, a list takes several words.
+    """
+    name, default = parameter.name, parameter.default
     optional = get_origin(kind) in (typing.Union, types.UnionType) and type(None) in get_args(kind)
     inner = next(arg for arg in get_args(kind) if arg is not type(None)) if optional else kind
     several = get_origin(inner) is list
     flag = f"--{name.replace('_', '-')}"
-    if default is inspect.Parameter.empty:
+    if default is inspect.Parameter.empty and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        parser.add_argument(flag, type=kind, required=True, help=explained)
+    elif default is inspect.Parameter.empty:
         (element,) = get_args(inner) if several else (inner,)
         parser.add_argument(name, type=element, nargs="+" if several else None, help=explained)
     elif kind is bool:

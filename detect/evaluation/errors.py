@@ -55,7 +55,12 @@ def frame_errors(
     false = np.flatnonzero(matched[counted] < 0)
     kind[false] = _false_box_kinds(ground_truth, detections, rows[false], protocol, threshold)
     return _shares_by_class(
-        kind, detections.label[rows], ground_truth.label, ground_truth, protocol, protocol.frame_area
+        kind,
+        detections.label[rows],
+        ground_truth.label,
+        ground_truth,
+        protocol,
+        protocol.frame_area,
     )
 
 

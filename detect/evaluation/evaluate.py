@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...datasets.files import InputError
-from ...datasets.tables import Detections, Tubes, Videos
+from ...datasets.tables import Detections, Tubes, Videos, select_rows
 from .errors import frame_errors, mean_errors, video_errors
 from .frames import ClassScores, FrameOverlaps, frame_overlaps, frame_scores
 from .protocols import Protocol
@@ -166,19 +166,14 @@ def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | Non
                 f"{source}: row {row + 1} (of {len(late)}): frame {table.frame[row]} of {name}, "
                 f"which has {lengths[name]} frames; frames count from 0"
             )
-    columns = {"video": video, "label": label}
-    for name in ("frame", "score", "boxes", "tube", "tube_score"):
-        values = getattr(table, name, None)
-        if values is not None:
-            columns[name] = values
-    if not keep.all():
-        columns = {name: values[keep] for name, values in columns.items()}
-    return replace(
+    renamed = replace(
         table,
+        video=video,
+        label=label,
         video_names=ground_truth.video_names,
         label_names=ground_truth.label_names,
-        **columns,  # type: ignore[arg-type]
     )
+    return renamed if keep.all() else select_rows(renamed, keep)
 
 
 def _renamed(
@@ -208,7 +203,9 @@ def _report_unknown(
         f"ground truth does not have, the first in row {row + 1}: {names[codes[row]]!r}"
     )
     if not known.any():
-        raise InputError(f"{message}; it has {', '.join(evaluated[:5])}{', ...'[: 5 * (len(evaluated) > 5)]}")
+        raise InputError(
+            f"{message}; it has {', '.join(evaluated[:5])}{', ...'[: 5 * (len(evaluated) > 5)]}"
+        )
     warnings.warn(f"{message}; they are left out", stacklevel=3)
 
 

@@ -1,0 +1,277 @@
+"""The pickles of ACT and those who came after (MOC, MultiSports, mmaction2, HIT).
+
+ACT-detector's layout (Kalogeiton et al. 2017) has become the common one: frames count from 1 in
+it, videos are named "<class>/<video>", labels are numbers from 0 into a list in the ground truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import InputError, load_pickle
+from .tables import Detections, Tubes, Videos
+
+Array = np.ndarray
+
+# Frames of a tube: video code, label code, (n, 5) frame from 0 and box, tube score or None.
+TubeRows = tuple[int, int, Array, float | None]
+
+
+def read_act_ground_truth(
+    path: Path, split: int = 1, subset: str = "test", content: Any = None
+) -> tuple[Tubes, Videos]:
+    """Reads JHMDB-GT.pkl, UCF101v2-GT.pkl, multisports_GT.pkl or another of that layout.
+
+    Args:
+        path: a pickle of a dict with labels, gttubes, nframes, test_videos and resolution.
+        split: which list of videos, from 1; 0 takes every video.
+        subset: "test" or "train".
+        content: what `load_pickle(path)` gives, where it is at hand.
+
+    Returns:
+        the ground truth of those videos, coordinates untouched, labels in the file's order; and
+        the videos, fps unknown.
+
+    Raises:
+        InputError: not such a file, or no such split.
+    """
+    content = load_pickle(path) if content is None else content
+    keys = ("labels", "gttubes", "nframes", "resolution", f"{subset}_videos")
+    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise InputError(f"{path}: no {', '.join(missing)}; it is no ACT ground truth pickle")
+    lists = content[f"{subset}_videos"]
+    if not 0 <= split <= len(lists):
+        raise InputError(f"{path}: no split {split}; it has 1 to {len(lists)}")
+    names = sorted(content["gttubes"]) if split == 0 else list(lists[split - 1])
+    for key in ("gttubes", "nframes", "resolution"):
+        absent = [name for name in names if name not in content[key]]
+        if absent:
+            raise InputError(
+                f"{path}: {key} has no {absent[0]} (of {len(absent)}), a {subset} video"
+            )
+    labels = tuple(map(str, content["labels"]))
+    entries: list[TubeRows] = []
+    for video, name in enumerate(names):
+        for label, tubes in content["gttubes"][name].items():
+            if not 0 <= int(label) < len(labels):
+                raise InputError(f"{path}: {name}: label {label} of {len(labels)} labels")
+            for tube in tubes:
+                entries.append((video, int(label), _rows(tube, f"{path}: {name}"), None))
+    sizes = np.array([content["resolution"][name] for name in names], np.int64).reshape(-1, 2)
+    videos = Videos(
+        video=tuple(names),
+        num_frames=np.array([content["nframes"][name] for name in names], np.int64),
+        width=sizes[:, 1],
+        height=sizes[:, 0],
+        fps=np.full(len(names), np.nan),
+        split=(subset if split else "",) * len(names),
+    )
+    return tubes_table(entries, tuple(names), labels), videos
+
+
+def read_act_tubes(folder: Path, ground_truth: Tubes) -> Tubes:
+    """Reads `<video>_tubes.pkl` of every video, as ACT's and MOC's BuildTubes write them.
+
+    Args:
+        folder: holds `<class>/<video>_tubes.pkl`: a dict from label number to a list of (frames
+            and boxes, score).
+        ground_truth: gives the names of videos and labels, the labels in the data set's order.
+
+    Raises:
+        InputError: a video's file is missing, or not of that layout.
+    """
+    files = {video: folder / f"{name}_tubes.pkl" for video, name in _named(ground_truth)}
+    _require(files.values(), folder, len(ground_truth.video_names))
+    entries: list[TubeRows] = []
+    for video, path in files.items():
+        content = load_pickle(path)
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: no dict from label to tubes")
+        for label, tubes in content.items():
+            _check_label(label, ground_truth, path)
+            for tube, score in tubes:
+                entries.append((video, int(label), _rows(tube, str(path)), float(score)))
+    return tubes_table(entries, ground_truth.video_names, ground_truth.label_names)
+
+
+def read_act_detections(folder: Path, ground_truth: Tubes) -> Detections:
+    """Reads `<video>/00001.pkl` and on, as ACT's extract_tubelets and MOC's det.py write them.
+
+    Every tubelet of K frames gives K boxes with its score; nothing is suppressed.
+
+    Args:
+        folder: holds `<class>/<video>/<frame, 5 digits>.pkl`. ACT: a pair of arrays, the first (N,
+            2 + 4K) label, score, boxes. MOC: a dict from label + 1 to (N, 4K + 1) boxes, score.
+        ground_truth: gives the names of videos and labels, the labels in the data set's order.
+
+    Raises:
+        InputError: a video has no folder, or a file is not of that layout.
+    """
+    folders = {video: folder / name for video, name in _named(ground_truth)}
+    _require(folders.values(), folder, len(ground_truth.video_names))
+    parts: list[Array] = []
+    for video, inside in folders.items():
+        for path in sorted(inside.glob("*.pkl")):
+            if not path.stem.isdigit():
+                raise InputError(f"{path}: named by no frame number; ACT writes 00001.pkl and on")
+            tubelets = _tubelets(load_pickle(path), path)
+            length = (tubelets.shape[1] - 2) // 4
+            for k in range(length):
+                part = np.empty((len(tubelets), 8))
+                part[:, 0], part[:, 1] = video, int(path.stem) - 1 + k
+                part[:, 2:4] = tubelets[:, :2]
+                part[:, 4:] = tubelets[:, 2 + 4 * k : 6 + 4 * k]
+                parts.append(part)
+    return detections_table(np.concatenate([np.empty((0, 8)), *parts]), ground_truth, str(folder))
+
+
+def read_frame_detections(path: Path, ground_truth: Tubes) -> Detections:
+    """Reads frame_detections.pkl of ACT, MOC and MultiSports.
+
+    Args:
+        path: rows of video index, frame from 1, label index, score, x1, y1, x2, y2.
+        ground_truth: gives the names; the video index counts its `video_names`.
+    """
+    content = load_pickle(path)
+    try:
+        rows = np.asarray(content, np.float64).reshape(-1, 8)
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{path}: no rows of 8 numbers (video, frame, label, score, x1, y1, x2, y2)"
+        ) from None
+    rows[:, 1] -= 1
+    return detections_table(rows, ground_truth, str(path))
+
+
+def read_video_detections(path: Path, ground_truth: Tubes) -> Tubes:
+    """Reads video_detections.pkl of MultiSports: label index to (video name, score, tube)s."""
+    content = load_pickle(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: no dict from label to tubes")
+    names = {name: video for video, name in _named(ground_truth)}
+    entries: list[TubeRows] = []
+    for label, tubes in content.items():
+        _check_label(label, ground_truth, path)
+        for name, score, tube in tubes:
+            if name not in names:
+                raise InputError(f"{path}: label {label}: {name} is no video of the ground truth")
+            entries.append((names[name], int(label), _rows(tube, str(path)), float(score)))
+    return tubes_table(entries, ground_truth.video_names, ground_truth.label_names)
+
+
+def tubes_table(
+    entries: Sequence[TubeRows], video_names: tuple[str, ...], label_names: tuple[str, ...]
+) -> Tubes:
+    """One table of many tubes, numbered from 0 in their order.
+
+    Args:
+        entries: (video, label, (n, 5) frame and box, score) each; all scores or none.
+        video_names, label_names: what the first two index.
+    """
+    lengths = np.array([len(rows) for _, _, rows, _ in entries], np.int64)
+    rows = np.concatenate([np.empty((0, 5)), *(rows for _, _, rows, _ in entries)])
+
+    def spread(values: Iterable[Any], dtype: type) -> Array:
+        return np.repeat(np.fromiter(values, dtype, len(entries)), lengths)
+
+    scores = [score for _, _, _, score in entries]
+    return Tubes(
+        video=spread((video for video, _, _, _ in entries), np.int32),
+        frame=rows[:, 0].astype(np.int32),
+        label=spread((label for _, label, _, _ in entries), np.int32),
+        boxes=rows[:, 1:5].astype(np.float64),
+        tube=spread(range(len(entries)), np.int64),
+        video_names=video_names,
+        label_names=label_names,
+        tube_score=None if None in scores else spread(scores, np.float64),
+    )
+
+
+def detections_table(rows: Array, ground_truth: Tubes, source: str) -> Detections:
+    """(N, 8) video, frame from 0, label, score, x1, y1, x2, y2 as a table; checked."""
+    videos, labels = ground_truth.video_names, ground_truth.label_names
+    finite = np.isfinite(rows).all(axis=1)
+    for bad, why in (
+        (~finite, "a value is not finite"),
+        ((rows[:, 0] < 0) | (rows[:, 0] >= len(videos)), f"no such video of {len(videos)}"),
+        (rows[:, 1] < 0, "a frame number below 1"),
+        ((rows[:, 2] < 0) | (rows[:, 2] >= len(labels)), f"no such label of {len(labels)}"),
+        ((rows[:, 3] < 0) | (rows[:, 3] > 1), "a score outside 0 to 1"),
+        ((rows[:, 6] < rows[:, 4]) | (rows[:, 7] < rows[:, 5]), "a box with x2 < x1 or y2 < y1"),
+    ):
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InputError(
+                f"{source}: row {row + 1} (of {bad.sum()}): {why}: {rows[row].tolist()}"
+            )
+    return Detections(
+        video=rows[:, 0].astype(np.int32),
+        frame=rows[:, 1].astype(np.int32),
+        label=rows[:, 2].astype(np.int32),
+        score=rows[:, 3].copy(),
+        boxes=rows[:, 4:8].copy(),
+        video_names=videos,
+        label_names=labels,
+    )
+
+
+def _named(ground_truth: Tubes) -> Iterable[tuple[int, str]]:
+    return enumerate(ground_truth.video_names)
+
+
+def _rows(tube: Any, source: str) -> Array:
+    """The first five columns of a tube, its frames counted from 0; checked."""
+    rows = np.asarray(tube, np.float64)
+    if rows.ndim != 2 or rows.shape[1] < 5:
+        raise InputError(f"{source}: a tube of shape {rows.shape}, not (n, 5) frame and box")
+    rows = rows[:, :5].copy()
+    rows[:, 0] -= 1
+    if not np.isfinite(rows).all():
+        raise InputError(f"{source}: a tube has a value that is not finite")
+    if (rows[:, 0] < 0).any():
+        raise InputError(f"{source}: a frame number below 1; frames count from 1 in ACT's pickles")
+    if (rows[:, 3] < rows[:, 1]).any() or (rows[:, 4] < rows[:, 2]).any():
+        raise InputError(f"{source}: a box with x2 < x1 or y2 < y1")
+    return rows
+
+
+def _tubelets(content: Any, path: Path) -> Array:
+    """(N, 2 + 4K) label, score, boxes, from either layout."""
+    if isinstance(content, dict):
+        parts = []
+        for label, values in content.items():
+            values = np.asarray(values, np.float64)
+            if values.ndim != 2 or values.shape[1] % 4 != 1:
+                raise InputError(f"{path}: label {label}: shape {values.shape}, not (N, 4K + 1)")
+            labels = np.full((len(values), 1), int(label) - 1.0)
+            parts.append(np.concatenate([labels, values[:, -1:], values[:, :-1]], axis=1))
+        widths = {part.shape[1] for part in parts}
+        if len(widths) > 1:
+            raise InputError(f"{path}: tubelets of different lengths")
+        return np.concatenate(parts) if parts else np.empty((0, 6))
+    if isinstance(content, tuple) and len(content) == 2:
+        rows = np.asarray(content[0], np.float64)
+        if not rows.size:
+            return np.empty((0, 6))
+        if rows.ndim == 2 and rows.shape[1] % 4 == 2 and rows.shape[1] > 2:
+            return rows
+    raise InputError(f"{path}: neither ACT's pair of arrays nor MOC's dict from label to tubelets")
+
+
+def _check_label(label: Any, ground_truth: Tubes, path: Path) -> None:
+    if not 0 <= int(label) < len(ground_truth.label_names):
+        raise InputError(f"{path}: label {label} of {len(ground_truth.label_names)} labels")
+
+
+def _require(paths: Iterable[Path], folder: Path, wanted: int) -> None:
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing)} of {wanted} videos are missing, the first "
+            f"{missing[0].relative_to(folder)}"
+        )

@@ -1,0 +1,176 @@
+"""Ground truth, detections and tubes in any of the formats we read, told apart by what they are."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .act_files import (
+    read_act_detections,
+    read_act_ground_truth,
+    read_act_tubes,
+    read_frame_detections,
+    read_video_detections,
+)
+from .ava import is_ava, read_ava_detections, read_ava_ground_truth
+from .coco import read_coco_results
+from .files import InputError, load_pickle
+from .tables import Detections, Tubes, Videos, read_table, select_rows
+from .ucf101_24 import is_pyannot, read_final_annots, read_pyannot, read_video_list
+from .yowo_files import read_yowo_detections
+
+
+def read_ground_truth(
+    path: Path, split: int | None = None, videos: Path | None = None
+) -> tuple[Tubes, Videos | None]:
+    """Reads ground truth and says which videos are evaluated.
+
+    Args:
+        path: a table; a folder that `prepare` has written; an ACT pickle such as JHMDB-GT.pkl;
+            pyannot.pkl or finalAnnots.mat; an AVA CSV file.
+        split: the test videos of this split, from 1 (prepared folders and ACT pickles; 1 there
+            unless `videos` is given).
+        videos: a list of the videos evaluated, one a line.
+
+    Returns:
+        the ground truth, its `video_names` the videos evaluated; and what is known of the videos.
+
+    Raises:
+        InputError: not readable, no box in it, or `split` where the format has none.
+    """
+    names = read_video_list(videos) if videos is not None else None
+    if names is not None and split is not None:
+        raise InputError("--split and --videos: give one of them")
+    tubes, details = _read_ground_truth(path, split, names)
+    if names is not None:
+        tubes = _of_videos(tubes, names, path)
+    if not len(tubes):
+        raise InputError(f"{path}: no ground truth box of the videos evaluated")
+    return tubes, details
+
+
+def read_detections(path: Path, ground_truth: Tubes, annotations: Path | None = None) -> Detections:
+    """Reads detections.
+
+    Args:
+        path: a table; a folder of ACT's or MOC's per-frame pickles or of YOWO's text files;
+            frame_detections.pkl; a COCO results file; an AVA CSV file.
+        ground_truth: names videos and labels where the format has only numbers.
+        annotations: see `read_coco_results`.
+
+    Raises:
+        InputError: not readable.
+    """
+    if path.is_dir():
+        if any(path.glob("*.txt")):
+            return read_yowo_detections(path, ground_truth)
+        return read_act_detections(path, ground_truth)
+    if path.suffix == ".json":
+        return read_coco_results(path, ground_truth, annotations)
+    if path.suffix in (".pkl", ".pickle"):
+        return read_frame_detections(path, ground_truth)
+    if path.suffix == ".csv" and path.is_file() and is_ava(path):
+        return read_ava_detections(path)
+    return read_table(Detections, path)
+
+
+def read_tubes(path: Path, ground_truth: Tubes) -> Tubes:
+    """Reads scored tubes.
+
+    Args:
+        path: a table with tube_score; a folder of ACT's or MOC's `<video>_tubes.pkl`;
+            video_detections.pkl.
+        ground_truth: names videos and labels where the format has only numbers.
+
+    Raises:
+        InputError: not readable, or without scores.
+    """
+    if path.is_dir():
+        tubes = read_act_tubes(path, ground_truth)
+    elif path.suffix in (".pkl", ".pickle"):
+        tubes = read_video_detections(path, ground_truth)
+    else:
+        tubes = read_table(Tubes, path)
+    if tubes.tube_score is None:
+        if len(tubes):
+            raise InputError(f"{path}: no column tube_score; tubes are ranked by it")
+        tubes = replace(tubes, tube_score=np.empty(0))
+    return tubes
+
+
+def _read_ground_truth(
+    path: Path, split: int | None, names: list[str] | None
+) -> tuple[Tubes, Videos | None]:
+    if path.is_dir():
+        return _read_folder(path, split, names)
+    if path.suffix in (".pkl", ".pickle"):
+        content = load_pickle(path)
+        if not is_pyannot(content):
+            chosen = 0 if names is not None else split or 1
+            return read_act_ground_truth(path, chosen, content=content)
+        _no_split(path, split, "pyannot.pkl")
+        return read_pyannot(path, names, content)
+    if path.suffix == ".mat":
+        _no_split(path, split, "finalAnnots.mat")
+        return read_final_annots(path, names)
+    _no_split(path, split, "a table")
+    if path.suffix == ".csv" and path.is_file() and is_ava(path):
+        return read_ava_ground_truth(path), None
+    return read_table(Tubes, path), None
+
+
+def _read_folder(
+    path: Path, split: int | None, names: list[str] | None
+) -> tuple[Tubes, Videos | None]:
+    table = next((file for file in _tables(path, "groundtruth") if file.is_file()), None)
+    if table is None:
+        raise InputError(
+            f"{path}: no groundtruth.parquet in it; actiontubes prepare makes one, or name a file"
+        )
+    tubes = read_table(Tubes, table)
+    file = next((file for file in _tables(path, "videos") if file.is_file()), None)
+    videos = read_table(Videos, file) if file is not None else None
+    if names is None:
+        listed = path / "splits" / f"test{split or 1}.txt"
+        if listed.is_file():
+            names = read_video_list(listed)
+        elif split is not None:
+            raise InputError(f"{listed}: no such split")
+        elif videos is not None:
+            test = [name for name, part in zip(videos.video, videos.split) if part == "test"]
+            names = test or list(videos.video)
+    if names is not None:
+        known = set(tubes.video_names) | set(videos.video if videos is not None else ())
+        tubes = _of_videos(tubes, names, path, known)
+    return tubes, videos
+
+
+def _tables(folder: Path, name: str) -> tuple[Path, Path]:
+    return folder / f"{name}.parquet", folder / f"{name}.csv"
+
+
+def _no_split(path: Path, split: int | None, what: str) -> None:
+    if split is not None:
+        raise InputError(f"{path}: --split: {what} has no splits; name the videos with --videos")
+
+
+def _of_videos(tubes: Tubes, names: list[str], path: Path, known: set[str] | None = None) -> Tubes:
+    """The ground truth of some videos; `known` ones may be without any."""
+    present = set(tubes.video_names) if known is None else known
+    missing = [name for name in names if name not in present]
+    if missing:
+        message = (
+            f"{path}: {len(missing)} of the {len(names)} videos to evaluate are not in it, the "
+            f"first {missing[0]}"
+        )
+        if known is not None or len(missing) == len(names):
+            raise InputError(message)
+        warnings.warn(f"{message}: all detections there are false positives", stacklevel=3)
+    place = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    code = np.array([place.get(name, -1) for name in tubes.video_names] or [-1], np.int32)
+    video = code[tubes.video]
+    kept = select_rows(tubes, video >= 0)
+    return replace(kept, video=video[video >= 0], video_names=tuple(place))

@@ -1,0 +1,154 @@
+"""UCF101-24: its ground truth files and split lists, and `prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .act_files import TubeRows, tubes_table
+from .files import InputError, load_pickle
+from .tables import Tubes, Videos
+
+Array = np.ndarray
+
+CLASSES = (
+    "Basketball", "BasketballDunk", "Biking", "CliffDiving", "CricketBowling", "Diving", "Fencing",
+    "FloorGymnastics", "GolfSwing", "HorseRiding", "IceDancing", "LongJump", "PoleVault",
+    "RopeClimbing", "SalsaSpin", "SkateBoarding", "Skiing", "Skijet", "SoccerJuggling", "Surfing",
+    "TennisSwing", "TrampolineJumping", "VolleyballSpiking", "WalkingWithDog",
+)  # fmt: skip
+WIDTH, HEIGHT = 320, 240
+FPS = 25.0
+
+
+def read_pyannot(
+    path: Path, names: list[str] | None = None, content: Any = None
+) -> tuple[Tubes, Videos]:
+    """Reads pyannot.pkl of gurkirt/corrected-UCF101-Annots.
+
+    Boxes are x, y, width, height there, in 8 or 16 bits; they come out as x1 = x, x2 = x + w,
+    coordinates else untouched. `sf` counts from 0, `ef` is exclusive.
+
+    Args:
+        path: a dict from "<class>/<video>" to numf, label and annotations.
+        names: the videos wanted; None takes all.
+        content: what `load_pickle(path)` gives, where it is at hand.
+
+    Raises:
+        InputError: not such a file, or a video that is not in it.
+    """
+    content = load_pickle(path) if content is None else content
+    if not is_pyannot(content):
+        raise InputError(f"{path}: no dict from video to annotations and numf; get pyannot.pkl")
+    chosen = _chosen(content, names, path)
+    entries: list[TubeRows] = []
+    for video, name in enumerate(chosen):
+        for number, tube in enumerate(content[name]["annotations"]):
+            start, end = int(tube["sf"]), int(tube["ef"])
+            rows = _from_corners(tube["boxes"], start, end - start, f"{path}: {name} tube {number}")
+            entries.append((video, _class(int(tube["label"]), name, path), rows, None))
+    lengths = [int(content[name]["numf"]) for name in chosen]
+    return tubes_table(entries, tuple(chosen), CLASSES), _videos(chosen, lengths)
+
+
+def read_final_annots(path: Path, names: list[str] | None = None) -> tuple[Tubes, Videos]:
+    """Reads finalAnnots.mat of the same repository, where `sf` counts from 1 and `ef` is inclusive.
+
+    Args and errors as of `read_pyannot`.
+    """
+    from scipy.io import loadmat
+
+    try:
+        found = loadmat(path, squeeze_me=True, struct_as_record=False)["annot"]
+        content = {str(entry.name): entry for entry in np.atleast_1d(found)}
+    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: no MATLAB file with `annot` ({type(error).__name__}); get finalAnnots.mat"
+        ) from error
+    chosen = _chosen(content, names, path)
+    entries: list[TubeRows] = []
+    for video, name in enumerate(chosen):
+        for number, tube in enumerate(np.atleast_1d(content[name].tubes)):
+            start, end = int(tube.sf) - 1, int(tube.ef)
+            boxes = np.asarray(tube.boxes).reshape(-1, 4)
+            rows = _from_corners(boxes, start, end - start, f"{path}: {name} tube {number}")
+            entries.append((video, _class(int(getattr(tube, "class")) - 1, name, path), rows, None))
+    lengths = [int(content[name].num_imgs) for name in chosen]
+    return tubes_table(entries, tuple(chosen), CLASSES), _videos(chosen, lengths)
+
+
+def is_pyannot(content: Any) -> bool:
+    """Whether a loaded pickle has the layout of pyannot.pkl."""
+    if not isinstance(content, dict) or not content:
+        return False
+    first = next(iter(content.values()))
+    return isinstance(first, dict) and {"annotations", "numf", "label"} <= set(first)
+
+
+def read_video_list(path: Path) -> list[str]:
+    """Reads testlist01.txt or another list: one video a line, its ending and a label dropped.
+
+    Raises:
+        InputError: no such file, or nothing in it.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; a list has one video a line")
+    names = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            name = line.split()[0]
+            names.append(
+                name.removesuffix(Path(name).suffix) if Path(name).suffix in _ENDINGS else name
+            )
+    if not names:
+        raise InputError(f"{path}: no video in it; a list has one video a line")
+    return names
+
+
+_ENDINGS = (".avi", ".mp4", ".mkv", ".mov", ".webm")
+
+
+def _chosen(content: dict, names: list[str] | None, path: Path) -> list[str]:
+    if names is None:
+        return sorted(content)
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing)} of {len(names)} videos of the list are not in it, the first "
+            f"{missing[0]}"
+        )
+    return list(dict.fromkeys(names))
+
+
+def _class(label: int, name: str, path: Path) -> int:
+    """The label's place in `CLASSES`, checked against the video's folder."""
+    folder = name.split("/", 1)[0]
+    if not 0 <= label < len(CLASSES) or CLASSES[label] != folder:
+        raise InputError(f"{path}: {name}: label {label} is not the class of its folder")
+    return label
+
+
+def _from_corners(boxes: Array, start: int, length: int, source: str) -> Array:
+    """(n, 5) frame, x1, y1, x2, y2 from x, y, width, height of any integer type."""
+    boxes = np.asarray(boxes).astype(np.float64)
+    if boxes.shape != (length, 4):
+        raise InputError(f"{source}: {boxes.shape[0]} boxes for {length} frames")
+    rows = np.empty((length, 5))
+    rows[:, 0] = np.arange(start, start + length)
+    rows[:, 1:3] = boxes[:, :2]
+    rows[:, 3:5] = boxes[:, :2] + boxes[:, 2:]
+    return rows
+
+
+def _videos(names: list[str], lengths: list[int]) -> Videos:
+    count = len(names)
+    return Videos(
+        video=tuple(names),
+        num_frames=np.array(lengths, np.int64),
+        width=np.full(count, WIDTH),
+        height=np.full(count, HEIGHT),
+        fps=np.full(count, FPS),
+        split=("",) * count,
+    )

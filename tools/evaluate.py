@@ -1,0 +1,107 @@
+"""The command `actiontubes evaluate`."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import Literal
+
+from ..datasets.any_format import read_detections, read_ground_truth, read_tubes
+from ..datasets.files import InputError, whole_file
+from ..detect.evaluation.evaluate import (
+    FRAME_THRESHOLDS,
+    VIDEO_THRESHOLDS,
+    aligned,
+)
+from ..detect.evaluation.evaluate import evaluate as evaluate_tables
+from ..detect.evaluation.protocols import PROTOCOLS, changed
+from ..detect.evaluation.summary import class_table, summary
+
+
+def evaluate(
+    *,
+    ground_truth: Path,
+    detections: Path | None = None,
+    tubes: Path | None = None,
+    split: int | None = None,
+    videos: Path | None = None,
+    protocol: Literal["act", "multisports", "road", "yowo", "all"] = "act",
+    choices: list[str] | None = None,
+    frame_iou: list[float] | None = None,
+    video_iou: list[float] | None = None,
+    annotations: Path | None = None,
+    json: Path | None = None,
+    report: Path | None = None,
+    media: Path | None = None,
+    coco: Path | None = None,
+) -> None:
+    """Frame-mAP and video-mAP of any method's detections and tubes.
+
+    Every number is in percent and goes by the name of its protocol: act (ACT, MOC; most published
+    rows of JHMDB and UCF101-24), multisports (MultiSports, mmaction2, HIT, OpenMixer), road (Singh
+    et al.), yowo (frames with ground truth only).
+
+    Args:
+        ground_truth: A table, a folder written by prepare, JHMDB-GT.pkl or another ACT pickle,
+            pyannot.pkl, finalAnnots.mat, or an AVA CSV file.
+        detections: Boxes for frame-mAP: a table, a folder of ACT, MOC or YOWO files,
+            frame_detections.pkl, COCO results JSON, or an AVA CSV file.
+        tubes: Tubes for video-mAP: a table with tube_score, a folder of ACT or MOC files, or
+            video_detections.pkl.
+        split: Evaluate the test videos of this split, from 1.
+        videos: Evaluate the videos of this list, one a line (testlist01.txt).
+        protocol: Whose rules; all prints the four side by side.
+        choices: Rules changed one by one, such as tube_suppression=none frame_pixels=continuous.
+        frame_iou: IoU thresholds of frame-mAP (default 0.3 0.5 0.75).
+        video_iou: IoU thresholds of video-mAP (default 0.1 0.2 0.3, and 0.5 to 0.95 by 0.05).
+        annotations: The COCO annotation file that belongs to COCO results (default:
+            annotations.json beside them).
+        json: Write all numbers to this file.
+        report: Write a report, index.html, to this folder.
+        media: The folder of the videos, or of their frames, for the report's pictures.
+        coco: Write COCO annotations and results to this folder, and print COCO's AP and AR.
+    """
+    if detections is None and tubes is None:
+        raise InputError("nothing to evaluate: give --detections, --tubes or both")
+    if coco is not None and detections is None:
+        raise InputError("--coco needs --detections")
+    for thresholds in (frame_iou, video_iou):
+        if thresholds and not all(0 < threshold <= 1 for threshold in thresholds):
+            raise InputError("IoU thresholds lie above 0 and at most at 1")
+    chosen = [changed(each, choices or []) for each in PROTOCOLS if protocol in (each.name, "all")]
+    truth, details = read_ground_truth(ground_truth, split, videos)
+    boxes = scored = None
+    if detections is not None:
+        boxes = aligned(
+            read_detections(detections, truth, annotations), truth, str(detections), details
+        )
+    if tubes is not None:
+        scored = aligned(read_tubes(tubes, truth), truth, str(tubes), details)
+    results = evaluate_tables(
+        truth,
+        chosen,
+        boxes,
+        scored,
+        frame_iou or FRAME_THRESHOLDS,
+        video_iou or VIDEO_THRESHOLDS,
+    )
+    if len(results) == 1:
+        print(class_table(results[0]), end="\n\n")
+    print(summary(results))
+    if json is not None:
+        objects = {each.protocol.name: each.as_json() for each in results}
+        content = objects if protocol == "all" else results[0].as_json()
+        with whole_file(json) as temporary:
+            temporary.write_text(jsonlib.dumps(content, indent=1), encoding="utf-8")
+    if coco is not None and boxes is not None:
+        from ..datasets.coco import write_coco
+        from ..detect.evaluation.coco_scores import coco_scores
+
+        write_coco(truth, boxes, coco)
+        for name, value in coco_scores(truth, boxes).items():
+            print(f"COCO {name:8}{value:8.2f}")
+    if report is not None:
+        from ..detect.evaluation.report import write_report
+
+        path = write_report(report, truth, results, boxes, scored, media)
+        print(f"report: {path}")
