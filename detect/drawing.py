@@ -1,0 +1,365 @@
+"""Action tubes drawn into frames and videos."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from ..datasets.files import InputError
+from ..datasets.tables import Tubes
+from ..datasets.video import VideoInfo, probe, read_timed_frames
+from ..datasets.video_writer import open_writer
+
+# RGB. Okabe & Ito, "Color universal design" (2008): told apart by colour-blind people too.
+PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (213, 94, 0),
+    (0, 114, 178),
+)
+_BLACK = (0, 0, 0)
+_WHITE = (255, 255, 255)
+_DARK_GREY = (60, 60, 60)
+# Text is readable from about this many pixels on the picture's short side.
+_LEGIBLE_SIDE = 480
+_LARGEST_SCALE = 4
+
+Box = tuple[int, int, int, int]
+Colour = tuple[int, int, int]
+
+
+def legible_scale(width: int, height: int) -> int:
+    """The whole factor, at most 4, that brings a picture's short side to 480 pixels or more."""
+    return min(_LARGEST_SCALE, max(1, math.ceil(_LEGIBLE_SIDE / min(width, height))))
+
+
+def draw_tubes(
+    frame: np.ndarray,
+    boxes: np.ndarray,
+    labels: Sequence[str],
+    scores: Sequence[float] | np.ndarray | None = None,
+    tubes: Sequence[int] | np.ndarray | None = None,
+    *,
+    truth_boxes: np.ndarray | None = None,
+    truth_labels: Sequence[str] | None = None,
+    trails: Mapping[int, np.ndarray] | None = None,
+    scale: int | None = None,
+) -> np.ndarray:
+    """Draws the boxes of one frame, each with a tag of its label and score.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB; left as it is.
+        boxes: (R, 4) x1 y1 x2 y2 in pixels of `frame`; parts outside it are cut off.
+        labels: R names.
+        scores: R numbers, or None for tags without.
+        tubes: R tube numbers, which choose the colour; None numbers the boxes by their order.
+        truth_boxes: (G, 4) ground truth, drawn dashed and white.
+        truth_labels: G names, or None for boxes without tags.
+        trails: for a tube number, the (N, 2) past and present centres of its box, x y in pixels of
+            `frame`, oldest first; drawn as a line.
+        scale: the whole factor by which the picture is enlarged first, so that text stays small
+            beside the picture; None takes `legible_scale`.
+
+    Returns:
+        (scale * H, scale * W, 3) uint8 RGB.
+    """
+    import cv2
+
+    height, width = frame.shape[:2]
+    scale = scale or legible_scale(width, height)
+    canvas = frame.copy()
+    if scale > 1:
+        size = (width * scale, height * scale)
+        canvas = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
+    colours = [PALETTE[int(tube) % len(PALETTE)] for tube in _or_order(tubes, len(boxes))]
+    for number, trail in (trails or {}).items():
+        colour = PALETTE[int(number) % len(PALETTE)]
+        _draw_trail(canvas, np.asarray(trail, np.float64) * scale, colour)
+    pixels = _pixels(boxes, scale)
+    # The surest come last, on top of the others, but choose the place of their tags first.
+    by_score = np.argsort(scores, kind="stable") if scores is not None else np.arange(len(boxes))
+    for i in by_score:
+        _draw_box(canvas, pixels[i], colours[i])
+    # The gaps of its dashes leave a box beneath in sight.
+    truth = _pixels(truth_boxes, scale)
+    for box in truth:
+        _draw_dashed(canvas, box)
+    taken: list[Box] = []
+    for i in by_score[::-1]:
+        text = labels[i] if scores is None else f"{labels[i]} {scores[i]:.2f}"
+        _draw_tag(canvas, pixels[i], text, colours[i], taken)
+    for box, label in zip(truth, truth_labels or ()):
+        _draw_tag(canvas, box, label, _DARK_GREY, taken, below=True)
+    return canvas
+
+
+def _or_order(tubes: Sequence[int] | np.ndarray | None, count: int) -> Iterable[int]:
+    return range(count) if tubes is None else tubes
+
+
+def _pixels(boxes: np.ndarray | None, scale: int) -> list[Box]:
+    """Boxes as whole pixels of the canvas, possibly outside it."""
+    if boxes is None:
+        return []
+    # Beyond this drawing functions overflow; no canvas is as large.
+    limited = np.clip(np.asarray(boxes, np.float64).reshape(-1, 4) * scale, -32000, 32000)
+    return [tuple(box) for box in np.round(limited).astype(int).tolist()]
+
+
+def _line_width(canvas: np.ndarray) -> int:
+    return max(1, round(min(canvas.shape[:2]) / 200))
+
+
+def _draw_box(canvas: np.ndarray, box: Box, colour: Colour) -> None:
+    """A coloured rectangle with a thin dark rim, to stand out from any background."""
+    import cv2
+
+    width = _line_width(canvas)
+    cv2.rectangle(canvas, box[:2], box[2:], _BLACK, width + 2)
+    cv2.rectangle(canvas, box[:2], box[2:], colour, width)
+
+
+def _draw_dashed(canvas: np.ndarray, box: Box) -> None:
+    import cv2
+
+    width = _line_width(canvas)
+    dash = 6 * width
+    x1, y1, x2, y2 = box
+    dashes = [((x, y), (min(x + dash, x2), y)) for y in (y1, y2) for x in range(x1, x2, 2 * dash)]
+    dashes += [((x, y), (x, min(y + dash, y2))) for x in (x1, x2) for y in range(y1, y2, 2 * dash)]
+    for colour, thickness in ((_BLACK, width + 2), (_WHITE, width)):
+        for begin, end in dashes:
+            cv2.line(canvas, begin, end, colour, thickness)
+
+
+def _draw_trail(canvas: np.ndarray, points: np.ndarray, colour: Colour) -> None:
+    import cv2
+
+    if not len(points):
+        return
+    width = max(1, _line_width(canvas) - 1)
+    pixels = np.clip(points, -32000, 32000).round().astype(np.int32)
+    x, y = pixels[-1].tolist()
+    for drawn, extra in ((_BLACK, 2), (colour, 0)):
+        cv2.polylines(canvas, [pixels], False, drawn, width + extra, cv2.LINE_AA)
+        cv2.circle(canvas, (x, y), 2 * width + 1 + extra // 2, drawn, -1, cv2.LINE_AA)
+
+
+def _draw_tag(
+    canvas: np.ndarray, box: Box, text: str, colour: Colour, taken: list[Box], below: bool = False
+) -> None:
+    """Text on a filled ground at the box, inside the picture and clear of the `taken` places."""
+    import cv2
+
+    height, width = canvas.shape[:2]
+    if box[2] < 0 or box[3] < 0 or box[0] >= width or box[1] >= height:
+        return
+    size = max(0.75, min(height, width) / _LEGIBLE_SIDE)
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(1.6 * size))
+    font_scale = 0.6 * size
+    (text_width, text_height), baseline = cv2.getTextSize(text, font, font_scale, thickness)
+    pad = max(2, round(4 * size))
+    tag = (text_width + 2 * pad, text_height + baseline + 2 * pad)
+    x, y = _place(box, tag, (width, height), taken, below)
+    taken.append((x, y, x + tag[0], y + tag[1]))
+    cv2.rectangle(canvas, (x, y), (x + tag[0] - 1, y + tag[1] - 1), colour, -1)
+    # WCAG 2's relative luminance, at which black and white text have the same contrast.
+    red, green, blue = ((value / 255) ** 2.2 for value in colour)
+    light = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179
+    origin = (x + pad, y + pad + text_height)
+    ink = _BLACK if light else _WHITE
+    cv2.putText(canvas, text, origin, font, font_scale, ink, thickness, cv2.LINE_AA)
+
+
+def _place(
+    box: Box, tag: tuple[int, int], canvas: tuple[int, int], taken: list[Box], below: bool
+) -> tuple[int, int]:
+    """The tag's top left corner: near the box, inside the canvas, over as few tags as can be."""
+    x1, y1, x2, y2 = box
+    width, height = tag
+    rows = range(3)
+    above = [(x, y1 - (row + 1) * height) for row in rows for x in (x1, x2 - width)]
+    under = [(x, y2 + row * height) for row in rows for x in (x1, x2 - width)]
+    wanted = under + above if below else above + under
+    wanted += [(x, y) for y in range(y1, y2 - height, height) for x in (x1, x2 - width)]
+    best, least = (0, 0), math.inf
+    for x, y in wanted:
+        # Sideways a tag may slide along its edge; upright it would leave it.
+        inside = (_within(x, width, canvas[0]), _within(y, height, canvas[1]))
+        cost = sum(_overlap((*inside, inside[0] + width, inside[1] + height), o) for o in taken)
+        cost += abs(inside[1] - y) * width
+        if cost < least:
+            best, least = inside, cost
+    return best
+
+
+def _within(start: int, length: int, limit: int) -> int:
+    return max(0, min(start, limit - length))
+
+
+def _overlap(a: Box, b: Box) -> int:
+    """The common area of two boxes."""
+    across = min(a[2], b[2]) - max(a[0], b[0])
+    down = min(a[3], b[3]) - max(a[1], b[1])
+    return max(0, across) * max(0, down)
+
+
+def tubes_of_video(tubes: Tubes, video: Path) -> Tubes:
+    """The rows of one video, sorted by frame.
+
+    A name in the table is the video's if it is the end of its path, with or without extension
+    (`Basketball/v_Basketball_g01_c01`), the longest such name first; else if it ends in the file's
+    stem. A table without any name has no row for any video.
+
+    Raises:
+        InputError: no name is this video's, or several are.
+    """
+    code = _find_video(tubes.video_names, video)
+    rows = np.flatnonzero(tubes.video == code)
+    rows = rows[np.argsort(tubes.frame[rows], kind="stable")]
+    return replace(
+        tubes,
+        video=tubes.video[rows],
+        frame=tubes.frame[rows],
+        label=tubes.label[rows],
+        boxes=tubes.boxes[rows],
+        tube=tubes.tube[rows],
+        score=None if tubes.score is None else tubes.score[rows],
+        tube_score=None if tubes.tube_score is None else tubes.tube_score[rows],
+    )
+
+
+def _find_video(names: Sequence[str], video: Path) -> int:
+    """The index of the video's name, or -1 where there are no names."""
+    if not names:
+        return -1
+    codes = {PurePosixPath(name).parts: code for code, name in enumerate(names)}
+    parts = video.absolute().parts
+    for begin in range(len(parts)):
+        for last in (video.stem, video.name):
+            code = codes.get((*parts[begin:-1], last))
+            if code is not None:
+                return code
+    alike = [code for code, name in enumerate(names) if PurePosixPath(name).name == video.stem]
+    if len(alike) == 1:
+        return alike[0]
+    shown = ", ".join([names[code] for code in alike or range(len(names))][:3])
+    more = f" and {len(alike or names) - 3} more" if len(alike or names) > 3 else ""
+    if alike:
+        raise InputError(
+            f"{video}: the table has several videos of this name ({shown}{more}); put the file in "
+            "a folder that tells which"
+        )
+    raise InputError(
+        f"{video}: the table has no video of this name but {shown}{more}; rename the file, or give "
+        "the table of this video"
+    )
+
+
+def draw_video(
+    video: Path,
+    tubes: Tubes,
+    out: Path,
+    *,
+    ground_truth: Tubes | None = None,
+    trail: bool = False,
+    progress: bool = True,
+    scale: int | None = None,
+) -> VideoInfo:
+    """Draws a video's tubes into a copy of it, an MP4, in constant memory.
+
+    The video's rows are found by `tubes_of_video`. Tubes are coloured in the order in which they
+    begin. A tag shows the tube's score where the table has it, else the box's. A video without
+    tubes gives a copy in which nothing is drawn. Frame count and presentation times stay the same.
+
+    Args:
+        video: the file to draw into.
+        tubes: boxes in pixels of the original video.
+        out: the MP4 to write, whole or not at all.
+        ground_truth: drawn dashed and white.
+        trail: draw the way of each box's centre over the last second.
+        progress: show a bar on stderr.
+        scale: as in `draw_tubes`.
+
+    Returns:
+        What was written, with all frames counted.
+
+    Raises:
+        InputError: no name in a table is this video's, the video cannot be read, or `out` cannot
+            be written.
+    """
+    from tqdm import tqdm
+
+    info = probe(video)
+    if out.exists() and out.samefile(video):
+        raise InputError(f"{out}: is the video itself; give another name for the drawn one")
+    found = tubes_of_video(tubes, video)
+    truth = None if ground_truth is None else tubes_of_video(ground_truth, video)
+    scores = found.score if found.tube_score is None else found.tube_score
+    ranks = _ranks(found)
+    fps = 25.0 if math.isnan(info.fps) else info.fps
+    scale = scale or legible_scale(info.width, info.height)
+    frames = tqdm(
+        read_timed_frames(video),
+        total=info.num_frames,
+        desc=video.name,
+        unit="frame",
+        delay=1,
+        disable=not progress,
+    )
+    with open_writer(out, fps) as writer:
+        for number, (time, frame) in enumerate(frames):
+            now = _rows_between(found, number, number)
+            truth_now = slice(0) if truth is None else _rows_between(truth, number, number)
+            past = _rows_between(found, number - round(fps), number)
+            drawn = draw_tubes(
+                frame,
+                found.boxes[now],
+                _labels(found, now),
+                None if scores is None else scores[now],
+                ranks[now],
+                truth_boxes=None if truth is None else truth.boxes[truth_now],
+                truth_labels=None if truth is None else _labels(truth, truth_now),
+                trails=_trails(found.boxes[past], ranks[past], ranks[now]) if trail else None,
+                scale=scale,
+            )
+            writer.write(drawn, time)
+    for kind, table in (("tubes", found), ("ground truth", truth)):
+        late = 0 if table is None else int((table.frame >= writer.num_frames).sum())
+        if late:
+            warnings.warn(
+                f"{video}: {late} boxes of the {kind} lie past its last frame, "
+                f"{writer.num_frames - 1}, and are not drawn",
+                stacklevel=2,
+            )
+    return VideoInfo(out, info.width * scale, info.height * scale, fps, writer.num_frames)
+
+
+def _ranks(tubes: Tubes) -> np.ndarray:
+    """(R,) the place of each row's tube in the order in which tubes begin; rows sorted by frame."""
+    _, first, inverse = np.unique(tubes.tube, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _rows_between(tubes: Tubes, first: int, last: int) -> slice:
+    """The rows on the frames first to last, of a table sorted by frame."""
+    begin, end = np.searchsorted(tubes.frame, [first, last + 1])
+    return slice(int(begin), int(end))
+
+
+def _labels(tubes: Tubes, rows: slice) -> list[str]:
+    return [tubes.label_names[code] for code in tubes.label[rows]]
+
+
+def _trails(boxes: np.ndarray, tubes: np.ndarray, wanted: np.ndarray) -> dict[int, np.ndarray]:
+    """For each wanted tube the centres of its boxes, oldest first."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return {int(tube): centres[tubes == tube] for tube in wanted}
