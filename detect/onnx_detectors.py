@@ -6,11 +6,13 @@ github.com/Megvii-BaseDetection/YOLOX (data/data_augment.py `preproc`, utils/dem
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,31 +30,47 @@ def yolox_proposals(
 ) -> Callable[[np.ndarray, int], list[np.ndarray]]:
     """Person proposals by a YOLOX model whose head has one class (person) or COCO's 80.
 
-    The model's output may be the raw grid or boxes that it has decoded itself; which of the two is
-    told from where the boxes of the first pictures lie.
+    Models that give the raw grid run at about the frames' own size where OpenCV lets them
+    (`input_size`): small people are lost when a frame is shrunk to the size of the export. Models
+    that decode their boxes themselves run at the size they were exported for. Which of the two a
+    file holds is told from where its boxes lie.
 
     Raises:
         InputError: the file is damaged, or holds another kind of model.
     """
-    import cv2
-
-    height, width = _network_size(path)
-    try:
-        with _quiet_stderr():
-            network = cv2.dnn.readNetFromONNX(str(path))
-    except cv2.error as error:
-        raise InputError(
-            f"{path}: OpenCV cannot load this ONNX model ({_reason(error)})"
-        ) from error
+    own_size = _declared_size(path)
+    with _quiet_stderr():
+        network = _load(path)
+        output = _forward(network, np.full((*own_size, 3), PADDING, np.float32), path)
+        require_yolox(output, own_size, path)
+        decoded = already_decoded(output, own_size)
+        any_size = not decoded and _takes_other_sizes(_load(path), own_size, path)
 
     def detect(frame: np.ndarray) -> np.ndarray:
-        picture, scale = letterbox(frame, (height, width))
-        network.setInput(np.ascontiguousarray(picture[None, :, :, ::-1].transpose(0, 3, 1, 2)))
-        boxes, scores = people(_forward(network, path), (height, width), path)
-        return tidy_boxes(boxes / np.tile(scale, 2), scores, frame.shape[:2], threshold=threshold)
+        shape = (frame.shape[0], frame.shape[1])
+        size = input_size(shape, own_size) if any_size else own_size
+        picture, scale = letterbox(frame, size)
+        boxes, scores = people(_forward(network, picture, path), size, decoded)
+        return tidy_boxes(boxes / np.tile(scale, 2), scores, shape, threshold=threshold)
 
-    detect(np.full((height, width, 3), PADDING, np.uint8))  # a foreign model is refused here
     return lambda frames, first: [detect(frame) for frame in frames]
+
+
+def input_size(frame: tuple[int, int], own: tuple[int, int]) -> tuple[int, int]:
+    """The size to run a network of free size at: the frame's, in whole cells of the coarsest grid.
+
+    The long side is kept between half and twice that of the training pictures, beyond which the
+    people would be of other sizes than those learnt. On the UCF101-24 clips (340x256) this finds
+    more than the model's own size does, at less or little more cost; larger inputs find fewer.
+
+    Args:
+        frame: (height, width).
+        own: (height, width) that the model was exported for.
+    """
+    longest = min(max(max(frame), max(own) / 2), max(own) * 2)
+    scale = longest / max(frame)
+    height, width = (max(1, math.ceil(side * scale / STRIDES[-1])) * STRIDES[-1] for side in frame)
+    return height, width
 
 
 def letterbox(frame: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,58 +107,96 @@ def grid(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(corners), np.concatenate(strides)
 
 
-def people(output: np.ndarray, size: tuple[int, int], path: Path) -> tuple[np.ndarray, np.ndarray]:
+def require_yolox(output: np.ndarray, size: tuple[int, int], path: Path) -> None:
+    """Refuses an output that is not a YOLOX head's for people, given input `size`.
+
+    Raises:
+        InputError: it has another shape, or its scores are no probabilities.
+    """
+    cells = len(grid(size)[0])
+    if output.shape not in ((1, cells, 5 + 1), (1, cells, 5 + COCO_CLASSES)):
+        raise InputError(
+            f"{path}: gives {_shape(output.shape)}, not the 1x{cells}x6 or 1x{cells}x85 of a YOLOX "
+            "detector of people or of COCO's classes"
+        )
+    if not ((output[0, :, 4:] >= 0) & (output[0, :, 4:] <= 1)).all():
+        raise InputError(f"{path}: its scores are not probabilities; export it with its sigmoids")
+
+
+def already_decoded(output: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether centres are pixels already: then each lies near its cell, else all lie near 0."""
+    corners, strides = grid(size)
+    centre = output[0, :, :2]
+    return bool(np.abs(centre - corners * strides).mean() < np.abs(centre).mean())
+
+
+def people(
+    output: np.ndarray, size: tuple[int, int], decoded: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (A, 4) x1, y1, x2, y2 in pixels of the network's input, and their scores (A,).
 
     Args:
         output: (1, A, 5 + classes): centre, width and height, objectness, class probabilities.
+            Raw, they are an offset in cells from the cell's corner and logarithms of cells.
         size: (height, width) of the network's input.
-        path: the model's file, for the message.
-
-    Raises:
-        InputError: the shape or the values are not those of a YOLOX head for people.
+        decoded: whether centre, width and height are pixels already.
     """
-    corners, strides = grid(size)
-    if output.ndim != 3 or output.shape[:2] != (1, len(corners)) or output.shape[2] not in (
-        5 + 1, 5 + COCO_CLASSES,
-    ):  # fmt: skip
-        raise InputError(
-            f"{path}: gives {'x'.join(map(str, output.shape))}, not the 1x{len(corners)}x6 or "
-            f"1x{len(corners)}x85 of a YOLOX person or COCO detector"
-        )
-    output = output[0].astype(np.float64)
-    probabilities = output[:, 4:6]
-    if not (probabilities >= 0).all() or not (probabilities <= 1).all():
-        raise InputError(f"{path}: its scores are not probabilities; export it with its sigmoids")
-    centre, extent = output[:, :2], output[:, 2:4]
-    if not already_decoded(centre, corners, strides):
+    values = output[0].astype(np.float64)
+    centre, extent = values[:, :2], values[:, 2:4]
+    if not decoded:
+        corners, strides = grid(size)
         centre, extent = (centre + corners) * strides, np.exp(np.minimum(extent, 20)) * strides
     boxes = np.concatenate([centre - extent / 2, centre + extent / 2], axis=1)
-    return boxes, probabilities.prod(axis=1)
+    return boxes, values[:, 4] * values[:, 5]
 
 
-def already_decoded(centre: np.ndarray, corners: np.ndarray, strides: np.ndarray) -> bool:
-    """Whether centres are pixels already: then each lies near its cell, else all lie near 0."""
-    return bool(np.abs(centre - corners * strides).mean() < np.abs(centre).mean())
-
-
-def _network_size(path: Path) -> tuple[int, int]:
+def _declared_size(path: Path) -> tuple[int, int]:
+    """(height, width) that the file declares; YOLOX's own test size where it leaves them free."""
     shape = input_shape(path)
-    if len(shape) != 4 or shape[1] not in (3, None):
-        raise InputError(f"{path}: takes {shape}, not the 1x3xHxW pictures of a YOLOX detector")
-    height, width = (side or 640 for side in shape[2:])  # a free size: YOLOX's own test size
-    if height % STRIDES[-1] or width % STRIDES[-1]:
-        raise InputError(f"{path}: takes {height}x{width} pictures, not multiples of 32")
+    height, width = (side or 640 for side in shape[2:4]) if len(shape) == 4 else (0, 0)
+    if len(shape) != 4 or shape[1] not in (3, None) or height % 32 or width % 32:
+        raise InputError(
+            f"{path}: takes {_shape(shape)}, not the 1x3xHxW of a YOLOX detector with H and W "
+            "multiples of 32"
+        )
     return height, width
 
 
-def _forward(network, path: Path) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _load(path: Path) -> Any:
     import cv2
 
+    try:
+        return cv2.dnn.readNetFromONNX(str(path))
+    except cv2.error as error:
+        raise InputError(
+            f"{path}: OpenCV cannot load this ONNX model ({_reason(error)})"
+        ) from error
+
+
+def _forward(network: Any, picture: np.ndarray, path: Path) -> np.ndarray:
+    """The network's output for one (H, W, 3) RGB picture of 0 to 255; YOLOX takes them as BGR."""
+    import cv2
+
+    network.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None, ::-1]))
     try:
         return network.forward()
     except cv2.error as error:
         raise InputError(f"{path}: OpenCV cannot run this ONNX model ({_reason(error)})") from error
+
+
+def _takes_other_sizes(network: Any, own: tuple[int, int], path: Path) -> bool:
+    """Tried, as an export may have its size built in; spoils a network that has."""
+    other = (own[0] + STRIDES[-1], own[1] + 2 * STRIDES[-1])
+    try:
+        output = _forward(network, np.full((*other, 3), PADDING, np.float32), path)
+        require_yolox(output, other, path)
+    except InputError:
+        return False
+    return True
+
+
+def _shape(sides: tuple[int | None, ...]) -> str:
+    return "x".join("?" if side is None else str(side) for side in sides)
 
 
 def _reason(error: Exception) -> str:

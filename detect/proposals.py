@@ -18,7 +18,7 @@ from ..datasets.tables import Detections, read_table
 from .person_boxes import no_boxes, tidy_boxes
 
 Proposals = Callable[[np.ndarray, int], list[np.ndarray]]
-"""(T, H, W, 3) uint8 RGB frames and the number of the first in its video -> T float32 arrays (P, 5).
+"""(T, H, W, 3) uint8 RGB, number of the first frame in its video -> T arrays (P, 5) float32.
 
 x1, y1, x2, y2 in pixels of the given frames and a score in [0, 1]; inside the picture, after
 non-maximum suppression, best first. Nobody in a frame is a (0, 5) array.
@@ -26,7 +26,7 @@ non-maximum suppression, best first. Nobody in a frame is a (0, 5) array.
 
 DEFAULT_GPU = "fasterrcnn_resnet50_fpn_v2"
 DEFAULT_CPU = "fasterrcnn_mobilenet_v3_large_320_fpn"
-THRESHOLD = 0.1
+THRESHOLD = 0.02
 
 
 def open_proposals(
@@ -40,8 +40,8 @@ def open_proposals(
             "hog" where its weights cannot be had, with a warning.
             The name of a torchvision COCO detector, such as "fasterrcnn_resnet50_fpn_v2".
             PATH.onnx: a YOLOX model for people or for the COCO classes.
-            "detectron2:CONFIG[:WEIGHTS]": a config of detectron2's model zoo, such as
-            "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml".
+            "detectron2:CONFIG" or "detectron2:CONFIG,WEIGHTS": a config of detectron2's model zoo,
+            such as COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, and a weights file for it.
             "hog": OpenCV's people detector, which needs no download.
             "frame": the whole frame.
             PATH.parquet or PATH.csv: precomputed boxes, a `Detections` table.
@@ -65,6 +65,11 @@ def open_proposals(
         from .onnx_detectors import yolox_proposals
 
         return yolox_proposals(Path(source), threshold=threshold)
+    if source.startswith("detectron2:"):
+        from .detectron2_detectors import detectron2_proposals
+
+        config, _, weights = source.removeprefix("detectron2:").partition(",")
+        return detectron2_proposals(config, weights or None, device=device, threshold=threshold)
     if source == "default":
         return _default_proposals(device, threshold)
     from .person_detectors import torchvision_detectors, torchvision_proposals
@@ -147,8 +152,10 @@ def _stem(name: str) -> str:
 def hog_proposals(*, threshold: float) -> Proposals:
     """OpenCV's default people detector: HOG and a linear SVM (Dalal and Triggs, CVPR 2005).
 
-    It finds upright people of about 100 pixels and more, few others. A score is the logistic
-    function of the SVM's margin.
+    It finds upright people, few others. Its window is 128 pixels high, so small frames are
+    enlarged to a short side of 480, at most fourfold. The score is the logistic function of five times the SVM's
+    margin, so that the default threshold admits margins down to -0.8: many boxes, of which the
+    detector's head chooses.
 
     Raises:
         InputError: this build of OpenCV has no HOG detector.
@@ -162,13 +169,24 @@ def hog_proposals(*, threshold: float) -> Proposals:
         )
     hog = cv2.HOGDescriptor()
     hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
+    certain = min(max(threshold, 1e-3), 1 - 1e-3)
+    lowest_margin = np.log(certain / (1 - certain)) / 5
 
     def detect(frame: np.ndarray) -> np.ndarray:
-        xywh, margins = hog.detectMultiScale(frame, winStride=(8, 8), padding=(8, 8), scale=1.05)
+        height, width = frame.shape[:2]
+        scale = min(4.0, max(1.0, 480 / min(height, width)))
+        size = (max(64, round(width * scale)), max(128, round(height * scale)))
+        xywh, margins = hog.detectMultiScale(
+            cv2.resize(frame, size), hitThreshold=lowest_margin, winStride=(8, 8), padding=(8, 8),
+            scale=1.1, groupThreshold=0,
+        )  # fmt: skip
         if not len(xywh):
             return no_boxes()
-        boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-        scores = 1 / (1 + np.exp(-np.ravel(margins)))
-        return tidy_boxes(boxes, scores, frame.shape[:2], threshold=threshold)
+        # The windows have a border around the person, of which a tenth on each side goes.
+        corner, extent = xywh[:, :2] + 0.1 * xywh[:, 2:], 0.8 * xywh[:, 2:]
+        boxes = np.concatenate([corner, corner + extent], axis=1)
+        boxes *= np.tile([width / size[0], height / size[1]], 2)
+        scores = 1 / (1 + np.exp(-5 * np.ravel(margins)))
+        return tidy_boxes(boxes, scores, (height, width), threshold=threshold)
 
     return lambda frames, first: [detect(frame) for frame in frames]

@@ -1,0 +1,114 @@
+"""detectron2's models as sources of person boxes, where detectron2 is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..datasets.files import InputError
+from .person_boxes import tidy_boxes
+
+
+def detectron2_proposals(
+    config: str, weights: str | None, *, device: str, threshold: float
+) -> Callable[[np.ndarray, int], list[np.ndarray]]:
+    """Person proposals by a detector of detectron2's model zoo.
+
+    Args:
+        config: a YAML config of the zoo, such as "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml".
+        weights: a file for it, else the zoo's own, which detectron2 downloads. detectron2 unpickles
+            such files, which can run code: give only those that you trust.
+        device: where it runs.
+        threshold: the lowest score kept.
+
+    Raises:
+        InputError: detectron2 is missing, or the config or its weights cannot be had.
+    """
+    try:
+        from detectron2 import model_zoo
+    except ImportError as error:
+        raise InputError(
+            f"--proposals detectron2:{config}: detectron2 cannot be imported ({error}); "
+            "conda install -c conda-forge detectron2, or build it from its repository"
+        ) from error
+    if not config.endswith(".yaml"):
+        raise InputError(f"--proposals detectron2:{config}: give the name of a .yaml config")
+    try:
+        cfg = model_zoo.get_config(config, trained=weights is None)
+    except RuntimeError as error:
+        raise InputError(f"--proposals detectron2:{config}: {error}") from error
+    if weights is not None:
+        cfg.MODEL.WEIGHTS = weights
+    cfg.MODEL.DEVICE = device
+    try:
+        return config_proposals(cfg, threshold=threshold)
+    except (OSError, AssertionError) as error:
+        raise InputError(
+            f"{cfg.MODEL.WEIGHTS}: detectron2 cannot load these weights ({error}); "
+            f"give a file of yours: --proposals detectron2:{config},FILE"
+        ) from error
+
+
+def config_proposals(
+    cfg: Any, *, threshold: float, batch: int = 4
+) -> Callable[[np.ndarray, int], list[np.ndarray]]:
+    """Person proposals by the model and weights of a detectron2 config node.
+
+    Pictures are resized as the config's test-time settings say. The person class is found by name
+    in the config's test data set.
+
+    Raises:
+        InputError: the model does not know people.
+    """
+    import torch
+    from detectron2.checkpoint import DetectionCheckpointer
+    from detectron2.data import MetadataCatalog
+    from detectron2.data.transforms import ResizeShortestEdge
+    from detectron2.modeling import build_model
+
+    classes = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes", [])
+    if "person" not in classes:
+        raise InputError(f"--proposals detectron2: {cfg.DATASETS.TEST[0]} has no class person")
+    person = classes.index("person")
+    cfg = cfg.clone()
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
+    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    shortest = cfg.INPUT.MIN_SIZE_TEST
+    resize = ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)
+
+    def as_input(frame: np.ndarray) -> dict[str, Any]:
+        picture = frame[:, :, ::-1] if cfg.INPUT.FORMAT == "BGR" else frame
+        picture = resize.get_transform(picture).apply_image(np.ascontiguousarray(picture))
+        tensor = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1))
+        return {"image": tensor, "height": frame.shape[0], "width": frame.shape[1]}
+
+    def detect(frames: np.ndarray) -> list[np.ndarray]:
+        with torch.inference_mode():
+            results = model([as_input(frame) for frame in frames])
+        return [
+            person_instances(result["instances"], person, frames.shape[1:3], threshold)
+            for result in results
+        ]
+
+    return lambda frames, first: [
+        boxes
+        for start in range(0, len(frames), batch)
+        for boxes in detect(frames[start : start + batch])
+    ]
+
+
+def person_instances(
+    instances: Any, person: int, shape: tuple[int, ...], threshold: float
+) -> np.ndarray:
+    """The people among one picture's `Instances`: (P, 5) x1, y1, x2, y2, score; best first."""
+    people = instances[instances.pred_classes == person].to("cpu")
+    return tidy_boxes(
+        people.pred_boxes.tensor.numpy(),
+        people.scores.numpy(),
+        (shape[0], shape[1]),
+        threshold=threshold,
+    )
