@@ -298,6 +298,8 @@ def draw_video(
     """
     from tqdm import tqdm
 
+    if scale is not None and scale < 1:
+        raise InputError(f"--scale {scale}: give a whole factor of 1 or more")
     info = probe(video)
     if out.exists() and out.samefile(video):
         raise InputError(f"{out}: is the video itself; give another name for the drawn one")
