@@ -15,7 +15,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from .layers import ConvNormReLU, Padding, PoolPadding, SelfGate, Size3, max_pool
+from .layers import ConvNormReLU, Padding, PoolPadding, SelfGate, Size3, max_pool, pool_padding
 
 # The first seven layers and the poolings: (output channels, kernel, stride over space and time).
 _CONVOLUTIONS = {
@@ -184,6 +184,47 @@ def endpoint_shapes(width: float = 1.0) -> dict[str, tuple[int, int, int]]:
         time, space = time * stride[0], space * stride[1]
         shapes[endpoint] = (channels, time, space)
     return shapes
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of a feature map look, over (T, H, W) in frames and pixels.
+
+    Cell i of an axis has its receptive field centred on `first` + i · `stride`, counted from the
+    centre of the first frame or pixel as 0.
+    """
+
+    first: tuple[float, float, float]
+    stride: Size3
+
+
+def receptive_grid(variant: Variant, endpoint: str, size: Size3) -> Grid:
+    """The grid of `endpoint` for clips of `size` (T, H, W).
+
+    Layer by layer: a kernel k with p places of padding before it moves the centre of cell 0 by
+    (k - 1) / 2 - p steps of the layer's input. Paddings differ: at stride 16 cell 0 lies at pixel
+    0 with torchvision's symmetric padding and at pixel 15 with TensorFlow's SAME.
+    """
+    layout, first, stride = variant.layout, [0.0, 0.0, 0.0], [1, 1, 1]
+    sizes = list(size)
+    for name in ENDPOINTS[: ENDPOINTS.index(endpoint) + 1]:
+        if name == _FIRST:
+            kernel, step, padding = layout.stem_kernel, (2, 2, 2), layout.stem_padding
+        elif name in _POOLINGS:
+            (kernel, step), padding = _POOLINGS[name], layout.pool_padding
+        else:
+            continue
+        for axis, (k, s) in enumerate(zip(kernel, step, strict=True)):
+            if axis == 0 and name == _FIRST and not variant.is_temporal(name):
+                k, before, after = 1, 0, 0
+            elif isinstance(padding, str):
+                before, after = pool_padding(sizes[axis], k, s, padding)
+            else:
+                before, after = padding[axis]
+            first[axis] += ((k - 1) / 2 - before) * stride[axis]
+            stride[axis] *= s
+            sizes[axis] = (sizes[axis] + before + after - k) // s + 1
+    return Grid((first[0], first[1], first[2]), (stride[0], stride[1], stride[2]))
 
 
 def _scaled(channels: int, width: float) -> int:

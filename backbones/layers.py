@@ -27,6 +27,17 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def pool_padding(size: int, kernel: int, stride: int, rule: PoolPadding) -> tuple[int, int]:
+    """Places before and after one axis that a max pooling adds; see `max_pool` for the rules."""
+    if rule == "symmetric":
+        return (kernel - 1) // 2, (kernel - 1) // 2
+    if rule == "same":
+        return same_padding(size, kernel, stride)
+    total = max(kernel - stride, 0)
+    steps = -(-(size + total - kernel) // stride)
+    return total // 2, steps * stride + kernel - size - total // 2
+
+
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, pad: Pairs) -> Tensor:
     """3D convolution of (N, C, T, H, W) by (C', C, kt, kh, kw), in 2D wherever it separates.
 
@@ -66,16 +77,11 @@ def max_pool(x: Tensor, kernel: Size3, stride: Size3, padding: PoolPadding) -> T
 def _pool_plane(
     x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: PoolPadding
 ) -> Tensor:
-    pads, ceil = [], False
-    for size, k, s in zip(x.shape[2:], kernel, stride, strict=True):
-        if padding == "symmetric":
-            before, after = (k - 1) // 2, (k - 1) // 2
-        elif padding == "same":
-            before, after = same_padding(size, k, s)
-        else:
-            before = max(k - s, 0) // 2
-            after = max((-(-(size + max(k - s, 0) - k) // s)) * s + k - size - before, before)
-        pads.append((before, after))
+    pads = [
+        pool_padding(size, k, s, padding)
+        for size, k, s in zip(x.shape[2:], kernel, stride, strict=True)
+    ]
+    ceil = False
     # A place more after than before is what `ceil_mode` adds by itself, without a copy.
     if any(after > before for before, after in pads):
         ceil = all(
