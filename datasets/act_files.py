@@ -7,6 +7,7 @@ it, videos are named "<class>/<video>", labels are numbers from 0 into a list in
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +100,42 @@ def read_act_tubes(folder: Path, ground_truth: Tubes) -> Tubes:
     return tubes_table(entries, ground_truth.video_names, ground_truth.label_names)
 
 
-def read_act_detections(folder: Path, ground_truth: Tubes) -> Detections:
-    """Reads `<video>/00001.pkl` and on, as ACT's extract_tubelets and MOC's det.py write them.
+@dataclass(frozen=True, eq=False)
+class Tubelets:
+    """Boxes on K frames in a row, one score each. Detections are tubelets of K = 1.
 
-    Every tubelet of K frames gives K boxes with its score; nothing is suppressed.
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        frame: (R,) int32, the first of the K, from 0.
+        label: (R,) int32, index into `label_names`.
+        score: (R,) float64.
+        boxes: (R, K, 4) float64, x1 y1 x2 y2 in pixels.
+        video_names, label_names: the names.
+    """
+
+    video: Array
+    frame: Array
+    label: Array
+    score: Array
+    boxes: Array
+    video_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+
+    def as_detections(self) -> Detections:
+        """Every box by itself, with its tubelet's score."""
+        length = self.boxes.shape[1]
+        frame = self.frame[:, None] + np.arange(length, dtype=np.int32)
+        return Detections(
+            *(np.repeat(self.video, length), frame.reshape(-1), np.repeat(self.label, length)),
+            np.repeat(self.score, length),
+            self.boxes.reshape(-1, 4),
+            self.video_names,
+            self.label_names,
+        )
+
+
+def read_tubelets(folder: Path, ground_truth: Tubes) -> Tubelets:
+    """Reads `<video>/00001.pkl` and on, as ACT's extract_tubelets and MOC's det.py write them.
 
     Args:
         folder: holds `<class>/<video>/<frame, 5 digits>.pkl`. ACT: a pair of arrays, the first (N,
@@ -112,22 +145,39 @@ def read_act_detections(folder: Path, ground_truth: Tubes) -> Detections:
     Raises:
         InputError: a video has no folder, or a file is not of that layout.
     """
-    folders = {video: folder / name for video, name in _named(ground_truth)}
-    _require(folders.values(), folder, len(ground_truth.video_names))
+    from tqdm import tqdm
+
+    folders = [folder / name for name in ground_truth.video_names]
+    _require(folders, folder, len(folders))
     parts: list[Array] = []
-    for video, inside in folders.items():
+    places: list[tuple[int, int]] = []
+    for video, inside in enumerate(tqdm(folders, desc="reading", unit="video", delay=2)):
         for path in sorted(inside.glob("*.pkl")):
             if not path.stem.isdigit():
                 raise InputError(f"{path}: named by no frame number; ACT writes 00001.pkl and on")
-            tubelets = _tubelets(load_pickle(path), path)
-            length = (tubelets.shape[1] - 2) // 4
-            for k in range(length):
-                part = np.empty((len(tubelets), 8))
-                part[:, 0], part[:, 1] = video, int(path.stem) - 1 + k
-                part[:, 2:4] = tubelets[:, :2]
-                part[:, 4:] = tubelets[:, 2 + 4 * k : 6 + 4 * k]
+            part = _tubelets(load_pickle(path), path)
+            if len(part):
                 parts.append(part)
-    return detections_table(np.concatenate([np.empty((0, 8)), *parts]), ground_truth, str(folder))
+                places.append((video, int(path.stem) - 1))
+    widths = {part.shape[1] for part in parts} or {6}
+    if len(widths) > 1:
+        raise InputError(f"{folder}: tubelets of {sorted((w - 2) // 4 for w in widths)} frames")
+    counts = [len(part) for part in parts]
+    rows = np.concatenate([np.empty((0, *widths)), *parts])
+    video, frame = np.repeat(np.array(places, np.int64).reshape(-1, 2), counts, axis=0).T
+    names = ground_truth.video_names, ground_truth.label_names
+    tubelets = Tubelets(
+        video.astype(np.int32),
+        frame.astype(np.int32),
+        rows[:, 0].astype(np.int32),
+        rows[:, 1].copy(),
+        rows[:, 2:].reshape(len(rows), -1, 4),
+        *names,
+    )
+    boxes = tubelets.as_detections()
+    columns = (boxes.video, boxes.frame, boxes.label, boxes.score)
+    detections_table(np.column_stack([*columns, boxes.boxes]), *names, str(folder))
+    return tubelets
 
 
 def read_frame_detections(path: Path, ground_truth: Tubes) -> Detections:
@@ -145,7 +195,7 @@ def read_frame_detections(path: Path, ground_truth: Tubes) -> Detections:
             f"{path}: no rows of 8 numbers (video, frame, label, score, x1, y1, x2, y2)"
         ) from None
     rows[:, 1] -= 1
-    return detections_table(rows, ground_truth, str(path))
+    return detections_table(rows, ground_truth.video_names, ground_truth.label_names, str(path))
 
 
 def read_video_detections(path: Path, ground_truth: Tubes) -> Tubes:
@@ -192,9 +242,10 @@ def tubes_table(
     )
 
 
-def detections_table(rows: Array, ground_truth: Tubes, source: str) -> Detections:
+def detections_table(
+    rows: Array, videos: tuple[str, ...], labels: tuple[str, ...], source: str
+) -> Detections:
     """(N, 8) video, frame from 0, label, score, x1, y1, x2, y2 as a table; checked."""
-    videos, labels = ground_truth.video_names, ground_truth.label_names
     finite = np.isfinite(rows).all(axis=1)
     for bad, why in (
         (~finite, "a value is not finite"),

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from .act_files import (
-    read_act_detections,
     read_act_ground_truth,
     read_act_tubes,
     read_frame_detections,
+    read_tubelets,
     read_video_detections,
 )
 from .ava import is_ava, read_ava_detections, read_ava_ground_truth
@@ -67,7 +67,7 @@ def read_detections(path: Path, ground_truth: Tubes, annotations: Path | None = 
     if path.is_dir():
         if any(path.glob("*.txt")):
             return read_yowo_detections(path, ground_truth)
-        return read_act_detections(path, ground_truth)
+        return read_tubelets(path, ground_truth).as_detections()
     if path.suffix == ".json":
         return read_coco_results(path, ground_truth, annotations)
     if path.suffix in (".pkl", ".pickle"):

@@ -129,19 +129,14 @@ def read_coco_results(
                 f"{path}: result {i + 1}: {error!r}; it needs image_id, category_id, bbox, score "
                 f"as in {annotations.name}"
             ) from error
-    names = Tubes(
-        *(np.empty(0, np.int32) for _ in range(3)),
-        boxes=np.empty((0, 4)),
-        tube=np.empty(0, np.int64),
-        video_names=video_names,
-        label_names=label_names,
-    )
-    return detections_table(rows, names, str(path))
+    return detections_table(rows, video_names, label_names, str(path))
 
 
 def _images(ground_truth: Tubes, detections: Detections | None) -> tuple[Array, Array]:
     """(R,) image ids from 1 of ground truth rows, then detections; (I, 2) video and frame."""
-    tables = [ground_truth] if detections is None else [ground_truth, detections]
+    tables: list[Tubes | Detections] = [ground_truth]
+    if detections is not None:
+        tables.append(detections)
     rows = np.concatenate([np.stack([table.video, table.frame], axis=1) for table in tables])
     frames, image = np.unique(rows, axis=0, return_inverse=True)
     return image.reshape(-1) + 1, frames

@@ -85,7 +85,8 @@ def boxes_of_masks(masks: Array) -> Array:
     Args:
         masks: (H, W, T), non-zero on the person.
     """
-    columns, rows = masks.any(axis=0), masks.any(axis=1)
+    columns = np.max(masks, axis=0) > 0
+    rows = np.max(masks, axis=1) > 0
     frames = np.flatnonzero(columns.any(axis=0))
     columns, rows = columns[:, frames], rows[:, frames]
     return np.stack(

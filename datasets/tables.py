@@ -11,7 +11,7 @@ Conventions, stated here once:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -154,21 +154,18 @@ def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
     return tubes  # type: ignore[return-value]
 
 
-RowTable = TypeVar("RowTable", Detections, Tubes)
+Rows = TypeVar("Rows")
 
 
-def select_rows(table: RowTable, rows: Array) -> RowTable:
+def select_rows(table: Rows, rows: Array) -> Rows:
     """The table with only some rows, or with its rows in another order; all names stay.
 
     Args:
-        table: detections or tubes.
+        table: detections, tubes, or another dataclass of columns.
         rows: (R,) bool, or row numbers.
     """
-    columns = {field.name: getattr(table, field.name) for field in fields(table)}
-    chosen = {
-        name: values[rows] for name, values in columns.items() if isinstance(values, np.ndarray)
-    }
-    return replace(table, **chosen)
+    columns = {name: values for name, values in vars(table).items() if isinstance(values, Array)}
+    return replace(table, **{name: values[rows] for name, values in columns.items()})  # type: ignore[type-var]
 
 
 def write_table(table: Detections | Tubes | Videos, path: Path) -> None:

@@ -42,4 +42,5 @@ def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
                 ) from None
         rows[:, 2] -= 1
         parts.append(rows)
-    return detections_table(np.concatenate(parts), ground_truth, str(folder))
+    rows = np.concatenate(parts)
+    return detections_table(rows, ground_truth.video_names, ground_truth.label_names, str(folder))

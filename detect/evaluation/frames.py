@@ -213,17 +213,22 @@ def class_scores(
     return ClassScores(threshold, ap, curves)
 
 
-def score_order(detections: Detections) -> Array:
-    """Rows label by label, best score first; equal scores in an order that no shuffling changes."""
-    order = np.lexsort((-detections.score, detections.label))
-    score, label = detections.score[order], detections.label[order]
+def score_order(detections: Detections, group: Array | None = None) -> Array:
+    """Rows group by group, best score first; equal scores in an order that no shuffling changes.
+
+    Args:
+        detections: R boxes.
+        group: (R,) what to sort by first; None is by label.
+    """
+    group = detections.label if group is None else group
+    order = np.lexsort((-detections.score, group))
+    same = (np.diff(detections.score[order]) == 0) & (np.diff(group[order]) == 0)
     tied = np.zeros(len(order), bool)
-    same = (np.diff(score) == 0) & (np.diff(label) == 0)
     tied[1:] |= same
     tied[:-1] |= same
     rows = order[tied]
     keys = (*detections.boxes[rows].T, detections.frame[rows], detections.video[rows])
-    order[tied] = rows[np.lexsort((*keys, -detections.score[rows], detections.label[rows]))]
+    order[tied] = rows[np.lexsort((*keys, -detections.score[rows], group[rows]))]
     return order
 
 

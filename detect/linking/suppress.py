@@ -1,0 +1,112 @@
+"""Non-maximum suppression of the boxes, or tubelets, of each frame and class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ...datasets.act_files import Tubelets
+from ...datasets.tables import Detections, select_rows
+from ..evaluation.frames import score_order
+from ..evaluation.overlap import Pixels, box_iou, combined_key
+
+Array = np.ndarray
+
+
+def suppress(
+    detections: Detections,
+    overlap: float,
+    top: int | None = None,
+    soft: bool = False,
+    pixels: Pixels = "inclusive",
+) -> Detections:
+    """Greedy suppression in each frame and class.
+
+    Args:
+        detections: boxes of any number of videos.
+        overlap: a box goes if its IoU with a better one that stays is above this.
+        top: at most so many stay in each frame and class, the best.
+        soft: boxes stay, but with their score times 1 - IoU (MOC's variant, where the first better
+            box that overlaps decides).
+        pixels: how wide a box is.
+
+    Returns:
+        the boxes that stay: by video, frame and class, the best first.
+    """
+    tubelets = suppress_tubelets(as_tubelets(detections), overlap, top, soft, pixels)
+    return tubelets.as_detections()
+
+
+def suppress_tubelets(
+    tubelets: Tubelets,
+    overlap: float,
+    top: int | None = None,
+    soft: bool = False,
+    pixels: Pixels = "inclusive",
+) -> Tubelets:
+    """The same for tubelets, whose overlap is the mean IoU of their K boxes.
+
+    One pass takes the best of every frame and class at once, and drops what it suppresses; there
+    are as many passes as boxes that stay in the fullest frame. Work is linear in the boxes.
+    """
+    frames = 1 + int(tubelets.frame.max(initial=0))
+    key = combined_key(
+        (tubelets.video, len(tubelets.video_names)),
+        (tubelets.frame, frames),
+        (tubelets.label, len(tubelets.label_names)),
+    )
+    order = score_order(_first_boxes(tubelets), key)
+    remaining = order
+    kept = []
+    weight = np.ones(len(order))
+    passes = len(order) if top is None or soft else top
+    while len(remaining) and passes:
+        first = np.diff(key[remaining], prepend=-1) != 0
+        heads = remaining[first]
+        kept.append(heads)
+        others, head = remaining[~first], heads[np.cumsum(first) - 1][~first]
+        iou = _mean_iou(tubelets.boxes, others, head, pixels)
+        weight[others[iou > overlap]] = 1 - iou[iou > overlap]
+        remaining = others[iou <= overlap]
+        passes -= 1
+    if soft:
+        tubelets = replace(tubelets, score=tubelets.score * weight)
+        rows = score_order(_first_boxes(tubelets), key)
+        start = np.flatnonzero(np.diff(key[rows], prepend=-1))
+        place = np.arange(len(rows)) - np.repeat(start, np.diff([*start, len(rows)]))
+        return select_rows(tubelets, rows if top is None else rows[place < top])
+    stays = np.zeros(len(order), bool)
+    stays[np.concatenate([np.empty(0, np.int64), *kept])] = True
+    return select_rows(tubelets, order[stays[order]])
+
+
+def as_tubelets(detections: Detections) -> Tubelets:
+    """Detections as tubelets of one frame."""
+    return Tubelets(
+        detections.video,
+        detections.frame,
+        detections.label,
+        detections.score,
+        detections.boxes[:, None],
+        detections.video_names,
+        detections.label_names,
+    )
+
+
+def _mean_iou(boxes: Array, rows: Array, others: Array, pixels: Pixels) -> Array:
+    length = boxes.shape[1]
+    ious = [box_iou(boxes[rows, k], boxes[others, k], pixels) for k in range(length)]
+    return sum(ious[1:], ious[0]) / length
+
+
+def _first_boxes(tubelets: Tubelets) -> Detections:
+    return Detections(
+        tubelets.video,
+        tubelets.frame,
+        tubelets.label,
+        tubelets.score,
+        tubelets.boxes[:, 0],
+        tubelets.video_names,
+        tubelets.label_names,
+    )
