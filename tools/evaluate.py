@@ -14,8 +14,9 @@ from ..detect.evaluation.evaluate import (
     aligned,
 )
 from ..detect.evaluation.evaluate import evaluate as evaluate_tables
-from ..detect.evaluation.protocols import PROTOCOLS, changed
+from ..detect.evaluation.protocols import PROTOCOLS
 from ..detect.evaluation.summary import class_table, summary
+from .choices import changed
 
 
 def evaluate(

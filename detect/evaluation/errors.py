@@ -1,6 +1,6 @@
 """Where the missing points went: the error decomposition of frame-mAP and video-mAP.
 
-The idea is ACT's frameAP_error (Kalogeiton et al. 2017, section 4.4): the area under the
+The idea is ACT's frameAP_error (Kalogeiton et al. 2017): the area under the
 precision-recall curve, the area under each kind of false positive's share of the detections, and
 the recall never reached fill the unit square, so they add to 100.
 """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import Literal
 
-from ...datasets.files import InputError
 from .overlap import Pixels
 from .precision import Area
 
@@ -98,43 +97,3 @@ YOWO = Protocol(
 )
 
 PROTOCOLS = (ACT, MULTISPORTS, ROAD, YOWO)
-
-
-def changed(protocol: Protocol, choices: list[str]) -> Protocol:
-    """The protocol with some choices spelled out, its name saying which.
-
-    Args:
-        protocol: where to start from.
-        choices: such as "tube_suppression=none" or "frame_pixels=continuous".
-
-    Raises:
-        InputError: no such choice, or not a value of it.
-    """
-    hints = get_type_hints(Protocol)
-    names = [field.name for field in fields(Protocol) if field.name not in ("name", "left_out")]
-    values: dict[str, object] = {}
-    for choice in choices:
-        name, _, text = choice.partition("=")
-        if name not in names:
-            raise InputError(f"choice {choice}: not a choice of a protocol; {', '.join(names)}")
-        values[name] = _value(hints[name], text, choice)
-    if not values:
-        return protocol
-    return replace(protocol, name=f"{protocol.name} with {', '.join(choices)}", **values)  # type: ignore[arg-type]
-
-
-def _value(kind: object, text: str, choice: str) -> object:
-    if get_origin(kind) is Literal:
-        if text in get_args(kind):
-            return text
-        raise InputError(f"choice {choice}: one of {', '.join(get_args(kind))}")
-    if kind is bool:
-        if text in ("true", "false"):
-            return text == "true"
-        raise InputError(f"choice {choice}: true or false")
-    if text == "none" and type(None) in get_args(kind):
-        return None
-    try:
-        return int(text) if kind is int else float(text)
-    except ValueError:
-        raise InputError(f"choice {choice}: not a number") from None

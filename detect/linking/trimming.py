@@ -1,0 +1,151 @@
+"""Where in a tube the action is: trimming in time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ...datasets.tables import Tubes, select_rows
+from .assemble import tube_scores
+
+Array = np.ndarray
+
+
+def trim_two_labels(
+    tubes: Tubes, switch: float = 3.0, min_length: int = 8, score_top: int | None = 40
+) -> Tubes:
+    """Keeps the runs of frames that a dynamic programme labels as the action.
+
+    Each frame is the class, worth its score s, or background, worth 1 - s; every change of label
+    costs `switch` (Saha et al. 2016). Defaults are those of Singh et al. 2017
+    (I01onlineTubes.m, convert2eval.m).
+
+    Args:
+        tubes: with `score`, each tube without gaps.
+        switch: the cost of a change; higher gives fewer, longer runs.
+        min_length: runs of fewer frames are dropped.
+        score_top: a run's score is the mean of its so many best frames; None is all.
+
+    Returns:
+        one tube a run, numbered from 0 in the order of the tubes given.
+    """
+    assert tubes.score is not None
+    order, index, position = _ordered(tubes)
+    score = tubes.score[order]
+    length = int(position.max(initial=-1)) + 1
+    count = int(index.max(initial=-1)) + 1
+    last = np.bincount(index, minlength=count) - 1
+    worth = np.zeros((length, count))
+    worth[position, index] = score
+    # Column 0 is the class, column 1 the background; frames after a tube's end are not looked at.
+    totals = np.zeros((count, 2))
+    switched = np.zeros((length, count, 2), bool)
+    state = np.zeros(count, np.int64)
+    for frame in range(length):
+        from_other = totals[:, ::-1] - switch
+        switched[frame] = from_other > totals
+        gain = np.stack([worth[frame], 1 - worth[frame]], axis=1)
+        grown = np.maximum(totals, from_other) + gain
+        totals = np.where((frame <= last)[:, None], grown, totals)
+    state[:] = totals.argmax(axis=1)
+    label = np.zeros((length, count), np.int64)
+    columns = np.arange(count)
+    for frame in range(length - 1, -1, -1):
+        label[frame] = state
+        turn = switched[frame, columns, state] & (frame <= last)
+        state = np.where(turn, 1 - state, state)
+    action = label[position, index] == 0
+    breaks = (np.diff(index, prepend=-1) != 0) | (np.diff(action, prepend=False) != 0)
+    return _runs(tubes, order, action, np.cumsum(breaks), min_length, score_top)
+
+
+def trim_max_subarray(
+    tubes: Tubes, typical_length: Mapping[str, float] | float, penalty: float = 1.0
+) -> Tubes:
+    """Keeps of each tube the stretch with the best mean score, for its length.
+
+    The stretch maximises mean score - penalty |length - typical| / typical (Peng & Schmid
+    2016).
+
+    Args:
+        tubes: with `score`, each tube without gaps.
+        typical_length: frames that an action lasts, say its mean in the training set: by class
+            name, or one for all.
+        penalty: how much the length weighs.
+
+    Returns:
+        the tubes with their numbers, trimmed, `tube_score` the mean of the stretch.
+    """
+    assert tubes.score is not None
+    order, index, _ = _ordered(tubes)
+    starts = np.flatnonzero(np.diff(index, prepend=-1))
+    kept = np.zeros(len(order), bool)
+    score = np.empty(len(order))
+    for low, high in zip(starts, [*starts[1:], len(order)]):
+        name = tubes.label_names[tubes.label[order[low]]]
+        typical = typical_length[name] if isinstance(typical_length, Mapping) else typical_length
+        begin, end, mean = best_stretch(tubes.score[order[low:high]], typical, penalty)
+        kept[low + begin : low + end] = True
+        score[low:high] = mean
+    rows = order[kept]
+    return replace(select_rows(tubes, rows), tube_score=score[kept])
+
+
+def best_stretch(score: Array, typical: float, penalty: float) -> tuple[int, int, float]:
+    """The stretch of the highest mean less penalty |length - typical| / typical.
+
+    Args:
+        score: (L,) in 0 to 1, L at least 1.
+        typical: frames.
+        penalty: how much the length weighs.
+
+    Returns:
+        its first frame, the frame after its last, and its mean score. Of equal ones the shortest,
+        then the first.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(score)])
+    # A mean of at most 1 can't make up for a larger penalty than that.
+    longest = len(score) if penalty <= 0 else min(len(score), int(typical * (1 + 1 / penalty)) + 1)
+    best = (-np.inf, 0, 0, 0.0)
+    for length in range(1, max(longest, 1) + 1):
+        means = (sums[length:] - sums[:-length]) / length
+        begin = int(means.argmax())
+        worth = means[begin] - penalty * abs(length - typical) / typical
+        if worth > best[0]:
+            best = (worth, begin, begin + length, float(means[begin]))
+    return best[1:]
+
+
+def typical_lengths(ground_truth: Tubes) -> dict[str, float]:
+    """Mean frames of a ground truth tube, by class name; of a training set, as Peng & Schmid do."""
+    _, first, count = np.unique(ground_truth.tube, return_index=True, return_counts=True)
+    label = ground_truth.label[first]
+    total = np.bincount(label, weights=count, minlength=len(ground_truth.label_names))
+    number = np.bincount(label, minlength=len(ground_truth.label_names))
+    return {
+        name: float(total[i] / number[i])
+        for i, name in enumerate(ground_truth.label_names)
+        if number[i]
+    }
+
+
+def _ordered(tubes: Tubes) -> tuple[Array, Array, Array]:
+    """Rows by tube and frame, each one's tube from 0, and its position in the tube."""
+    order = np.lexsort((tubes.frame, tubes.tube))
+    _, first, index = np.unique(tubes.tube[order], return_index=True, return_inverse=True)
+    return order, index, np.arange(len(order)) - first[index]
+
+
+def _runs(
+    tubes: Tubes, order: Array, action: Array, run: Array, min_length: int, score_top: int | None
+) -> Tubes:
+    """The rows of runs that are the action and long enough, as tubes of their own."""
+    assert tubes.score is not None
+    long_enough = np.bincount(run)[run] >= min_length
+    chosen = action & long_enough
+    rows = order[chosen]
+    _, number = np.unique(run[chosen], return_inverse=True)
+    score = tube_scores(number, tubes.score[rows], int(number.max(initial=-1)) + 1, score_top)
+    return replace(select_rows(tubes, rows), tube=number, tube_score=score[number])

@@ -1,0 +1,84 @@
+"""The command `actiontubes link`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..datasets.any_format import read_detections, read_ground_truth
+from ..datasets.files import InputError
+from ..datasets.tables import Detections, Tubes, Videos, read_table, write_table
+from ..detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyRules
+from ..detect.linking.link import link as link_tables
+from ..detect.linking.trimming import trim_max_subarray, trim_two_labels, typical_lengths
+from ..detect.linking.viterbi import PENG, SAHA, YOWO, ViterbiRules
+from .choices import changed
+
+_PRESETS: dict[str, dict[str, GreedyRules | ViterbiRules]] = {
+    "act": {"act": ACT, "moc": MOC},
+    "viterbi": {"peng": PENG, "saha": SAHA, "yowo": YOWO},
+    "online": {"singh": SINGH, "3d-retinanet": RETINANET},
+}
+
+
+def link(
+    *,
+    detections: Path,
+    out: Path,
+    method: Literal["act", "viterbi", "online"] = "act",
+    preset: Literal["act", "moc", "peng", "saha", "yowo", "singh", "3d-retinanet"] | None = None,
+    choices: list[str] | None = None,
+    trim: Literal["none", "two-label", "subarray"] = "none",
+    ground_truth: Path | None = None,
+    videos: Path | None = None,
+) -> None:
+    """Link detections into action tubes.
+
+    Args:
+        detections: A table of boxes, or another format that evaluate reads.
+        out: The file of tubes to write, .parquet or .csv.
+        method: act is ACT's greedy linking; viterbi the best paths through whole videos (Peng &
+            Schmid, Saha et al., YOWO); online Singh et al.'s incremental linking.
+        preset: Whose parameters (default: act, peng or singh).
+        choices: Parameters changed one by one, such as gap=3 min_length=8.
+        trim: Cut the tubes in time: by the two-label dynamic programme (Saha et al., Singh et al.)
+            or by Peng's maximum subarray, which needs --ground-truth.
+        ground_truth: Training ground truth, whose mean tube lengths subarray trimming uses; also
+            names videos and classes for detections in pickles or text files.
+        videos: A table of the videos' lengths, for the preset yowo.
+    """
+    presets = _PRESETS[method]
+    if preset is not None and preset not in presets:
+        raise InputError(f"--preset {preset}: method {method} has {', '.join(presets)}")
+    rules = changed(presets[preset] if preset else next(iter(presets.values())), choices)
+    truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
+    if trim == "subarray" and truth is None:
+        raise InputError("--trim subarray needs --ground-truth")
+    boxes = _boxes(detections, truth)
+    details = read_table(Videos, videos) if videos is not None else None
+    tubes = link_tables(boxes, rules, details)
+    if trim == "two-label":
+        tubes = trim_two_labels(tubes)
+    elif trim == "subarray" and truth is not None:
+        lengths = typical_lengths(truth)
+        absent = sorted(
+            {tubes.label_names[label] for label in np.unique(tubes.label)} - set(lengths)
+        )
+        if absent:
+            raise InputError(
+                f"{ground_truth}: no tube of {', '.join(absent)} to take a length from"
+            )
+        tubes = trim_max_subarray(tubes, lengths)
+    write_table(tubes, out)
+    count = len(np.unique(tubes.tube))
+    print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes)} detections")
+
+
+def _boxes(path: Path, truth: Tubes | None) -> Detections:
+    if path.suffix in (".parquet", ".csv") and path.is_file():
+        return read_table(Detections, path)
+    if truth is None:
+        raise InputError(f"{path}: --ground-truth must name the videos and classes of this format")
+    return read_detections(path, truth)
