@@ -33,6 +33,8 @@ _INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
 _EDITED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2"}
 _INDEXED_CODECS = {"h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg", "ffv1", "prores", "rawvideo"}
 
+_LONGEST_REORDERING = 16  # frames; the most that H.264 and HEVC allow
+
 
 class ShownPicture(NamedTuple):
     """A decoded picture with its place in the video, and the size that all pictures take."""
@@ -128,14 +130,14 @@ def _numbered(
             break
     if number == 0:
         raise _undecodable(path)
-    if from_first and number != stop:
-        missing = damage.packets < _stated_packets(container, stream)
+    if number != stop and last > -math.inf:
         # The last frame of a video of variable rate may be held for long: one second of leeway.
-        ends_early = missing or last + 2 / rate + 1 < _stated_end(stream)
-        swallowed = (
-            stream.codec_context.name in _INDEXED_CODECS
-            and number < damage.packets - damage.discarded
-        )
+        ends_early = last + 2 / rate + 1 < _stated_end(stream)
+        swallowed = False
+        if from_first:
+            ends_early |= damage.packets < _stated_packets(container, stream)
+            decodable = damage.packets - damage.discarded
+            swallowed = stream.codec_context.name in _INDEXED_CODECS and number < decodable
         if (ends_early or swallowed) and stream.thread_count != 1:
             raise _ThreadsLoseFrames
         if ends_early:
@@ -205,8 +207,19 @@ def _sought(
         return None
     if start >= len(times):
         return iter(())
-    container.seek(int(times[start]), stream=stream)
-    frames = _decode(container, stream, damage)
+    # Demuxers that seek by decoding time may land on the key frame after `start`.
+    for target in (start, max(0, start - _LONGEST_REORDERING)):
+        container.seek(int(times[target]), stream=stream)
+        frames = _from_exactly(start, _decode(container, stream, damage), times)
+        if frames is not None:
+            return frames
+    return None
+
+
+def _from_exactly(
+    start: int, frames: Iterator[VideoFrame], times: np.ndarray
+) -> Iterator[VideoFrame] | None:
+    """Skips to frame `start`; None where the frames do not follow one another as `times` do."""
     previous = None
     for frame in frames:
         # Interlaced H.264 may come as one packet a field.

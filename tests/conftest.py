@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +39,68 @@ def run() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return call
+
+
+class NumberedVideos:
+    """Synthetic videos whose frames carry their own number, readable after lossy coding."""
+
+    BITS = 10
+
+    def frame(self, number: int, width: int = 64, height: int = 48) -> np.ndarray:
+        """Grey, with a red top left corner, and the number in black and white columns below."""
+        frame = np.full((height, width, 3), 128, np.uint8)
+        frame[: height // 4, : width // 4] = (220, 30, 30)
+        for bit in range(self.BITS):
+            columns = slice(bit * width // self.BITS, (bit + 1) * width // self.BITS)
+            frame[height // 2 :, columns] = 255 * (number >> bit & 1)
+        return frame
+
+    def number(self, frame: np.ndarray) -> int:
+        height, width = frame.shape[:2]
+        middle = frame[height * 5 // 8 : height * 7 // 8]
+        centres = ((2 * np.arange(self.BITS) + 1) * width) // (2 * self.BITS)
+        return sum(int(middle[:, x].mean() > 127) << bit for bit, x in enumerate(centres))
+
+    def numbers(self, frames: Sequence[np.ndarray]) -> list[int]:
+        return [self.number(frame) for frame in frames]
+
+    def write(
+        self,
+        path: Path,
+        num_frames: int = 40,
+        size: tuple[int, int] = (64, 48),
+        codec: str = "libx264",
+        pixels: str = "yuv420p",
+        rate: Fraction | int = 25,
+        times: Sequence[int] | None = None,
+        rotation: int | None = None,
+        options: dict[str, str] | None = None,
+        container_options: dict[str, str] | None = None,
+        b_frames: int = 2,
+    ) -> Path:
+        """Encodes frames with a key frame every 12; `times` are milliseconds."""
+        import av
+
+        with av.open(str(path), "w", options=container_options or {}) as container:
+            stream: Any = container.add_stream(codec, rate=rate, options=options or {})
+            stream.width, stream.height = size
+            stream.pix_fmt = pixels
+            stream.codec_context.gop_size = 12
+            stream.codec_context.max_b_frames = b_frames
+            tick = Fraction(1, 1000) if times else 1 / Fraction(rate)
+            stream.codec_context.time_base = tick
+            if rotation is not None:
+                stream.set_display_rotation(rotation)
+            for number in range(num_frames):
+                picture = av.VideoFrame.from_ndarray(self.frame(number, *size))
+                picture = picture.reformat(format=pixels)
+                picture.pts = times[number] if times else number
+                picture.time_base = tick
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+        return path
+
+
+@pytest.fixture(scope="session")
+def numbered() -> NumberedVideos:
+    return NumberedVideos()

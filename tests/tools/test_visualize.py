@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from actiontubes.datasets.tables import Tubes, read_table, write_table
+from actiontubes.datasets.video import probe, read_frames
+
+
+@pytest.fixture
+def tubes(tmp_path: Path) -> Path:
+    table = Tubes(
+        video=np.zeros(10, np.int32),
+        frame=np.arange(10, dtype=np.int32),
+        label=np.zeros(10, np.int32),
+        boxes=np.tile([8.0, 8.0, 40.0, 40.0], (10, 1)),
+        tube=np.zeros(10, np.int64),
+        video_names=("clip",),
+        label_names=("wave",),
+        score=np.full(10, 0.5),
+        tube_score=np.full(10, 0.5),
+    )
+    path = tmp_path / "tubes.csv"
+    write_table(table, path)
+    return path
+
+
+def test_draws_and_says_so(numbered, run, tubes: Path, tmp_path: Path) -> None:
+    video = numbered.write(tmp_path / "clip.mp4", 20)
+    out = tmp_path / "new" / "drawn.mp4"
+    done = run("visualize", "--video", video, "--tubes", tubes, "--out", out, "--trail",
+               "--ground-truth", tubes)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"20 frames in [\d.]+ s \([\d.]+ frames/s\): {out}\n", done.stdout)
+    info = probe(out)
+    assert (info.width, info.height, info.num_frames, info.fps) == (256, 192, 20, 25)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--video": "absent.mp4"}, "absent.mp4: no such file"),
+        ({"--tubes": "absent.csv"}, "absent.csv: no such file"),
+        ({"--video": "other.mp4"}, "the table has no video of this name but clip; rename"),
+        ({"--out": "drawn.avi"}, "give a name that ends in .mp4"),
+        ({"--out": "clip.mp4"}, "clip.mp4: is the video itself"),
+        ({"--scale": "0"}, "--scale 0: give a whole factor of 1 or more"),
+        ({"--out": None}, "required: out"),
+    ],
+)
+def test_errors_are_one_line(
+    numbered, run, tubes: Path, tmp_path: Path, change: dict[str, str | None], message: str
+) -> None:
+    numbered.write(tmp_path / "clip.mp4", 3)
+    numbered.write(tmp_path / "other.mp4", 3)
+    options: dict[str, str | None] = {
+        "--video": "clip.mp4", "--tubes": tubes.name, "--out": "drawn.mp4", **change
+    }  # fmt: skip
+    words: list[object] = ["visualize"]
+    for name, value in options.items():
+        if value is not None:
+            words += [name, value if name == "--scale" else tmp_path / value]
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("actiontubes visualize: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "drawn.mp4").exists()
+
+
+def test_real_video_with_its_ground_truth(run, shared, tmp_path: Path) -> None:
+    video = shared("ucf101-24/videos/v_Basketball_g01_c01.avi")
+    truth = shared("reference/ucf101-24.groundtruth.parquet")
+    out = tmp_path / "drawn.mp4"
+    done = run("visualize", "--video", video, "--tubes", truth, "--out", out)
+    assert done.returncode == 0, done.stderr
+    table = read_table(Tubes, truth)
+    rows = table.video == table.video_names.index("Basketball/v_Basketball_g01_c01")
+    first = int(table.frame[rows].min())
+    x1, y1, _, y2 = 2 * table.boxes[rows][np.argmin(table.frame[rows])]
+    drawn = next(read_frames(out, first)).astype(int)
+    edge = drawn[int(y1 + y2) // 2, int(x1)]
+    assert np.abs(edge - (230, 159, 0)).max() < 60
+    assert len(list(read_frames(out))) == 141
