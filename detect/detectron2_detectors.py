@@ -42,13 +42,7 @@ def detectron2_proposals(
     if weights is not None:
         cfg.MODEL.WEIGHTS = weights
     cfg.MODEL.DEVICE = device
-    try:
-        return config_proposals(cfg, threshold=threshold)
-    except (OSError, AssertionError) as error:
-        raise InputError(
-            f"{cfg.MODEL.WEIGHTS}: detectron2 cannot load these weights ({error}); "
-            f"give a file of yours: --proposals detectron2:{config},FILE"
-        ) from error
+    return config_proposals(cfg, threshold=threshold)
 
 
 def config_proposals(
@@ -60,7 +54,7 @@ def config_proposals(
     in the config's test data set.
 
     Raises:
-        InputError: the model does not know people.
+        InputError: the model does not know people, or its weights cannot be had.
     """
     import torch
     from detectron2.checkpoint import DetectionCheckpointer
@@ -76,7 +70,13 @@ def config_proposals(
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
     model = build_model(cfg).eval()
-    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    try:
+        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    except Exception as error:  # a download, a pickle and an archive fail each in their own way
+        raise InputError(
+            f"{cfg.MODEL.WEIGHTS}: detectron2 cannot load these weights ({error}); give a file of "
+            "yours: --proposals detectron2:CONFIG,FILE"
+        ) from error
     shortest = cfg.INPUT.MIN_SIZE_TEST
     resize = ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..backbones.weights import fetch_torchvision
+from ..datasets.files import InputError
 from .person_boxes import tidy_boxes
 
 # Their weights were trained with an epsilon of 0 in the frozen batch norms; torchvision sets it
@@ -43,7 +45,7 @@ def torchvision_proposals(
         batch: frames in one forward pass.
 
     Raises:
-        InputError: the weights cannot be had.
+        InputError: the weights cannot be had, or are those of another model.
     """
     import torch
 
@@ -66,17 +68,28 @@ def torchvision_proposals(
 
 
 def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:
-    """A torchvision detector with its published weights, and torchvision's entry on these."""
+    """A torchvision detector with its published weights, and torchvision's entry on these.
+
+    Raises:
+        InputError: the weights cannot be had, or are those of another model.
+    """
     import torch
     from torchvision.models import get_model, get_model_weights
-    from torchvision.models.detection._utils import overwrite_eps
 
     weights = get_model_weights(name).DEFAULT
-    state = torch.load(fetch_torchvision(weights), map_location="cpu", weights_only=True)
+    path = fetch_torchvision(weights)
     model = get_model(name, weights=None, weights_backbone=None)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(
+            f"{path}: not the weights of {name} ({reason}); delete it, so that it is fetched again"
+        ) from error
     if name in _ZERO_EPSILON:
-        overwrite_eps(model, 0.0)
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 0.0
     getattr(model, "roi_heads", model).score_thresh = threshold
     return model, weights
 

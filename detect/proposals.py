@@ -153,9 +153,9 @@ def hog_proposals(*, threshold: float) -> Proposals:
     """OpenCV's default people detector: HOG and a linear SVM (Dalal and Triggs, CVPR 2005).
 
     It finds upright people, few others. Its window is 128 pixels high, so small frames are
-    enlarged to a short side of 480, at most fourfold. The score is the logistic function of five times the SVM's
-    margin, so that the default threshold admits margins down to -0.8: many boxes, of which the
-    detector's head chooses.
+    enlarged to a short side of 480, at most fourfold. The score is the logistic function of five
+    times the SVM's margin: the default threshold admits margins down to -0.8, many boxes, of which
+    the detector's head chooses.
 
     Raises:
         InputError: this build of OpenCV has no HOG detector.
