@@ -31,6 +31,8 @@ _DARK_GREY = (60, 60, 60)
 # Text is readable from about this many pixels on the picture's short side.
 _LEGIBLE_SIDE = 480
 _LARGEST_SCALE = 4
+# What lies farther outside the canvas is drawn at this many pixels: more than a line is wide.
+_OUTSIDE = 100
 
 Box = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
@@ -83,13 +85,13 @@ def draw_tubes(
     for number, trail in (trails or {}).items():
         colour = PALETTE[int(number) % len(PALETTE)]
         _draw_trail(canvas, np.asarray(trail, np.float64) * scale, colour)
-    pixels = _pixels(boxes, scale)
+    pixels = _pixels(boxes, scale, canvas)
     # The surest come last, on top of the others, but choose the place of their tags first.
     by_score = np.argsort(scores, kind="stable") if scores is not None else np.arange(len(boxes))
     for i in by_score:
         _draw_box(canvas, pixels[i], colours[i])
     # The gaps of its dashes leave a box beneath in sight.
-    truth = _pixels(truth_boxes, scale)
+    truth = _pixels(truth_boxes, scale, canvas)
     for box in truth:
         _draw_dashed(canvas, box)
     taken: list[Box] = []
@@ -105,13 +107,14 @@ def _or_order(tubes: Sequence[int] | np.ndarray | None, count: int) -> Iterable[
     return range(count) if tubes is None else tubes
 
 
-def _pixels(boxes: np.ndarray | None, scale: int) -> list[Box]:
-    """Boxes as whole pixels of the canvas, possibly outside it."""
+def _pixels(boxes: np.ndarray | None, scale: int, canvas: np.ndarray) -> list[Box]:
+    """Boxes as whole pixels of the canvas; a side outside it stays outside."""
     if boxes is None:
         return []
-    # Beyond this drawing functions overflow; no canvas is as large.
-    limited = np.clip(np.asarray(boxes, np.float64).reshape(-1, 4) * scale, -32000, 32000)
-    return [tuple(box) for box in np.round(limited).astype(int).tolist()]
+    height, width = canvas.shape[:2]
+    scaled = np.round(np.asarray(boxes, np.float64).reshape(-1, 4) * scale)
+    limits = np.array([width, height, width, height]) + _OUTSIDE
+    return [tuple(box) for box in np.clip(scaled, -_OUTSIDE, limits).astype(int).tolist()]
 
 
 def _line_width(canvas: np.ndarray) -> int:
@@ -145,12 +148,12 @@ def _draw_trail(canvas: np.ndarray, points: np.ndarray, colour: Colour) -> None:
 
     if not len(points):
         return
-    width = max(1, _line_width(canvas) - 1)
-    pixels = np.clip(points, -32000, 32000).round().astype(np.int32)
+    width = _line_width(canvas)
+    pixels = np.clip(points, -_OUTSIDE, max(canvas.shape) + _OUTSIDE).round().astype(np.int32)
     x, y = pixels[-1].tolist()
     for drawn, extra in ((_BLACK, 2), (colour, 0)):
         cv2.polylines(canvas, [pixels], False, drawn, width + extra, cv2.LINE_AA)
-        cv2.circle(canvas, (x, y), 2 * width + 1 + extra // 2, drawn, -1, cv2.LINE_AA)
+        cv2.circle(canvas, (x, y), 2 * width + extra // 2, drawn, -1, cv2.LINE_AA)
 
 
 def _draw_tag(
@@ -160,7 +163,8 @@ def _draw_tag(
     import cv2
 
     height, width = canvas.shape[:2]
-    if box[2] < 0 or box[3] < 0 or box[0] >= width or box[1] >= height:
+    outside = box[2] < 0 or box[3] < 0 or box[0] >= width or box[1] >= height
+    if outside or not text:
         return
     size = max(0.75, min(height, width) / _LEGIBLE_SIDE)
     font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(1, round(1.6 * size))
@@ -244,7 +248,7 @@ def _find_video(names: Sequence[str], video: Path) -> int:
     codes = {PurePosixPath(name).parts: code for code, name in enumerate(names)}
     parts = video.absolute().parts
     for begin in range(len(parts)):
-        for last in (video.stem, video.name):
+        for last in (video.name, video.stem):
             code = codes.get((*parts[begin:-1], last))
             if code is not None:
                 return code
