@@ -100,9 +100,12 @@ def evaluate(
 
         write_coco(truth, boxes, coco)
         for name, value in coco_scores(truth, boxes).items():
-            print(f"COCO {name:8}{value:8.2f}")
+            print(f"COCO {name:8}" + ("-" if value is None else f"{value:8.2f}"))
     if report is not None:
         from ..detect.evaluation.report import write_report
 
-        path = write_report(report, truth, results, boxes, scored, media)
+        rest = [each for each in PROTOCOLS if each.name not in {one.name for one in chosen}]
+        dense = sorted({*FRAME_THRESHOLDS, *VIDEO_THRESHOLDS})
+        shown = evaluate_tables(truth, [*chosen, *rest], boxes, scored, dense, dense)
+        path = write_report(report, truth, shown, boxes, scored, media, details)
         print(f"report: {path}")

@@ -48,12 +48,9 @@ def frame_errors(
     Returns:
         for each class with ground truth the percentages of `KINDS`, which add to 100.
     """
-    matched = frame_hits(overlaps, protocol, threshold)
     counted = counted_frames(overlaps, protocol)
     rows = overlaps.order[counted]
-    kind = np.full(len(rows), _HIT)
-    false = np.flatnonzero(matched[counted] < 0)
-    kind[false] = _false_box_kinds(ground_truth, detections, rows[false], protocol, threshold)
+    kind = _box_kinds(ground_truth, detections, protocol, threshold, overlaps)
     return _shares_by_class(
         kind,
         detections.label[rows],
@@ -62,6 +59,23 @@ def frame_errors(
         protocol,
         protocol.frame_area,
     )
+
+
+def false_boxes(
+    ground_truth: Tubes,
+    detections: Detections,
+    protocol: Protocol,
+    threshold: float,
+    overlaps: FrameOverlaps,
+) -> tuple[Array, list[str]]:
+    """Rows of the detections that are false positives, and what kind of error each is.
+
+    Args as of `frame_errors`.
+    """
+    kind = _box_kinds(ground_truth, detections, protocol, threshold, overlaps)
+    false = np.flatnonzero(kind != _HIT)
+    rows = overlaps.order[counted_frames(overlaps, protocol)][false]
+    return rows, [KINDS[index] for index in kind[false]]
 
 
 def video_errors(
@@ -132,6 +146,22 @@ def mean_errors(by_class: dict[str, dict[str, float]]) -> dict[str, float | None
         kind: float(np.mean([errors[kind] for errors in by_class.values()])) if by_class else None
         for kind in KINDS
     }
+
+
+def _box_kinds(
+    ground_truth: Tubes,
+    detections: Detections,
+    protocol: Protocol,
+    threshold: float,
+    overlaps: FrameOverlaps,
+) -> Array:
+    """(D,) what each detection that counts is, label by label, best score first."""
+    counted = counted_frames(overlaps, protocol)
+    rows = overlaps.order[counted]
+    kind = np.full(len(rows), _HIT)
+    false = np.flatnonzero(frame_hits(overlaps, protocol, threshold)[counted] < 0)
+    kind[false] = _false_box_kinds(ground_truth, detections, rows[false], protocol, threshold)
+    return kind
 
 
 def _false_box_kinds(

@@ -1,0 +1,172 @@
+"""What to look at: the worst false positives and misses, as pictures for the report."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...datasets.tables import Detections, Tubes
+from .errors import false_boxes
+from .frames import FrameOverlaps, frame_hits
+from .protocols import Protocol
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Example:
+    """One mistake on one frame.
+
+    Attributes:
+        video: its name.
+        frame: from 0.
+        what: the class, and its score or how much was found.
+        why: what kind of mistake.
+        wrong: (4,) the box in question: the false detection, or the ground truth missed.
+        missed: whether it is a miss.
+        truth: (G, 4) ground truth boxes on that frame, or detections of the class for a miss.
+    """
+
+    video: str
+    frame: int
+    what: str
+    why: str
+    wrong: Array
+    missed: bool
+    truth: Array
+
+
+def worst_false_positives(
+    ground_truth: Tubes,
+    detections: Detections,
+    protocol: Protocol,
+    threshold: float,
+    overlaps: FrameOverlaps,
+    videos: set[str],
+    count: int,
+) -> list[Example]:
+    """The false positives of highest score, one a video and class.
+
+    Args:
+        ground_truth, detections: aligned tables.
+        protocol: the rules.
+        threshold: the IoU threshold.
+        overlaps: from `frame_overlaps`.
+        videos: only of these.
+        count: at most so many.
+    """
+    rows, kinds = false_boxes(ground_truth, detections, protocol, threshold, overlaps)
+    order = np.lexsort((rows, -detections.score[rows]))
+    examples: list[Example] = []
+    seen = set()
+    for i in order:
+        row = rows[i]
+        video = ground_truth.video_names[detections.video[row]]
+        label = ground_truth.label_names[detections.label[row]]
+        if len(examples) == count:
+            break
+        if video not in videos or (video, label) in seen:
+            continue
+        seen.add((video, label))
+        on_frame = (ground_truth.video == detections.video[row]) & (
+            ground_truth.frame == detections.frame[row]
+        )
+        examples.append(
+            Example(
+                video,
+                int(detections.frame[row]),
+                f"{label} {detections.score[row]:.2f}",
+                kinds[i],
+                detections.boxes[row],
+                False,
+                ground_truth.boxes[on_frame],
+            )
+        )
+    return examples
+
+
+def worst_misses(
+    ground_truth: Tubes,
+    detections: Detections,
+    protocol: Protocol,
+    threshold: float,
+    overlaps: FrameOverlaps,
+    videos: set[str],
+    count: int,
+) -> list[Example]:
+    """The ground truth tubes of which the fewest frames were found, each on a frame missed.
+
+    Args as of `worst_false_positives`.
+    """
+    found = np.zeros(len(ground_truth), bool)
+    hits = frame_hits(overlaps, protocol, threshold)
+    found[overlaps.truth[hits[hits >= 0]]] = True
+    tube, first, place, length = np.unique(
+        ground_truth.tube, return_index=True, return_inverse=True, return_counts=True
+    )
+    share = np.bincount(place, weights=found, minlength=len(tube)) / length
+    examples: list[Example] = []
+    for i in np.lexsort((tube, -length, share)):
+        video = ground_truth.video_names[ground_truth.video[first[i]]]
+        if len(examples) == count or share[i] == 1:
+            break
+        if video not in videos:
+            continue
+        rows = np.flatnonzero((place == i) & ~found)
+        row = rows[np.argsort(ground_truth.frame[rows])[len(rows) // 2]]
+        near = (
+            (detections.video == ground_truth.video[row])
+            & (detections.frame == ground_truth.frame[row])
+            & (detections.label == ground_truth.label[row])
+        )
+        examples.append(
+            Example(
+                video,
+                int(ground_truth.frame[row]),
+                ground_truth.label_names[ground_truth.label[row]],
+                f"found on {100 * share[i]:.0f} % of {length[i]} frames",
+                ground_truth.boxes[row],
+                True,
+                detections.boxes[near],
+            )
+        )
+    return examples
+
+
+def picture(
+    frame: Array, example: Example, scale: tuple[float, float], colours: tuple[str, str]
+) -> str:
+    """The frame with its boxes, as SVG around a JPEG.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        example: what to draw.
+        scale: pixels of the frame for each of the boxes', across and down.
+        colours: of the box in question, and of the others.
+    """
+    import cv2
+
+    height, width = frame.shape[:2]
+    done, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    assert done
+    data = base64.b64encode(jpeg.tobytes()).decode()
+    line = max(width, height) / 160
+    boxes = [_rectangle(example.wrong, scale, colours[0], line, False)]
+    boxes += [_rectangle(box, scale, colours[1], line, True) for box in example.truth]
+    return (
+        f'<svg viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" '
+        f'href="data:image/jpeg;base64,{data}"/>{"".join(boxes)}</svg>'
+    )
+
+
+def _rectangle(
+    box: Array, scale: tuple[float, float], colour: str, line: float, dashed: bool
+) -> str:
+    x1, y1, x2, y2 = box * np.array([*scale, *scale])
+    dashes = f' stroke-dasharray="{3 * line:.1f} {2 * line:.1f}"' if dashed else ""
+    return (
+        f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}" '
+        f'fill="none" stroke="{colour}" stroke-width="{line:.1f}"{dashes}/>'
+    )
