@@ -295,7 +295,9 @@ def opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStre
         # "file:" keeps a colon in a name from being taken for a protocol, and the whitelist keeps
         # playlists in disguise from opening anything but files.
         container = av.open(
-            f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"}
+            f"file:{path}",
+            metadata_errors="replace",
+            container_options={"protocol_whitelist": "file"},
         )
     except (av.FFmpegError, OSError) as error:
         raise InputError(

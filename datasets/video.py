@@ -145,7 +145,7 @@ def _runs(frames: list[int]) -> list[list[int]]:
 
 def _rgb_converter(path: Path) -> Callable[[ShownPicture], np.ndarray]:
     """A function from decoded pictures to RGB arrays as shown; warns once of a change of size."""
-    from av.video.reformatter import VideoReformatter
+    from av.video.reformatter import Colorspace, VideoReformatter
 
     reformatter = VideoReformatter()
     warned = False
@@ -160,7 +160,11 @@ def _rgb_converter(path: Path) -> Callable[[ShownPicture], np.ndarray]:
                 f"began as {width}x{height}; such frames are resized",
                 stacklevel=2,
             )
-        rgb = reformatter.reformat(picture, width=width, height=height, format="rgb24")
+        # Before PyAV 17 a picture's own matrix is heeded only where another one is asked for; RGB
+        # itself has none.
+        rgb = reformatter.reformat(
+            picture, width, height, "rgb24", dst_colorspace=Colorspace.ITU601
+        )
         # The angle is that of a counter-clockwise turn, as rot90's.
         turned = np.rot90(rgb.to_ndarray(), round(picture.rotation / 90))
         return np.ascontiguousarray(turned)

@@ -103,6 +103,18 @@ def test_a_seek_decodes_no_more_than_it_must(
         assert decoded <= 25
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [("a.mkv", "ffv1", "bgr0"), ("a.mov", "qtrle", "rgb24"), ("b.mov", "png", "rgba")],
+)
+def test_lossless_rgb_comes_back_unchanged(
+    numbered, tmp_path: Path, name: str, codec: str, pixels: str
+) -> None:
+    path = numbered.write(tmp_path / name, 3, codec=codec, pixels=pixels)
+    for number, frame in enumerate(read_frames(path)):
+        np.testing.assert_array_equal(frame, numbered.frame(number))
+
+
 def test_times_are_those_of_the_container(numbered, folder: Path) -> None:
     for name, begin in (("variable-rate.mp4", 0.0), ("variable-rate.mkv", 0.5)):
         path = written(numbered, folder, name)
