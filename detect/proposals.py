@@ -168,7 +168,7 @@ def hog_proposals(*, threshold: float) -> Proposals:
             "pip install opencv-contrib-python-headless"
         )
     hog = cv2.HOGDescriptor()
-    hog.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())
+    hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector()))
     certain = min(max(threshold, 1e-3), 1 - 1e-3)
     lowest_margin = np.log(certain / (1 - certain)) / 5
 
@@ -176,12 +176,13 @@ def hog_proposals(*, threshold: float) -> Proposals:
         height, width = frame.shape[:2]
         scale = min(4.0, max(1.0, 480 / min(height, width)))
         size = (max(64, round(width * scale)), max(128, round(height * scale)))
-        xywh, margins = hog.detectMultiScale(
+        found, margins = hog.detectMultiScale(
             cv2.resize(frame, size), hitThreshold=lowest_margin, winStride=(8, 8), padding=(8, 8),
             scale=1.1, groupThreshold=0,
         )  # fmt: skip
-        if not len(xywh):
+        if not len(found):
             return no_boxes()
+        xywh = np.asarray(found)
         # The windows have a border around the person, of which a tenth on each side goes.
         corner, extent = xywh[:, :2] + 0.1 * xywh[:, 2:], 0.8 * xywh[:, 2:]
         boxes = np.concatenate([corner, corner + extent], axis=1)

@@ -212,7 +212,7 @@ def save_constant(onnx, path: Path, output: np.ndarray, shape: tuple[int | str, 
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     nodes = [
         helper.make_node("GlobalAveragePool", ["images"], ["mean"]),
-        helper.make_node("Conv", ["mean", "none"], ["zero"]),
+        helper.make_node("Conv", ["mean", "none"], ["zero"], kernel_shape=[1, 1]),
         helper.make_node("Reshape", ["zero", "three"], ["nought"]),
         helper.make_node("Add", ["nought", "constant"], ["output"]),
     ]
