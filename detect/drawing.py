@@ -66,7 +66,7 @@ def draw_tubes(
         truth_boxes: (G, 4) ground truth, drawn dashed and white.
         truth_labels: G names, or None for boxes without tags.
         trails: for a tube number, the (N, 2) past and present centres of its box, x y in pixels of
-            `frame`, oldest first; drawn as a line.
+            `frame`, oldest first; drawn as lines, later ones on top.
         scale: the whole factor by which the picture is enlarged first, so that text stays small
             beside the picture; None takes `legible_scale`.
 
@@ -326,6 +326,7 @@ def draw_video(
             now = _rows_between(found, number, number)
             truth_now = slice(0) if truth is None else _rows_between(truth, number, number)
             past = _rows_between(found, number - round(fps), number)
+            by_score = slice(None) if scores is None else np.argsort(scores[now], kind="stable")
             drawn = draw_tubes(
                 frame,
                 found.boxes[now],
@@ -334,7 +335,9 @@ def draw_video(
                 ranks[now],
                 truth_boxes=None if truth is None else truth.boxes[truth_now],
                 truth_labels=None if truth is None else _labels(truth, truth_now),
-                trails=_trails(found.boxes[past], ranks[past], ranks[now]) if trail else None,
+                trails=_trails(found.boxes[past], ranks[past], ranks[now][by_score])
+                if trail
+                else None,
                 scale=scale,
             )
             writer.write(drawn, time)
