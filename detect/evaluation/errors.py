@@ -11,10 +11,10 @@ import numpy as np
 
 from ...datasets.tables import Detections, Tubes
 from .frames import FrameOverlaps, counted_frames, frame_hits
-from .overlap import box_iou, combined_key, join
+from .overlap import box_iou, combined_key, run_pairs, runs
 from .precision import Area, area_shares
 from .protocols import Protocol
-from .tubes import index_tubes, temporal_iou, tube_hits, tube_overlaps, tube_pairs
+from .tubes import ScoredTubes, overlaps_enough, score_tubes, temporal_iou, tube_hits
 
 Array = np.ndarray
 
@@ -79,7 +79,11 @@ def false_boxes(
 
 
 def video_errors(
-    ground_truth: Tubes, tubes: Tubes, protocol: Protocol, threshold: float
+    ground_truth: Tubes,
+    tubes: Tubes,
+    protocol: Protocol,
+    threshold: float,
+    scored: ScoredTubes | None = None,
 ) -> dict[str, dict[str, float]]:
     """Percent of each kind of error of tubes, by class.
 
@@ -99,39 +103,34 @@ def video_errors(
         ground_truth, tubes: aligned tables.
         protocol: its area and matching rules hold, so that "ap" is its AP.
         threshold: the IoU threshold.
+        scored: from `score_tubes`, where it is at hand.
 
     Returns:
         for each class with ground truth the percentages of `KINDS`, which add to 100.
     """
-    order, pairs = tube_pairs(ground_truth, tubes, protocol)
-    truth = index_tubes(ground_truth).first
-    matched = tube_hits(pairs, protocol, threshold, len(order), len(truth))
-    kind = np.where(matched >= 0, _HIT, _OTHER)
-    first = index_tubes(tubes).first
-    overlaps = tube_overlaps(tubes, ground_truth, protocol.tube_pixels, any_label=True)
-    temporal = temporal_iou(overlaps, protocol)
-    iou = overlaps.spatial * temporal
-    same = tubes.label[first[overlaps.tube]] == ground_truth.label[truth[overlaps.other]]
+    scored = scored or score_tubes(ground_truth, tubes, protocol)
+    overlaps = scored.overlaps
+    first, truth = overlaps.index.first, overlaps.other_index.first
+    spatial, temporal = overlaps.spatial[protocol.tube_pixels], temporal_iou(overlaps, protocol)
+    iou = spatial * temporal
     root = np.sqrt(threshold)
     # Of the overlapping ground truth of the own class only the best says what went wrong.
     best = np.full(len(first), -1)
-    rows = np.flatnonzero(same)
+    rows = np.flatnonzero(overlaps.same)
     rows = rows[np.argsort(iou[rows], kind="stable")]
     best[overlaps.tube[rows]] = rows
     has = best >= 0
-    verdict = np.full(len(first), _OTHER)
-    verdict[has] = np.select(
-        [temporal[best[has]] >= root, overlaps.spatial[best[has]] >= root],
-        [_LOCALISATION, _TIMING],
-        _OTHER,
+    kind = np.full(len(first), _OTHER)
+    kind[has] = np.select(
+        [temporal[best[has]] >= root, spatial[best[has]] >= root], [_LOCALISATION, _TIMING], _OTHER
     )
-    near = iou > threshold if protocol.tube_above else iou >= threshold
-    verdict[overlaps.tube[near & ~same]] = _CLASSIFICATION
-    verdict[overlaps.tube[near & same]] = _LOCALISATION
-    kind = np.where(kind == _HIT, _HIT, verdict[order])
+    near = overlaps_enough(iou, protocol, threshold)
+    kind[overlaps.tube[near & ~overlaps.same]] = _CLASSIFICATION
+    kind[overlaps.tube[near & overlaps.same]] = _LOCALISATION
+    matched = tube_hits(scored, protocol, threshold)
     return _shares_by_class(
-        kind,
-        tubes.label[first[order]],
+        np.where(matched >= 0, _HIT, kind[scored.order]),
+        tubes.label[first[scored.order]],
         ground_truth.label[truth],
         ground_truth,
         protocol,
@@ -179,8 +178,9 @@ def _false_box_kinds(
         combined_key((detections.video[rows], videos), (label, labels)),
         combined_key((ground_truth.video, videos), (truth_label, labels)),
     )
-    kind[in_video & ~np.isin(frame, truth_frame)] = _TIMING
-    detection, target = join(frame, truth_frame[by_frame])
+    start, count = runs(frame, truth_frame[by_frame])
+    kind[in_video & (count == 0)] = _TIMING
+    detection, target = run_pairs(start, count)
     target = by_frame[target]
     same = label[detection] == truth_label[target]
     located = np.zeros(len(rows), bool)

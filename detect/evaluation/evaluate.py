@@ -14,7 +14,7 @@ from ...datasets.tables import Detections, Tubes, Videos, select_rows
 from .errors import frame_errors, mean_errors, video_errors
 from .frames import ClassScores, FrameOverlaps, frame_overlaps, frame_scores
 from .protocols import Protocol
-from .tubes import video_scores
+from .tubes import score_tubes, tube_overlaps, video_scores
 
 Array = np.ndarray
 
@@ -87,9 +87,12 @@ def evaluate(
     _warn_of_empty_classes(ground_truth)
     overlaps: FrameOverlaps | None = None
     if detections is not None:
-        pixels = sorted({protocol.frame_pixels for protocol in protocols})
         lowest = min(*frame_thresholds, error_threshold)
-        overlaps = frame_overlaps(ground_truth, detections, pixels, lowest)
+        overlaps = frame_overlaps(ground_truth, detections, protocols, lowest)
+    meetings = None
+    if tubes is not None:
+        pixels = sorted({protocol.tube_pixels for protocol in protocols})
+        meetings = tube_overlaps(tubes, ground_truth, pixels)
     results = []
     for protocol in protocols:
         frame, video = [], []
@@ -102,8 +105,9 @@ def evaluate(
                 ground_truth, detections, protocol, error_threshold, overlaps
             )
         if tubes is not None:
-            video = video_scores(ground_truth, tubes, protocol, sorted(video_thresholds))
-            video_kinds = video_errors(ground_truth, tubes, protocol, error_threshold)
+            scored = score_tubes(ground_truth, tubes, protocol, meetings)
+            video = video_scores(ground_truth, tubes, protocol, sorted(video_thresholds), scored)
+            video_kinds = video_errors(ground_truth, tubes, protocol, error_threshold, scored)
         results.append(
             Evaluation(protocol, frame, video, frame_kinds, video_kinds, error_threshold)
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...datasets.tables import Detections, Tubes
 from .matching import by_preference, first_choices, greedy_match
-from .overlap import Pixels, box_iou, combined_key, join
+from .overlap import Pixels, box_iou, combined_key, run_pairs, runs
 from .precision import Area, average_precision, recall_curve
 from .protocols import Protocol, SecondHit
 
@@ -90,8 +90,7 @@ def frame_scores(
         overlaps: from `frame_overlaps`, where several protocols are scored.
     """
     if overlaps is None:
-        pixels: tuple[Pixels, ...] = (protocol.frame_pixels,)
-        overlaps = frame_overlaps(ground_truth, detections, pixels, min(thresholds))
+        overlaps = frame_overlaps(ground_truth, detections, [protocol], min(thresholds))
     counted = counted_frames(overlaps, protocol)
     return [
         class_scores(
@@ -108,18 +107,28 @@ def frame_scores(
 
 
 def frame_overlaps(
-    ground_truth: Tubes, detections: Detections, pixels: Sequence[Pixels], lowest: float
+    ground_truth: Tubes, detections: Detections, protocols: Sequence[Protocol], lowest: float
 ) -> FrameOverlaps:
-    """Every detection beside the ground truth boxes of its frame and class, from IoU `lowest`."""
+    """Every detection beside the ground truth boxes of its frame and class.
+
+    Args:
+        ground_truth, detections: aligned tables.
+        protocols: those to be scored.
+        lowest: the least IoU threshold of all.
+    """
     keys, truth_keys = _frame_keys(detections, ground_truth)
     truth = np.lexsort((ground_truth.tube, truth_keys))
     order = score_order(detections)
     keys, truth_keys = keys[order], truth_keys[truth]
-    labels = max(len(ground_truth.label_names), 1)
-    annotated = np.isin(keys // labels, truth_keys // labels)
+    annotated = np.ones(len(order), bool)
+    if any(protocol.frames == "annotated" for protocol in protocols):
+        labels = max(len(ground_truth.label_names), 1)
+        annotated = runs(keys // labels, truth_keys // labels)[1] > 0
+    start, count = runs(keys, truth_keys)
+    pixels = sorted({protocol.frame_pixels for protocol in protocols})
     parts: dict[Pixels, list[Pairs]] = {name: [] for name in pixels}
-    for chunk in _chunks(keys, truth_keys):
-        detection, target = join(keys[chunk], truth_keys)
+    for chunk in _chunks(count):
+        detection, target = run_pairs(start[chunk], count[chunk])
         detection += chunk.start
         boxes = detections.boxes[order[detection]]
         others = ground_truth.boxes[truth[target]]
@@ -127,12 +136,8 @@ def frame_overlaps(
             iou = box_iou(boxes, others, name)
             near = iou >= lowest
             parts[name].append(Pairs(detection[near], target[near], iou[near]))
-    return FrameOverlaps(
-        order,
-        annotated,
-        truth,
-        {name: sorted_pairs(*_joined(part)) for name, part in parts.items()},
-    )
+    pairs = {name: sorted_pairs(*_joined(part)) for name, part in parts.items()}
+    return FrameOverlaps(order, annotated, truth, pairs)
 
 
 def sorted_pairs(detection: Array, target: Array, iou: Array) -> Pairs:
@@ -221,7 +226,10 @@ def score_order(detections: Detections, group: Array | None = None) -> Array:
         group: (R,) what to sort by first; None is by label.
     """
     group = detections.label if group is None else group
-    order = np.lexsort((-detections.score, group))
+    order = np.argsort(-detections.score)
+    # Few values sort in linear time if they are short.
+    small = np.uint16 if group.max(initial=0) < 2**16 else group.dtype
+    order = order[np.argsort(group[order].astype(small), kind="stable")]
     same = (np.diff(detections.score[order]) == 0) & (np.diff(group[order]) == 0)
     tied = np.zeros(len(order), bool)
     tied[1:] |= same
@@ -243,14 +251,12 @@ def _frame_keys(detections: Detections, ground_truth: Tubes) -> tuple[Array, Arr
     return first, second
 
 
-def _chunks(keys: Array, sorted_keys: Array) -> list[slice]:
-    """Slices of `keys` whose pairs with `sorted_keys` number about `_PAIRS` each."""
-    count = np.searchsorted(sorted_keys, keys, "right")
-    count -= np.searchsorted(sorted_keys, keys, "left")
+def _chunks(count: Array) -> list[slice]:
+    """Slices of rows whose pairs, `count` each, number about `_PAIRS`."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if len(ends) else 0
     cuts = np.searchsorted(ends, np.arange(_PAIRS, total, _PAIRS))
-    bounds = np.unique([0, *cuts, len(keys)])
+    bounds = np.unique([0, *cuts, len(count)])
     return [slice(int(a), int(b)) for a, b in pairwise(bounds)] or [slice(0, 0)]
 
 

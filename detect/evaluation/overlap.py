@@ -51,6 +51,33 @@ def combined_key(*columns: tuple[Array, int]) -> Array:
     return key
 
 
+def runs(left: Array, right: Array) -> tuple[Array, Array]:
+    """Where the keys of `left` stand in `right`.
+
+    Args:
+        left: (L,) keys in any order.
+        right: (R,) keys, sorted.
+
+    Returns:
+        (L,) first index into `right`, and (L,) how many there are, perhaps 0.
+    """
+    if not len(right):
+        return np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)
+    starts = np.flatnonzero(np.diff(right, prepend=right[0] - 1))
+    length = np.diff(starts, append=len(right))
+    keys = right[starts]
+    place = np.minimum(np.searchsorted(keys, left), len(keys) - 1)
+    return starts[place], np.where(keys[place] == left, length[place], 0)
+
+
+def run_pairs(start: Array, count: Array) -> tuple[Array, Array]:
+    """Every row beside each index of its run: two (P,) arrays, both ascending within a row."""
+    rows = np.repeat(np.arange(len(start)), count)
+    # The position within a row's own run, added to where that run starts.
+    first = np.cumsum(count) - count
+    return rows, np.arange(len(rows)) + np.repeat(start - first, count)
+
+
 def join(left: Array, right: Array) -> tuple[Array, Array]:
     """All pairs of rows with the same key.
 
@@ -61,16 +88,4 @@ def join(left: Array, right: Array) -> tuple[Array, Array]:
     Returns:
         Two (P,) index arrays, into `left` (ascending) and `right` (ascending for each of `left`).
     """
-    start = np.searchsorted(right, left, "left")
-    count = np.searchsorted(right, left, "right") - start
-    rows = np.repeat(np.arange(len(left)), count)
-    # The position within a row's own run of pairs, added to where that run starts in `right`.
-    first = np.cumsum(count) - count
-    return rows, np.arange(len(rows)) + np.repeat(start - first, count)
-
-
-def group_starts(keys: Array) -> Array:
-    """Where each run of equal values starts in a sorted array; the same length as the runs."""
-    if not len(keys):
-        return np.empty(0, np.int64)
-    return np.concatenate([[0], np.flatnonzero(np.diff(keys)) + 1])
+    return run_pairs(*runs(left, right))

@@ -51,14 +51,14 @@ def area_shares(recall: Array, shares: Array, area: Area) -> Array:
         before = np.zeros_like(shares)
         before[:, 1:] = shares[:, :-1]
         before[0, 0] = 1.0
-        return 0.5 * (shares + before) @ steps
+        return 0.5 * ((shares + before) * steps).sum(axis=1)
     # Where the envelope takes its value from: the best precision from here on, the last of equals.
     backwards = shares[0, ::-1]
     best = np.maximum.accumulate(backwards)
     fresh = np.diff(best, prepend=-1.0) > 0
     source = np.maximum.accumulate(np.where(fresh, np.arange(len(best)), 0))
     at = len(best) - 1 - source[::-1]
-    return shares[:, at] @ steps
+    return (shares[:, at] * steps).sum(axis=1)
 
 
 def average_precision(precision: Array, recall: Array, area: Area) -> float:

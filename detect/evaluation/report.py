@@ -220,7 +220,7 @@ def _examples(
     names = ground_truth.video_names
     found = find_media(media, names) if media is not None else {}
     protocol, threshold = main.protocol, main.error_threshold
-    overlaps = frame_overlaps(ground_truth, detections, [protocol.frame_pixels], threshold)
+    overlaps = frame_overlaps(ground_truth, detections, [protocol], threshold)
     among = set(found) or set(names)
     examples = [
         find(ground_truth, detections, protocol, threshold, overlaps, among, _SHOWN)

@@ -32,25 +32,49 @@ class TubeIndex:
 
 @dataclass(frozen=True, eq=False)
 class TubeOverlaps:
-    """Tubes that share a frame, pair by pair.
+    """Tubes that share a video and a frame, pair by pair; the part that protocols share.
 
     Attributes:
+        index, other_index: the tubes of the two sides.
         tube: (P,) index of the tube, ascending.
         other: (P,) index of the tube it is compared with, ascending for each.
-        spatial: (P,) mean spatial IoU over the shared frames.
+        same: (P,) bool, are they of one class?
+        spatial: (P,) mean spatial IoU over the shared frames, by the way to measure a box.
         shared: (P,) how many frames both have.
         union: (P,) how many frames either has.
     """
 
+    index: TubeIndex
+    other_index: TubeIndex
     tube: Array
     other: Array
-    spatial: Array
+    same: Array
+    spatial: dict[Pixels, Array]
     shared: Array
     union: Array
 
 
+@dataclass(frozen=True, eq=False)
+class ScoredTubes:
+    """Tubes by falling score, beside the ground truth tubes of their class that they meet.
+
+    Attributes:
+        order: (D,) indices of the tubes that suppression leaves, label by label, best first.
+        pairs: `detection` is an index into `order`, `target` one of a ground truth tube.
+        overlaps: with ground truth of all classes.
+    """
+
+    order: Array
+    pairs: Pairs
+    overlaps: TubeOverlaps
+
+
 def video_scores(
-    ground_truth: Tubes, tubes: Tubes, protocol: Protocol, thresholds: Sequence[float]
+    ground_truth: Tubes,
+    tubes: Tubes,
+    protocol: Protocol,
+    thresholds: Sequence[float],
+    scored: ScoredTubes | None = None,
 ) -> list[ClassScores]:
     """Average precision per class at each IoU threshold.
 
@@ -59,15 +83,16 @@ def video_scores(
         tubes: with `tube_score` and the same names in the same order (see `aligned`).
         protocol: the rules.
         thresholds: each above 0 and at most 1.
+        scored: from `score_tubes`, where it is at hand.
     """
-    truth = index_tubes(ground_truth).first
-    order, pairs = tube_pairs(ground_truth, tubes, protocol)
-    labels = tubes.label[index_tubes(tubes).first[order]]
+    scored = scored or score_tubes(ground_truth, tubes, protocol)
+    labels = tubes.label[scored.overlaps.index.first[scored.order]]
+    truth_labels = ground_truth.label[scored.overlaps.other_index.first]
     return [
         class_scores(
-            tube_hits(pairs, protocol, threshold, len(order), len(truth)) >= 0,
+            tube_hits(scored, protocol, threshold) >= 0,
             labels,
-            ground_truth.label[truth],
+            truth_labels,
             ground_truth.label_names,
             threshold,
             protocol.tube_area,
@@ -78,64 +103,85 @@ def video_scores(
     ]
 
 
-def tube_pairs(ground_truth: Tubes, tubes: Tubes, protocol: Protocol) -> tuple[Array, Pairs]:
-    """Every scored tube beside every ground truth tube of its video and class that it meets.
+def score_tubes(
+    ground_truth: Tubes, tubes: Tubes, protocol: Protocol, overlaps: TubeOverlaps | None = None
+) -> ScoredTubes:
+    """Suppresses, sorts and compares tubes as the protocol says.
 
-    Returns:
-        (D,) indices (see `index_tubes`) of the tubes that suppression leaves, label by label, best
-        score first; and the pairs, their `detection` an index into it.
+    Args:
+        ground_truth, tubes: aligned tables.
+        protocol: the rules.
+        overlaps: from `tube_overlaps`, where several protocols are scored.
     """
-    order = tube_order(tubes)
+    if overlaps is None:
+        overlaps = tube_overlaps(tubes, ground_truth, [protocol.tube_pixels])
+    order = tube_order(tubes, overlaps.index)
     if protocol.tube_suppression is not None:
-        kept = suppressed(tubes, protocol.tube_suppression, protocol.tube_pixels)
-        order = order[kept[order]]
-    overlaps = tube_overlaps(tubes, ground_truth, protocol.tube_pixels)
-    iou = overlaps.spatial * temporal_iou(overlaps, protocol)
-    place = np.full(len(index_tubes(tubes).first), -1)
+        order = order[suppressed(tubes, protocol.tube_suppression, protocol.tube_pixels)[order]]
+    iou = tube_iou(overlaps, protocol)
+    place = np.full(len(overlaps.index.first), -1)
     place[order] = np.arange(len(order))
-    detection = place[overlaps.tube]
+    detection = np.where(overlaps.same, place[overlaps.tube], -1)
     rows = np.argsort(detection, kind="stable")
     rows = rows[detection[rows] >= 0]
-    return order, sorted_pairs(detection[rows], overlaps.other[rows], iou[rows])
+    pairs = sorted_pairs(detection[rows], overlaps.other[rows], iou[rows])
+    return ScoredTubes(order, pairs, overlaps)
 
 
-def tube_hits(
-    pairs: Pairs, protocol: Protocol, threshold: float, detections: int, targets: int
-) -> Array:
-    """(D,) for each detected tube the ground truth tube that it matches, or -1."""
-    near = pairs.iou > threshold if protocol.tube_above else pairs.iou >= threshold
-    return matched_targets(pairs, near, protocol.tube_second_hit, detections, targets)
+def tube_hits(scored: ScoredTubes, protocol: Protocol, threshold: float) -> Array:
+    """(D,) for each of `scored.order` the index of the ground truth tube it matches, or -1."""
+    return matched_targets(
+        scored.pairs,
+        overlaps_enough(scored.pairs.iou, protocol, threshold),
+        protocol.tube_second_hit,
+        len(scored.order),
+        len(scored.overlaps.other_index.first),
+    )
+
+
+def overlaps_enough(iou: Array, protocol: Protocol, threshold: float) -> Array:
+    """(P,) bool by the protocol's comparison."""
+    return iou > threshold if protocol.tube_above else iou >= threshold
 
 
 def tube_overlaps(
-    tubes: Tubes, others: Tubes, pixels: Pixels, any_label: bool = False
+    tubes: Tubes, others: Tubes, pixels: Sequence[Pixels], same_label: bool = False
 ) -> TubeOverlaps:
-    """Overlap of every two tubes that share a frame, a video and a class.
+    """Overlap of every two tubes that share a frame and a video.
 
     Frames that only one of two tubes has count in the union, also where a tube skips frames.
 
     Args:
         tubes: the detected ones.
         others: the ground truth (or `tubes` again).
-        pixels: how wide a box is.
-        any_label: pairs tubes of different classes too.
+        pixels: ways to measure a box.
+        same_label: only pairs of one class.
     """
     index, other_index = index_tubes(tubes), index_tubes(others)
-    keys, other_keys = _row_keys(tubes, others, any_label)
+    keys, other_keys = _row_keys(tubes, others, same_label)
     order = np.argsort(other_keys, kind="stable")
     left, right = join(keys, other_keys[order])
     right = order[right]
-    iou = box_iou(tubes.boxes[left], others.boxes[right], pixels)
     pair = combined_key(
         (index.of_row[left], len(index.first)),
         (other_index.of_row[right], len(other_index.first)),
     )
     pairs, members = np.unique(pair, return_inverse=True)
     shared = np.bincount(members, minlength=len(pairs))
-    spatial = np.bincount(members, weights=iou, minlength=len(pairs)) / shared
+    boxes, other_boxes = tubes.boxes[left], others.boxes[right]
+    spatial = {
+        name: np.bincount(members, box_iou(boxes, other_boxes, name), len(pairs)) / shared
+        for name in pixels
+    }
     tube, other = np.divmod(pairs, max(len(other_index.first), 1))
     union = index.length[tube] + other_index.length[other] - shared
-    return TubeOverlaps(tube, other, spatial, shared, union)
+    same = tubes.label[index.first[tube]] == others.label[other_index.first[other]]
+    return TubeOverlaps(index, other_index, tube, other, same, spatial, shared, union)
+
+
+def tube_iou(overlaps: TubeOverlaps, protocol: Protocol) -> Array:
+    """(P,) mean spatial IoU x temporal IoU."""
+    return overlaps.spatial[protocol.tube_pixels] * temporal_iou(overlaps, protocol)
 
 
 def temporal_iou(overlaps: TubeOverlaps, protocol: Protocol) -> Array:
@@ -159,10 +205,10 @@ def suppressed(tubes: Tubes, overlap: float, pixels: Pixels = "inclusive") -> Ar
     Returns:
         (T,) bool, the tubes that stay, in the order of `index_tubes`.
     """
-    pairs = tube_overlaps(tubes, tubes, pixels)
-    place = np.empty(len(index_tubes(tubes).first), np.int64)
-    place[tube_order(tubes)] = np.arange(len(place))
-    near = pairs.spatial * pairs.shared / pairs.union > overlap
+    pairs = tube_overlaps(tubes, tubes, [pixels], same_label=True)
+    place = np.empty(len(pairs.index.first), np.int64)
+    place[tube_order(tubes, pairs.index)] = np.arange(len(place))
+    near = pairs.spatial[pixels] * pairs.shared / pairs.union > overlap
     near &= place[pairs.tube] < place[pairs.other]
     better, worse = pairs.tube[near], pairs.other[near]
     stays = np.ones(len(place), bool)
@@ -181,23 +227,18 @@ def index_tubes(tubes: Tubes) -> TubeIndex:
     return TubeIndex(of_row, first, length)
 
 
-def tube_order(tubes: Tubes) -> Array:
+def tube_order(tubes: Tubes, index: TubeIndex) -> Array:
     """Tubes label by label, best score first; of equal ones, the lower number."""
     assert tubes.tube_score is not None
-    first = index_tubes(tubes).first
-    return np.lexsort((-tubes.tube_score[first], tubes.label[first]))
+    return np.lexsort((-tubes.tube_score[index.first], tubes.label[index.first]))
 
 
-def _row_keys(tubes: Tubes, others: Tubes, any_label: bool) -> tuple[Array, Array]:
-    """One number for a (video, label, frame) in both tables."""
+def _row_keys(tubes: Tubes, others: Tubes, same_label: bool) -> tuple[Array, Array]:
+    """One number for a (video, frame), or a (video, frame, label), in both tables."""
     frames = 1 + max(int(table.frame.max(initial=0)) for table in (tubes, others))
-    videos, labels = len(others.video_names), 1 if any_label else len(others.label_names)
-    first, second = (
-        combined_key(
-            (table.video, videos),
-            (np.zeros_like(table.label) if any_label else table.label, labels),
-            (table.frame, frames),
-        )
-        for table in (tubes, others)
-    )
-    return first, second
+    videos, labels = len(others.video_names), len(others.label_names)
+    keys = []
+    for table in (tubes, others):
+        columns = [(table.video, videos), (table.frame, frames)]
+        keys.append(combined_key(*columns, *([(table.label, labels)] if same_label else [])))
+    return keys[0], keys[1]
