@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...datasets.tables import Detections, Tubes
-from .frames import FrameOverlaps, counted_frames, frame_hits
+from ...datasets.tables import Detections, Tubes, select_rows
+from .frames import FrameOverlaps, counted_ranking, frame_hits
 from .overlap import box_iou, combined_key, run_pairs, runs
 from .precision import Area, area_shares
 from .protocols import Protocol
@@ -23,11 +23,7 @@ _HIT, _LOCALISATION, _CLASSIFICATION, _TIMING, _OTHER = range(5)
 
 
 def frame_errors(
-    ground_truth: Tubes,
-    detections: Detections,
-    protocol: Protocol,
-    threshold: float,
-    overlaps: FrameOverlaps,
+    ground_truth: Tubes, protocol: Protocol, threshold: float, overlaps: FrameOverlaps
 ) -> dict[str, dict[str, float]]:
     """Percent of each kind of error, by class.
 
@@ -40,7 +36,7 @@ def frame_errors(
     * other: the video does not have the action.
 
     Args:
-        ground_truth, detections: aligned tables.
+        ground_truth: what `overlaps` was made with.
         protocol: its area and matching rules hold, so that "ap" is its AP.
         threshold: the IoU threshold.
         overlaps: from `frame_overlaps`.
@@ -48,34 +44,26 @@ def frame_errors(
     Returns:
         for each class with ground truth the percentages of `KINDS`, which add to 100.
     """
-    counted = counted_frames(overlaps, protocol)
-    rows = overlaps.order[counted]
-    kind = _box_kinds(ground_truth, detections, protocol, threshold, overlaps)
+    ranking = counted_ranking(overlaps, protocol)
+    kind = _box_kinds(ground_truth, protocol, threshold, overlaps)[ranking]
+    labels = overlaps.detections.label[ranking]
     return _shares_by_class(
-        kind,
-        detections.label[rows],
-        ground_truth.label,
-        ground_truth,
-        protocol,
-        protocol.frame_area,
+        kind, labels, ground_truth.label, ground_truth, protocol, protocol.frame_area
     )
 
 
 def false_boxes(
-    ground_truth: Tubes,
-    detections: Detections,
-    protocol: Protocol,
-    threshold: float,
-    overlaps: FrameOverlaps,
+    ground_truth: Tubes, protocol: Protocol, threshold: float, overlaps: FrameOverlaps
 ) -> tuple[Array, list[str]]:
-    """Rows of the detections that are false positives, and what kind of error each is.
+    """The false positives, as indices into `overlaps.detections`, and the kind of each.
 
     Args as of `frame_errors`.
     """
-    kind = _box_kinds(ground_truth, detections, protocol, threshold, overlaps)
-    false = np.flatnonzero(kind != _HIT)
-    rows = overlaps.order[counted_frames(overlaps, protocol)][false]
-    return rows, [KINDS[index] for index in kind[false]]
+    kind = _box_kinds(ground_truth, protocol, threshold, overlaps)
+    false = np.zeros(len(kind), bool)
+    false[counted_ranking(overlaps, protocol)] = True
+    rows = np.flatnonzero(false & (kind != _HIT))
+    return rows, [KINDS[index] for index in kind[rows]]
 
 
 def video_errors(
@@ -148,46 +136,44 @@ def mean_errors(by_class: dict[str, dict[str, float]]) -> dict[str, float | None
 
 
 def _box_kinds(
-    ground_truth: Tubes,
-    detections: Detections,
-    protocol: Protocol,
-    threshold: float,
-    overlaps: FrameOverlaps,
+    ground_truth: Tubes, protocol: Protocol, threshold: float, overlaps: FrameOverlaps
 ) -> Array:
-    """(D,) what each detection that counts is, label by label, best score first."""
-    counted = counted_frames(overlaps, protocol)
-    rows = overlaps.order[counted]
-    kind = np.full(len(rows), _HIT)
-    false = np.flatnonzero(frame_hits(overlaps, protocol, threshold)[counted] < 0)
-    kind[false] = _false_box_kinds(ground_truth, detections, rows[false], protocol, threshold)
+    """(D,) what each of `overlaps.detections` is."""
+    matched = frame_hits(overlaps, protocol, threshold)
+    kind = np.full(len(matched), _HIT)
+    false = np.flatnonzero(matched < 0)
+    boxes = select_rows(overlaps.detections, false)
+    kind[false] = _false_box_kinds(ground_truth, boxes, protocol, threshold)
     return kind
 
 
 def _false_box_kinds(
-    ground_truth: Tubes, detections: Detections, rows: Array, protocol: Protocol, threshold: float
+    ground_truth: Tubes, boxes: Detections, protocol: Protocol, threshold: float
 ) -> Array:
-    """(F,) the kind of error of the detections `rows`, none of which is a hit."""
+    """(F,) the kind of error of boxes that are no hits."""
     videos, labels = len(ground_truth.video_names), len(ground_truth.label_names)
-    frames = 1 + max(int(table.frame.max(initial=0)) for table in (detections, ground_truth))
-    frame = combined_key((detections.video[rows], videos), (detections.frame[rows], frames))
-    truth_frame = combined_key((ground_truth.video, videos), (ground_truth.frame, frames))
-    label, truth_label = detections.label[rows], ground_truth.label
-    by_frame = np.argsort(truth_frame, kind="stable")
-    kind = np.full(len(rows), _OTHER)
-    in_video = np.isin(
-        combined_key((detections.video[rows], videos), (label, labels)),
-        combined_key((ground_truth.video, videos), (truth_label, labels)),
+    frames = 1 + max(int(table.frame.max(initial=0)) for table in (boxes, ground_truth))
+    frame, truth_frame = (
+        combined_key((table.video, videos), (table.frame, frames))
+        for table in (boxes, ground_truth)
     )
+    by_frame = np.argsort(truth_frame, kind="stable")
     start, count = runs(frame, truth_frame[by_frame])
-    kind[in_video & (count == 0)] = _TIMING
+    has_action = np.zeros((videos, labels), bool)
+    has_action[ground_truth.video, ground_truth.label] = True
+    kind = np.full(len(boxes), _OTHER)
+    kind[has_action[boxes.video, boxes.label] & (count == 0)] = _TIMING
     detection, target = run_pairs(start, count)
     target = by_frame[target]
-    same = label[detection] == truth_label[target]
-    located = np.zeros(len(rows), bool)
+    same = boxes.label[detection] == ground_truth.label[target]
+    located = np.zeros(len(boxes), bool)
     located[detection[same]] = True
-    detection, target = detection[~located[detection]], target[~located[detection]]
+    elsewhere = ~located[detection]
+    detection, target = detection[elsewhere], target[elsewhere]
     iou = box_iou(
-        detections.boxes[rows[detection]], ground_truth.boxes[target], protocol.frame_pixels
+        boxes.boxes.take(detection, axis=0),
+        ground_truth.boxes.take(target, axis=0),
+        protocol.frame_pixels,
     )
     kind[detection[iou >= threshold]] = _CLASSIFICATION
     kind[located] = _LOCALISATION

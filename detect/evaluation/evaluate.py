@@ -101,9 +101,7 @@ def evaluate(
             frame = frame_scores(
                 ground_truth, detections, protocol, sorted(frame_thresholds), overlaps
             )
-            frame_kinds = frame_errors(
-                ground_truth, detections, protocol, error_threshold, overlaps
-            )
+            frame_kinds = frame_errors(ground_truth, protocol, error_threshold, overlaps)
         if tubes is not None:
             scored = score_tubes(ground_truth, tubes, protocol, meetings)
             video = video_scores(ground_truth, tubes, protocol, sorted(video_thresholds), scored)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...datasets.tables import Detections, Tubes
+from ...datasets.tables import Detections, Tubes, select_rows
 from .matching import by_preference, first_choices, greedy_match
 from .overlap import Pixels, box_iou, combined_key, run_pairs, runs
 from .precision import Area, average_precision, recall_curve
@@ -46,7 +46,8 @@ class Pairs:
     """Detections beside ground truth that they overlap, from the most wanted of each.
 
     Attributes:
-        detection: (P,) index of the detection, ascending: label by label, best score first.
+        detection: (P,) index of the detection, ascending; of those with a common target the best
+            score first.
         target: (P,) index of the ground truth.
         iou: (P,) their overlap, falling for each detection.
     """
@@ -60,14 +61,21 @@ class Pairs:
 class FrameOverlaps:
     """The part of frame-mAP that protocols share.
 
+    Detections are brought into the order of their frames first: what is compared then lies
+    together in memory, and time grows with their number and no faster.
+
     Attributes:
-        order: (D,) rows of the detections, label by label, best score first.
+        detections: by video, frame and class, the best of each first.
+        rows: (D,) the rows they had.
+        ranking: (D,) indices into `detections`: label by label, best score first.
         annotated: (D,) bool, is there any ground truth on that frame?
         truth: (G,) rows of the ground truth, in the order that the pairs' `target` means.
         pairs: those of the same frame and class, by the way to measure a box.
     """
 
-    order: Array
+    detections: Detections
+    rows: Array
+    ranking: Array
     annotated: Array
     truth: Array
     pairs: dict[Pixels, Pairs]
@@ -91,11 +99,12 @@ def frame_scores(
     """
     if overlaps is None:
         overlaps = frame_overlaps(ground_truth, detections, [protocol], min(thresholds))
-    counted = counted_frames(overlaps, protocol)
+    ranking = counted_ranking(overlaps, protocol)
+    labels = overlaps.detections.label[ranking]
     return [
         class_scores(
-            frame_hits(overlaps, protocol, threshold)[counted] >= 0,
-            detections.label[overlaps.order[counted]],
+            frame_hits(overlaps, protocol, threshold)[ranking] >= 0,
+            labels,
             ground_truth.label,
             ground_truth.label_names,
             threshold,
@@ -117,10 +126,15 @@ def frame_overlaps(
         lowest: the least IoU threshold of all.
     """
     keys, truth_keys = _frame_keys(detections, ground_truth)
-    truth = np.lexsort((ground_truth.tube, truth_keys))
-    order = score_order(detections)
-    keys, truth_keys = keys[order], truth_keys[truth]
-    annotated = np.ones(len(order), bool)
+    ranked = score_order(detections)
+    rows = ranked[np.argsort(keys[ranked], kind="stable")]
+    place = np.empty(len(rows), np.int64)
+    place[rows] = np.arange(len(rows))
+    detections, keys = select_rows(detections, rows), keys[rows]
+    truth = np.argsort(ground_truth.tube, kind="stable")
+    truth = truth[np.argsort(truth_keys[truth], kind="stable")]
+    truth_boxes, truth_keys = ground_truth.boxes.take(truth, axis=0), truth_keys[truth]
+    annotated = np.ones(len(rows), bool)
     if any(protocol.frames == "annotated" for protocol in protocols):
         labels = max(len(ground_truth.label_names), 1)
         annotated = runs(keys // labels, truth_keys // labels)[1] > 0
@@ -130,14 +144,14 @@ def frame_overlaps(
     for chunk in _chunks(count):
         detection, target = run_pairs(start[chunk], count[chunk])
         detection += chunk.start
-        boxes = detections.boxes[order[detection]]
-        others = ground_truth.boxes[truth[target]]
+        boxes = detections.boxes.take(detection, axis=0)
+        others = truth_boxes.take(target, axis=0)
         for name in pixels:
             iou = box_iou(boxes, others, name)
             near = iou >= lowest
             parts[name].append(Pairs(detection[near], target[near], iou[near]))
     pairs = {name: sorted_pairs(*_joined(part)) for name, part in parts.items()}
-    return FrameOverlaps(order, annotated, truth, pairs)
+    return FrameOverlaps(detections, rows, place[ranked], annotated, truth, pairs)
 
 
 def sorted_pairs(detection: Array, target: Array, iou: Array) -> Pairs:
@@ -147,19 +161,19 @@ def sorted_pairs(detection: Array, target: Array, iou: Array) -> Pairs:
 
 
 def frame_hits(overlaps: FrameOverlaps, protocol: Protocol, threshold: float) -> Array:
-    """(D,) for each of `overlaps.order` the index into `overlaps.truth` it matches, or -1."""
+    """(D,) for each of `overlaps.detections` the index into `overlaps.truth` it matches, or -1."""
     pairs = overlaps.pairs[protocol.frame_pixels]
     near = pairs.iou >= threshold
     return matched_targets(
-        pairs, near, protocol.frame_second_hit, len(overlaps.order), len(overlaps.truth)
+        pairs, near, protocol.frame_second_hit, len(overlaps.rows), len(overlaps.truth)
     )
 
 
-def counted_frames(overlaps: FrameOverlaps, protocol: Protocol) -> Array:
-    """(D,) bool, the detections on frames that the protocol looks at."""
+def counted_ranking(overlaps: FrameOverlaps, protocol: Protocol) -> Array:
+    """`overlaps.ranking` of the detections on frames that the protocol looks at."""
     if protocol.frames == "annotated":
-        return overlaps.annotated
-    return np.ones(len(overlaps.order), bool)
+        return overlaps.ranking[overlaps.annotated[overlaps.ranking]]
+    return overlaps.ranking
 
 
 def matched_targets(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...datasets.tables import Detections, Tubes
+from ...datasets.tables import Tubes
 from .errors import false_boxes
 from .frames import FrameOverlaps, frame_hits
 from .protocols import Protocol
@@ -40,7 +40,6 @@ class Example:
 
 def worst_false_positives(
     ground_truth: Tubes,
-    detections: Detections,
     protocol: Protocol,
     threshold: float,
     overlaps: FrameOverlaps,
@@ -50,14 +49,15 @@ def worst_false_positives(
     """The false positives of highest score, one a video and class.
 
     Args:
-        ground_truth, detections: aligned tables.
+        ground_truth: what `overlaps` was made with.
         protocol: the rules.
         threshold: the IoU threshold.
         overlaps: from `frame_overlaps`.
         videos: only of these.
         count: at most so many.
     """
-    rows, kinds = false_boxes(ground_truth, detections, protocol, threshold, overlaps)
+    rows, kinds = false_boxes(ground_truth, protocol, threshold, overlaps)
+    detections = overlaps.detections
     order = np.lexsort((rows, -detections.score[rows]))
     examples: list[Example] = []
     seen = set()
@@ -89,7 +89,6 @@ def worst_false_positives(
 
 def worst_misses(
     ground_truth: Tubes,
-    detections: Detections,
     protocol: Protocol,
     threshold: float,
     overlaps: FrameOverlaps,
@@ -100,6 +99,7 @@ def worst_misses(
 
     Args as of `worst_false_positives`.
     """
+    detections = overlaps.detections
     found = np.zeros(len(ground_truth), bool)
     hits = frame_hits(overlaps, protocol, threshold)
     found[overlaps.truth[hits[hits >= 0]]] = True

@@ -223,7 +223,7 @@ def _examples(
     overlaps = frame_overlaps(ground_truth, detections, [protocol], threshold)
     among = set(found) or set(names)
     examples = [
-        find(ground_truth, detections, protocol, threshold, overlaps, among, _SHOWN)
+        find(ground_truth, protocol, threshold, overlaps, among, _SHOWN)
         for find in (worst_false_positives, worst_misses)
     ]
     sizes = {}

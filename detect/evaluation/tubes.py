@@ -168,7 +168,7 @@ def tube_overlaps(
     )
     pairs, members = np.unique(pair, return_inverse=True)
     shared = np.bincount(members, minlength=len(pairs))
-    boxes, other_boxes = tubes.boxes[left], others.boxes[right]
+    boxes, other_boxes = tubes.boxes.take(left, axis=0), others.boxes.take(right, axis=0)
     spatial = {
         name: np.bincount(members, box_iou(boxes, other_boxes, name), len(pairs)) / shared
         for name in pixels

@@ -114,7 +114,7 @@ class GreedyLinker:
             (N,) number of the tube that each box belongs to.
         """
         boxes = boxes.reshape(len(boxes), -1, 4) if len(boxes) else boxes.reshape(0, 1, 4)
-        tubes = self._open.rows(frame - self._open.last <= self.rules.gap)
+        tubes = self._open.rows(np.flatnonzero(frame - self._open.last <= self.rules.gap))
         tubes = tubes.rows(np.argsort(-tubes.merit(self.rules.merit), kind="stable"))
         proposer, target = join(tubes.group, group)
         iou = _overlap(tubes, boxes, proposer, target, frame, self.rules.pixels)
@@ -163,7 +163,7 @@ class _OpenTubes:
         return cls(whole, whole, whole, whole, np.empty(0), empty, np.empty((0, length, 4)))
 
     def rows(self, chosen: Array) -> _OpenTubes:
-        return _OpenTubes(*(values[chosen] for values in vars(self).values()))
+        return _OpenTubes(*(values.take(chosen, axis=0) for values in vars(self).values()))
 
     def merit(self, by: str) -> Array:
         """(T,) what tubes are served by."""
@@ -216,7 +216,7 @@ def link_greedily(detections: Detections | Tubelets, rules: GreedyRules = ACT) -
     frames, starts = np.unique(tubelets.frame[order], return_index=True)
     linker = GreedyLinker(rules)
     for frame, rows in zip(frames.tolist(), np.split(order, starts[1:])):
-        linker.update(frame, group[rows], tubelets.score[rows], tubelets.boxes[rows])
+        linker.update(frame, group[rows], tubelets.score[rows], tubelets.boxes.take(rows, axis=0))
     return assemble(
         linker.linked(),
         tubelets.video_names,
@@ -233,7 +233,9 @@ def _overlap(
     """(P,) IoU of new boxes with a tube's last ones, the mean over the frames that both cover."""
     length = boxes.shape[1]
     if length == 1:
-        return box_iou(boxes[target, 0], tubes.boxes[proposer, 0], pixels)
+        return box_iou(
+            boxes[:, 0].take(target, axis=0), tubes.boxes[:, 0].take(proposer, axis=0), pixels
+        )
     offset = frame - tubes.last[proposer]
     total = np.zeros(len(proposer))
     for k in range(length):

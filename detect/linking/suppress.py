@@ -96,7 +96,8 @@ def as_tubelets(detections: Detections) -> Tubelets:
 
 def _mean_iou(boxes: Array, rows: Array, others: Array, pixels: Pixels) -> Array:
     length = boxes.shape[1]
-    ious = [box_iou(boxes[rows, k], boxes[others, k], pixels) for k in range(length)]
+    pairs = [(boxes[:, k].take(rows, 0), boxes[:, k].take(others, 0)) for k in range(length)]
+    ious = [box_iou(*pair, pixels) for pair in pairs]
     return sum(ious[1:], ious[0]) / length
 
 
