@@ -15,7 +15,16 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from .layers import ConvNormReLU, Padding, PoolPadding, SelfGate, Size3, max_pool, pool_padding
+from .layers import (
+    ConvNormReLU,
+    Padding,
+    Pairs,
+    PoolPadding,
+    SelfGate,
+    Size3,
+    max_pool,
+    pool_padding,
+)
 
 # The first seven layers and the poolings: (output channels, kernel, stride over space and time).
 _CONVOLUTIONS = {
@@ -208,6 +217,7 @@ def receptive_grid(variant: Variant, endpoint: str, size: Size3) -> Grid:
     layout, first, stride = variant.layout, [0.0, 0.0, 0.0], [1, 1, 1]
     sizes = list(size)
     for name in ENDPOINTS[: ENDPOINTS.index(endpoint) + 1]:
+        padding: Pairs | PoolPadding
         if name == _FIRST:
             kernel, step, padding = layout.stem_kernel, (2, 2, 2), layout.stem_padding
         elif name in _POOLINGS:

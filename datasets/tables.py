@@ -11,9 +11,10 @@ Conventions, stated here once:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -164,8 +165,10 @@ def select_rows(table: Rows, rows: Array) -> Rows:
         table: detections, tubes, or another dataclass of columns.
         rows: (R,) bool, or row numbers.
     """
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows
     columns = {name: values for name, values in vars(table).items() if isinstance(values, Array)}
-    return replace(table, **{name: values[rows] for name, values in columns.items()})  # type: ignore[type-var]
+    # np.take, for it is several times as fast as indexing for boxes.
+    return replace(table, **{name: values.take(rows, axis=0) for name, values in columns.items()})  # type: ignore[type-var]
 
 
 def write_table(table: Detections | Tubes | Videos, path: Path) -> None:
@@ -345,3 +348,30 @@ def _names_array(codes: Array, names: tuple[str, ...]) -> pyarrow.Array:
 
     dictionary = pa.array(names, pa.string())
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), dictionary).cast(pa.string())
+
+
+def concatenate(tables: Sequence[Detections] | Sequence[Tubes]) -> Detections | Tubes:
+    """Several tables of one kind, one after the other; tubes are numbered anew in that order."""
+    first = tables[0]
+    joined: dict[str, Any] = {}
+    for column in ("video", "label"):
+        names = sorted({name for table in tables for name in getattr(table, f"{column}_names")})
+        place = {name: code for code, name in enumerate(names)}
+        codes = [
+            np.array([place[name] for name in getattr(table, f"{column}_names")], np.int32)
+            for table in tables
+        ]
+        parts = [new[getattr(table, column)] for new, table in zip(codes, tables)]
+        joined[column], joined[f"{column}_names"] = np.concatenate(parts), tuple(names)
+    for column in ("frame", "boxes", "score", "tube_score"):
+        if getattr(first, column, None) is not None:
+            joined[column] = np.concatenate([getattr(table, column) for table in tables])
+    if isinstance(first, Tubes):
+        numbers, used = [], 0
+        for table in tables:
+            assert isinstance(table, Tubes)
+            known, number = np.unique(table.tube, return_inverse=True)
+            numbers.append(number.astype(np.int64) + used)
+            used += len(known)
+        joined["tube"] = np.concatenate(numbers)
+    return type(first)(**joined)

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         if debug:
             raise
-        print(f"actiontubes {command}: {_one_line(error)}", file=sys.stderr)
+        print(f"actiontubes {command}: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -72,7 +72,8 @@ def _overview() -> str:
     )
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """An error's message without line breaks; of a system error, the file and what is wrong."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
@@ -104,7 +105,7 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     except ArgumentError as error:
         from ..datasets.files import InputError
 
-        raise InputError(f"{_one_line(error)}; see actiontubes {command} --help") from error
+        raise InputError(f"{one_line(error)}; see actiontubes {command} --help") from error
     return {name: values[name] for name in hints if name != "return"}
 
 

@@ -1,0 +1,169 @@
+"""People followed through a video, whatever they do: an online linker of person boxes by IoU.
+
+Two rounds of matching a frame, confident boxes first and faint ones then, after ByteTrack (Zhang et
+al. 2022, section 3): a faint box may continue a track but never starts one. Each track looks for
+its box where its last motion would have brought it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .follow import Follow, follow
+
+Array = np.ndarray
+_SAME_PERSON = 0.5
+
+
+def iou_matrix(a: Array, b: Array) -> Array:
+    """(A, 4) and (B, 4) boxes x1 y1 x2 y2 → (A, B) intersection over union, 0 for empty boxes."""
+    corner = np.maximum(a[:, None, :2], b[None, :, :2])
+    other = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
+    shared = np.clip(other - corner, 0, None).prod(axis=2)
+    area_a, area_b = ((x[:, 2:4] - x[:, :2]).prod(axis=1) for x in (a, b))
+    union = area_a[:, None] + area_b[None] - shared
+    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+
+
+@dataclass(eq=False)
+class PersonTrack:
+    """One person over consecutive frames.
+
+    Attributes:
+        start: number of the first frame.
+        boxes: one x1 y1 x2 y2 a frame, in pixels.
+        scores: one person score a frame. Frames in which nobody was detected have half of the
+            last detection's score where the person was followed by appearance, and the lower of
+            the two neighbours' scores where the box is interpolated.
+        velocity: recent motion of the box, in pixels a frame.
+        detected: number of the last frame with a detection.
+        follow: finds the person in the next frame while the detector misses them.
+    """
+
+    start: int
+    boxes: list[Array]
+    scores: list[float]
+    velocity: Array = field(default_factory=lambda: np.zeros(4))
+    detected: int = 0
+    follow: Follow | None = None
+
+    @property
+    def end(self) -> int:
+        """Number of the frame after the last."""
+        return self.start + len(self.boxes)
+
+    def expected(self, frame: int) -> Array:
+        """Where the box should be in `frame`."""
+        return self.boxes[-1] + self.velocity * (frame - self.end + 1)
+
+    def extend(self, frame: int, box: Array, score: float) -> None:
+        """Appends the box of `frame`, interpolating the frames since the last one."""
+        steps = frame - self.end + 1
+        last, motion = self.boxes[-1], (box - self.boxes[-1]) / steps
+        for step in range(1, steps):
+            self.boxes.append(last + motion * step)
+            self.scores.append(min(self.scores[-1], score))
+        self.boxes.append(box)
+        self.scores.append(score)
+        # The centre's motion alone: a box that grows and shrinks must not run away.
+        centre = (motion[:2] + motion[2:]) / 2
+        self.velocity = 0.5 * self.velocity + 0.5 * np.concatenate([centre, centre])
+
+
+class PersonLinker:
+    """Takes the people of one frame after the other and keeps the tracks that go on.
+
+    Args:
+        start_score: person score that a box needs to start a track.
+        iou: least overlap of a box with where its track expects it.
+        gap: frames without a box after which a track ends.
+        follow: frames without a detection through which a person is followed by appearance.
+        min_length: tracks of fewer frames are dropped, and shorter ones are not followed.
+    """
+
+    def __init__(
+        self,
+        start_score: float = 0.5,
+        iou: float = 0.3,
+        gap: int = 15,
+        follow: int = 30,
+        min_length: int = 8,
+    ) -> None:
+        self.start_score, self.iou, self.min_length = start_score, iou, min_length
+        self.gap, self.follow = gap, follow
+        self.active: list[PersonTrack] = []
+        self._picture: Array | None = None
+
+    def step(self, frame: int, people: Array, picture: Array | None = None) -> list[PersonTrack]:
+        """Links the people of `frame`; returns the tracks that ended before it.
+
+        Args:
+            frame: its number; frames come in rising order.
+            people: (P, 5) x1 y1 x2 y2 in pixels and score.
+            picture: (H, W, 3) uint8, to follow those by who are not detected; None not to.
+        """
+        over = [track for track in self.active if frame - track.end >= self.gap]
+        self.active = [track for track in self.active if frame - track.end < self.gap]
+        left = list(self.active)
+        confident = people[:, 4] >= self.start_score
+        left, new = self._continue(frame, left, people[confident], self.iou)
+        left, _ = self._continue(frame, left, people[~confident], self.iou)
+        # Somebody who moved fast is still more likely the one just lost than somebody new.
+        left, new = self._continue(frame, left, new, self.iou / 3)
+        if picture is not None:
+            for track in left:
+                self._follow(track, frame, picture)
+        here = [track.boxes[-1] for track in self.active if track.detected == frame]
+        if here and len(new):
+            # A second box of somebody who is already followed is nobody new.
+            new = new[iou_matrix(new, np.stack(here)).max(axis=1) < _SAME_PERSON]
+        for *box, score in new.tolist():
+            self.active.append(PersonTrack(frame, [np.array(box)], [score], detected=frame))
+        self._picture = picture
+        return _trimmed(over, self.min_length)
+
+    def finish(self) -> list[PersonTrack]:
+        """Ends and returns the tracks that still go on, short ones too: the video cut them off."""
+        over, self.active = self.active, []
+        return _trimmed(over, min_length=1)
+
+    def _continue(
+        self, frame: int, tracks: list[PersonTrack], people: Array, iou: float
+    ) -> tuple[list[PersonTrack], Array]:
+        """Extends tracks by the people who match them best; returns those left over of both."""
+        if not tracks or not len(people):
+            return tracks, people
+        overlap = iou_matrix(np.stack([track.expected(frame) for track in tracks]), people)
+        rows, columns = linear_sum_assignment(overlap, maximize=True)
+        good = overlap[rows, columns] >= iou
+        for row, column in zip(rows[good], columns[good], strict=True):
+            *box, score = people[column].tolist()
+            tracks[row].extend(frame, np.array(box), score)
+            tracks[row].detected, tracks[row].follow = frame, None
+        matched = set(rows[good].tolist())
+        left = [track for i, track in enumerate(tracks) if i not in matched]
+        return left, np.delete(people, columns[good], axis=0)
+
+    def _follow(self, track: PersonTrack, frame: int, picture: Array) -> None:
+        if frame - track.detected > self.follow or track.end < frame:
+            return
+        if track.follow is None:
+            if len(track.boxes) < self.min_length or self._picture is None:
+                return
+            track.follow = follow(self._picture, track.boxes[-1])
+        box = track.follow(picture)
+        if box is not None:
+            score = track.scores[track.detected - track.start] / 2
+            track.extend(frame, box, score)
+
+
+def _trimmed(tracks: list[PersonTrack], min_length: int) -> list[PersonTrack]:
+    """The tracks up to their last detection, without those that are then too short."""
+    for track in tracks:
+        # Followed beyond it, they most likely left, and something else was followed.
+        length = track.detected - track.start + 1
+        del track.boxes[length:], track.scores[length:]
+    return [track for track in tracks if len(track.boxes) >= min_length]

@@ -1,0 +1,51 @@
+"""ROI pooling in space-time: a box at every time step of a clip's feature map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align
+
+from ..backbones.inception import Grid
+
+
+def roi_align_3d(
+    features: Tensor, boxes: Tensor, clip: Tensor, grid: Grid, size: int = 7
+) -> Tensor:
+    """3D ROIAlign: `torchvision.ops.roi_align` at every time step of the box's clip.
+
+    Args:
+        features: (N, C, T, H, W) feature map.
+        boxes: (R, 4) x1 y1 x2 y2, the same box at every time step as in the paper, or (R, T, 4), a
+            box for each; in pixels of the trunk's input, edges counted from the picture's edge.
+        clip: (R,) integers, the clip that each box lies in.
+        grid: of the feature map, `inception.receptive_grid`; a map cell is not where ROIAlign
+            assumes it, but up to half a cell away, by the padding of the layers below.
+        size: cells of the result along each side of the box.
+
+    Returns:
+        (R, C, T, size, size).
+    """
+    n, channels, steps, height, width = features.shape
+    if boxes.ndim == 2:
+        boxes = boxes[:, None].expand(-1, steps, -1)
+    # ROIAlign (aligned) takes the centre of cell 0 to be at (stride - 1) / 2 pixel centres.
+    _, stride, stride_x = grid.stride
+    assert stride == stride_x, "cells are square"
+    _, y0, x0 = grid.first
+    shift = boxes.new_tensor([x0, y0, x0, y0]) - (stride - 1) / 2
+    place = clip[:, None] * steps + torch.arange(steps, device=clip.device)
+    rois = torch.cat([place[..., None].to(boxes), boxes - shift], dim=-1).reshape(-1, 5)
+    maps = features.permute(0, 2, 1, 3, 4).reshape(n * steps, channels, height, width)
+    pooled = roi_align(maps, rois.to(maps.dtype), size, 1 / stride, aligned=True)
+    return pooled.reshape(len(boxes), steps, channels, size, size).transpose(1, 2)
+
+
+def enlarge(boxes: Tensor, factor: float, width: float, height: float) -> Tensor:
+    """Boxes (..., 4) scaled about their centres, cut at the picture's edges."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = (boxes[..., 2:] - boxes[..., :2]) / 2 * factor
+    edges = boxes.new_tensor([width, height])
+    low = torch.minimum((centre - half).clamp(min=0), edges)
+    high = torch.minimum((centre + half).clamp(min=0), edges)
+    return torch.cat([low, high], dim=-1)

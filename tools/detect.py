@@ -1,0 +1,130 @@
+"""The command `actiontubes detect`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..detect.video_tubes import VideoTubes
+
+
+def detect(
+    videos: list[Path],
+    *,
+    out: Path = Path("tubes"),
+    backbone: str = "i3d",
+    weights: str = "kinetics400",
+    proposals: str = "default",
+    labels: list[str] | None = None,
+    scene: float = 0.5,
+    threshold: float = 0.05,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    trail: bool = False,
+    tables_only: bool = False,
+) -> int:
+    """Find the people in videos, follow each, and name what they do.
+
+    Needs no training: people come from a person detector, names from a network trained to classify
+    whole videos (Kinetics-400). Writes to the folder OUT, for pandas, a spreadsheet or `actiontubes
+    evaluate`: tubes.parquet (one tube a person, with the best label), labels.csv
+    (each tube's five best labels), detections.parquet (those for every frame) and videos.parquet;
+    and each video with its tubes drawn, VIDEO.tubes.mp4.
+
+    Args:
+        videos: Video files of any kind that FFmpeg reads.
+        out: The folder to write to.
+        backbone: The network: i3d, s3d or s3d-g (`actiontubes models` lists the family).
+        weights: kinetics400, howto100m, or the path of a weights file (`actiontubes weights list`).
+        proposals: Where people are: default (torchvision's Faster R-CNN), the name of another COCO
+            detector of torchvision, PATH.onnx (a YOLOX model), hog (OpenCV, weak), frame (the whole
+            picture), PATH.parquet or PATH.csv (a table of boxes), detectron2:CONFIG.
+        labels: Choose among these Kinetics-400 classes alone, or say ucf101-24 or jhmdb for the
+            classes of that data set.
+        scene: Weight of the whole picture beside the person's own region, from 0 to 1.
+        threshold: The lowest score of a tube that is kept.
+        device: Where networks run; auto takes a GPU if there is one.
+        trail: Draw the way of each box's centre over the last second.
+        tables_only: Write no drawn videos.
+    """
+    import torch
+
+    from ..backbones.inception import get_variant
+    from ..backbones.weights import load_pretrained
+    from ..datasets.files import InputError
+    from ..datasets.tables import concatenate, write_table
+    from ..detect.drawing import draw_video
+    from ..detect.proposals import open_proposals
+    from ..detect.video_tubes import find_tubes, videos_table, write_label_lists
+    from ..detect.zero_shot import choose_labels
+    from .main import one_line
+
+    if not 0 <= scene <= 1:
+        raise InputError(f"--scene {scene}: give a weight from 0 to 1")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_pretrained(get_variant(backbone), weights)
+    if model.head is None or not model.labels:
+        raise InputError(f"--weights {weights}: they name no actions; use kinetics400")
+    model.trunk.to(device)
+    model.head.to(device)
+    chosen = choose_labels(labels, model.labels)
+    from_table = proposals.endswith((".parquet", ".csv"))
+    people = None if from_table else open_proposals(proposals, device=device)
+
+    found, failed, frames, begin = [], [], 0, time.perf_counter()
+    for video, name in zip(videos, _names(videos)):
+        try:
+            source = people or open_proposals(proposals, video=name, device=device)
+            result = find_tubes(
+                video, name, model, source, chosen, scene=scene, threshold=threshold, device=device
+            )
+            drawn = out / f"{name}.tubes.mp4"
+            if not tables_only:
+                draw_video(video, result.tubes, drawn, trail=trail)
+        except (InputError, OSError) as error:
+            print(f"actiontubes detect: {one_line(error)}", file=sys.stderr)
+            failed.append(video)
+            continue
+        found.append(result)
+        frames += result.info.num_frames or 0
+        print(_summary(name, result))
+    if found:
+        write_table(concatenate([result.tubes for result in found]), out / "tubes.parquet")
+        write_table(
+            concatenate([result.detections for result in found]), out / "detections.parquet"
+        )
+        write_table(videos_table(found), out / "videos.parquet")
+        write_label_lists(found, out / "labels.csv")
+        seconds = time.perf_counter() - begin
+        print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
+    if failed:
+        names = ", ".join(map(str, failed))
+        print(f"actiontubes detect: {len(failed)} of {len(videos)} failed: {names}",
+              file=sys.stderr)  # fmt: skip
+    return 2 if failed else 0
+
+
+def _names(videos: list[Path]) -> list[str]:
+    """What the tables call each video: its stem, with its folder where two share a stem."""
+    stems = [video.stem for video in videos]
+    return [
+        stem if stems.count(stem) == 1 else f"{video.resolve().parent.name}/{video.name}"
+        for video, stem in zip(videos, stems)
+    ]
+
+
+def _summary(name: str, result: VideoTubes) -> str:
+    """The tubes of a video for people to read, best first."""
+    tubes = result.tubes
+    lines = [f"{name}: {len(result.label_scores)} tubes, {result.info.num_frames} frames"]
+    for number, scores in enumerate(result.label_scores[:5]):
+        rows = (tubes.tube == number).nonzero()[0]
+        best = [f"{tubes.label_names[i]} {scores[i]:.2f}" for i in scores.argsort()[::-1][:3]]
+        span = f"frames {tubes.frame[rows[0]]}-{tubes.frame[rows[-1]]}"
+        lines.append(f"  {result.tube_scores[number]:.2f}  {span:18} {', '.join(best)}")
+    if len(result.label_scores) > 5:
+        lines.append(f"  and {len(result.label_scores) - 5} more")
+    return "\n".join(lines)

@@ -1,0 +1,58 @@
+"""The command `actiontubes models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def models(
+    *,
+    classes: int = 400,
+    frames: int = 64,
+    size: int = 224,
+    width: float = 1.0,
+    json: Path | None = None,
+) -> None:
+    """The backbones: parameters and multiply-adds, beside the paper's figures.
+
+    Top- and bottom-heavy I3D are shown at their default K, Mixed_4b; another K is asked for as in
+    top-heavy-i3d(Mixed_3c), wherever a backbone is named. The gates of s3d-g stand on all branches;
+    s3d-g(temporal) puts them after each temporal convolution.
+
+    Args:
+        classes: Number of classes of the classifier.
+        frames: Frames of the clip.
+        size: Height and width of the clip in pixels.
+        width: Multiplier of all numbers of channels.
+        json: Write the rows to this file too.
+    """
+    from ..backbones.cost import family_costs
+    from ..datasets.files import InputError, write_json
+
+    if min(classes, frames, size) < 1 or width <= 0:
+        raise InputError("--classes, --frames, --size and --width must be greater than 0")
+    rows = family_costs(classes, frames, size, width)
+    head = ("name", "parameters", "paper", "multiply-adds", "paper", "time is convolved", "gates")
+    print(f"{classes} classes, {frames}x{size}x{size}, width {width}; the paper's figures are for "
+          "400 classes and 64x224x224")  # fmt: skip
+    layout = "{:18}{:>12}{:>9}{:>15}{:>9}  {:32}{}"
+    print(layout.format(*head))
+    for row in rows:
+        separable = " (separable)" if row["separable"] else ""
+        print(
+            layout.format(
+                row["name"],
+                _short(row["parameters"], 1e6, "M"),
+                _short(row["paper_parameters"], 1e6, "M"),
+                _short(row["multiply_adds"], 1e9, "G"),
+                _short(row["paper_multiply_adds"], 1e9, "G"),
+                f"{row['temporal']}{separable}".replace("_7x7", ""),
+                row["gating"],
+            )
+        )
+    if json is not None:
+        write_json(rows, json)
+
+
+def _short(value: object, unit: float, symbol: str) -> str:
+    return f"{value / unit:.2f} {symbol}" if isinstance(value, int) else "-"

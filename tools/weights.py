@@ -1,0 +1,37 @@
+"""The command `actiontubes weights`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+
+def weights(action: Literal["list", "fetch", "path"], name: str | None = None) -> None:
+    """List the pretrained weights, fetch one into the cache, or say where it lies.
+
+    The cache is $ACTIONTUBES_CACHE, or the user's cache folder. Every file is checked against its
+    SHA-256 whenever it is used, and nothing in it is ever executed.
+
+    Args:
+        action: list, fetch or path.
+        name: Which weights, for fetch and path.
+    """
+    from ..backbones.weights import CATALOGUE, cached_path, fetch, known_digest
+    from ..datasets.files import InputError
+
+    if action == "list":
+        print(f"{'name':36}{'size':>12}  {'SHA-256':11}{'here':6}origin")
+        for entry in CATALOGUE.values():
+            path = cached_path(entry)
+            size = path.stat().st_size if path.is_file() else entry.size
+            shown = f"{size / 1e6:.1f} MB" if size else "-"
+            here = "yes" if path.is_file() else "no"
+            digest = known_digest(entry)[:8] or "-"
+            print(f"{entry.name:36}{shown:>12}  {digest:11}{here:6}{entry.origin}")
+    elif name is None:
+        raise InputError(f"actiontubes weights {action} needs a name: {', '.join(CATALOGUE)}")
+    elif action == "fetch":
+        print(fetch(name))
+    elif name in CATALOGUE:
+        print(cached_path(CATALOGUE[name]))
+    else:
+        raise InputError(f"no weights {name}; one of {', '.join(CATALOGUE)}")
