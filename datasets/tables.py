@@ -35,7 +35,7 @@ class Detections:
         video: (R,) int32, index into `video_names`.
         frame: (R,) int32, counted from 0.
         label: (R,) int32, index into `label_names`.
-        score: (R,) float64.
+        score: (R,) float64, 0 to 1.
         boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
         video_names: names that `video` indexes; a name may have no row.
         label_names: names that `label` indexes; a name may have no row.
@@ -143,6 +143,7 @@ def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
     if kind is Detections:
         score = _numbers(table, "score", np.float64, path)
         _refuse(~np.isfinite(score), path, "score", "is not a finite number")
+        _refuse((score < 0) | (score > 1), path, "score", "is outside 0 to 1; give probabilities")
         return Detections(video, frame, label, score, boxes, video_names, label_names)  # type: ignore[return-value]
     tube = _unique_tubes(video, _numbers(table, "tube", np.int64, path))
     scores = {}
@@ -256,6 +257,8 @@ def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[
     import pyarrow as pa
 
     values = table[column]
+    if not len(values):
+        return np.empty(0, np.int32), ()
     if not (pa.types.is_dictionary(values.type) or pa.types.is_string(values.type)
             or pa.types.is_large_string(values.type)):  # fmt: skip
         raise InputError(f"{path}: column {column} holds {values.type}, not strings")
@@ -263,8 +266,6 @@ def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[
         _refuse(values.is_null().to_numpy(), path, column, "is empty")
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
-    if not len(values):
-        return np.empty(0, np.int32), ()
     combined = pa.concat_arrays(values.unify_dictionaries().chunks)
     names = [str(name) for name in combined.dictionary.to_pylist()]
     codes = combined.indices.to_numpy(zero_copy_only=False)
