@@ -54,6 +54,10 @@ _NUMPY_NAMES = {"ndarray", "dtype", "_reconstruct", "scalar"}
 _NUMERIC_MODULES = {"numpy.core.numeric", "numpy._core.numeric"}
 
 
+class _RefusedError(pickle.UnpicklingError):
+    """A pickle that asks for more than it may."""
+
+
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler that admits plain containers and NumPy arrays, and refuses all else by name."""
 
@@ -65,7 +69,7 @@ class _ArraysOnly(pickle.Unpickler):
             or (module == "_codecs" and name == "encode")
         ):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        raise _RefusedError(f"it asks for {module}.{name}")
 
 
 def load_pickle(path: Path) -> Any:
@@ -81,7 +85,7 @@ def load_pickle(path: Path) -> Any:
     with path.open("rb") as file:
         try:
             return _ArraysOnly(file, encoding="latin1").load()
-        except pickle.UnpicklingError as error:
+        except _RefusedError as error:
             raise InputError(
                 f"{path}: refused, {error}; only plain containers and NumPy arrays are read "
                 "from a pickle"

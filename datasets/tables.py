@@ -278,7 +278,7 @@ def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[
 def _numbers(table: pyarrow.Table, column: str, dtype: type, path: Path) -> Array:
     values = table[column]
     if values.null_count:
-        _refuse(values.is_null().to_numpy(), path, column, "is empty")
+        _refuse(values.is_null().to_numpy(), path, column, "is empty or NaN")
     array = values.to_numpy()
     if array.dtype.kind not in "iuf" and len(array):
         raise InputError(f"{path}: column {column} holds {values.type}, not numbers")

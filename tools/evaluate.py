@@ -12,6 +12,7 @@ from ..detect.evaluation.evaluate import (
     FRAME_THRESHOLDS,
     VIDEO_THRESHOLDS,
     aligned,
+    with_labels,
 )
 from ..detect.evaluation.evaluate import evaluate as evaluate_tables
 from ..detect.evaluation.protocols import PROTOCOLS
@@ -73,11 +74,15 @@ def evaluate(
     truth, details = read_ground_truth(ground_truth, split, videos)
     boxes = scored = None
     if detections is not None:
-        boxes = aligned(
-            read_detections(detections, truth, annotations), truth, str(detections), details
-        )
+        boxes = read_detections(detections, truth, annotations)
+        truth = with_labels(truth, boxes, str(detections))
     if tubes is not None:
-        scored = aligned(read_tubes(tubes, truth), truth, str(tubes), details)
+        scored = read_tubes(tubes, truth)
+        truth = with_labels(truth, scored, str(tubes))
+    if boxes is not None:
+        boxes = aligned(boxes, truth, str(detections), details)
+    if scored is not None:
+        scored = aligned(scored, truth, str(tubes), details)
     results = evaluate_tables(
         truth,
         chosen,

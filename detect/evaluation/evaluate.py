@@ -14,7 +14,7 @@ from ...datasets.tables import Detections, Tubes, Videos, select_rows
 from .errors import frame_errors, mean_errors, video_errors
 from .frames import ClassScores, FrameOverlaps, frame_overlaps, frame_scores
 from .protocols import Protocol
-from .tubes import score_tubes, tube_overlaps, video_scores
+from .tubes import TubeIndex, score_tubes, tube_overlaps, video_scores
 
 Array = np.ndarray
 
@@ -84,7 +84,7 @@ def evaluate(
     Warns:
         of classes without ground truth, which have no AP and are left out of the mean.
     """
-    _warn_of_empty_classes(ground_truth)
+    _warn_of_empty_classes(ground_truth, [table for table in (detections, tubes) if table])
     overlaps: FrameOverlaps | None = None
     if detections is not None:
         lowest = min(*frame_thresholds, error_threshold)
@@ -93,6 +93,7 @@ def evaluate(
     if tubes is not None:
         pixels = sorted({protocol.tube_pixels for protocol in protocols})
         meetings = tube_overlaps(tubes, ground_truth, pixels)
+        _warn_of_gaps(tubes, meetings.index)
     results = []
     for protocol in protocols:
         frame, video = [], []
@@ -148,6 +149,8 @@ def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | Non
     Raises:
         InputError: nothing is left, or a frame lies behind its video's end.
     """
+    if not len(table):
+        warnings.warn(f"{source}: no rows; everything is missed", stacklevel=2)
     video, video_known = _renamed(table.video, table.video_names, ground_truth.video_names)
     label, label_known = _renamed(table.label, table.label_names, ground_truth.label_names)
     for column, known, codes, names in (
@@ -178,6 +181,25 @@ def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | Non
     return renamed if keep.all() else select_rows(renamed, keep)
 
 
+def with_labels(ground_truth: Tubes, table: Detections | Tubes, source: str) -> Tubes:
+    """The ground truth, its classes followed by those that only `table` has.
+
+    Such a class has no AP; without it in the list, its rows could only be dropped.
+
+    Raises:
+        InputError: the two have no class in common.
+    """
+    used = [table.label_names[code] for code in np.unique(table.label)]
+    known = set(ground_truth.label_names)
+    extra = [name for name in used if name not in known]
+    if used and len(extra) == len(used):
+        raise InputError(
+            f"{source}: row 1: label {table.label_names[table.label[0]]!r}: no class in common "
+            f"with the ground truth, which has {', '.join(ground_truth.label_names[:5])}, ..."
+        )
+    return replace(ground_truth, label_names=(*ground_truth.label_names, *extra))
+
+
 def _renamed(
     codes: Array, names: tuple[str, ...], new_names: tuple[str, ...]
 ) -> tuple[Array, Array]:
@@ -198,11 +220,10 @@ def _report_unknown(
 ) -> None:
     row = int(np.argmin(known))
     unknown = len(np.unique(codes[~known]))
-    what = {"video": "videos", "label": "classes"}[column]
     evaluated = {"video": ground_truth.video_names, "label": ground_truth.label_names}[column]
     message = (
-        f"{source}: {int((~known).sum())} of {len(known)} rows are of {unknown} {what} that the "
-        f"ground truth does not have, the first in row {row + 1}: {names[codes[row]]!r}"
+        f"{source}: {int((~known).sum())} of {len(known)} rows have a {column} that the ground "
+        f"truth does not have (names: {unknown}), the first in row {row + 1}: {names[codes[row]]!r}"
     )
     if not known.any():
         raise InputError(
@@ -211,10 +232,27 @@ def _report_unknown(
     warnings.warn(f"{message}; they are left out", stacklevel=3)
 
 
-def _warn_of_empty_classes(ground_truth: Tubes) -> None:
-    counts = np.bincount(ground_truth.label, minlength=len(ground_truth.label_names))
-    empty = [name for name, count in zip(ground_truth.label_names, counts) if not count]
-    if empty:
+def _warn_of_gaps(tubes: Tubes, index: TubeIndex) -> None:
+    last = np.full(len(index.first), -1)
+    np.maximum.at(last, index.of_row, tubes.frame)
+    first = np.full(len(index.first), np.iinfo(np.int32).max)
+    np.minimum.at(first, index.of_row, tubes.frame)
+    gaps = np.flatnonzero(last - first + 1 > index.length)
+    if len(gaps):
         warnings.warn(
-            f"no ground truth of {', '.join(empty)}: no AP, left out of the mean", stacklevel=3
+            f"{len(gaps)} tubes skip frames, the first is number {tubes.tube[index.first[gaps[0]]]}:"
+            " frames without a box count as not detected",
+            stacklevel=3,
+        )
+
+
+def _warn_of_empty_classes(ground_truth: Tubes, tables: Sequence[Detections | Tubes]) -> None:
+    counts = np.bincount(ground_truth.label, minlength=len(ground_truth.label_names))
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        names = ", ".join(ground_truth.label_names[code] for code in empty)
+        rows = sum(int(np.isin(table.label, empty).sum()) for table in tables)
+        warnings.warn(
+            f"no ground truth of {names} ({rows} detected boxes): no AP, left out of the mean",
+            stacklevel=3,
         )
