@@ -240,8 +240,8 @@ def _warn_of_gaps(tubes: Tubes, index: TubeIndex) -> None:
     gaps = np.flatnonzero(last - first + 1 > index.length)
     if len(gaps):
         warnings.warn(
-            f"{len(gaps)} tubes skip frames, the first is number {tubes.tube[index.first[gaps[0]]]}:"
-            " frames without a box count as not detected",
+            f"{len(gaps)} tubes skip frames, the first is number "
+            f"{tubes.tube[index.first[gaps[0]]]}: frames without a box count as not detected",
             stacklevel=3,
         )
 
