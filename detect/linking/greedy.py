@@ -132,7 +132,8 @@ class GreedyLinker:
         tube[fresh] = self._next_tube + np.arange(len(fresh))
         self._next_tube += len(fresh)
         if len(boxes):
-            tubes.extend(taker[found], frame, score[found], boxes[found])
+            if len(found):
+                tubes.extend(taker[found], frame, score[found], boxes[found])
             self._open = tubes.joined(tube[fresh], group[fresh], frame, score[fresh], boxes[fresh])
             self._linked.append(LinkedBoxes(np.full(len(group), frame), tube, group, score, boxes))
         else:
