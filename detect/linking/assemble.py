@@ -30,6 +30,10 @@ class LinkedBoxes:
     score: Array
     boxes: Array
 
+    def rows(self, chosen: Array) -> LinkedBoxes:
+        """Some of them, by (R,) bool."""
+        return LinkedBoxes(*(values[chosen] for values in vars(self).values()))
+
     @classmethod
     def concatenate(cls, parts: Sequence[LinkedBoxes]) -> LinkedBoxes:
         """One after the other."""

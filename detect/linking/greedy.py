@@ -141,8 +141,16 @@ class GreedyLinker:
         return tube
 
     def linked(self) -> LinkedBoxes:
-        """All boxes so far with the number of their tube."""
-        return LinkedBoxes.concatenate(self._linked)
+        """All boxes so far with the number of their tube, but those taken."""
+        self._linked = [LinkedBoxes.concatenate(self._linked)]
+        return self._linked[0]
+
+    def take_closed(self) -> LinkedBoxes:
+        """The boxes of tubes that can grow no more; they are then forgotten."""
+        linked = self.linked()
+        growing = np.isin(linked.tube, self._open.tube)
+        self._linked = [linked.rows(growing)]
+        return linked.rows(~growing)
 
 
 @dataclass(eq=False)

@@ -45,7 +45,15 @@ def suppress_tubelets(
     soft: bool = False,
     pixels: Pixels = "inclusive",
 ) -> Tubelets:
-    """The same for tubelets, whose overlap is the mean IoU of their K boxes.
+    """The same for tubelets, whose overlap is the mean IoU of their K boxes."""
+    rows, score = remaining_rows(tubelets, overlap, top, soft, pixels)
+    return replace(select_rows(tubelets, rows), score=score)
+
+
+def remaining_rows(
+    tubelets: Tubelets, overlap: float, top: int | None, soft: bool, pixels: Pixels
+) -> tuple[Array, Array]:
+    """Rows that stay, in the order of `suppress`, and their scores.
 
     One pass takes the best of every frame and class at once, and drops what it suppresses; there
     are as many passes as boxes that stay in the fullest frame. Work is linear in the boxes.
@@ -58,7 +66,7 @@ def suppress_tubelets(
     )
     order = score_order(_first_boxes(tubelets), key)
     remaining = order
-    kept = []
+    kept = [np.empty(0, np.int64)]
     weight = np.ones(len(order))
     passes = len(order) if top is None or soft else top
     while len(remaining) and passes:
@@ -75,10 +83,12 @@ def suppress_tubelets(
         rows = score_order(_first_boxes(tubelets), key)
         start = np.flatnonzero(np.diff(key[rows], prepend=-1))
         place = np.arange(len(rows)) - np.repeat(start, np.diff([*start, len(rows)]))
-        return select_rows(tubelets, rows if top is None else rows[place < top])
-    stays = np.zeros(len(order), bool)
-    stays[np.concatenate([np.empty(0, np.int64), *kept])] = True
-    return select_rows(tubelets, order[stays[order]])
+        rows = rows if top is None else rows[place < top]
+    else:
+        stays = np.zeros(len(order), bool)
+        stays[np.concatenate(kept)] = True
+        rows = order[stays[order]]
+    return rows, tubelets.score[rows]
 
 
 def as_tubelets(detections: Detections) -> Tubelets:
