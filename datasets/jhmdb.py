@@ -10,6 +10,7 @@ import numpy as np
 
 from .act_files import TubeRows, tubes_table
 from .files import InputError
+from .matlab import load_matlab
 from .tables import Tubes, Videos
 
 Array = np.ndarray
@@ -154,16 +155,7 @@ def _class(name: str) -> int:
 
 
 def _load(path: Path, key: str) -> Array:
-    from scipy.io import loadmat
-
-    if not path.is_file():
-        raise InputError(f"{path}: missing")
-    try:
-        values = np.asarray(loadmat(path)[key])
-    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: no MATLAB file with {key} ({type(error).__name__}); get it again"
-        ) from error
+    values = np.asarray(load_matlab(path, key))
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or (key == "pos_img" and values.shape[0] != 2):

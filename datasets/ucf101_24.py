@@ -9,6 +9,7 @@ import numpy as np
 
 from .act_files import TubeRows, tubes_table
 from .files import InputError, load_pickle
+from .matlab import load_matlab
 from .tables import Tubes, Videos
 
 Array = np.ndarray
@@ -58,15 +59,10 @@ def read_final_annots(path: Path, names: list[str] | None = None) -> tuple[Tubes
 
     Args and errors as of `read_pyannot`.
     """
-    from scipy.io import loadmat
-
-    try:
-        found = loadmat(path, squeeze_me=True, struct_as_record=False)["annot"]
-        content = {str(entry.name): entry for entry in np.atleast_1d(found)}
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: no MATLAB file with `annot` ({type(error).__name__}); get finalAnnots.mat"
-        ) from error
+    found = load_matlab(path, "annot", squeeze_me=True, struct_as_record=False)
+    content = {str(getattr(entry, "name", "")): entry for entry in np.atleast_1d(found)}
+    if not all(hasattr(entry, "tubes") for entry in content.values()):
+        raise InputError(f"{path}: annot has no name and tubes; get finalAnnots.mat")
     chosen = _chosen(content, names, path)
     entries: list[TubeRows] = []
     for video, name in enumerate(chosen):

@@ -1,0 +1,35 @@
+"""MATLAB files, damaged ones refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .files import InputError
+
+
+def load_matlab(path: Path, key: str, **options: Any) -> Any:
+    """One variable of a .mat file.
+
+    Args:
+        path: a file of MATLAB 4 to 7.2.
+        key: the variable's name.
+        options: of scipy.io.loadmat.
+
+    Raises:
+        InputError: no such file, not readable, or without that variable.
+    """
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        content = loadmat(path, **options)
+    except Exception as error:
+        # What scipy raises on damaged files is anything from zlib.error to TypeError.
+        raise InputError(
+            f"{path}: not a readable MATLAB file ({type(error).__name__}: {error}); get it again"
+        ) from error
+    if key not in content:
+        raise InputError(f"{path}: no variable {key}; get it again")
+    return content[key]

@@ -1,0 +1,80 @@
+"""AVA's CSV files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from actiontubes.datasets.any_format import read_detections, read_ground_truth
+from actiontubes.datasets.ava import read_ava_detections, read_ava_ground_truth
+from actiontubes.datasets.files import InputError
+from actiontubes.detect.evaluation.evaluate import aligned, evaluate
+from actiontubes.detect.evaluation.protocols import MULTISPORTS
+
+TRUTH = """\
+vid1,0902,0.1,0.1,0.5,0.9,12,0
+vid1,0902,0.1,0.1,0.5,0.9,17,0
+vid1,0903,0.1,0.1,0.5,0.9,12,0
+vid2,0902,0.2,0.1,0.5,0.9,12,0
+vid2,0903,,,,,,
+"""
+FOUND = """\
+vid1,0902,0.1,0.1,0.5,0.9,12,0.9
+vid1,0903,0.1,0.1,0.5,0.9,17,0.8
+vid2,0902,0.2,0.1,0.5,0.9,12,0.7
+"""
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_ground_truth(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="1 rows have no box or action"):
+        tubes, videos = read_ground_truth(written(tmp_path, "val.csv", TRUTH))
+    assert videos is None
+    assert tubes.video_names == ("vid1", "vid2")
+    assert tubes.label_names == ("12", "17")
+    assert tubes.frame.tolist() == [902, 902, 903, 902]
+    # One tube for each person and action of a video.
+    assert tubes.tube[0] == tubes.tube[2]
+    assert len(set(tubes.tube.tolist())) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*no box or action")
+def test_detections_are_scored(tmp_path: Path) -> None:
+    truth, _ = read_ground_truth(written(tmp_path, "val.csv", TRUTH))
+    found = read_detections(written(tmp_path, "found.csv", FOUND), truth)
+    (result,) = evaluate(truth, [MULTISPORTS], aligned(found, truth, "found.csv"))
+    assert result.frame[1].ap["12"] == pytest.approx(100 * 2 / 3)
+    assert result.frame[1].ap["17"] == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("vid1,0902,0.1,0.1,0.5,0.9,12", "row 2: 7 columns"),
+        ("vid1,0902,0.1,zero,0.5,0.9,12,0.5", "row 2: a value is not a number"),
+        ("vid1,0902,0.1,nan,0.5,0.9,12,0.5", "row 2 .*not finite"),
+        ("vid1,0902,0.7,0.1,0.5,0.9,12,0.5", "row 2 .*x2 < x1"),
+        ("vid1,0902.5,0.1,0.1,0.5,0.9,12,0.5", "row 2 .*whole number"),
+        ("vid1,0902,0.1,0.1,0.5,0.9,12,5", "row 2 .*outside 0 to 1"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:
+    path = written(tmp_path, "found.csv", FOUND.splitlines()[0] + "\n" + line + "\n")
+    with pytest.raises(InputError, match=message):
+        read_ava_detections(path)
+
+
+def test_repeated_action(tmp_path: Path) -> None:
+    line = TRUTH.splitlines()[0]
+    with pytest.raises(InputError, match="row 2: repeats"):
+        read_ava_ground_truth(written(tmp_path, "val.csv", f"{line}\n{line}\n"))
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    assert len(read_ava_detections(written(tmp_path, "found.csv", ""))) == 0
+    assert len(read_ava_ground_truth(written(tmp_path, "val.csv", ""))) == 0
