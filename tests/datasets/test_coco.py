@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from actiontubes.datasets.any_format import read_detections
 from actiontubes.datasets.coco import read_coco_results, write_coco
 from actiontubes.datasets.files import InputError
-from actiontubes.datasets.tables import Detections, Tubes
+from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.evaluation.benchmark import made_up_dump
 from actiontubes.detect.evaluation.coco_scores import coco_scores
 
@@ -21,15 +22,8 @@ def dump() -> tuple[Tubes, Detections]:
 
 def as_detections(truth: Tubes) -> Detections:
     score = np.linspace(0.1, 0.9, len(truth))
-    return Detections(
-        truth.video,
-        truth.frame,
-        truth.label,
-        score,
-        truth.boxes,
-        truth.video_names,
-        truth.label_names,
-    )
+    names = truth.video_names, truth.label_names
+    return Detections(truth.video, truth.frame, truth.label, score, truth.boxes, *names)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -64,21 +58,19 @@ def test_perfect_detections_score_100() -> None:
 def test_proposal_recall_needs_no_class() -> None:
     truth, _ = dump()
     proposals = as_detections(truth)
-    proposals = Detections(
-        proposals.video, proposals.frame, np.zeros_like(proposals.label), proposals.score,
-        proposals.boxes + [4.0, 0, 4, 0], truth.video_names, truth.label_names,
-    )  # fmt: skip
+    shifted = proposals.boxes + np.array([4.0, 0, 4, 0])
+    proposals = replace(proposals, label=np.zeros_like(proposals.label), boxes=shifted)
     width = truth.boxes[:, 2] - truth.boxes[:, 0]
     iou = (width - 4) / (width + 4)
     thresholds = np.arange(0.5, 1, 0.05).round(2)
     expected = 100 * np.mean([(iou >= threshold).mean() for threshold in thresholds])
     found = coco_scores(truth, proposals, any_class=True)["AR100"]
     assert found == pytest.approx(expected, abs=0.5)
-    nothing = coco_scores(truth, made_up_dump(0.005)[1].__class__(
-        *(np.empty(0, np.int32) for _ in range(3)), np.empty(0), np.empty((0, 4)),
-        truth.video_names, truth.label_names,
-    ))  # fmt: skip
-    assert nothing["AP"] == 0
+    nothing = select_rows(proposals, np.empty(0, np.int64))
+    assert coco_scores(truth, nothing)["AP"] == 0
+
+
+RESULT = '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]'
 
 
 @pytest.mark.parametrize(
@@ -86,15 +78,9 @@ def test_proposal_recall_needs_no_class() -> None:
     [
         ("[{]", "not readable JSON"),
         ("{}", "no list of results"),
-        (
-            '[{"image_id": 99999999, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]',
-            "result 1",
-        ),
-        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 1}]', "result 1"),
-        (
-            '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, -1, 1], "score": 1}]',
-            "row 1 .*x2 < x1",
-        ),
+        (RESULT.replace("1,", "99999999,", 1), "result 1: KeyError"),
+        (RESULT.replace(", 9, 9", ", 9"), "result 1: ValueError"),
+        (RESULT.replace("9, 9", "-1, 9"), "row 1 .*x2 < x1"),
     ],
 )
 def test_damaged(tmp_path: Path, results: str, message: str) -> None:
