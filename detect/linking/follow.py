@@ -18,7 +18,8 @@ Follow = Callable[[Array], "Array | None"]
 def follow(picture: Array, box: Array) -> Follow:
     """Starts at `box` (4,) in `picture` (H, W, 3) uint8; call the result with each next frame.
 
-    The box keeps its size. A person whose box has left the picture by half is lost.
+    The box keeps its size. A person whose box has left the picture by half is lost, and so is one
+    whose box is too thin for a template: detectors leave slivers at the picture's edge.
     """
     import cv2
 
@@ -30,10 +31,16 @@ def follow(picture: Array, box: Array) -> Follow:
     # Half the time of OpenCV's 200, and as good on people of a few dozen pixels.
     parameters.template_size = 64
     tracker = cv2.TrackerCSRT.create(parameters)
-    tracker.init(picture, (x1, y1, x2 - x1, y2 - y1))
+    try:
+        tracker.init(picture, (x1, y1, x2 - x1, y2 - y1))
+    except cv2.error:
+        return lambda picture: None
 
     def step(picture: Array) -> Array | None:
-        found, (x, y, w, h) = tracker.update(picture)
+        try:
+            found, (x, y, w, h) = tracker.update(picture)
+        except cv2.error:
+            return None
         inside = (min(x + w, width) - max(x, 0)) * (min(y + h, height) - max(y, 0))
         if not found or inside < 0.5 * w * h:
             return None
