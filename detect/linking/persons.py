@@ -137,8 +137,10 @@ class PersonLinker:
         if not tracks or not len(people):
             return tracks, people
         overlap = iou_matrix(np.stack([track.expected(frame) for track in tracks]), people)
+        # Pairs that are too far apart must not sway the choice among the others.
+        overlap[overlap < iou] = 0
         rows, columns = linear_sum_assignment(overlap, maximize=True)
-        good = overlap[rows, columns] >= iou
+        good = overlap[rows, columns] > 0
         for row, column in zip(rows[good], columns[good], strict=True):
             *box, score = people[column].tolist()
             tracks[row].extend(frame, np.array(box), score)
@@ -163,6 +165,7 @@ class PersonLinker:
 def _trimmed(tracks: list[PersonTrack], min_length: int) -> list[PersonTrack]:
     """The tracks up to their last detection, without those that are then too short."""
     for track in tracks:
+        track.follow = None  # frees the tracker's filters, some megabytes
         # Followed beyond it, they most likely left, and something else was followed.
         length = track.detected - track.start + 1
         del track.boxes[length:], track.scores[length:]
