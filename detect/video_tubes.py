@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -122,7 +123,9 @@ def find_tubes(
         InputError: no frame of the video can be read.
     """
     info = probe(video)
-    linker, evidence = PersonLinker(), dict[PersonTrack, _Evidence]()
+    linker = PersonLinker()
+    # Weak, so that it forgets the tracks that the linker drops.
+    evidence = WeakKeyDictionary[PersonTrack, _Evidence]()
     ended: list[PersonTrack] = []
     clip: list[Array] = []
     size = trunk_size(info.width, info.height)
@@ -190,7 +193,7 @@ def _add_evidence(
     model: PretrainedModel,
     clip: ClipFeatures,
     people: list[PersonTrack],
-    evidence: dict[PersonTrack, _Evidence],
+    evidence: MutableMapping[PersonTrack, _Evidence],
     start: int,
     end: int,
     picture_size: Array,
@@ -216,7 +219,7 @@ def _tables(
     info: VideoInfo,
     name: str,
     tracks: list[PersonTrack],
-    evidence: dict[PersonTrack, _Evidence],
+    evidence: MutableMapping[PersonTrack, _Evidence],
     labels: Labels,
     scene: float,
     threshold: float,

@@ -86,7 +86,8 @@ def choose_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> Label
                 f"--labels {name}: not a class of these weights; near it are "
                 f"{', '.join(near)}; ucf101-24 and jhmdb stand for those data sets' classes"
             )
-    return Labels(tuple(chosen), tuple((place[name],) for name in chosen))
+    names = tuple(dict.fromkeys(chosen))
+    return Labels(names, tuple((place[name],) for name in names))
 
 
 @dataclass(frozen=True)
