@@ -15,6 +15,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from ..datasets.files import InputError
 from .layers import (
     ConvNormReLU,
     Padding,
@@ -156,21 +157,21 @@ def get_variant(name: str) -> Variant:
     "s3d-g(branches)" take the placement of the gates.
 
     Raises:
-        ValueError: no such network, endpoint or placement.
+        InputError: no such network, endpoint or placement.
     """
     match = re.fullmatch(r"(top-heavy-i3d|bottom-heavy-i3d|s3d-g)\((\w+)\)", name)
     base, endpoint = match.groups() if match else (name, None)
     if base not in VARIANTS:
-        raise ValueError(f"no backbone {name}; one of {', '.join(VARIANTS)}")
+        raise InputError(f"no backbone {name}; one of {', '.join(VARIANTS)}")
     if endpoint is None:
         return VARIANTS[base]
     if base == "s3d-g":
         if endpoint == "temporal" or endpoint == "branches":
             placement = cast(Literal["temporal", "branches"], endpoint)
             return replace(VARIANTS[base], name=name, gating=placement)
-        raise ValueError(f"no gating {endpoint}; temporal or branches")
+        raise InputError(f"no gating {endpoint}; temporal or branches")
     if endpoint not in ENDPOINTS[1:]:
-        raise ValueError(f"no endpoint {endpoint}; one of {', '.join(ENDPOINTS[1:])}")
+        raise InputError(f"no endpoint {endpoint}; one of {', '.join(ENDPOINTS[1:])}")
     if base == "top-heavy-i3d":
         return replace(VARIANTS[base], name=name, temporal_from=endpoint)
     below = ENDPOINTS[ENDPOINTS.index(endpoint) - 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -246,7 +247,8 @@ def _find_video(names: Sequence[str], video: Path) -> int:
     if not names:
         return -1
     codes = {PurePosixPath(name).parts: code for code, name in enumerate(names)}
-    parts = video.absolute().parts
+    # Not resolve(), which would follow links to other names.
+    parts = Path(os.path.abspath(video)).parts  # noqa: PTH100
     for begin in range(len(parts)):
         for last in (video.name, video.stem):
             code = codes.get((*parts[begin:-1], last))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..datasets.files import InputError
+
 if TYPE_CHECKING:
+    from ..detect.proposals import Proposals
     from ..detect.video_tubes import VideoTubes
 
 
@@ -53,10 +58,8 @@ def detect(
 
     from ..backbones.inception import get_variant
     from ..backbones.weights import load_pretrained
-    from ..datasets.files import InputError
     from ..datasets.tables import concatenate, write_table
     from ..detect.drawing import draw_video
-    from ..detect.proposals import open_proposals
     from ..detect.video_tubes import find_tubes, videos_table, write_label_lists
     from ..detect.zero_shot import choose_labels
     from .main import one_line
@@ -65,22 +68,25 @@ def detect(
         raise InputError(f"--scene {scene}: give a weight from 0 to 1")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+    names = _names(videos)
     model = load_pretrained(get_variant(backbone), weights)
     if model.head is None or not model.labels:
         raise InputError(f"--weights {weights}: they name no actions; use kinetics400")
     model.trunk.to(device)
     model.head.to(device)
     chosen = choose_labels(labels, model.labels)
-    from_table = proposals.endswith((".parquet", ".csv"))
-    people = None if from_table else open_proposals(proposals, device=device)
+    people_of = _people_of(proposals, device)
+    out.mkdir(parents=True, exist_ok=True)
 
     found, failed, frames, begin = [], [], 0, time.perf_counter()
-    for video, name in zip(videos, _names(videos)):
+    for video, name in zip(videos, names):
         try:
-            source = people or open_proposals(proposals, video=name, device=device)
             result = find_tubes(
-                video, name, model, source, chosen, scene=scene, threshold=threshold, device=device
-            )
+                video, name, model, people_of(name), chosen,
+                scene=scene, threshold=threshold, device=device,
+            )  # fmt: skip
             drawn = out / f"{name}.tubes.mp4"
             if not tables_only:
                 draw_video(video, result.tubes, drawn, trail=trail)
@@ -101,19 +107,39 @@ def detect(
         seconds = time.perf_counter() - begin
         print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
     if failed:
-        names = ", ".join(map(str, failed))
-        print(f"actiontubes detect: {len(failed)} of {len(videos)} failed: {names}",
+        which = ", ".join(map(str, failed))
+        print(f"actiontubes detect: {len(failed)} of {len(videos)} failed: {which}",
               file=sys.stderr)  # fmt: skip
     return 2 if failed else 0
 
 
+def _people_of(proposals: str, device: str) -> Callable[[str], Proposals]:
+    """Opens the proposals once; the result gives those of a video by its name."""
+    from ..datasets.tables import Detections, read_table
+    from ..detect.proposals import open_proposals, table_proposals
+
+    if proposals.endswith((".parquet", ".csv")):
+        boxes = read_table(Detections, Path(proposals))
+        return lambda name: table_proposals(boxes, name, where=proposals)
+    source = open_proposals(proposals, device=device)
+    return lambda name: source
+
+
 def _names(videos: list[Path]) -> list[str]:
-    """What the tables call each video: its stem, with its folder where two share a stem."""
-    stems = [video.stem for video in videos]
-    return [
-        stem if stems.count(stem) == 1 else f"{video.resolve().parent.name}/{video.name}"
-        for video, stem in zip(videos, stems)
-    ]
+    """What the tables call each video: its stem, or the end of its path that no other shares."""
+    # Without the root, and not by resolve(), which would follow links to other names.
+    parts = [Path(os.path.abspath(video)).parts[1:] for video in videos]  # noqa: PTH100
+    repeated = [video for video, path in zip(videos, parts) if parts.count(path) > 1]
+    if repeated:
+        raise InputError(f"{repeated[0]}: is given twice")
+    names, length = [video.stem for video in videos], 1
+    while len(set(names)) < len(names):
+        length += 1
+        names = [
+            "/".join(path[-length:]) if names.count(name) > 1 else name
+            for name, path in zip(names, parts)
+        ]
+    return names
 
 
 def _summary(name: str, result: VideoTubes) -> str:
