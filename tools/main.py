@@ -88,6 +88,8 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     from docstring_parser import parse as parse_docstring
     from jsonargparse import ArgumentParser
 
+    from ..datasets.files import InputError
+
     text = parse_docstring(function.__doc__ or "")
     explained = {entry.arg_name: entry.description for entry in text.params}
     parser = ArgumentParser(
@@ -103,9 +105,13 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     try:
         values = parser.parse_args(arguments).as_dict()
     except ArgumentError as error:
-        from ..datasets.files import InputError
-
-        raise InputError(f"{one_line(error)}; see actiontubes {command} --help") from error
+        # What jsonargparse says of a bare word in a YAML file where a list belongs.
+        bare_word = "item assignment" in str(error)
+        why = "several words stand in [a, list] in a YAML file" if bare_word else one_line(error)
+        raise InputError(f"{why}; see actiontubes {command} --help") from error
+    for name, kind in hints.items():
+        if kind is bool and not isinstance(values[name], bool):
+            raise InputError(f"{name}: {values[name]} is neither true nor false")
     return {name: values[name] for name in hints if name != "return"}
 
 
