@@ -57,6 +57,7 @@ def detect(
     import torch
 
     from ..backbones.inception import get_variant
+    from ..backbones.layers import keep_freed_memory
     from ..backbones.weights import load_pretrained
     from ..datasets.tables import concatenate, write_table
     from ..detect.drawing import draw_video
@@ -71,6 +72,7 @@ def detect(
     elif device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch finds no GPU here; use --device cpu")
     names = _names(videos)
+    keep_freed_memory()
     model = load_pretrained(get_variant(backbone), weights)
     if model.head is None or not model.labels:
         raise InputError(f"--weights {weights}: they name no actions; use kinetics400")

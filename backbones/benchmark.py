@@ -1,0 +1,95 @@
+"""Times networks of the family against torchvision's S3D in one process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from .inception import ENDPOINTS, Trunk, get_variant
+
+Sizes = tuple[int, int, int, int]
+
+
+def benchmark_backbones(
+    names: Sequence[str],
+    *,
+    last: str = "Mixed_4e",
+    clips: int = 1,
+    frames: int = 20,
+    height: int = 320,
+    width: int = 400,
+    repeats: int = 7,
+    device: str = "cpu",
+    progress: Callable[[str], None] = lambda name: None,
+) -> list[dict[str, object]]:
+    """Seconds of a forward pass in evaluation mode, round by round so that all meet the same load.
+
+    The first row is torchvision's S3D to the same endpoint as it comes, run eagerly; `s3d` has the
+    same weights and must give the same output.
+
+    Args:
+        names: networks of the family.
+        last: endpoint up to which is computed.
+        clips, frames, height, width: size of the input.
+        repeats: rounds that are timed, after one that is not.
+        device: where; on a GPU in bfloat16.
+        progress: called with each network's name before it runs.
+
+    Returns:
+        Rows with name, seconds (median), ratio (median over rounds of the time divided by
+        torchvision's in the same round), clips_per_second, and difference (largest absolute
+        difference of the output from torchvision's; None where another function is computed).
+    """
+    from torchvision.models.video import s3d
+
+    from .convert import from_torchvision_s3d
+
+    torch.manual_seed(0)
+    original = s3d(weights=None).eval()
+    networks: dict[str, nn.Module] = {
+        "torchvision s3d": original.features[: ENDPOINTS.index(last) + 1]
+    }
+    for name in names:
+        if name == "s3d":
+            model = from_torchvision_s3d(original.state_dict(), (), get_variant(name))
+            networks[name] = Trunk(get_variant(name), last=last).eval()
+            networks[name].load_state_dict(model.trunk.state_dict(), strict=False)
+        else:
+            networks[name] = Trunk(get_variant(name), last=last).eval()
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    for name, network in networks.items():
+        network.to(device)
+        if name.startswith("torchvision"):
+            network.to(dtype)
+    clip = torch.rand(clips, 3, frames, height, width).to(device, dtype)
+    times: dict[str, list[float]] = {name: [] for name in networks}
+    outputs: dict[str, Tensor] = {}
+    with torch.inference_mode():
+        for _ in range(repeats + 1):
+            for name, network in networks.items():
+                progress(name)
+                begin = time.perf_counter()
+                outputs[name] = network(clip)
+                if device != "cpu":
+                    torch.cuda.synchronize()
+                times[name].append(time.perf_counter() - begin)
+    base = times["torchvision s3d"][1:]
+    rows: list[dict[str, object]] = []
+    for name, seconds in times.items():
+        rounds = seconds[1:]
+        difference = None
+        if name == "s3d":
+            gap = outputs[name].float() - outputs["torchvision s3d"].float()
+            difference = gap.abs().max().item()
+        rows.append({
+            "name": name,
+            "seconds": median(rounds),
+            "ratio": median(a / b for a, b in zip(rounds, base)),
+            "clips_per_second": clips / median(rounds),
+            "difference": difference,
+        })  # fmt: skip
+    return rows

@@ -1,0 +1,79 @@
+"""The command `actiontubes benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def benchmark(
+    what: Literal["backbones", "evaluation"],
+    *,
+    backbones: list[str] | None = None,
+    endpoint: str = "Mixed_4e",
+    frames: int = 20,
+    height: int = 320,
+    width: int = 400,
+    threads: int = 2,
+    repeats: int = 7,
+    device: Literal["cpu", "cuda"] = "cpu",
+    size: float = 1.0,
+    json: Path | None = None,
+) -> None:
+    """Time the backbones or the evaluation on this machine, as ratios within one run.
+
+    backbones: a forward pass of each network, divided by the time of torchvision's S3D run eagerly
+    in the same round. evaluation: reading, linking and scoring a made-up dump of UCF101-24's size,
+    and a plain loop on the same data.
+
+    Args:
+        what: backbones or evaluation.
+        backbones: The networks (default: s3d, s3d-g and i3d).
+        endpoint: Up to which layer they are run.
+        frames: Frames of the clip.
+        height: Of the clip, in pixels.
+        width: Of the clip, in pixels.
+        threads: Threads of a network on the CPU.
+        repeats: Rounds that are timed, after one that is not.
+        device: Where networks run; on a GPU in bfloat16.
+        size: The dump's size; 1 is about 275,000 detections in 910 videos.
+        json: Write the numbers to this file too.
+    """
+    from ..datasets.files import write_json
+
+    if what == "evaluation":
+        from ..detect.evaluation.benchmark import benchmark_evaluation, benchmark_table
+
+        result = benchmark_evaluation(size)
+        print(benchmark_table(result))
+        if json is not None:
+            write_json(result, json)
+        return
+    import torch
+    from tqdm import tqdm
+
+    from ..backbones.benchmark import benchmark_backbones
+    from ..backbones.layers import keep_freed_memory
+
+    names = backbones or ["s3d", "s3d-g", "i3d"]
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    with tqdm(total=(repeats + 1) * (len(names) + 1), unit=" passes", leave=False) as bar:
+
+        def progress(name: str) -> None:
+            bar.set_description(name)
+            bar.update()
+
+        rows = benchmark_backbones(
+            names, last=endpoint, frames=frames, height=height, width=width, repeats=repeats,
+            device=device, progress=progress,
+        )  # fmt: skip
+    print(f"1x3x{frames}x{height}x{width} to {endpoint}, {device}, {threads} threads, medians of "
+          f"{repeats} rounds")  # fmt: skip
+    print(f"{'network':18}{'seconds':>9}{'of torchvision':>16}{'clips/s':>9}{'difference':>12}")
+    for row in rows:
+        gap = "-" if row["difference"] is None else f"{row['difference']:.1e}"
+        print(f"{row['name']:18}{row['seconds']:9.3f}{row['ratio']:16.3f}"
+              f"{row['clips_per_second']:9.2f}{gap:>12}")  # fmt: skip
+    if json is not None:
+        write_json(rows, json)
