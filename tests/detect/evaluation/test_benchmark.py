@@ -1,0 +1,37 @@
+"""The benchmark runs, and we are faster than the plain loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from actiontubes.detect.evaluation.benchmark import (
+    benchmark_evaluation,
+    benchmark_table,
+    made_up_dump,
+)
+from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.plain_loop import plain_frame_ap
+from actiontubes.detect.evaluation.protocols import ACT
+
+
+def test_a_small_one() -> None:
+    result = benchmark_evaluation(0.05)
+    assert result["detections"] == pytest.approx(14_000, rel=0.2)
+    # At full size it is 20 times and more; small sizes gain less.
+    assert result["ratio"]["linking"] > 5 and result["ratio"]["frame_map"] > 5
+    assert "times as fast as the plain loop" in benchmark_table(result)
+
+
+def test_the_plain_loop_agrees() -> None:
+    truth, detections = made_up_dump(0.03)
+    (result,) = evaluate(truth, [ACT], detections, frame_thresholds=[0.5])
+    found = [np.nan if ap is None else ap for ap in result.frame[0].ap.values()]
+    assert found == pytest.approx(plain_frame_ap(truth, detections, 0.5), nan_ok=True)
+
+
+def test_made_up_dump_is_like_ucf101_24() -> None:
+    truth, detections = made_up_dump(1)
+    assert len(truth.video_names) == 910
+    assert len(detections) == pytest.approx(275_000, rel=0.1)
+    assert len(truth) == pytest.approx(170_580, rel=0.1)
+    assert (detections.boxes[:, 2:] >= detections.boxes[:, :2]).all()

@@ -1,0 +1,213 @@
+"""The report: self-contained, and what a browser shows of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from actiontubes.datasets.any_format import read_ground_truth
+from actiontubes.datasets.media import find_media, read_picture
+from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table, select_rows
+from actiontubes.detect.evaluation.benchmark import made_up_dump
+from actiontubes.detect.evaluation.charts import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    grouped_bars,
+    stacked_bars,
+    thinned,
+)
+from actiontubes.detect.evaluation.evaluate import VIDEO_THRESHOLDS, aligned, evaluate
+from actiontubes.detect.evaluation.protocols import PROTOCOLS
+from actiontubes.detect.evaluation.report import write_report
+from actiontubes.detect.linking.link import link
+
+Shared = Callable[[str], Path]
+
+
+class Balanced(HTMLParser):
+    """Fails on tags that are not closed."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def report_of(
+    folder: Path,
+    truth: Tubes,
+    detections: Detections,
+    media: Path | None = None,
+    videos: Videos | None = None,
+) -> Path:
+    tubes = link(detections)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = evaluate(truth, PROTOCOLS, detections, tubes, VIDEO_THRESHOLDS)
+    return write_report(folder, truth, results, detections, tubes, media, videos)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    truth, detections = made_up_dump(0.05)
+    return report_of(tmp_path_factory.mktemp("report"), truth, detections)
+
+
+@pytest.fixture(scope="module")
+def page_with_pictures(tmp_path_factory: pytest.TempPathFactory, shared: Shared) -> Path:
+    """The real clips, whose .mp4 are larger than the 320 x 240 that the boxes mean."""
+    truth, videos = read_ground_truth(
+        shared("ucf101-24/pyannot.pkl"), videos=shared("ucf101-24/testlist01.txt")
+    )
+    media = shared("ucf101-24/videos")
+    found = find_media(media, truth.video_names)
+    at_hand = [truth.video_names.index(name) for name in found]
+    boxes = read_table(Detections, shared("reference/ucf101-24.detections.parquet"))
+    boxes = aligned(boxes, truth, "detections", videos)
+    truth = select_rows(truth, np.isin(truth.video, at_hand))
+    boxes = select_rows(boxes, np.isin(boxes.video, at_hand))
+    return report_of(tmp_path_factory.mktemp("pictures"), truth, boxes, media, videos)
+
+
+def screenshot(page: Path, folder: Path, height: int) -> np.ndarray:
+    """(H, W, 3) RGB of the page in headless Chromium."""
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    browser = next(filter(None, found), None)
+    if browser is None:
+        pytest.skip("no Chromium here to render the report")
+    picture = folder / "page.png"
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars"
+    flags += " --disable-background-networking --disable-component-update --disable-sync"
+    subprocess.run(
+        [
+            *(browser, *flags.split(), f"--user-data-dir={folder / 'profile'}"),
+            *(f"--window-size=1040,{height}", f"--screenshot={picture}", page.as_uri()),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    image = cv2.imread(str(picture))
+    assert image is not None
+    return image[..., ::-1]
+
+
+def pixels_of(image: np.ndarray, colour: str) -> int:
+    wanted = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+    return int((np.abs(image.astype(int) - wanted).max(axis=2) <= 8).sum())
+
+
+@pytest.mark.parametrize("name", ["page", "page_with_pictures"])
+def test_self_contained_and_well_formed(name: str, request: pytest.FixtureRequest) -> None:
+    text = request.getfixturevalue(name).read_text(encoding="utf-8")
+    assert not re.search(r"https?://|//cdn|<script|<link|@import", text)
+    links = re.findall(r'(?:href|src)="([^"]*)"', text)
+    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    assert not re.search(r"\b(nan|NaN|None|inf)\b", re.sub(r"base64,[^\"]*", "", text))
+
+
+def test_sections_are_there(page: Path) -> None:
+    titles = re.findall(r"<h2>(.*?)</h2>", page.read_text(encoding="utf-8"))
+    assert titles == [
+        "Protocols side by side",
+        "Average precision by class, IoU 0.5",
+        "Errors of frames, IoU 0.5",
+        "Errors of tubes, IoU 0.5",
+        "mAP against IoU threshold",
+        "Precision and recall by class, IoU 0.5",
+        "Worst false positives",
+        "Worst misses",
+    ]
+
+
+def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
+    image = screenshot(page, tmp_path, 5200)
+    assert image.shape[1] == 1040
+    # Bars of frame and video AP, and the AP's share of the error bars.
+    assert pixels_of(image, BLUE) > 20_000
+    assert pixels_of(image, ORANGE) > 3_000
+    assert pixels_of(image, GREEN) > 20_000
+    # Nothing sticks out to the right: the page's margin there is empty.
+    assert np.ptp(image[:, -15:].reshape(-1, 3), axis=0).max() == 0
+    # Something stands at every height of the page, down to the last section.
+    text = (image.min(axis=2) < 120).any(axis=1)
+    assert np.diff(np.flatnonzero(text)).max() < 150
+
+
+def test_a_browser_shows_the_pictures(page_with_pictures: Path, tmp_path: Path) -> None:
+    text = page_with_pictures.read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg") >= 10
+    image = screenshot(page_with_pictures, tmp_path, 6000)
+    # Photographs have many colours, charts have few.
+    codes = image.astype(np.int32) // 8 @ np.array([1024, 32, 1], np.int32)
+    assert np.count_nonzero(np.bincount(codes.reshape(-1))) > 2000
+
+
+def test_pictures_are_scaled_to_the_boxes(page_with_pictures: Path) -> None:
+    """Boxes in a 340 x 256 picture of a 320 x 240 video: none lies outside."""
+    text = page_with_pictures.read_text(encoding="utf-8")
+    number = r'"(-?[\d.]+)"'
+    rectangle = f"<rect x={number} y={number} width={number} height={number} fill=.none"
+    frames = re.findall(r'<svg viewBox="0 0 (\d+) (\d+)"><image(.*?)</svg>', text, re.DOTALL)
+    assert len(frames) >= 10
+    for width, height, body in frames:
+        assert re.search(rectangle, body)
+        for x, y, w, h in re.findall(rectangle, body):
+            assert float(x) >= -20 and float(x) + float(w) <= float(width) + 20
+            assert float(y) >= -20 and float(y) + float(h) <= float(height) + 20
+    assert 'viewBox="0 0 340 256"' in text
+
+
+def test_frames_as_numbered_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "Frames" / "golf" / "one.two"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "00003.png"), np.full((4, 6, 3), (255, 0, 0), np.uint8))
+    found = find_media(tmp_path, ["golf/one.two", "golf/three"])
+    assert found == {"golf/one.two": folder}
+    frame = read_picture(folder, 2)
+    assert frame is not None and frame[0, 0].tolist() == [0, 0, 255]
+    assert read_picture(folder, 0) is None
+
+
+def test_names_are_escaped() -> None:
+    nasty = "<b>&\"'"
+    for chart in (
+        grouped_bars({nasty: [50.0, None]}, ["frame", "video"]),
+        stacked_bars({nasty: {"ap": 50.0}}, {"ap": BLUE}),
+    ):
+        assert "<b>" not in chart and "&lt;b&gt;" in chart
+
+
+def test_thinned_curves_keep_their_ends() -> None:
+    recall = np.linspace(0, 0.8, 5000)
+    chosen = thinned(recall, 100)
+    assert len(chosen) <= 101 and chosen[0] == 0 and chosen[-1] == 4999
+
+
+def test_without_detections_or_tubes(tmp_path: Path) -> None:
+    truth, detections = made_up_dump(0.03)
+    for boxes, tubes in ((detections, None), (None, link(detections))):
+        results = evaluate(truth, PROTOCOLS, boxes, tubes)
+        text = write_report(tmp_path, truth, results, boxes, tubes).read_text(encoding="utf-8")
+        assert ("Errors of frames" in text) == (boxes is not None)
+        assert ("Errors of tubes" in text) == (tubes is not None)
