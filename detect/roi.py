@@ -27,6 +27,9 @@ def roi_align_3d(
         (R, C, T, size, size).
     """
     n, channels, steps, height, width = features.shape
+    # Half precision has too few digits for places in a picture, and for many clips.
+    exact = torch.promote_types(features.dtype, torch.float32)
+    boxes = boxes.to(exact)
     if boxes.ndim == 2:
         boxes = boxes[:, None].expand(-1, steps, -1)
     # ROIAlign (aligned) takes the centre of cell 0 to be at (stride - 1) / 2 pixel centres.
@@ -36,15 +39,18 @@ def roi_align_3d(
     shift = boxes.new_tensor([x0, y0, x0, y0]) - (stride - 1) / 2
     place = clip[:, None] * steps + torch.arange(steps, device=clip.device)
     rois = torch.cat([place[..., None].to(boxes), boxes - shift], dim=-1).reshape(-1, 5)
-    maps = features.permute(0, 2, 1, 3, 4).reshape(n * steps, channels, height, width)
-    pooled = roi_align(maps, rois.to(maps.dtype), size, 1 / stride, aligned=True)
+    maps = features.to(exact).permute(0, 2, 1, 3, 4).reshape(n * steps, channels, height, width)
+    pooled = roi_align(maps, rois, size, 1 / stride, aligned=True).to(features.dtype)
     return pooled.reshape(len(boxes), steps, channels, size, size).transpose(1, 2)
 
 
-def enlarge(boxes: Tensor, factor: float, width: float, height: float) -> Tensor:
-    """Boxes (..., 4) scaled about their centres, cut at the picture's edges."""
+def enlarge(
+    boxes: Tensor, factor: float, width: float, height: float, least: float = 0.0
+) -> Tensor:
+    """Boxes (..., 4) scaled about their centres, each side to at least `least`, then cut at the
+    picture's edges; all in pixels."""
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    half = (boxes[..., 2:] - boxes[..., :2]) / 2 * factor
+    half = ((boxes[..., 2:] - boxes[..., :2]) * factor).clamp(min=least) / 2
     edges = boxes.new_tensor([width, height])
     low = torch.minimum((centre - half).clamp(min=0), edges)
     high = torch.minimum((centre + half).clamp(min=0), edges)

@@ -24,8 +24,9 @@ Array = np.ndarray
 CONTEXT = 2.0
 """Boxes are enlarged about their centres: actions need the object and the place. With ground truth
 boxes, 12 of 12 clips are named right at 2 and 10 of 12 at 1."""
-SCENE = 0.5
-"""Weight of the whole picture's logits beside the person's own."""
+CONTEXT_CELLS = 4
+"""And to at least this many cells of the feature map a side, so that small people have a place,
+too."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,13 @@ class ClipFeatures:
     Attributes:
         features: (1, C, T', H', W').
         scene: (classes,) logits of the whole picture.
-        size: (height, width) of the trunk's input.
+        size: (length, height, width) of the trunk's input.
         frames: number of real frames, counted from the clip's first.
     """
 
     features: Tensor
     scene: Array
-    size: tuple[int, int]
+    size: tuple[int, int, int]
     frames: int
 
 
@@ -124,7 +125,7 @@ def clip_features(model: PretrainedModel, clip: Array, device: str, length: int)
         features = model.trunk(x).float()
         assert model.head is not None
         scene = model.head(features)[0].cpu().numpy()
-    return ClipFeatures(features, scene, (clip.shape[1], clip.shape[2]), len(clip))
+    return ClipFeatures(features, scene, (length, *clip.shape[1:3]), len(clip))
 
 
 def person_logits(
@@ -142,15 +143,16 @@ def person_logits(
         of those frames.
     """
     steps = clip.features.shape[2]
-    height, width = clip.size
-    grid = receptive_grid(model.trunk.variant, model.trunk.last, (steps, height, width))
+    _, height, width = clip.size
+    grid = receptive_grid(model.trunk.variant, model.trunk.last, clip.size)
     frame = np.arange(boxes.shape[1])
     cell = np.clip(np.round((frame - grid.first[0]) / grid.stride[0]), 0, steps - 1).astype(int)
     member = (cell[:, None] == np.arange(steps)) & present[:, :, None]
     count = member.sum(axis=1)
     mean = np.einsum("rts,rtd->rsd", member, boxes) / np.maximum(count, 1)[..., None]
     pixels = torch.from_numpy(mean * [width, height, width, height]).float()
-    pixels = enlarge(pixels, CONTEXT, width, height).to(clip.features.device)
+    least = CONTEXT_CELLS * grid.stride[1]
+    pixels = enlarge(pixels, CONTEXT, width, height, least).to(clip.features.device)
     assert model.head is not None
     with torch.inference_mode():
         clip_of = torch.zeros(len(boxes), dtype=torch.long, device=pixels.device)
