@@ -18,8 +18,9 @@ Follow = Callable[[Array], "Array | None"]
 def follow(picture: Array, box: Array) -> Follow:
     """Starts at `box` (4,) in `picture` (H, W, 3) uint8; call the result with each next frame.
 
-    The box keeps its size. A person whose box has left the picture by half is lost, and so is one
-    whose box is too thin for a template: detectors leave slivers at the picture's edge.
+    A person whose box has left the picture by a third is lost (the tracker itself holds the centre
+    inside for good), and so is one whose box is too thin for a template: detectors leave slivers at
+    the picture's edge.
     """
     import cv2
 
@@ -42,7 +43,7 @@ def follow(picture: Array, box: Array) -> Follow:
         except cv2.error:
             return None
         inside = (min(x + w, width) - max(x, 0)) * (min(y + h, height) - max(y, 0))
-        if not found or inside < 0.5 * w * h:
+        if not found or inside < 2 / 3 * w * h:
             return None
         return np.array([max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)], np.float64)
 
