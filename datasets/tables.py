@@ -294,8 +294,8 @@ def _numbers(table: pyarrow.Table, column: str, dtype: type, path: Path) -> Arra
 
 def _unique_tubes(video: Array, tube: Array) -> Array:
     """Tube numbers unique in the table; kept as they are where they already were."""
-    pairs = np.unique(np.stack([tube, video.astype(np.int64)], axis=1), axis=0)
-    if len(np.unique(pairs[:, 0])) == len(pairs):
+    order = np.lexsort((video, tube))
+    if not ((np.diff(tube[order]) == 0) & (np.diff(video[order]) != 0)).any():
         return tube
     order = np.lexsort((tube, video))
     new = np.empty(len(tube), np.int64)

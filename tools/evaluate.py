@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import Literal
 
 from ..datasets.any_format import read_detections, read_ground_truth, read_tubes
-from ..datasets.files import InputError, whole_file
+from ..datasets.files import InputError, write_json
 from ..detect.evaluation.evaluate import (
     FRAME_THRESHOLDS,
     VIDEO_THRESHOLDS,
@@ -97,8 +96,7 @@ def evaluate(
     if json is not None:
         objects = {each.protocol.name: each.as_json() for each in results}
         content = objects if protocol == "all" else results[0].as_json()
-        with whole_file(json) as temporary:
-            temporary.write_text(jsonlib.dumps(content, indent=1), encoding="utf-8")
+        write_json(content, json)
     if coco is not None and boxes is not None:
         from ..datasets.coco import write_coco
         from ..detect.evaluation.coco_scores import coco_scores

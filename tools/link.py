@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..datasets.act_files import Tubelets, read_tubelets
 from ..datasets.any_format import read_detections, read_ground_truth
 from ..datasets.files import InputError
 from ..datasets.tables import Detections, Tubes, Videos, read_table, write_table
@@ -73,12 +74,14 @@ def link(
         tubes = trim_max_subarray(tubes, lengths)
     write_table(tubes, out)
     count = len(np.unique(tubes.tube))
-    print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes)} detections")
+    print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes.score)} detections")
 
 
-def _boxes(path: Path, truth: Tubes | None) -> Detections:
+def _boxes(path: Path, truth: Tubes | None) -> Detections | Tubelets:
     if path.suffix in (".parquet", ".csv") and path.is_file():
         return read_table(Detections, path)
     if truth is None:
         raise InputError(f"{path}: --ground-truth must name the videos and classes of this format")
+    if path.is_dir() and not any(path.glob("*.txt")):
+        return read_tubelets(path, truth)
     return read_detections(path, truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -290,3 +291,30 @@ def test_prepare(call: Run, shared: Shared, tmp_path: Path) -> None:
     assert "77.42" in scored.stdout, scored.stderr
     nothing = call("prepare", "ucf101-24", "--root", tmp_path)
     assert nothing.returncode == 2 and "pyannot.pkl" in nothing.stderr
+
+
+def test_link_moc_tubelets(call: Run, tmp_path: Path) -> None:
+    """Tubelets of 7 frames from 20 start frames: one tube over all 26."""
+    rows = np.array([[1, 2, 3, 4, 5]], np.float32)
+    content = {
+        "labels": ["run"],
+        "gttubes": {"run/a": {0: [rows]}},
+        "nframes": {"run/a": 26},
+        "resolution": {"run/a": (240, 320)},
+        "train_videos": [[]],
+        "test_videos": [["run/a"]],
+    }
+    (tmp_path / "gt.pkl").write_bytes(pickle.dumps(content))
+    (tmp_path / "moc/run/a").mkdir(parents=True)
+    tubelet = np.array([[*([10, 20, 30, 40] * 7), 0.5]], np.float32)
+    for frame in range(1, 21):
+        file = tmp_path / f"moc/run/a/{frame:05d}.pkl"
+        file.write_bytes(pickle.dumps({1: tubelet}))
+    words = ["link", "--detections", tmp_path / "moc", "--out", tmp_path / "o.csv"]
+    words += ["--preset", "moc"]
+    assert "--ground-truth must name" in call(*words).stderr
+    done = call(*words, "--ground-truth", tmp_path / "gt.pkl")
+    assert done.returncode == 0, done.stderr
+    tubes = read_table(Tubes, tmp_path / "o.csv")
+    assert tubes.frame.tolist() == list(range(26))
+    assert set(map(tuple, tubes.boxes.tolist())) == {(10, 20, 30, 40)}
