@@ -16,6 +16,8 @@ from ..detect.evaluation.evaluate import (
 from ..detect.evaluation.evaluate import evaluate as evaluate_tables
 from ..detect.evaluation.protocols import PROTOCOLS
 from ..detect.evaluation.summary import class_table, summary
+from ..detect.linking.greedy import ACT, MOC
+from ..detect.linking.suppress import suppress
 from .choices import changed
 
 
@@ -28,6 +30,7 @@ def evaluate(
     videos: Path | None = None,
     protocol: Literal["act", "multisports", "road", "yowo", "all"] = "act",
     choices: list[str] | None = None,
+    frame_suppression: Literal["none", "act", "moc"] = "none",
     frame_iou: list[float] | None = None,
     video_iou: list[float] | None = None,
     annotations: Path | None = None,
@@ -53,6 +56,9 @@ def evaluate(
         videos: Evaluate the videos of this list, one a line (testlist01.txt).
         protocol: Whose rules; all prints the four side by side.
         choices: Rules changed one by one, such as tube_suppression=none frame_pixels=continuous.
+        frame_suppression: What ACT and MOC do to boxes of each frame and class before frame-mAP:
+            act drops those that overlap a better one by over 0.3, moc lowers the scores of those
+            that do by over 0.6.
         frame_iou: IoU thresholds of frame-mAP (default 0.3 0.5 0.75).
         video_iou: IoU thresholds of video-mAP (default 0.1 0.2 0.3, and 0.5 to 0.95 by 0.05).
         annotations: The COCO annotation file that belongs to COCO results (default:
@@ -80,6 +86,9 @@ def evaluate(
         truth = with_labels(truth, scored, str(tubes))
     if boxes is not None:
         boxes = aligned(boxes, truth, str(detections), details)
+        if frame_suppression != "none":
+            rules = ACT if frame_suppression == "act" else MOC
+            boxes = suppress(boxes, rules.suppression, soft=rules.soft)
     if scored is not None:
         scored = aligned(scored, truth, str(tubes), details)
     results = evaluate_tables(

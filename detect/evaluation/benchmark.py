@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -122,7 +121,6 @@ def benchmark_evaluation(size: float = 1.0, plain: bool = True) -> dict[str, Any
             "linking": steps["plain loop: linking"] / steps["linking"],
             "frame_map": steps["plain loop: frame-mAP"] / steps["frame-mAP, one threshold"],
         }
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "detections": len(detections),
         "steps": {
@@ -130,9 +128,19 @@ def benchmark_evaluation(size: float = 1.0, plain: bool = True) -> dict[str, Any
             for name, seconds in steps.items()
         },
         "ratio": ratio,
-        # Linux counts in kilobytes, macOS in bytes.
-        "peak_megabytes": peak / (2**20 if sys.platform == "darwin" else 2**10),
+        "peak_megabytes": _peak_megabytes(),
     }
+
+
+def _peak_megabytes() -> float:
+    """The most memory that this process has had so far; NaN on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in kilobytes, macOS in bytes.
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def benchmark_table(result: dict[str, Any]) -> str:

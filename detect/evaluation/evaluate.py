@@ -14,7 +14,7 @@ from ...datasets.tables import Detections, Tubes, Videos, select_rows
 from .errors import frame_errors, mean_errors, video_errors
 from .frames import ClassScores, FrameOverlaps, frame_overlaps, frame_scores
 from .protocols import Protocol
-from .tubes import TubeIndex, score_tubes, tube_overlaps, video_scores
+from .tubes import TubeIndex, TubeOverlaps, score_tubes, tube_overlaps, video_scores
 
 Array = np.ndarray
 
@@ -85,26 +85,26 @@ def evaluate(
         of classes without ground truth, which have no AP and are left out of the mean.
     """
     _warn_of_empty_classes(ground_truth, [table for table in (detections, tubes) if table])
-    overlaps: FrameOverlaps | None = None
+    boxes: FrameOverlaps | None = None
     if detections is not None:
         lowest = min(*frame_thresholds, error_threshold)
-        overlaps = frame_overlaps(ground_truth, detections, protocols, lowest)
-    meetings = None
+        boxes = frame_overlaps(ground_truth, detections, protocols, lowest)
+    overlaps: TubeOverlaps | None = None
     if tubes is not None:
         pixels = sorted({protocol.tube_pixels for protocol in protocols})
-        meetings = tube_overlaps(tubes, ground_truth, pixels)
-        _warn_of_gaps(tubes, meetings.index)
+        overlaps = tube_overlaps(tubes, ground_truth, pixels)
+        _warn_of_gaps(tubes, overlaps.index)
     results = []
     for protocol in protocols:
         frame, video = [], []
         frame_kinds, video_kinds = {}, {}
-        if detections is not None and overlaps is not None:
+        if detections is not None and boxes is not None:
             frame = frame_scores(
-                ground_truth, detections, protocol, sorted(frame_thresholds), overlaps
+                ground_truth, detections, protocol, sorted(frame_thresholds), boxes
             )
-            frame_kinds = frame_errors(ground_truth, protocol, error_threshold, overlaps)
+            frame_kinds = frame_errors(ground_truth, protocol, error_threshold, boxes)
         if tubes is not None:
-            scored = score_tubes(ground_truth, tubes, protocol, meetings)
+            scored = score_tubes(ground_truth, tubes, protocol, overlaps)
             video = video_scores(ground_truth, tubes, protocol, sorted(video_thresholds), scored)
             video_kinds = video_errors(ground_truth, tubes, protocol, error_threshold, scored)
         results.append(
