@@ -153,3 +153,9 @@ def test_enlarged_about_the_centre() -> None:
     boxes = torch.tensor([[[100.0, 100, 120, 140], [0, 0, 10, 10], [330, 310, 340, 320]]])
     expected = [[[90.0, 80, 130, 160], [0, 0, 15, 15], [320, 300, 320, 300]]]
     assert enlarge(boxes, 2, 320, 300).tolist() == expected
+
+
+def test_small_boxes_get_a_least_side_before_they_are_cut() -> None:
+    boxes = torch.tensor([[100.0, 100, 110, 180], [0, 0, 10, 10]])
+    expected = [[73.0, 60, 137, 220], [0, 0, 37, 37]]
+    assert enlarge(boxes, 2, 320, 300, least=64).tolist() == expected
