@@ -147,12 +147,13 @@ def _names(videos: list[Path]) -> list[str]:
 def _summary(name: str, result: VideoTubes) -> str:
     """The tubes of a video for people to read, best first."""
     tubes = result.tubes
-    lines = [f"{name}: {len(result.label_scores)} tubes, {result.info.num_frames} frames"]
+    count = len(result.label_scores)
+    lines = [f"{name}: {count} tube{'s' * (count != 1)}, {result.info.num_frames} frames"]
     for number, scores in enumerate(result.label_scores[:5]):
         rows = (tubes.tube == number).nonzero()[0]
         best = [f"{tubes.label_names[i]} {scores[i]:.2f}" for i in scores.argsort()[::-1][:3]]
         span = f"frames {tubes.frame[rows[0]]}-{tubes.frame[rows[-1]]}"
         lines.append(f"  {result.tube_scores[number]:.2f}  {span:18} {', '.join(best)}")
-    if len(result.label_scores) > 5:
-        lines.append(f"  and {len(result.label_scores) - 5} more")
+    if count > 5:
+        lines.append(f"  and {count - 5} more")
     return "\n".join(lines)
