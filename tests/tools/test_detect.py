@@ -1,0 +1,386 @@
+"""`actiontubes detect`: what it writes, what it says of bad input, and real clips."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from actiontubes.backbones.classifier import Classifier, PretrainedModel
+from actiontubes.backbones.inception import Trunk, get_variant
+from actiontubes.backbones.weights import fetch, save_pretrained
+from actiontubes.datasets.files import InputError
+from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table, write_table
+from actiontubes.datasets.ucf101_24 import read_pyannot
+from actiontubes.datasets.video import read_frames
+from actiontubes.detect import drawing
+from actiontubes.detect.linking.persons import iou_matrix
+from actiontubes.tools.detect import _names
+from actiontubes.tools.main import main
+
+TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
+Detect = Callable[..., tuple[int, str, list[str]]]
+
+
+def pretrained(variant: str, labels: tuple[str, ...] = ("clap", "dive", "golf")) -> PretrainedModel:
+    torch.manual_seed(0)
+    trunk = Trunk(get_variant(variant), width=0.125).eval()
+    head = Classifier(trunk.out_channels, max(1, len(labels))).eval()
+    return PretrainedModel(trunk, head, labels, (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_pretrained(pretrained("i3d"), path)
+    return path
+
+
+@pytest.fixture
+def detect(weights: Path, tmp_path: Path, capsys, monkeypatch) -> Detect:
+    """Runs the command in this process on the whole frame, unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object, **options: object) -> tuple[int, str, list[str]]:
+        options = {"weights": weights, "proposals": "frame", "out": "out", **options}
+        given = [str(word) for word in words]
+        for name, value in options.items():
+            given += [f"--{name}", str(value)]
+        code = main(["detect", *given])
+        out, err = capsys.readouterr()
+        lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip()]
+        return code, out, [line for line in lines if "frames/s]" not in line]
+
+    return call
+
+
+def files(folder: Path) -> list[str]:
+    """All files below a folder, hidden and temporary ones too."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_writes_tables_and_drawn_videos(numbered, detect: Detect, tmp_path: Path) -> None:
+    numbered.write(tmp_path / "a.mp4", 20)
+    numbered.write(tmp_path / "b.avi", 10, codec="mpeg4")
+    code, out, err = detect("a.mp4", "b.avi", "--trail", "--labels", "dive", "clap", out="new/out")
+    assert (code, err) == (0, [])
+    folder = tmp_path / "new" / "out"
+    assert files(folder) == sorted([*TABLES, "a.tubes.mp4", "b.tubes.mp4"])
+    lines = out.splitlines()
+    assert lines[0] == "a: 1 tube, 20 frames" and lines[2] == "b: 1 tube, 10 frames"
+    assert "frames 0-19" in lines[1] and "dive" in lines[1] and "golf" not in out
+    assert lines[-1].startswith("30 frames in ") and lines[-1].endswith("frames/s): new/out")
+    tubes = read_table(Tubes, folder / "tubes.parquet")
+    assert tubes.video_names == ("a", "b") and np.bincount(tubes.video).tolist() == [20, 10]
+    assert set(tubes.label_names) <= {"dive", "clap"}
+    detections = read_table(Detections, folder / "detections.parquet")
+    assert detections.label_names == ("clap", "dive") and len(detections) == 2 * len(tubes)
+    videos = read_table(Videos, folder / "videos.parquet")
+    assert videos.video == ("a", "b") and videos.num_frames.tolist() == [20, 10]
+    for name, count in (("a", 20), ("b", 10)):
+        drawn = list(read_frames(folder / f"{name}.tubes.mp4"))
+        assert len(drawn) == count and drawn[0].shape == (192, 256, 3)
+
+
+def test_tables_only(numbered, detect: Detect, tmp_path: Path) -> None:
+    numbered.write(tmp_path / "a.mp4", 5)
+    assert detect("a.mp4", "--tables-only")[0] == 0
+    assert files(tmp_path / "out") == TABLES
+
+
+def test_nobody_in_sight(numbered, detect: Detect, tmp_path: Path) -> None:
+    """Empty tables, and a copy in which nothing is drawn."""
+    numbered.write(tmp_path / "a.mp4", 10)
+    code, out, err = detect("a.mp4", proposals="hog")
+    assert (code, err) == (0, []) and out.startswith("a: 0 tubes, 10 frames\n")
+    assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
+    for kind, name in ((Tubes, "tubes"), (Detections, "detections")):
+        assert len(read_table(kind, tmp_path / "out" / f"{name}.parquet")) == 0
+    copy = np.stack(list(read_frames(tmp_path / "out" / "a.tubes.mp4")))
+    original = np.stack(
+        [cv2.resize(frame, (256, 192), interpolation=cv2.INTER_CUBIC)
+         for frame in read_frames(tmp_path / "a.mp4")]
+    )  # fmt: skip
+    assert len(copy) == 10
+    assert np.abs(copy.astype(int) - original).mean() < 4
+
+
+def cut_short(numbered, path: Path) -> Path:
+    numbered.write(path, 60, container_options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    return path
+
+
+def sound(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        samples.sample_rate = 16000
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path) -> None:
+    """As a user runs it: each bad one has its line, the others are done, the end says which."""
+    numbered.write(tmp_path / "good.mp4", 12)
+    numbered.write(tmp_path / "one.mp4", 1)
+    numbered.write(tmp_path / "small.mp4", 3, size=(4, 4))
+    cut_short(numbered, tmp_path / "cut.mp4")
+    sound(tmp_path / "sound.mp4")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("Once upon a time there was a video.\n" * 20)
+    (tmp_path / "folder.mp4").mkdir()
+    bad = {
+        "absent": "no such file",
+        "empty": "is empty; get it again",
+        "text": "give a video file",
+        "sound": "has no video stream; give a file with pictures",
+        "folder": "is a folder; give a video file",
+    }
+    order = ["absent", "good", "empty", "text", "one", "sound", "small", "folder", "cut"]
+    videos = [tmp_path / f"{name}.mp4" for name in order]
+    out = tmp_path / "out"
+    done = run("detect", *videos, "--weights", weights, "--proposals", "frame", "--out", out)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if "/s]" not in line]
+    lines = [line for line in lines if line.strip()]
+    failed = [tmp_path / f"{name}.mp4" for name in order if name in bad]
+    for line, path in zip(lines, failed):
+        assert line.startswith(f"actiontubes detect: {path}: ")
+        assert bad[path.stem] in line
+    warning, end = lines[len(failed) :]
+    assert warning.startswith(f"warning: {tmp_path / 'cut.mp4'}: damaged or cut short")
+    assert end == f"actiontubes detect: 5 of 9 failed: {', '.join(map(str, failed))}"
+    assert "Traceback" not in done.stderr
+    good = ["good", "one", "small", "cut"]
+    assert files(out) == sorted([*TABLES, *(f"{name}.tubes.mp4" for name in good)])
+    videos_found = read_table(Videos, out / "videos.parquet")
+    lengths = dict(zip(videos_found.video, videos_found.num_frames.tolist()))
+    assert list(lengths) == good
+    assert (lengths["good"], lengths["one"], lengths["small"]) == (12, 1, 3)
+    assert 10 < lengths["cut"] < 60
+    tubes = read_table(Tubes, out / "tubes.parquet")
+    assert tubes.video_names == tuple(sorted(good))
+    for name, length in lengths.items():
+        assert (tubes.video == tubes.video_names.index(name)).sum() == length
+        assert sum(1 for _ in read_frames(out / f"{name}.tubes.mp4")) == length
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "s4d"}, "no backbone s4d; one of i2d, i3d"),
+        ({"weights": "absent.pth"}, "absent.pth: no such file, and no such weights for i3d"),
+        ({"weights": "kinetics401"}, "kinetics401: no such file, and no such weights for i3d"),
+        ({"weights": "."}, ".: Is a directory"),
+        ({"weights": "other.safetensors"}, "other.safetensors: weights of s3d, not of i3d"),
+        ({"weights": "nameless.safetensors"}, "they name no actions; use kinetics400"),
+        ({"weights": "text.safetensors"}, "text.safetensors: not weights of this project"),
+        ({"weights": "text.pth"}, "text.pth: not a readable PyTorch file"),
+        ({"weights": "attack.pth"}, "attack.pth: refused, it asks for "),
+        ({"weights": "attack.ckpt"}, "attack.ckpt: refused, it asks for "),
+        ({"proposals": "absent.onnx"}, "absent.onnx: no such file"),
+        ({"proposals": "absent.csv"}, "absent.csv: no such file"),
+        ({"proposals": "yolo"}, "--proposals yolo: no such source; it is default, hog, frame"),
+        ({"labels": "div"}, "--labels div: not a class of these weights; near it are dive"),
+        ({"labels": "jhmdb"}, "its map is for Kinetics-400 weights"),
+        ({"scene": "1.5"}, "--scene 1.5: give a weight from 0 to 1"),
+        ({"out": "text.pth"}, "text.pth: File exists"),
+        ({"config": "misspelt.yaml"}, "'theshold' is not accepted"),
+        ({"device": "tpu"}, "tpu"),
+    ],
+)
+def test_bad_options_are_told_before_any_work(
+    numbered, detect: Detect, tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    numbered.write(tmp_path / "a.mp4", 3)
+    proof = tmp_path / "executed"
+    torch.save({"weights": Attack(proof)}, tmp_path / "attack.pth")
+    (tmp_path / "attack.ckpt").write_bytes(pickle.dumps({"weights": Attack(proof)}))
+    for name in ("text.pth", "text.safetensors"):
+        (tmp_path / name).write_text("Once upon a time there were weights.\n")
+    save_pretrained(pretrained("s3d"), tmp_path / "other.safetensors")
+    save_pretrained(pretrained("i3d", ()), tmp_path / "nameless.safetensors")
+    (tmp_path / "misspelt.yaml").write_text("theshold: 0.1\n")
+    code, out, err = detect("a.mp4", **options)
+    assert (code, out) == (2, "")
+    assert len(err) == 1 and err[0].startswith("actiontubes detect: ") and message in err[0]
+    assert not proof.exists()
+    assert not (tmp_path / "out").exists()
+
+
+class Attack:
+    """Unpickled by an ordinary unpickler, it makes a folder."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.proof),)
+
+
+def test_the_attack_would_work(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(Attack(tmp_path / "executed")))
+    assert (tmp_path / "executed").is_dir()
+
+
+def test_a_damaged_cache_file(numbered, detect: Detect, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("ACTIONTUBES_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    damaged = tmp_path / "cache" / "i3d-kinetics-400.ckpt"
+    damaged.write_bytes(b"\x80\x04 not what it was")
+    numbered.write(tmp_path / "a.mp4", 3)
+    code, out, err = detect("a.mp4", weights="kinetics400")
+    assert (code, out, len(err)) == (2, "", 1)
+    assert f"{damaged}: damaged" in err[0] and "actiontubes weights fetch i3d-kinetics400" in err[0]
+    assert files(tmp_path / "cache") == [damaged.name]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_gpu(numbered, detect: Detect, tmp_path: Path) -> None:
+    numbered.write(tmp_path / "a.mp4", 3)
+    code, _, err = detect("a.mp4", device="cuda")
+    assert code == 2
+    assert err == ["actiontubes detect: --device cuda: PyTorch finds no GPU here; use --device cpu"]
+
+
+def test_videos_of_one_name(numbered, detect: Detect, tmp_path: Path) -> None:
+    for folder in ("x/clips", "y/clips", "y"):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        numbered.write(tmp_path / folder / "a.mp4", 4)
+    numbered.write(tmp_path / "b.mp4", 6)
+    code, _, err = detect("x/clips/a.mp4", "y/../y/clips/a.mp4", "y/a.mp4", "b.mp4")
+    assert (code, err) == (0, [])
+    names = ["x/clips/a.mp4", "y/clips/a.mp4", "y/a.mp4", "b"]
+    assert files(tmp_path / "out") == sorted([*TABLES, *(f"{name}.tubes.mp4" for name in names)])
+    assert read_table(Videos, tmp_path / "out" / "videos.parquet").video == tuple(names)
+    tubes = read_table(Tubes, tmp_path / "out" / "tubes.parquet")
+    counts = {name: int((tubes.video == i).sum()) for i, name in enumerate(tubes.video_names)}
+    assert counts == dict(zip(names, (4, 4, 4, 6)))
+    code, _, err = detect("b.mp4", "./y/../b.mp4")
+    assert code == 2 and err == ["actiontubes detect: b.mp4: is given twice"]
+
+
+def test_names_end_and_stay_below_the_folder() -> None:
+    assert _names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
+    videos = [Path("/a.mp4"), Path("/b/a.avi"), Path("/c/a.mp4.avi")]
+    assert _names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
+    assert _names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
+
+
+def test_boxes_from_a_table(numbered, detect: Detect, tmp_path: Path) -> None:
+    numbered.write(tmp_path / "a.mp4", 20)
+    numbered.write(tmp_path / "b.mp4", 20)
+    boxes = Detections(
+        video=np.zeros(20, np.int32),
+        frame=np.arange(20, dtype=np.int32),
+        label=np.zeros(20, np.int32),
+        score=np.full(20, 0.9),
+        boxes=np.tile([10.0, 10, 30, 40], (20, 1)),
+        video_names=("somewhere/a",),
+        label_names=("person",),
+    )
+    write_table(boxes, tmp_path / "people.csv")
+    code, out, err = detect("b.mp4", "a.mp4", "--tables-only", proposals="people.csv")
+    assert code == 2 and out.startswith("a: 1 tube, 20 frames")
+    assert err == [
+        "actiontubes detect: people.csv: no boxes for video b; it has 1 videos: somewhere/a",
+        "actiontubes detect: 1 of 2 failed: b.mp4",
+    ]
+    tubes = read_table(Tubes, tmp_path / "out" / "tubes.parquet")
+    np.testing.assert_allclose(tubes.boxes, np.tile([8.5, 7.75, 31.5, 42.25], (20, 1)))
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_nothing_half_written(
+    numbered, detect: Detect, tmp_path: Path, monkeypatch, error: BaseException
+) -> None:
+    numbered.write(tmp_path / "a.mp4", 12)
+    numbered.write(tmp_path / "b.mp4", 9)
+    draw, drawn = drawing.draw_tubes, []
+
+    def fails(*args, **options) -> np.ndarray:
+        drawn.append(1)
+        if len(drawn) == 6:
+            raise error
+        return draw(*args, **options)
+
+    monkeypatch.setattr(drawing, "draw_tubes", fails)
+    code, _, err = detect("a.mp4", "b.mp4")
+    if isinstance(error, KeyboardInterrupt):
+        assert (code, err, files(tmp_path / "out")) == (130, ["actiontubes: stopped"], [])
+    else:
+        assert code == 2 and "No space left on device" in err[0]
+        assert err[1] == "actiontubes detect: 1 of 2 failed: a.mp4"
+        assert files(tmp_path / "out") == sorted([*TABLES, "b.tubes.mp4"])
+
+
+# The classes that the I3D weights give to the real clips' actions, of data/README.md.
+ACTIONS = {
+    "v_Basketball_g01_c01.avi": {"shooting basketball"},
+    "v_Basketball_g01_c02.mp4": {"shooting basketball"},
+    "v_Biking_g01_c01.mp4": {"riding a bike", "riding mountain bike"},
+    "v_CliffDiving_g03_c01.mp4": {"diving cliff"},
+    "v_HorseRiding_g01_c03.mp4": {"riding or walking with horse"},
+    "v_SalsaSpin_g03_c01.mp4": {"salsa dancing"},
+    "v_SkateBoarding_g02_c01.mp4": {"skateboarding"},
+    "v_SoccerJuggling_g23_c01.avi": {"juggling soccer ball"},
+}
+
+
+def space_time_iou(frames: np.ndarray, boxes: np.ndarray, other: dict[int, np.ndarray]) -> float:
+    """Mean IoU of the boxes in common frames, times the IoU of the spans."""
+    common = [frame for frame in frames.tolist() if frame in other]
+    if not common:
+        return 0.0
+    own = dict(zip(frames.tolist(), boxes))
+    spatial = [iou_matrix(own[frame][None], other[frame][None])[0, 0] for frame in common]
+    return float(np.mean(spatial)) * len(common) / len(set(own) | set(other))
+
+
+def test_real_clips(run, shared, tmp_path: Path) -> None:
+    """The main job: who does what, where and when on eight clips, by one command."""
+    videos = [shared(f"ucf101-24/videos/{name}") for name in ACTIONS]
+    detector = shared("person_detectors/person_yolox_192.onnx")
+    pyannot = shared("ucf101-24/pyannot.pkl")
+    try:
+        fetch("i3d-kinetics400")
+    except InputError as error:
+        pytest.skip(str(error))
+    out = tmp_path / "out"
+    done = run("detect", *videos, "--backbone", "i3d", "--weights", "kinetics400",
+               "--proposals", detector, "--tables-only", "--out", out)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tubes = read_table(Tubes, out / "tubes.parquet")
+    info = read_table(Videos, out / "videos.parquet")
+    names = [f"{video.stem.split('_')[1]}/{video.stem}" for video in videos]
+    truth, _ = read_pyannot(pyannot, names)
+    assert tubes.tube_score is not None
+    right, overlaps = {}, {}
+    for number, (video, name) in enumerate(zip(videos, names)):
+        assert info.video[number] == video.stem
+        own = np.flatnonzero(tubes.video == tubes.video_names.index(video.stem))
+        best = tubes.tube[own[np.argmax(tubes.tube_score[own])]]
+        rows = np.flatnonzero(tubes.tube == best)
+        right[video.stem] = tubes.label_names[tubes.label[rows[0]]] in ACTIONS[video.name]
+        # Ground truth is for 320x240; some of these files are larger.
+        scale = np.tile([info.width[number] / 320, info.height[number] / 240], 2)
+        actors = np.unique(truth.tube[truth.video == truth.video_names.index(name)])
+        overlaps[video.stem] = max(
+            space_time_iou(
+                tubes.frame[rows],
+                tubes.boxes[rows],
+                dict(zip(truth.frame[there].tolist(), truth.boxes[there] * scale)),
+            )
+            for there in (truth.tube == actor for actor in actors)
+        )
+    assert sum(right.values()) >= 7, right
+    assert right["v_CliffDiving_g03_c01"]
+    assert sum(overlap >= 0.3 for overlap in overlaps.values()) >= 6, overlaps

@@ -1,0 +1,174 @@
+"""The command line's own rules, on a command made up for the purpose."""
+
+from __future__ import annotations
+
+import sys
+import types
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from actiontubes.datasets.files import InputError
+from actiontubes.tools import main as command_line
+from actiontubes.tools.main import COMMANDS, main
+
+calls: list[dict[str, Any]] = []
+DEFAULTS = {"kind": "round", "share": 0.5, "count": None, "label_names": None, "dry_run": False}
+
+
+def made_up(
+    videos: list[Path],
+    *,
+    out: Path,
+    kind: Literal["round", "square"] = "round",
+    share: float = 0.5,
+    count: int | None = None,
+    label_names: list[str] | None = None,
+    dry_run: bool = False,
+) -> int | None:
+    """Do nothing, in one line.
+
+    And say so in another.
+
+    Args:
+        videos: Some files.
+        out: Another file.
+        kind: What shape.
+        share: How much.
+        count: How many.
+        label_names: Which.
+        dry_run: Do even less.
+    """
+    calls.append(locals().copy())
+    if kind == "square":
+        warnings.warn("it has\n  corners", stacklevel=2)
+        raise InputError("no squares,\n please")
+    if dry_run:
+        raise FileNotFoundError(2, "No such file or directory", "gone.txt")
+    return count
+
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch) -> None:
+    module = types.ModuleType("actiontubes.tools.made_up")
+    vars(module)["made_up"] = made_up
+    monkeypatch.setitem(sys.modules, "actiontubes.tools.made_up", module)
+    monkeypatch.setitem(COMMANDS, "made_up", "nothing at all")
+    calls.clear()
+
+
+def test_types_of_the_signature_become_options() -> None:
+    words = ["made_up", "a.mp4", "b.mp4", "--out", "c", "--kind", "round", "--share", "1",
+             "--count", "3", "--label-names", "x", "y z"]  # fmt: skip
+    assert main(words) == 3
+    given = {"videos": [Path("a.mp4"), Path("b.mp4")], "out": Path("c"), "share": 1.0, "count": 3}
+    assert calls == [{**DEFAULTS, **given, "label_names": ["x", "y z"]}]
+
+
+def test_defaults() -> None:
+    assert main(["made_up", "a.mp4", "--out", "c"]) == 0
+    assert calls == [{**DEFAULTS, "videos": [Path("a.mp4")], "out": Path("c")}]
+
+
+def test_options_from_a_file_which_the_command_line_overrides(tmp_path: Path) -> None:
+    config = tmp_path / "options.yaml"
+    config.write_text(
+        "videos: [a.mp4, b.mp4]\nout: c\nshare: 0.25\nlabel_names: [x]\ndry-run: false\ncount: 2\n"
+    )
+    assert main(["made_up", "--config", str(config), "--count", "1"]) == 1
+    given = {"videos": [Path("a.mp4"), Path("b.mp4")], "out": Path("c"), "share": 0.25, "count": 1}
+    assert calls == [{**DEFAULTS, **given, "label_names": ["x"]}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.mp4"], "required: out"),
+        (["--out", "c"], "required: videos"),
+        (["a.mp4", "--out", "c", "--shape", "round"], "--shape"),
+        (["a.mp4", "--out", "c", "--label", "x"], "--label"),  # no abbreviations
+        (["a.mp4", "--out", "c", "--kind", "oval"], "oval"),
+        (["a.mp4", "--out", "c", "--share", "half"], "half"),
+        (["a.mp4", "--out", "c", "--count", "1.5"], "1.5"),
+        (["a.mp4", "--out", "c", "--label-names"], "label-names"),
+        (["a.mp4", "--out", "c", "--config", "absent.yaml"], "absent.yaml"),
+        (["a.mp4", "--out", "c", "--dry-run"], "gone.txt: No such file or directory"),
+    ],
+)
+def test_errors_are_one_line(capsys, words: list[str], message: str) -> None:
+    assert main(["made_up", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("actiontubes made_up: ") and message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("share: half", "half"),
+        ("shares: 0.5", "shares"),
+        ("dry_run: 3", "dry_run: 3 is neither true nor false"),
+        ("label_names: x", "[a, list]"),
+        ("kind: [round", "expected"),
+        ("just words", "just words"),
+    ],
+)
+def test_errors_in_a_file_are_one_line(capsys, tmp_path: Path, line: str, message: str) -> None:
+    config = tmp_path / "options.yaml"
+    config.write_text(line)
+    assert main(["made_up", "a.mp4", "--out", "c", "--config", str(config)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("actiontubes made_up: ") and message in err
+    assert err.count("\n") == 1
+    assert calls == []
+
+
+def test_warnings_and_messages_lose_their_line_breaks(capsys) -> None:
+    assert main(["made_up", "a.mp4", "--out", "c", "--kind", "square"]) == 2
+    assert capsys.readouterr().err == (
+        "warning: it has corners\nactiontubes made_up: no squares, please\n"
+    )
+
+
+def test_debug_lets_errors_through(capsys) -> None:
+    with pytest.raises(InputError):
+        main(["made_up", "--debug", "a.mp4", "--out", "c", "--kind", "square"])
+
+
+def test_stopped_by_the_user(capsys, monkeypatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "_parse", stop)
+    assert main(["made_up"]) == 130
+    assert capsys.readouterr().err == "actiontubes: stopped\n"
+
+
+def test_a_closed_pipe_is_no_error(monkeypatch) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command_line, "_parse", closed)
+    assert main(["made_up"]) == 0
+
+
+def test_help(capsys) -> None:
+    assert main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    assert all(name in overview and text in overview for name, text in COMMANDS.items())
+    assert main([]) == 2
+    with pytest.raises(SystemExit) as left:
+        main(["made_up", "--help"])
+    assert left.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for piece in ("Do nothing, in one line.", "And say so", "--config", "--label-names", "Which.",
+                  "--dry-run", "{round,square}", "default: 0.5)"):  # fmt: skip
+        assert piece in text
+
+
+def test_an_unknown_command_names_the_known(capsys) -> None:
+    assert main(["detekt"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("actiontubes: no command detekt; one of detect, visualize")
+    assert err.count("\n") == 1
