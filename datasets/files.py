@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,49 +47,27 @@ def write_json(content: Any, path: Path) -> None:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-# What NumPy itself writes into a pickle, under its names before and since NumPy 2.
-_NUMPY_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
-_NUMPY_NAMES = {"ndarray", "dtype", "_reconstruct", "scalar"}
-_NUMERIC_MODULES = {"numpy.core.numeric", "numpy._core.numeric"}
-
-
-class _RefusedError(pickle.UnpicklingError):
-    """A pickle that asks for more than it may."""
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that admits plain containers and NumPy arrays, and refuses all else by name."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (
-            (module in _NUMPY_MODULES and name in _NUMPY_NAMES)
-            or (module in _NUMERIC_MODULES and name == "_frombuffer")
-            or (module == "collections" and name == "OrderedDict")
-            or (module == "_codecs" and name == "encode")
-        ):
-            return super().find_class(module, name)
-        raise _RefusedError(f"it asks for {module}.{name}")
-
-
 def load_pickle(path: Path) -> Any:
     """Loads a pickle of plain containers, numbers, strings and NumPy arrays.
 
-    Strings written by Python 2 are read as latin-1. No other class or function is ever looked up,
-    so an untrusted file cannot run code.
+    Strings written by Python 2 are read as latin-1. No other class or function is ever looked up
+    and NumPy's own are not trusted either, so an untrusted file cannot run code.
 
     Raises:
         InputError: the file is damaged, or asks for anything else, which is named.
         OSError: the file cannot be opened.
     """
+    from .pickles import ArraysOnly, RefusedError
+
     with path.open("rb") as file:
         try:
-            return _ArraysOnly(file, encoding="latin1").load()
-        except _RefusedError as error:
+            return ArraysOnly(file, encoding="latin1").load()
+        except RefusedError as error:
+            asked = " ".join(str(error).split())
             raise InputError(
-                f"{path}: refused, {error}; only plain containers and NumPy arrays are read "
-                "from a pickle"
+                f"{path}: refused, {asked}; only plain containers and NumPy arrays are read from a "
+                "pickle"
             ) from error
         except Exception as error:
-            raise InputError(
-                f"{path}: not a readable pickle ({type(error).__name__}: {error}); get it again"
-            ) from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"{path}: not a readable pickle ({reason}); get it again") from error

@@ -77,8 +77,8 @@ def reference(checkpoint: Checkpoint, x: Tensor) -> tuple[dict[str, Tensor], Ten
         kernel = torch.from_numpy(params["Conv_0"]["kernel"]).permute(4, 3, 0, 1, 2)
         x = pad_same(x, kernel.shape[2:], (stride,) * 3, 0.0)
         x = F.conv3d(x, kernel, stride=stride)
-        norm = {key: torch.from_numpy(a).reshape(1, -1, 1, 1, 1)
-                for key, a in {**stats["BatchNorm_0"], **params["BatchNorm_0"]}.items()}  # fmt: skip
+        arrays = {**stats["BatchNorm_0"], **params["BatchNorm_0"]}
+        norm = {key: torch.from_numpy(a).reshape(1, -1, 1, 1, 1) for key, a in arrays.items()}
         return F.relu((x - norm["mean"]) / torch.sqrt(norm["var"] + 1e-3) + norm["bias"])
 
     def pool(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,264 @@
+"""Files written whole or not at all, and pickles that can hold data alone."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import stat
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from actiontubes.datasets.files import InputError, load_pickle, whole_file, write_json
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_a_whole_file_replaces_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "table.csv"
+    for content in ("first", "second"):
+        with whole_file(path) as temporary:
+            assert temporary.parent == path.parent and temporary.suffix == ".csv"
+            temporary.write_text(content)
+            assert content == "first" or path.read_text() == "first"
+        assert path.read_text() == content
+    assert names(path.parent) == ["table.csv"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, ValueError])
+def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(error), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").mkdir()
+    with pytest.raises(OSError), whole_file(tmp_path / "table.csv") as temporary:
+        temporary.write_text("content")
+    assert names(tmp_path) == ["table.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")
+def test_others_may_read_what_they_may_read_otherwise(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "ours") as temporary:
+        temporary.write_text("content")
+    (tmp_path / "plain").write_text("content")
+    ours, plain = ((tmp_path / name).stat().st_mode for name in ("ours", "plain"))
+    assert stat.S_IMODE(ours) == stat.S_IMODE(plain)
+
+
+def test_json_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    write_json({"a": [1, None, "é"]}, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == {"a": [1, None, "é"]}
+    with pytest.raises(TypeError):
+        write_json({"a": object()}, tmp_path / "other.json")
+    assert names(tmp_path) == ["out.json"]
+
+
+ARRAYS = [
+    np.arange(24).reshape(2, 3, 4),
+    np.arange(6.0).reshape(2, 3).T,
+    np.arange(24).reshape(2, 3, 4).transpose(1, 0, 2),
+    np.arange(5, dtype="u1")[::2],
+    np.arange(3, dtype=">i2"),
+    np.zeros((0, 5), np.float32),
+    np.array(3.5),
+    np.array([True, False]),
+    np.array(["walk", "zoë"]),
+    np.array([b"walk", b"run"]),
+    np.array([1 + 2j], np.complex64),
+    np.ones(3, np.float16),
+    np.array([None, "x", 3], dtype=object),
+    np.float32(2.5),
+    np.int64(-3),
+    np.bool_(True),
+    np.str_("x"),
+]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_pickles_are_read_as_pickle_reads_them(tmp_path: Path, protocol: int) -> None:
+    plain = [None, True, 3, 10**30, -2.5, "é", b"", b"\xff", (1, [2]), {"k": {3}},
+             frozenset({1}), OrderedDict(b=1, a=2)]  # fmt: skip
+    path = tmp_path / "data.pkl"
+    path.write_bytes(pickle.dumps({"plain": plain, "arrays": ARRAYS}, protocol))
+    ours, theirs = load_pickle(path), pickle.loads(path.read_bytes())
+    assert ours["plain"] == theirs["plain"] == plain
+    assert list(map(type, ours["plain"])) == list(map(type, plain))
+    for a, b in zip(ours["arrays"], theirs["arrays"], strict=True):
+        assert isinstance(a, np.ndarray | np.generic) and a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_arrays_behave_as_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "data.pkl"
+    path.write_bytes(pickle.dumps(np.arange(4.0)))
+    array = load_pickle(path)
+    array[0] = 9
+    for again in (copy.deepcopy(array), pickle.loads(pickle.dumps(array)), array.copy()):
+        assert again.tolist() == [9, 1, 2, 3]
+    assert type(pickle.loads(pickle.dumps(array))) is np.ndarray
+
+
+def test_python_2_pickles(tmp_path: Path) -> None:
+    """Text and array data were one type there, and NumPy's modules had their old names."""
+    path = tmp_path / "old.pkl"
+    path.write_bytes(
+        b"(dp0\nS'caf\\xe9'\np1\ncnumpy.core.multiarray\n_reconstruct\np2\n(cnumpy\nndarray\np3\n"
+        b"(I0\ntp4\nS'b'\np5\ntp6\nRp7\n(I1\n(I2\ntp8\ncnumpy\ndtype\np9\n(S'i2'\np10\nI0\nI1\n"
+        b"tp11\nRp12\n(I3\nS'<'\np13\nNNNI-1\nI-1\nI0\ntp14\nbI00\nS'\\x01\\x00\\xff\\xff'\np15\n"
+        b"tp16\nbs."
+    )
+    content = load_pickle(path)
+    assert list(content) == ["café"]
+    assert content["café"].dtype == np.int16 and content["café"].tolist() == [1, -1]
+
+
+def refusal(tmp_path: Path, content: bytes) -> str:
+    path = tmp_path / "data.pkl"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        load_pickle(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ") and "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+class Asks:
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_no_code_runs(tmp_path: Path, protocol: int) -> None:
+    made = tmp_path / "made"
+    for function, *arguments in [
+        (os.system, f"touch {made}"),
+        (open, str(made), "w"),
+        (eval, f"open({str(made)!r}, 'w')"),
+        (np.ndarray.tofile, np.zeros(1), str(made)),
+        (np.save, str(made), np.zeros(1)),
+        (getattr, "text", "upper"),
+    ]:
+        content = pickle.dumps([Asks(function, *arguments)], protocol)
+        message = refusal(tmp_path, content)
+        assert message.startswith("refused, it asks for ")
+        assert message.endswith("only plain containers and NumPy arrays are read from a pickle")
+        assert names(tmp_path) == ["data.pkl"]
+
+
+@pytest.mark.parametrize("name", ["load", "core.multiarray.scalar", "ndarray.tofile", "dtype.type"])
+def test_only_the_names_that_numpy_writes(tmp_path: Path, name: str) -> None:
+    # Protocol 4 looks dots in a name up one by one.
+    content = b"\x80\x04\x8c\x05numpy\x8c" + bytes([len(name)]) + name.encode() + b"\x93."
+    assert refusal(tmp_path, content).startswith(f"refused, it asks for numpy.{name};")
+
+
+def array_pickle(shape: bytes, kind: bytes, state: bytes, data: bytes) -> bytes:
+    """An array of protocol 0 with the parts of its state written out."""
+    return (
+        b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntV\ntR"
+        b"(I1\n" + shape + b"cnumpy\ndtype\n(V" + kind + b"\nI0\nI1\ntR" + state + b"I00\n" + data
+        + b"tb."
+    )  # fmt: skip
+
+
+PLAIN = b"(I3\nV<\nNNNI-1\nI-1\nI0\ntb"
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "state", "data", "message"),
+    [
+        (b"(I9\nt", b"i4", PLAIN, b"Vabcd\n", "an array of shape (9,) with other contents"),
+        (b"(I-1\nI-1\nt", b"i4", PLAIN, b"Vabcd\n", "an array of shape (-1, -1) with other"),
+        (b"(I1\nt", b"O8", PLAIN, b"Vabcdefgh\n", "an array of shape (1,) with other contents"),
+        (b"(I2\nt", b"O8", PLAIN, b"(I1\nl", "an array of shape (2,) with other contents"),
+        (b"(I1\nt", b"i4", PLAIN, b"(I1\nl", "not a readable pickle"),
+        (b"(I1\nt", b"m8", PLAIN, b"Vabcdefgh\n", "refused, it asks for arrays of m8"),
+        (b"(I1\nt", b"V8", PLAIN, b"Vabcdefgh\n", "refused, it asks for arrays of V8"),
+        (b"(I1\nt", b"i4,O", PLAIN, b"Vabcd\n", "refused, it asks for arrays of i4,O"),
+        (b"(I1\nt", b"i4", b"(I3\nV<\nN(Va\ntNI4\nI4\nI0\ntb", b"Vabcd\n", "arrays of records"),
+        (b"Vab\n", b"i4", PLAIN, b"Vabcd\n", "not a readable pickle"),
+    ],
+)
+def test_arrays_that_contradict_themselves(
+    tmp_path: Path, shape: bytes, kind: bytes, state: bytes, data: bytes, message: str
+) -> None:
+    good = tmp_path / "good.pkl"
+    good.write_bytes(array_pickle(b"(I1\nt", b"i4", PLAIN, b"V\\u0001\\u0000\\u0000\\u0000\n"))
+    assert load_pickle(good).tolist() == [1]
+    assert message in refusal(tmp_path, array_pickle(shape, kind, state, data))
+
+
+def test_a_pickle_cannot_change_the_reader(tmp_path: Path) -> None:
+    """BUILD sets attributes of whatever stands on the stack: of nothing that outlives the load."""
+    for name in (b"cnumpy\ndtype\n", b"ccollections\nOrderedDict\n", b"c_codecs\nencode\n"):
+        # (None, {"__defaults__": (1,), "__init__": 1}): state of slots, set by setattr.
+        for attribute in (b"__defaults__", b"__init__", b"__doc__", b"__self__"):
+            refusal(tmp_path, name + b"(N(V" + attribute + b"\n(I1\ntdtb.")
+    path = tmp_path / "good.pkl"
+    path.write_bytes(pickle.dumps([np.arange(3), OrderedDict(a=1)], 2))
+    assert load_pickle(path)[1] == {"a": 1}
+
+
+@pytest.mark.parametrize("content", [b"", b"text, no pickle", b"\x80\x04\x95", b"0", b"."])
+def test_damage(tmp_path: Path, content: bytes) -> None:
+    assert refusal(tmp_path, content).startswith("not a readable pickle (")
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_random_damage(tmp_path: Path, protocol: int) -> None:
+    """No damage ends in anything but data or one line; NumPy's own reader dies of some of it."""
+    whole = pickle.dumps({"a": ARRAYS[:8], "b": [1, "x"]}, protocol)
+    numbers, path = np.random.default_rng(protocol), tmp_path / "data.pkl"
+    for _ in range(300):
+        damaged = bytearray(whole[: numbers.integers(len(whole) // 2, len(whole))])
+        for place in numbers.integers(len(damaged), size=3):
+            # Low codes only: huge counts would cost memory, which Python's reader grants.
+            damaged[place] = numbers.integers(128)
+        path.write_bytes(damaged)
+        try:
+            load_pickle(path)
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load_pickle(tmp_path / "absent.pkl")
+
+
+def test_real_pickles(shared) -> None:
+    for name in ("ucf101-24/pyannot.pkl", "jhmdb/JHMDB-GT.pkl"):
+        path = shared(name)
+        ours, theirs = load_pickle(path), pickle.loads(path.read_bytes(), encoding="latin1")
+        assert_equal(ours, theirs)
+
+
+def assert_equal(a: Any, b: Any) -> None:
+    if isinstance(b, dict):
+        assert list(a) == list(b)
+        for key in b:
+            assert_equal(a[key], b[key])
+    elif isinstance(b, list | tuple):
+        assert type(a) is type(b) and len(a) == len(b)
+        for one, other in zip(a, b, strict=True):
+            assert_equal(one, other)
+    elif isinstance(b, np.ndarray):
+        assert a.dtype == b.dtype and np.array_equal(a, b)
+    else:
+        assert a == b and type(a) is type(b)
