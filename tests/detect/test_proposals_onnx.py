@@ -139,8 +139,9 @@ def people_of_clips(shared: Shared) -> list[tuple[np.ndarray, np.ndarray]]:
 
 @pytest.mark.parametrize(
     ("source", "recalls"),
-    # At least what shared/data/README.md gives, less the noise of sampling.
-    [(PERSON, (0.93, 0.74, 0.38)), (NANO, (0.96, 0.74, 0.35)), ("hog", (0.75, 0.60, 0.20))],
+    # At least what shared/data/README.md gives, less the noise of sampling. HOG gives up recall for
+    # fewer boxes: with margins down to -0.8 it had 0.8, and forty tubes in a video of three people.
+    [(PERSON, (0.93, 0.74, 0.38)), (NANO, (0.96, 0.74, 0.35)), ("hog", (0.6, 0.4, 0.1))],
 )
 def test_recall_on_real_clips(
     shared: Shared,
