@@ -337,7 +337,8 @@ def _videos_from(table: pyarrow.Table, path: Path) -> Videos:
         _refuse(values < 1, path, column, "is less than 1")
     fps = np.full(len(video), np.nan)
     if "fps" in table.column_names:
-        fps = table["fps"].to_numpy().astype(np.float64)
+        known = table["fps"].is_valid()
+        fps[known.to_numpy()] = _numbers(table.filter(known), "fps", np.float64, path)
     split = ("",) * len(video)
     if "split" in table.column_names:
         split = tuple(str(name or "") for name in table["split"].to_pylist())

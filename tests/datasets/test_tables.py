@@ -1,0 +1,250 @@
+"""The three tables: what is written is read again, and what breaks a convention is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from actiontubes.datasets.files import InputError
+from actiontubes.datasets.tables import (
+    Detections,
+    Tubes,
+    Videos,
+    concatenate,
+    read_table,
+    select_rows,
+    write_table,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+ENDINGS = ("parquet", "csv")
+DETECTIONS = {
+    "video": ["b", "a", "b"], "frame": [0, 7, 1], "label": ["run", "run", "jump"],
+    "score": [0.5, 0.25, 1.0], "x1": [1.0, 2, 3], "y1": [1.5, 2, 3], "x2": [4.0, 2, 9],
+    "y2": [5.0, 8, 9],
+}  # fmt: skip
+TUBES = {
+    "video": ["a", "a", "b"], "frame": [3, 4, 3], "label": ["run", "run", "jump"],
+    "x1": [1, 2, 3], "y1": [1, 2, 3], "x2": [4, 2, 9], "y2": [5, 8, 9], "tube": [7, 7, 2],
+}  # fmt: skip
+VIDEOS = {"video": ["x/b", "a"], "num_frames": [10, 3], "width": [320, 4], "height": [240, 2]}
+
+
+def save(columns: Mapping[str, Any], path: Path) -> Path:
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    if path.suffix == ".csv":
+        pyarrow.csv.write_csv(table, path)
+    else:
+        pyarrow.parquet.write_table(table, path)
+    return path
+
+
+def assert_same(one: Any, other: Any) -> None:
+    assert type(one) is type(other)
+    for field in fields(one):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            assert a.dtype == b.dtype, field.name
+            np.testing.assert_array_equal(a, b, field.name)
+        else:
+            assert a == b, field.name
+
+
+NAMES = st.lists(
+    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8)
+    | st.sampled_from(["001", "NA", "null", "1e5", 'a "quoted", name', "True", "x/y z.é"]),
+    min_size=1, max_size=4, unique=True,
+)  # fmt: skip
+COORDINATE = st.floats(-1e4, 1e4)
+
+
+@st.composite
+def tables(draw) -> Detections | Tubes:
+    video_names = tuple(sorted(draw(NAMES)))
+    label_names = tuple(sorted(draw(NAMES)))
+    # Every name is used: a name without rows has no place in a file.
+    count = max(len(video_names), len(label_names))
+    video = np.arange(count, dtype=np.int32) % len(video_names)
+    label = np.arange(count, dtype=np.int32) % len(label_names)
+    frame = np.array(draw(st.lists(st.integers(0, 2**31 - 1), min_size=count, max_size=count)))
+    corner = np.array(draw(st.lists(COORDINATE, min_size=2 * count, max_size=2 * count)))
+    extent = np.array(draw(st.lists(st.floats(0, 1e3), min_size=2 * count, max_size=2 * count)))
+    low = corner.reshape(-1, 2)
+    boxes = np.concatenate([low, low + extent.reshape(-1, 2)], axis=1)
+    score = np.array(draw(st.lists(st.floats(0, 1), min_size=count, max_size=count)))
+    frame = frame.astype(np.int32)
+    if draw(st.booleans()):
+        return Detections(video, frame, label, score, boxes, video_names, label_names)
+    tube = np.array(draw(st.lists(st.integers(-(2**62), 2**62), min_size=count, max_size=count,
+                                  unique=True)), np.int64)  # fmt: skip
+    scores = {"score": score, "tube_score": score} if draw(st.booleans()) else {}
+    return Tubes(video, frame, label, boxes, tube, video_names, label_names, **scores)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@settings(
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(table=tables())
+def test_round_trip(tmp_path: Path, ending: str, table: Detections | Tubes) -> None:
+    path = tmp_path / f"table.{ending}"
+    write_table(table, path)
+    assert_same(read_table(type(table), path), table)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_round_trip_of_videos(tmp_path: Path, ending: str) -> None:
+    videos = Videos(("x/b", "a"), np.array([10, 3]), np.array([320, 4]), np.array([240, 2]),
+                    np.array([29.97, np.nan]), ("train", ""))  # fmt: skip
+    write_table(videos, tmp_path / f"videos.{ending}")
+    assert_same(read_table(Videos, tmp_path / f"videos.{ending}"), videos)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(("kind", "columns"), [(Detections, DETECTIONS), (Tubes, TUBES)])
+def test_round_trip_of_no_rows(tmp_path: Path, kind: type, columns: dict, ending: str) -> None:
+    full = read_table(kind, save(columns, tmp_path / "full.parquet"))
+    write_table(select_rows(full, np.zeros(3, bool)), tmp_path / f"none.{ending}")
+    none = read_table(kind, tmp_path / f"none.{ending}")
+    assert len(none) == 0 and none.boxes.shape == (0, 4) and none.video_names == ()
+    assert none.frame.dtype == np.int32
+
+
+def test_the_files_hold_strings_and_the_named_columns(tmp_path: Path) -> None:
+    table = read_table(Detections, save(DETECTIONS, tmp_path / "a.parquet"))
+    write_table(table, tmp_path / "b.parquet")
+    stored = pyarrow.parquet.read_table(tmp_path / "b.parquet")
+    assert stored.column_names == list(DETECTIONS)
+    assert stored.schema.field("video").type == pa.string()
+    assert stored.to_pydict() == DETECTIONS
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_others_write(tmp_path: Path, ending: str) -> None:
+    """Other column orders, further columns, whole numbers for floats, names that are numbers."""
+    columns = {"note": ["x", "y", "z"], **dict(reversed(TUBES.items())), "video": ["1", "1", "02"]}
+    tubes = read_table(Tubes, save(columns, tmp_path / f"a.{ending}"))
+    assert tubes.video_names == ("02", "1") and tubes.video.tolist() == [1, 1, 0]
+    assert tubes.boxes.dtype == np.float64 and tubes.tube.tolist() == [7, 7, 2]
+    assert tubes.score is None and tubes.tube_score is None
+
+
+def test_csv_of_spreadsheets(tmp_path: Path) -> None:
+    text = "video,frame,label,score,x1,y1,x2,y2\r\n7,1.0,run,1e-3,0,0,1,1\r\n"
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = read_table(Detections, tmp_path / "a.csv")
+    assert (found.video_names, found.frame.tolist(), found.score.tolist()) == (("7",), [1], [1e-3])
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str) -> None:
+    columns = {**TUBES, "video": ["b", "a", "b"], "frame": [3, 4, 4], "label": ["run"] * 3,
+               "tube": [0, 0, 0]}  # fmt: skip
+    tubes = read_table(Tubes, save(columns, tmp_path / f"a.{ending}"))
+    assert tubes.tube[0] == tubes.tube[2] != tubes.tube[1]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more\): frame is negative"),
+        (Detections, {"frame": [0, 1.5, 2]}, "row 2: frame is not a whole number"),
+        (Detections, {"frame": [0, 1, 2**31]}, "row 3: frame is out of range"),
+        (Detections, {"frame": ["x", "y", "z"]}, "column frame holds string, not numbers"),
+        (Detections, {"frame": [0, None, 2]}, "row 2: frame is empty"),
+        (Detections, {"score": [0.1, 0.2, 1.5]}, "row 3: score is outside 0 to 1"),
+        (Detections, {"score": [0.1, float("nan"), 1]}, "row 2: score is not a finite number"),
+        (Detections, {"x1": [0.0, float("inf"), 0]}, "row 2: x1..y2 is not a finite number"),
+        (Detections, {"x2": [0.0, 9, 9]}, "row 1: x1..y2 has x2 < x1 or y2 < y1"),
+        (Detections, {"video": ["a", None, "b"]}, "row 2: video is empty"),
+        (Detections, {"label": None}, "no column label; it has video, frame, score"),
+        (Tubes, {"tube": None}, "no column tube"),
+        (Tubes, {"frame": [3, 3, 3]}, "row 2: frame repeats a frame of its tube"),
+        (Tubes, {"label": ["run", "jump", "run"]}, "row 2: label differs from its tube's other"),
+        (Tubes, {"tube_score": [0.1, 0.2, 0.3]}, "row 2: tube_score differs from its tube's"),
+        (Tubes, {"tube_score": [0.1, None, 0.3]}, "row 2: tube_score is empty"),
+        (Videos, {"video": ["a", "a"]}, "row 2: video stands there twice"),
+        (Videos, {"num_frames": [0, 3]}, "row 1: num_frames is less than 1"),
+        (Videos, {"fps": ["fast", "slow"]}, "column fps holds string, not numbers"),
+    ],
+)
+def test_what_breaks_a_convention_is_named(
+    tmp_path: Path, kind: type, change: dict[str, Any], message: str, ending: str
+) -> None:
+    columns = {Detections: DETECTIONS, Tubes: TUBES, Videos: VIDEOS}[kind] | change
+    columns = {name: values for name, values in columns.items() if values is not None}
+    path = save(columns, tmp_path / f"bad.{ending}")
+    with pytest.raises(InputError, match=message) as error:
+        read_table(kind, path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "not a readable table .Empty CSV"),
+        ("a.csv", b"video,frame\na,1,2\n", "not a readable table .*Expected 2 columns, got 3"),
+        ("a.csv", b"video;frame;label\na;0;b\n", "no column video, frame"),
+        ("a.parquet", b"PAR1 and no more", "not a readable table"),
+        ("a.parquet", b"", "not a readable table"),
+        ("a.txt", b"", "a table's file ends in .parquet or .csv"),
+    ],
+)
+def test_files_that_are_no_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_table(Detections, tmp_path / name)
+
+
+def test_a_cut_off_parquet_file(tmp_path: Path) -> None:
+    path = save(DETECTIONS, tmp_path / "a.parquet")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="not a readable table"):
+        read_table(Detections, path)
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a.csv: no such file"):
+        read_table(Detections, tmp_path / "a.csv")
+    table = read_table(Detections, save(DETECTIONS, tmp_path / "b.parquet"))
+    with pytest.raises(InputError, match=r"ends in .parquet or .csv"):
+        write_table(table, tmp_path / "a.xlsx")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.parquet"]
+
+
+def test_rows_by_number_and_by_mask(tmp_path: Path) -> None:
+    table = read_table(Detections, save(DETECTIONS, tmp_path / "a.parquet"))
+    by_number = select_rows(table, np.array([2, 0]))
+    assert by_number.frame.tolist() == [1, 0] and by_number.video_names == table.video_names
+    assert by_number.boxes.tolist() == [[3, 3, 9, 9], [1, 1.5, 4, 5]]
+    assert_same(
+        select_rows(table, np.array([True, False, True])), select_rows(by_number, np.array([1, 0]))
+    )
+
+
+def test_concatenated_tables_keep_every_row(tmp_path: Path) -> None:
+    first = read_table(Tubes, save(TUBES, tmp_path / "a.parquet"))
+    second = read_table(
+        Tubes, save({**TUBES, "video": ["c", "c", "a"], "label": ["sit", "sit", "run"]},
+                    tmp_path / "b.parquet"),
+    )  # fmt: skip
+    both = concatenate([first, select_rows(first, np.zeros(3, bool)), second])
+    assert isinstance(both, Tubes)
+    assert [both.video_names[code] for code in both.video] == ["a", "a", "b", "c", "c", "a"]
+    assert [both.label_names[code] for code in both.label] == (
+        ["run", "run", "jump", "sit", "sit", "run"]
+    )
+    assert both.tube.tolist() == [1, 1, 0, 3, 3, 2]  # numbers of equal tubes, in order
+    assert both.frame.tolist() == [3, 4, 3] * 2 and both.score is None
+    detections = read_table(Detections, save(DETECTIONS, tmp_path / "c.parquet"))
+    twice = concatenate([detections, detections])
+    assert twice.score.tolist() == DETECTIONS["score"] * 2
