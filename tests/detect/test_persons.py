@@ -61,11 +61,12 @@ def test_two_people_cross() -> None:
 
 
 def test_a_gap_is_interpolated() -> None:
-    frames = [[person(k, score=0.9 if k < 12 else 0.7)] for k in range(30)]
-    frames[10:20] = [[]] * 10
+    score = [0.9] * 12 + [0.7] * 12 + [0.8] * 16
+    frames = [[person(k, score=score[k])] for k in range(40)]
+    frames[10:16], frames[22:30] = [[]] * 6, [[]] * 8
     (track,) = link(frames)
-    np.testing.assert_allclose(left(track), np.arange(30))
-    assert track.scores == [0.9] * 10 + [0.7] * 20  # in between, the lower of both sides'
+    np.testing.assert_allclose(left(track), np.arange(40))
+    assert track.scores == [0.9] * 10 + [0.7] * 20 + [0.8] * 10  # the lower of both sides'
 
 
 @pytest.mark.parametrize(("missing", "tracks"), [(14, 1), (15, 2)])

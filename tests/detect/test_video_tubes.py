@@ -248,6 +248,18 @@ def test_weak_tubes_are_dropped(numbered, model, no_trunk, tmp_path: Path) -> No
     assert find(video, model, walkers, threshold=between).tube_scores == both.tube_scores[:1]
 
 
+def test_the_best_tube_comes_first(numbered, model, no_trunk, tmp_path: Path) -> None:
+    def weak_and_strong(frames: np.ndarray, first: int) -> list[np.ndarray]:
+        boxes = np.array([[2, 2, 20, 40, 0.55], [40, 2, 60, 40, 0.95]], np.float32)
+        return [boxes[: 1 + (number >= 5)] for number in range(first, first + len(frames))]
+
+    video = numbered.write(tmp_path / "clip.mp4", 50)
+    result = find(video, model, weak_and_strong, threshold=0)
+    check(result)
+    starts = [int(result.tubes.frame[result.tubes.tube == number].min()) for number in (0, 1)]
+    assert starts == [5, 0]
+
+
 @pytest.mark.parametrize("people", [nobody, worthless])
 def test_nobody(numbered, model, no_trunk, tmp_path: Path, people: Proposals) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 70)
