@@ -266,7 +266,8 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
     Raises:
         WrongNetworkError: other weights.
     """
-    # GoogLeNet's norms have a scale, and its poolings end where TF-slim's SAME ones do.
+    # GoogLeNet's norms have a scale, and its poolings start at the picture's edge and add places
+    # at the end alone: for even sizes those of TensorFlow's SAME.
     layout = replace(TORCHVISION_LAYOUT, pool_padding="end")
     trunk = Trunk(replace(variant, layout=layout))
     modules = dict(trunk.named_modules())
@@ -292,6 +293,8 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
             branch = int(path[0][-1]) + 1
             place = f"{place}.branch{branch}" + ("" if branch == 1 else f".{min(index, 1)}")
         flat = _take(source, f"{place}.conv.weight")
+        if flat.ndim != 4:
+            raise WrongNetworkError(f"weights for {place}.conv.weight have not 4 axes")
         state[f"{unit}.conv.weight"] = flat[:, :, None].repeat(1, 1, kernel[2], 1, 1) / kernel[2]
         for name in _NORM:
             state[f"{unit}.norm.{name}"] = _take(source, f"{place}.bn.{name}")

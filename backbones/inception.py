@@ -323,8 +323,9 @@ class Trunk(nn.Module):
     """The convolutional part of a network of the family, up to the endpoint `last`.
 
     Input: clips (N, 3, T, H, W), normalised as the weights ask for. Output: the feature map of
-    `last`, (N, C, T', H', W') in channels-last memory; `endpoint_shapes` has C and the strides,
-    sizes are rounded up.
+    `last`, (N, C, T', H', W') in channels-last memory; `endpoint_shapes` has C and the strides.
+    Sizes are rounded up, but down by MaxPool_5a_2x2 with symmetric padding of the pools, which
+    so needs two cells (5 frames, 17 pixels), and by the stem of HOWTO100M_LAYOUT.
 
     Args:
         variant: row of the family.

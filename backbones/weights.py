@@ -162,7 +162,7 @@ def _fetch(entry: WeightsFile) -> Path:
                 raise InputError("it cannot be downloaded by this command")
             if fault := _fault(temporary, entry):
                 raise InputError(f"another file came, {fault}")
-    except (OSError, HTTPException, tarfile.TarError, InputError) as error:
+    except (OSError, HTTPException, InputError) as error:
         raise InputError(
             f"{entry.name}: {' '.join(str(error).split())}; get {entry.file} from {entry.origin} "
             f"and put it at {path}"

@@ -116,7 +116,7 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
 
 
 def _add_argument(parser: Any, parameter: inspect.Parameter, kind: Any, explained: str) -> None:
-    """Without a default it becomes positional, or a required option where it is keyword-only.
+    """Keyword-only, it becomes an option, required without a default; else a positional word.
 
     A bool is a flag, a list takes several words.
     """
@@ -130,6 +130,8 @@ def _add_argument(parser: Any, parameter: inspect.Parameter, kind: Any, explaine
     elif default is inspect.Parameter.empty:
         (element,) = get_args(inner) if several else (inner,)
         parser.add_argument(name, type=element, nargs="+" if several else None, help=explained)
+    elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        parser.add_argument(name, type=inner, nargs="?", default=default, help=explained)
     elif kind is bool:
         parser.add_argument(flag, action="store_true", default=default, help=explained)
     elif several:

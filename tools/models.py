@@ -26,16 +26,20 @@ def models(
         width: Multiplier of all numbers of channels.
         json: Write the rows to this file too.
     """
-    from ..backbones.cost import family_costs
     from ..datasets.files import InputError, write_json
 
-    if min(classes, frames, size) < 1 or width <= 0:
-        raise InputError("--classes, --frames, --size and --width must be greater than 0")
+    if classes < 1 or not 0 < width < float("inf"):
+        raise InputError("--classes and --width must be greater than 0")
+    # S3D's last pooling needs two cells of stride 4 in time and of stride 16 in space.
+    if frames < 5 or size < 17:
+        raise InputError("--frames must be at least 5 and --size at least 17")
+    from ..backbones.cost import family_costs
+
     rows = family_costs(classes, frames, size, width)
     head = ("name", "parameters", "paper", "multiply-adds", "paper", "time is convolved", "gates")
     print(f"{classes} classes, {frames}x{size}x{size}, width {width}; the paper's figures are for "
           "400 classes and 64x224x224")  # fmt: skip
-    layout = "{:18}{:>12}{:>9}{:>15}{:>9}  {:32}{}"
+    layout = "{:18}{:>12}{:>9}{:>15}{:>9}  {:36}{}"
     print(layout.format(*head))
     for row in rows:
         separable = " (separable)" if row["separable"] else ""
