@@ -96,7 +96,7 @@ class _Element:
 
 
 class _Array(np.ndarray):
-    def __setstate__(self, state: tuple) -> None:  # type: ignore[override]
+    def __setstate__(self, state: Any) -> None:
         *_, shape, element, fortran, data = state
         count = math.prod(shape)
         if element.dtype.hasobject:
@@ -106,7 +106,8 @@ class _Array(np.ndarray):
             whole = len(data) == count * element.dtype.itemsize
         if self.shape != (0,) or not whole or min(shape, default=0) < 0:
             raise ValueError(f"an array of shape {shape} with other contents")
-        super().__setstate__((1, tuple(shape), element.dtype, bool(fortran), data))
+        checked: Any = (1, tuple(shape), element.dtype, bool(fortran), data)
+        super().__setstate__(checked)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return np.asarray(self).__reduce_ex__(protocol)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from actiontubes.backbones.inception import get_variant
+from actiontubes.backbones.weights import load_file
+from actiontubes.datasets.files import InputError
 from torch import nn
 
 # in, branch 0, branch 1, branch 2, branch 3 (Szegedy et al. 2015, table 1).
@@ -51,6 +56,22 @@ def randomise() -> Callable[[nn.Module], None]:
                     nn.init.uniform_(layer.weight, 0.5, 1.5)
 
     return fill
+
+
+@pytest.fixture(scope="session")
+def refusal() -> Callable[[Path, str], str]:
+    """The one line with which a file is refused as weights of a network, after the file's name."""
+
+    def load(path: Path, variant: str) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(InputError) as error:
+                load_file(path, get_variant(variant))
+        message = str(error.value)
+        assert message.startswith(f"{path}: ") and "\n" not in message
+        return message.removeprefix(f"{path}: ")
+
+    return load
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -197,7 +197,7 @@ def _cut(name: str) -> Callable[[Checkpoint], None]:
     ],
 )
 def test_bad_checkpoints_are_refused(
-    checkpoint: Checkpoint, tmp_path: Path, change: str, message: str
+    refusal, checkpoint: Checkpoint, tmp_path: Path, change: str, message: str
 ) -> None:
     def copied(value: Any) -> Any:
         return {k: copied(v) for k, v in value.items()} if isinstance(value, dict) else value
@@ -206,10 +206,7 @@ def test_bad_checkpoints_are_refused(
     _cut(change)(damaged)
     path = tmp_path / "i3d.ckpt"
     path.write_bytes(pickle.dumps(damaged))
-    with pytest.raises(InputError) as error:
-        load_file(path, get_variant("i3d"))
-    assert str(error.value).startswith(f"{path}: ") and message in str(error.value)
-    assert "\n" not in str(error.value)
+    assert message in refusal(path, "i3d")
 
 
 def test_only_i3d_takes_it(checkpoint: Checkpoint, tmp_path: Path) -> None:

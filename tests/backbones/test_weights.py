@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 from torchvision.models.video import s3d
-
-
-def refusal(path: Path, variant: str) -> str:
-    """The message of the refusal, after the file's name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(InputError) as error:
-            load_file(path, get_variant(variant))
-    message = str(error.value)
-    assert message.startswith(f"{path}: ") and "\n" not in message
-    return message.removeprefix(f"{path}: ")
 
 
 def small_model(name: str, randomise, last: str = "Mixed_3c") -> PretrainedModel:
@@ -138,14 +126,14 @@ def change_own(source: Path, path: Path, change: str) -> None:
     ],
 )
 def test_damaged_own_files_are_refused(
-    own: Path, tmp_path: Path, change: str, message: str
+    refusal, own: Path, tmp_path: Path, change: str, message: str
 ) -> None:
     path = tmp_path / "changed.safetensors"
     change_own(own, path, change)
     assert re.match(f".*{message}", refusal(path, "s3d"))
 
 
-def test_own_files_of_another_network_are_refused(own: Path) -> None:
+def test_own_files_of_another_network_are_refused(refusal, own: Path) -> None:
     assert refusal(own, "s3d-g") == "weights of s3d, not of s3d-g"
     assert refusal(own, "i3d") == "weights of s3d, not of i3d"
 
@@ -162,7 +150,7 @@ class Touches:
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".zip.pth", ".tar.pth"])
 @pytest.mark.parametrize("how", ["system", "open", "exec"])
-def test_code_in_a_pickle_never_runs(tmp_path: Path, suffix: str, how: str) -> None:
+def test_code_in_a_pickle_never_runs(refusal, tmp_path: Path, suffix: str, how: str) -> None:
     made = tmp_path / "made"
     touch = {
         "system": Touches(os.system, f"touch {made}"),
@@ -188,7 +176,7 @@ def test_code_in_a_pickle_never_runs(tmp_path: Path, suffix: str, how: str) -> N
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".safetensors", ".bin"])
 @pytest.mark.parametrize("content", [b"", b"These are no weights at all.\n" * 9, b"\x80\x02}q\x00"])
 def test_other_content_under_the_name_is_refused(
-    tmp_path: Path, suffix: str, content: bytes
+    refusal, tmp_path: Path, suffix: str, content: bytes
 ) -> None:
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
@@ -196,7 +184,7 @@ def test_other_content_under_the_name_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "ckpt"])
-def test_damage_anywhere_is_refused(own: Path, tmp_path: Path, kind: str) -> None:
+def test_damage_anywhere_is_refused(refusal, own: Path, tmp_path: Path, kind: str) -> None:
     """Cut anywhere, or with bytes exchanged: refused in one line, or read as the same network."""
     suffix = {"zip": ".pth", "legacy": ".pth"}.get(kind, f".{kind}")
     path = tmp_path / f"weights{suffix}"
@@ -240,7 +228,9 @@ def test_damage_anywhere_is_refused(own: Path, tmp_path: Path, kind: str) -> Non
         ("resnet", r"a layout that is not known \(its first key is conv1.weight\)"),
     ],
 )
-def test_damaged_torchvision_files_are_refused(tmp_path: Path, change: str, message: str) -> None:
+def test_damaged_torchvision_files_are_refused(
+    refusal, tmp_path: Path, change: str, message: str
+) -> None:
     state: Any = dict(s3d(weights=None).state_dict())
     key, head = "features.5.branch0.0.weight", "classifier.1.weight"
     if change == "missing":
