@@ -59,6 +59,14 @@ def test_features_equal_torchvision(theirs: S3D, file: Path, size: tuple[int, ..
         assert_same(ours[name], x)
 
 
+@torch.inference_mode()
+def test_the_head_alone_on_larger_maps(theirs: S3D, file: Path) -> None:
+    head = load_file(file, get_variant("s3d")).head
+    assert head is not None
+    features = torch.rand(2, 1024, 5, 9, 8)
+    assert_same(head(features), theirs.classifier(theirs.avgpool(features)).mean((2, 3, 4)))
+
+
 def test_published_costs() -> None:
     with torch.device("meta"):
         trunk = Trunk(get_variant("s3d"))
