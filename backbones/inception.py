@@ -16,16 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets.files import InputError
-from .layers import (
-    ConvNormReLU,
-    Padding,
-    Pairs,
-    PoolPadding,
-    SelfGate,
-    Size3,
-    max_pool,
-    pool_padding,
-)
+from .layers import ConvNormReLU, Padding, Pairs, Pool, PoolPadding, SelfGate, Size3, pool_padding
+from .stripes import in_stripes, runs_in_stripes
 
 # The first seven layers and the poolings: (output channels, kernel, stride over space and time).
 _CONVOLUTIONS = {
@@ -51,6 +43,9 @@ _MIXED = {
     "Mixed_5b": (256, (160, 320), (32, 128), 128),
     "Mixed_5c": (384, (192, 384), (48, 128), 128),
 }
+_STRIPED = (
+    "Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3",
+)  # fmt: skip
 ENDPOINTS = (
     "Conv2d_1a_7x7", "MaxPool_2a_3x3", "Conv2d_2b_1x1", "Conv2d_2c_3x3", "MaxPool_3a_3x3",
     "Mixed_3b", "Mixed_3c", "MaxPool_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e",
@@ -242,17 +237,6 @@ def _scaled(channels: int, width: float) -> int:
     return max(8, round(channels * width))
 
 
-class Pool(nn.Module):
-    """A max pooling of the trunk; see `layers.max_pool`."""
-
-    def __init__(self, kernel: Size3, stride: Size3, padding: PoolPadding) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.padding = kernel, stride, padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return max_pool(x, self.kernel, self.stride, self.padding)
-
-
 def _unit(
     variant: Variant,
     endpoint: str,
@@ -367,7 +351,10 @@ class Trunk(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         x = clips.contiguous(memory_format=torch.channels_last_3d)
-        for layer in self.children():
+        layers = dict(self.named_children())
+        if runs_in_stripes(x) and _STRIPED[-1] in layers and not self.training:
+            x = in_stripes([layers.pop(name) for name in _STRIPED], x)
+        for layer in layers.values():
             x = layer(x)
         return x
 

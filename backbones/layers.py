@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -19,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Size3 = tuple[int, int, int]
-Pairs = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+Pair = tuple[int, int]
+Pairs = tuple[Pair, Pair, Pair]
 Padding = Pairs | Literal["same"]
 PoolPadding = Literal["symmetric", "same", "end"]
 
@@ -41,10 +43,16 @@ def pool_padding(size: int, kernel: int, stride: int, rule: PoolPadding) -> tupl
     return total // 2, steps * stride + kernel - size - total // 2
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, pad: Pairs) -> Tensor:
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Size3,
+    pad: Pairs,
+) -> Tensor:
     """3D convolution of (N, C, T, H, W) by (C', C, kt, kh, kw), in 2D wherever it separates.
 
-    `pad` gives the zeros before and after each of T, H and W.
+    `pad` gives the zeros before and after each of T, H and W; with `relu`, negative results are 0.
     """
     if any(before != after for before, after in pad):
         x = F.pad(x, [side for axis in reversed(pad) for side in axis])
@@ -56,7 +64,8 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, pad:
         y = F.conv2d(frames, weight[:, :, 0], bias, stride[1:], padding[1:])
         return _from_frames(y, x.shape[0])
     if kernel[1:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0):
-        y = F.conv2d(_as_strip(x), weight[..., 0], bias, (stride[0], 1), (padding[0], 0))
+        strip = _as_strip(x)
+        y = F.conv2d(strip, weight[..., 0], bias, (stride[0], 1), (padding[0], 0))
         return _from_strip(y, *x.shape[3:])
     if x.device.type == "cpu" and x.shape[0] == 1 and math.prod(x.shape[1:4]) <= _SLOW_BELOW:
         return _convolve_windows(x, weight, bias, stride, padding)
@@ -80,15 +89,18 @@ def _convolve_windows(
     return _from_frames(F.conv2d(frames, flat, bias, stride[1:], padding[1:]), x.shape[0])
 
 
-def max_pool(x: Tensor, kernel: Size3, stride: Size3, padding: PoolPadding) -> Tensor:
+def max_pool(
+    x: Tensor, kernel: Size3, stride: Size3, padding: PoolPadding, rows: Pair | None = None
+) -> Tensor:
     """3D max pooling of (N, C, T, H, W), a spatial one and then a temporal one.
 
     Padded places never win. `padding` is "symmetric" (k // 2 for odd kernels, as torchvision's
     S3D), "same" (TensorFlow) or "end" (k - stride places, the smaller half before, and a last
-    window wherever one can start: the HowTo100M S3D-G).
+    window wherever one can start: the HowTo100M S3D-G). `rows` gives the places above and below
+    instead.
     """
-    if kernel[1] > 1 or stride[1] > 1:
-        y = _pool_plane(_as_frames(x), kernel[1:], stride[1:], padding)
+    if kernel[1:] != (1, 1) or stride[1:] != (1, 1):
+        y = _pool_plane(_as_frames(x), kernel[1:], stride[1:], padding, rows)
         x = _from_frames(y, x.shape[0])
     if kernel[0] > 1 or stride[0] > 1:
         y = _pool_plane(_as_strip(x), (kernel[0], 1), (stride[0], 1), padding)
@@ -97,23 +109,27 @@ def max_pool(x: Tensor, kernel: Size3, stride: Size3, padding: PoolPadding) -> T
 
 
 def _pool_plane(
-    x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], padding: PoolPadding
+    x: Tensor,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: PoolPadding,
+    first_axis: Pair | None = None,
 ) -> Tensor:
     pads = [
         pool_padding(size, k, s, padding)
         for size, k, s in zip(x.shape[2:], kernel, stride, strict=True)
     ]
-    ceil = False
+    if first_axis is not None:
+        pads[0] = first_axis
     # A place more after than before is what `ceil_mode` adds by itself, without a copy.
-    if any(after > before for before, after in pads):
-        ceil = all(
-            after == before + 1 and (size + 2 * before - k) % s
-            for (before, after), size, k, s in zip(pads, x.shape[2:], kernel, stride, strict=True)
-            if k > 1
-        )
-        if not ceil:
-            x = F.pad(x, [side for axis in reversed(pads) for side in axis], value=float("-inf"))
-            pads = [(0, 0)] * len(pads)
+    ceil = all(
+        after == before + 1 and (size + 2 * before - k) % s
+        for (before, after), size, k, s in zip(pads, x.shape[2:], kernel, stride, strict=True)
+        if k > 1
+    )
+    if not ceil and any(before != after for before, after in pads):
+        x = F.pad(x, [side for axis in reversed(pads) for side in axis], value=float("-inf"))
+        pads = [(0, 0)] * len(pads)
     return F.max_pool2d(x, kernel, stride, [before for before, _ in pads], ceil_mode=ceil)
 
 
@@ -171,11 +187,18 @@ class ConvNormReLU(nn.Module):
             self.norm.register_buffer("weight", torch.ones(channels_out), persistent=False)
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
-    def forward(self, x: Tensor) -> Tensor:
-        pad = self.padding
-        if pad == "same":
-            t, h, w = map(same_padding, x.shape[2:], self.kernel, self.stride)
-            pad = (t, h, w)
+    def pads(self, size: Sequence[int]) -> Pairs:
+        """Zeros before and after each axis of an input of `size` (T, H, W)."""
+        if self.padding != "same":
+            return self.padding
+        t, h, w = map(same_padding, size, self.kernel, self.stride)
+        return t, h, w
+
+    def forward(self, x: Tensor, rows: Pair | None = None) -> Tensor:
+        """(N, C, T, H, W) → (N, C', T', H', W'); `rows` gives other zeros above and below."""
+        pad = self.pads(x.shape[2:])
+        if rows is not None:
+            pad = (pad[0], rows, pad[2])
         weight, norm = self.conv.weight, self.norm
         if norm.training:
             return F.relu(norm(convolve(x, weight, None, self.stride, pad)), inplace=True)
@@ -185,6 +208,26 @@ class ConvNormReLU(nn.Module):
         folded = (weight * factor[:, None, None, None, None]).to(x.dtype)
         bias = (norm.bias - mean * factor).to(x.dtype)
         return F.relu(convolve(x, folded, bias, self.stride, pad), inplace=True)
+
+
+class Pool(nn.Module):
+    """A max pooling of the trunk; see `max_pool`."""
+
+    def __init__(self, kernel: Size3, stride: Size3, padding: PoolPadding) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def pads(self, size: Sequence[int]) -> Pairs:
+        """Places before and after each axis of an input of `size` (T, H, W)."""
+        t, h, w = (
+            pool_padding(n, k, s, self.padding)
+            for n, k, s in zip(size, self.kernel, self.stride, strict=True)
+        )
+        return t, h, w
+
+    def forward(self, x: Tensor, rows: Pair | None = None) -> Tensor:
+        """(N, C, T, H, W) → (N, C, T', H', W'); `rows` gives other places above and below."""
+        return max_pool(x, self.kernel, self.stride, self.padding, rows)
 
 
 class SelfGate(nn.Module):
@@ -201,7 +244,8 @@ class SelfGate(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = torch.sigmoid(self.fc(x.mean((2, 3, 4))))[:, :, None, None, None]
+        weight, bias = self.fc.weight.to(x.dtype), self.fc.bias.to(x.dtype)
+        gate = torch.sigmoid(F.linear(x.mean((2, 3, 4)), weight, bias))[:, :, None, None, None]
         # A gate follows a layer whose output nobody else holds.
         return x * gate if torch.is_grad_enabled() else x.mul_(gate)
 
