@@ -53,9 +53,12 @@ def benchmark(
     from tqdm import tqdm
 
     from ..backbones.benchmark import benchmark_backbones
+    from ..backbones.layers import keep_freed_memory
 
     names = backbones or ["s3d", "s3d-g", "i3d"]
     torch.set_num_threads(threads)
+    # The block size that glibc itself would come to, from the first pass on.
+    keep_freed_memory(32 << 20)
     with tqdm(total=(repeats + 1) * (len(names) + 1), unit=" passes", leave=False) as bar:
 
         def progress(name: str) -> None:
