@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +18,48 @@ def find_media(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """Where the videos are.
 
     Args:
-        folder: searched with all that is below it.
+        folder: searched with all that is below it, links to folders included.
         names: such as "<class>/<video>".
 
     Returns:
-        by name the video file or folder of frames whose path ends in that name, or else in its
-        last part; names without any are absent.
+        by name the first video file or folder of frames whose path ends in that name, or else in
+        its last part where only one of the names has it; names without any are absent.
 
     Raises:
         InputError: no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of videos")
-    wanted = set(names)
-    by_last = {name.rpartition("/")[2]: name for name in wanted}
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        stem = path.stem if path.suffix.lower() in VIDEO_ENDINGS else path.name
-        if stem not in by_last or not (path.is_dir() or path.suffix.lower() in VIDEO_ENDINGS):
-            continue
-        whole = f"{path.parent.name}/{stem}"
-        if whole in wanted:
-            found[whole] = path
-        else:
-            found.setdefault(by_last[stem], path)
-    return found
+    by_last: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        by_last.setdefault(name.rpartition("/")[2], []).append(name)
+    whole: dict[str, Path] = {}
+    in_part: dict[str, Path] = {}
+    for path, stem in _media_below(folder):
+        candidates = by_last.get(stem.name, [])
+        for name in candidates:
+            if f"/{stem.as_posix()}".endswith(f"/{name}"):
+                whole.setdefault(name, path)
+        if len(candidates) == 1:
+            in_part.setdefault(candidates[0], path)
+    return in_part | whole
+
+
+def _media_below(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Video files and folders of frames in the order of their paths, each with its path less the
+    ending."""
+    visited = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        here, real = Path(name), os.path.realpath(name)
+        # A link may lead back up.
+        folders[:] = sorted(folders) if real not in visited else []
+        visited.add(real)
+        if any(Path(file).suffix in FRAME_ENDINGS and Path(file).stem.isdigit() for file in files):
+            yield here, here
+        for file in sorted(files):
+            path = here / file
+            if path.suffix.lower() in VIDEO_ENDINGS:
+                yield path, path.with_name(path.stem)
 
 
 def read_picture(path: Path, frame: int) -> np.ndarray | None:
@@ -54,15 +72,58 @@ def read_picture(path: Path, frame: int) -> np.ndarray | None:
     Returns:
         (H, W, 3) uint8 RGB, or None if there is no such frame.
     """
+    return next(iter(read_pictures(path, frame, frame + 1)), None)
+
+
+def read_pictures(path: Path, start: int, stop: int) -> Iterator[np.ndarray]:
+    """The frames start, start + 1, ... before stop, of a video file or of a folder of frames named
+    from 00001; it ends early where there are no more.
+
+    Args:
+        path: from `find_media`.
+        start, stop: from 0.
+
+    Yields:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: the file is no video or picture.
+    """
     if not path.is_dir():
         from .video import read_frames
 
-        return next(iter(read_frames(path, frame, frame + 1)), None)
+        # One thread: a training loader reads many clips at a time.
+        yield from read_frames(path, start, stop, threads=1)
+        return
     import cv2
 
-    for ending in FRAME_ENDINGS:
-        file = path / f"{frame + 1:05d}{ending}"
-        if file.is_file():
-            image = cv2.imread(str(file))
-            return None if image is None else image[..., ::-1]
-    return None
+    for frame in range(start, stop):
+        files = (path / f"{frame + 1:05d}{ending}" for ending in FRAME_ENDINGS)
+        file = next((file for file in files if file.is_file()), None)
+        if file is None:
+            return
+        image = cv2.imread(str(file))
+        if image is None:
+            raise InputError(f"{file}: not a readable picture; get it again")
+        yield np.ascontiguousarray(image[..., ::-1])
+
+
+def measure(path: Path) -> tuple[int, int, int]:
+    """The number of frames, by decoding them all, and the width and height in pixels.
+
+    Args:
+        path: from `find_media`.
+
+    Raises:
+        InputError: nothing in it can be read.
+    """
+    if not path.is_dir():
+        from .video import count_frames, probe
+
+        info = probe(path)
+        return count_frames(path), info.width, info.height
+    first = read_picture(path, 0)
+    if first is None:
+        raise InputError(f"{path}: no 00001.png or 00001.jpg in it; frames are numbered from 00001")
+    count = sum(file.suffix in FRAME_ENDINGS and file.stem.isdigit() for file in path.iterdir())
+    return count, first.shape[1], first.shape[0]

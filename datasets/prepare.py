@@ -60,7 +60,7 @@ def prepare_jhmdb(root: Path, boxes: Boxes = "masks") -> Prepared:
     if pickle.is_file():
         content = load_pickle(pickle)
         tubes, videos = read_act_ground_truth(pickle, 0, content=content)
-        splits = _act_splits(content)
+        splits = act_splits(content)
     else:
         parts = read_splits(root / "splits")
         splits = {
@@ -98,13 +98,13 @@ def prepare_ucf101_24(root: Path) -> Prepared:
         if not is_pyannot(content):
             raise InputError(f"{annotations}: not its layout; get it from {UCF_ANNOTATIONS}")
         tubes, videos = read_pyannot(annotations, content=content)
-        splits = _ucf_splits(root, videos.video)
+        splits = ucf_splits(root, videos.video)
         wanted: dict[str, int | None] = {"videos": 3194, "tubes": 4458, "boxes": 573_862}
         wanted |= {"test1": 910, "train1": 2284}
     elif act.is_file():
         content = load_pickle(act)
         tubes, videos = read_act_ground_truth(act, 0, content=content)
-        splits = _act_splits(content)
+        splits = act_splits(content)
         wanted = {}
     else:
         raise InputError(
@@ -175,7 +175,8 @@ def _has_pictures(path: Path) -> bool:
     return any(path.with_name(path.name + ending).is_file() for ending in VIDEO_ENDINGS)
 
 
-def _act_splits(content: dict) -> dict[str, list[str]]:
+def act_splits(content: dict) -> dict[str, list[str]]:
+    """The lists of an ACT pickle: test1, train1, test2, ..."""
     return {
         f"{subset}{k}": list(names)
         for subset in ("test", "train")
@@ -183,7 +184,16 @@ def _act_splits(content: dict) -> dict[str, list[str]]:
     }
 
 
-def _ucf_splits(root: Path, names: Sequence[str]) -> dict[str, list[str]]:
+def ucf_splits(root: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """The lists test1 and train1 of UCF101-24.
+
+    Args:
+        root: holds testlist01.txt, or a folder with the official lists.
+        names: of all videos of the 24 classes.
+
+    Raises:
+        InputError: there is no testlist01.txt.
+    """
     folders = (root, root / "splitfiles", root / "ucfTrainTestlist")
     test = next(
         (path / "testlist01.txt" for path in folders if (path / "testlist01.txt").is_file()), None

@@ -1,0 +1,176 @@
+"""How training clips vary: mirrored, zoomed, cut and recoloured, the whole clip by one draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .files import InputError
+
+Array = np.ndarray
+
+# Of a box that the cut leaves less of, too little is seen to name it.
+_LEAST_LEFT = 0.3
+# Around a picture smaller than the clip: the middle of the range, 0 once it is centred.
+_GREY = 127
+# Luma of ITU-R BT.601, as torchvision's rgb_to_grayscale has it.
+_LUMA = np.array([0.2989, 0.587, 0.114])
+# Every so many rows and columns are enough for the mean grey of a picture.
+_SPARSE = 8
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far clips may vary.
+
+    Attributes:
+        flip: the share of clips that are mirrored.
+        scale: the least and the largest zoom; below 1 the picture is smaller than the clip, with
+            grey around it.
+        crop: whether a zoomed picture is cut at a random place; else in the middle.
+        colour: by which share brightness, contrast and saturation may be lower or higher.
+    """
+
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.75, 1.25)
+    crop: bool = True
+    colour: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "colour"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name}: {getattr(self, name)} is no share; give 0 to 1")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise InputError(f"scale: {self.scale} is not a least and a largest zoom")
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What is done to one clip.
+
+    Attributes:
+        cut: x1, y1, x2, y2, whole pixels of the picture: the part that is seen.
+        place: x1, y1, x2, y2, whole pixels of the clip: where that part goes.
+        size: height and width of the clip.
+        flip: whether the clip is mirrored, at last.
+        colour: (3, 4) matrix and offset of RGB, or None.
+    """
+
+    cut: tuple[int, int, int, int]
+    place: tuple[int, int, int, int]
+    size: tuple[int, int]
+    flip: bool = False
+    colour: Array | None = None
+
+    def pictures(self, pictures: Array) -> Array:
+        """(T, h, w, 3) uint8 → (T, H, W, 3) uint8."""
+        import cv2
+
+        x1, y1, x2, y2 = self.cut
+        left, top, right, bottom = self.place
+        size = right - left, bottom - top
+        whole = size == self.size[::-1]
+        shrinks = size[0] < x2 - x1 and size[1] < y2 - y1
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        make = np.empty if whole else _grey
+        clip = make((len(pictures), *self.size, 3), np.uint8)
+        for picture, target in zip(pictures[:, y1:y2, x1:x2], clip):
+            # The smaller of the two pictures is the one to recolour and to mirror.
+            if shrinks:
+                picture = cv2.resize(picture, size, interpolation=method)
+            if self.colour is not None:
+                picture = cv2.transform(picture, self.colour)
+            if self.flip:
+                picture = cv2.flip(picture, 1)
+            if not shrinks:
+                picture = cv2.resize(picture, size, interpolation=method)
+            columns = (
+                slice(self.size[1] - right, self.size[1] - left)
+                if self.flip
+                else slice(left, right)
+            )
+            target[top:bottom, columns] = picture
+        return clip
+
+    def boxes(self, boxes: Array) -> tuple[Array, Array]:
+        """Boxes in pixels of the picture, from its edge, as boxes in pixels of the clip.
+
+        Args:
+            boxes: (G, 4) float, x1 y1 x2 y2.
+
+        Returns:
+            (G, 4) float, cut at the part of the picture that is seen; and (G,) bool, whether enough
+            is left of each.
+        """
+        cut, place = (np.array(box, np.float64).reshape(2, 2) for box in (self.cut, self.place))
+        corners = boxes.reshape(-1, 2, 2)
+        seen = np.clip(corners, *cut)
+        area = np.prod(corners[:, 1] - corners[:, 0], axis=1)
+        kept = np.prod(seen[:, 1] - seen[:, 0], axis=1) >= _LEAST_LEFT * area
+        seen = place[0] + (seen - cut[0]) * (place[1] - place[0]) / (cut[1] - cut[0])
+        if self.flip:
+            seen[..., 0] = self.size[1] - seen[:, ::-1, 0]
+        return seen.reshape(-1, 4), kept
+
+
+def draw_change(
+    augmentation: Augmentation | None,
+    rng: np.random.Generator,
+    pictures: Array,
+    height: int,
+    width: int,
+) -> Change:
+    """Draws what is done to a clip.
+
+    Args:
+        augmentation: how far clips may vary; None stretches the whole picture to the clip.
+        rng: all that is random comes from it.
+        pictures: (T, h, w, 3) uint8.
+        height, width: of the clip.
+    """
+    h, w = pictures.shape[1:3]
+    if augmentation is None:
+        return Change((0, 0, w, h), (0, 0, width, height), (height, width))
+    zoom = np.exp(rng.uniform(*np.log(augmentation.scale)))
+    x, y = rng.random(2) if augmentation.crop else (0.5, 0.5)
+    x1, x2, left, right = _side(w, width, zoom, x)
+    y1, y2, top, bottom = _side(h, height, zoom, y)
+    flip = bool(rng.random() < augmentation.flip)
+    low, high = 1 - augmentation.colour, 1 + augmentation.colour
+    brightness, contrast, saturation = rng.uniform(low, high, 3)
+    colour = None
+    if augmentation.colour:
+        grey = (pictures[len(pictures) // 2, ::_SPARSE, ::_SPARSE].mean((0, 1)) @ _LUMA).item()
+        colour = colour_matrix(brightness, contrast, saturation, grey)
+    return Change((x1, y1, x2, y2), (left, top, right, bottom), (height, width), flip, colour)
+
+
+def _side(length: int, target: int, zoom: float, where: float) -> tuple[int, int, int, int]:
+    """Start and end of what is seen of a side, and where it goes in the clip."""
+    if zoom >= 1:
+        seen = max(1, round(length / zoom))
+        start = round(where * (length - seen))
+        return start, start + seen, 0, target
+    filled = max(1, round(target * zoom))
+    start = round(where * (target - filled))
+    return 0, length, start, start + filled
+
+
+def colour_matrix(brightness: float, contrast: float, saturation: float, grey: float) -> Array:
+    """Brightness, then contrast, then saturation, each a factor as of torchvision, as one matrix.
+
+    Args:
+        brightness, contrast, saturation: factors; 1 changes nothing.
+        grey: the mean grey of the pictures before, which contrast pulls towards.
+
+    Returns:
+        (3, 4): a matrix for RGB, and what is added then.
+    """
+    mixed = saturation * np.eye(3) + (1 - saturation) * _LUMA
+    offset = np.full((3, 1), (1 - contrast) * brightness * grey)
+    return np.hstack([contrast * brightness * mixed, offset])
+
+
+def _grey(shape: tuple[int, ...], dtype: type) -> Array:
+    return np.full(shape, _GREY, dtype)

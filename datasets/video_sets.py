@@ -1,0 +1,391 @@
+"""What a detector trains and is tested on: ground truth and videos of the two parts of a split."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .act_files import read_act_ground_truth
+from .any_format import read_ground_truth
+from .ava import is_ava
+from .files import InputError, load_pickle
+from .media import find_media, measure
+from .prepare import Splits, act_splits, prepare_jhmdb, prepare_ucf101_24, ucf_splits
+from .tables import Tubes, Videos, read_table, select_rows
+from .ucf101_24 import is_pyannot, read_pyannot, read_video_list
+
+Array = np.ndarray
+
+# Boxes that reach farther over the picture's edge than this are told of.
+_SLACK = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class VideoSet:
+    """Videos with their ground truth, V videos in all.
+
+    Attributes:
+        tubes: the ground truth of these videos as the file gives it; its `video_names` are `names`
+            and its `label_names` are `labels`.
+        names: of the videos; one without any box is background from end to end.
+        labels: the classes.
+        media: each video's file, or folder of numbered frames.
+        num_frames: (V,) int64.
+        width, height: (V,) int64, the pixels which the boxes mean; the media may have another size.
+    """
+
+    tubes: Tubes
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    media: tuple[Path, ...]
+    num_frames: Array
+    width: Array
+    height: Array
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """All of a data set's ground truth.
+
+    Attributes:
+        path: where it was read, for messages.
+        tubes: of every split.
+        videos: what is known of the videos, or None.
+        splits: lists of videos by name: train1, test1, ...
+    """
+
+    path: Path
+    tubes: Tubes
+    videos: Videos | None
+    splits: Splits
+
+
+def open_video_sets(
+    data: Path,
+    *,
+    media: Path | None = None,
+    split: int = 1,
+    train_videos: list[str] | None = None,
+    test_videos: list[str] | None = None,
+    labels: list[str] | None = None,
+) -> tuple[VideoSet, VideoSet]:
+    """Opens the two parts of a data set, and checks that they fit their videos.
+
+    A part is, in this order: the videos named; the split's list; all videos but the other part's;
+    with nothing at all that says a split, every video stands in both parts, and a warning says so.
+
+    Args:
+        data: a folder with groundtruth.parquet or .csv, and best also videos.* (else each video is
+            decoded once to measure it) and splits/train1.txt, test1.txt, as `prepare` writes them;
+            a folder with the raw downloads (pyannot.pkl and testlist01.txt, JHMDB-GT.pkl, ...); or
+            any one file that `read_ground_truth` takes, but AVA's.
+        media: the folder of the videos, searched with all that is below it (default: the data).
+        split: which split, from 1.
+        train_videos, test_videos: names, or the last parts of names, or one word that is the path
+            of a list file.
+        labels: the classes in the order wanted (default: those of both parts, sorted).
+
+    Returns:
+        the videos to train on and those to test on.
+
+    Raises:
+        InputError: ground truth, a split, a video or its media is missing; a box lies outside its
+            picture or after its video's end; a class is not in `labels`; no ground truth to train
+            on.
+
+    Warns:
+        boxes reach more than 2 pixels over the picture's edge, or tubes have gaps.
+    """
+    annotations = read_annotations(data)
+    train_names, test_names = _parts(annotations, split, train_videos, test_videos)
+    names = tuple(dict.fromkeys([*train_names, *test_names]))
+    classes = tuple(labels) if labels is not None else _classes(annotations.tubes, names)
+    _check_classes(annotations, names, classes)
+    if not len(_of_videos(annotations.tubes, tuple(train_names))):
+        raise InputError(
+            f"{annotations.path}: no box on any of the {len(train_names)} videos to train on; name "
+            "videos with ground truth"
+        )
+    folder = media or (data if data.is_dir() else data.parent)
+    paths = _require_media(folder, names)
+    sizes = _sizes(annotations.videos, names, paths)
+    _check_boxes(annotations, dict(zip(names, sizes)))
+    _warn_of_gaps(annotations.tubes)
+
+    def part(chosen: list[str]) -> VideoSet:
+        rows = [names.index(name) for name in chosen]
+        return VideoSet(
+            _with_labels(_of_videos(annotations.tubes, tuple(chosen)), classes),
+            tuple(chosen),
+            classes,
+            tuple(paths[i] for i in rows),
+            *sizes[rows].T.copy(),
+        )
+
+    return part(train_names), part(test_names)
+
+
+def read_annotations(data: Path) -> Annotations:
+    """Reads all ground truth of a data set, and its splits; see `open_video_sets`.
+
+    Raises:
+        InputError: there is none, or it is not readable.
+    """
+    if data.is_dir():
+        table = _table(data, "groundtruth")
+        if table is not None:
+            videos = _table(data, "videos")
+            known = read_table(Videos, videos) if videos is not None else None
+            return Annotations(table, read_table(Tubes, table), known, _split_lists(data, known))
+        if any((data / name).is_file() for name in ("pyannot.pkl", "UCF101v2-GT.pkl")):
+            prepared = prepare_ucf101_24(data)
+        elif any((data / name).exists() for name in ("JHMDB-GT.pkl", "puppet_mask")):
+            prepared = prepare_jhmdb(data)
+        else:
+            raise InputError(
+                f"{data}: no ground truth in it: groundtruth.parquet or .csv, pyannot.pkl, "
+                "UCF101v2-GT.pkl, JHMDB-GT.pkl or puppet_mask"
+            )
+        return Annotations(data, prepared.tubes, prepared.videos, prepared.splits)
+    if not data.is_file():
+        raise InputError(f"{data}: no such file or folder of ground truth")
+    if data.suffix in (".pkl", ".pickle"):
+        content = load_pickle(data)
+        if not is_pyannot(content):
+            tubes, known = read_act_ground_truth(data, 0, content=content)
+            return Annotations(data, tubes, known, act_splits(content))
+        tubes, known = read_pyannot(data, content=content)
+        return Annotations(data, tubes, known, _listed_beside(data, known))
+    if data.suffix == ".csv" and is_ava(data):
+        raise InputError(
+            f"{data}: seconds and fractions of pictures cannot be trained on; convert it to a "
+            "table of frames and pixels"
+        )
+    tubes, details = read_ground_truth(data)
+    splits = _listed_beside(data, details) if details is not None else {}
+    return Annotations(data, tubes, details, splits)
+
+
+def _table(folder: Path, name: str) -> Path | None:
+    files = (folder / f"{name}{ending}" for ending in (".parquet", ".csv"))
+    return next((file for file in files if file.is_file()), None)
+
+
+def _listed_beside(data: Path, videos: Videos) -> Splits:
+    try:
+        return ucf_splits(data.parent, videos.video)
+    except InputError:
+        return {}
+
+
+def _split_lists(folder: Path, videos: Videos | None) -> Splits:
+    lists = {path.stem: read_video_list(path) for path in sorted(folder.glob("splits/*.txt"))}
+    if not lists and videos is not None:
+        for part in ("train", "test"):
+            members = [name for name, of in zip(videos.video, videos.split) if of == part]
+            if members:
+                lists[f"{part}1"] = members
+    return lists
+
+
+def _parts(
+    annotations: Annotations,
+    split: int,
+    train_videos: list[str] | None,
+    test_videos: list[str] | None,
+) -> tuple[list[str], list[str]]:
+    """The names of the videos to train on, and of those to test on."""
+    known = list(annotations.tubes.video_names)
+    if annotations.videos is not None:
+        known += annotations.videos.video
+    known += [name for names in annotations.splits.values() for name in names]
+    # NumPy's strings, of some pickles, become plain ones.
+    known = list(dict.fromkeys(map(str, known)))
+    parts: dict[str, list[str] | None] = {}
+    for part, words in (("train", train_videos), ("test", test_videos)):
+        listed = annotations.splits.get(f"{part}{split}")
+        parts[part] = list(dict.fromkeys(map(str, listed))) if listed is not None else None
+        if words is not None:
+            parts[part] = _named(words, known, annotations.path)
+    if parts["train"] is None and parts["test"] is None and annotations.splits:
+        there = ", ".join(sorted(annotations.splits))
+        raise InputError(f"{annotations.path}: no split {split}; its lists are {there}")
+    train, test = parts["train"], parts["test"]
+    if train is None:
+        train = [name for name in known if name not in set(test or ())]
+    if test is None:
+        test = [name for name in known if name not in set(train)]
+    if not train or not test:
+        train, test = train or test, test or train
+        warnings.warn(
+            f"{annotations.path}: nothing says which videos to test on, so it is those trained on; "
+            "give a list of others",
+            stacklevel=3,
+        )
+    return train, test
+
+
+def _named(words: list[str], known: Sequence[str], path: Path) -> list[str]:
+    """The known names that the words, or the one list file, mean."""
+    source = ""
+    if len(words) == 1 and Path(words[0]).is_file():
+        source = f"{words[0]}: "
+        words = read_video_list(Path(words[0]))
+    by_last: dict[str, list[str]] = {}
+    for name in known:
+        by_last.setdefault(name.rpartition("/")[2], []).append(name)
+    exact = set(known)
+    chosen = []
+    for word in words:
+        found = [word] if word in exact else by_last.get(word, [])
+        if len(found) != 1:
+            which = f"is one of {', '.join(found)}" if found else f"is not in {path}"
+            raise InputError(f"{source}video {word} {which}; give names such as {known[0]}")
+        chosen += found
+    if not chosen:
+        raise InputError(f"{source}an empty list of videos; name some")
+    return list(dict.fromkeys(chosen))
+
+
+def _of_videos(tubes: Tubes, names: tuple[str, ...]) -> Tubes:
+    """The tubes of some videos, whose names become `names`; some may be without any."""
+    video = _new_codes(tubes.video, tubes.video_names, names)
+    kept = select_rows(tubes, video >= 0)
+    return replace(kept, video=video[video >= 0], video_names=names)
+
+
+def _with_labels(tubes: Tubes, labels: tuple[str, ...]) -> Tubes:
+    return replace(
+        tubes, label=_new_codes(tubes.label, tubes.label_names, labels), label_names=labels
+    )
+
+
+def _new_codes(codes: Array, old: Sequence[str], new: Sequence[str]) -> Array:
+    """Codes into `new` for codes into `old`; -1 where a name is not among the new ones."""
+    place = {name: code for code, name in enumerate(new)}
+    return np.array([*(place.get(name, -1) for name in old), -1], np.int32)[codes]
+
+
+def _classes(tubes: Tubes, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(tubes.label_names[i] for i in np.unique(_of_videos(tubes, names).label)))
+
+
+def _check_classes(annotations: Annotations, names: Sequence[str], labels: Sequence[str]) -> None:
+    repeated = [name for i, name in enumerate(labels) if name in labels[:i]]
+    if repeated:
+        raise InputError(f"labels: {repeated[0]} stands there twice; give each class once")
+    tubes = annotations.tubes
+    chosen = _new_codes(tubes.video, tubes.video_names, names) >= 0
+    other = chosen & (_new_codes(tubes.label, tubes.label_names, labels) < 0)
+    _refuse(
+        annotations,
+        other,
+        lambda row: (
+            f"class {tubes.label_names[tubes.label[row]]} is not among the labels "
+            f"{', '.join(labels)}; add it, or take its rows out"
+        ),
+    )
+
+
+def _refuse(annotations: Annotations, bad: Array, why: Callable[[int], str]) -> None:
+    """Raises an error that names the first bad row."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
+        raise InputError(f"{_place(annotations, row)}{more}: {why(row)}")
+
+
+def _place(annotations: Annotations, row: int) -> str:
+    """The file, the row if it is a table's, the video and the frame."""
+    path, tubes = annotations.path, annotations.tubes
+    number = f"row {row + 1}: " if path.suffix in (".csv", ".parquet") else ""
+    return f"{path}: {number}{tubes.video_names[tubes.video[row]]} frame {tubes.frame[row]}"
+
+
+def _require_media(folder: Path, names: Sequence[str]) -> list[Path]:
+    found = find_media(folder, names)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(
+            f"{folder}: no video file and no folder of frames for {len(missing)} of {len(names)} "
+            f"videos, the first {missing[0]}; say where the videos are (media), or name those that "
+            "are there (train and test videos)"
+        )
+    return [found[name] for name in names]
+
+
+def _sizes(videos: Videos | None, names: Sequence[str], paths: Sequence[Path]) -> Array:
+    """(V, 3) int64 number of frames, width, height; measured where the table does not say."""
+    from tqdm import tqdm
+
+    sizes = np.zeros((len(names), 3), np.int64)
+    if videos is not None:
+        columns = np.stack([videos.num_frames, videos.width, videos.height], axis=1)
+        known = dict(zip(videos.video, columns))
+        for i, name in enumerate(names):
+            sizes[i] = known.get(name, 0)
+    unknown = np.flatnonzero(sizes[:, 0] == 0)
+    for i in tqdm(unknown, desc="measuring videos", unit="video", delay=2):
+        sizes[i] = measure(paths[i])
+    return sizes
+
+
+def _check_boxes(annotations: Annotations, sizes: Mapping[str, Array]) -> None:
+    """Refuses boxes after the end of their video or outside its picture.
+
+    Args:
+        annotations: the ground truth, also of other videos.
+        sizes: number of frames, width and height of the videos chosen, by name.
+    """
+    tubes = annotations.tubes
+    unlimited = np.full(3, np.iinfo(np.int64).max)
+    limits = np.array([sizes.get(name, unlimited) for name in tubes.video_names])
+    frames, width, height = limits.reshape(-1, 3)[tubes.video].T
+    x1, y1, x2, y2 = tubes.boxes.T
+    _refuse(
+        annotations,
+        tubes.frame >= frames,
+        lambda row: (
+            f"the video has {frames[row]} frames, counted from 0; correct the frame, or "
+            "the table of videos"
+        ),
+    )
+    chosen = frames < unlimited[0]
+    # Some data sets write a box around the first column of pixels as x1 = x2 = 0.
+    outside = (x2 < 0) | (y2 < 0) | (x1 >= width) | (y1 >= height)
+    _refuse(
+        annotations,
+        chosen & outside,
+        lambda row: (
+            f"the box lies outside the picture of {width[row]} x {height[row]}; correct "
+            "it, or the table of videos"
+        ),
+    )
+    over = (x1 < -_SLACK) | (y1 < -_SLACK) | (x2 > width + _SLACK) | (y2 > height + _SLACK)
+    over &= chosen
+    if over.any():
+        warnings.warn(
+            f"{_place(annotations, int(np.argmax(over)))}: {int(over.sum())} boxes such as this "
+            "one reach over the picture's edge; they are cut there for training",
+            stacklevel=3,
+        )
+
+
+def _warn_of_gaps(tubes: Tubes) -> None:
+    """Frames between those with boxes would be learnt as background."""
+    order = np.lexsort((tubes.frame, tubes.tube))
+    steps = np.diff(tubes.frame[order])[np.diff(tubes.tube[order]) == 0]
+    usual = int(np.median(steps)) if len(steps) else 1
+    if usual > 1:
+        warnings.warn(
+            f"most boxes stand {usual} frames apart, and the frames between count as background: "
+            "train with one key frame and without background clips",
+            stacklevel=3,
+        )
