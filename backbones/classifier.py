@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,11 +64,16 @@ class PretrainedModel:
     std: tuple[float, float, float]
 
     def normalise(self, frames: Tensor) -> Tensor:
-        """(N, T, H, W, 3) uint8 frames → (N, 3, T, H, W) float32 clips as the trunk expects.
+        """`normalise` with this model's mean and standard deviation."""
+        return normalise(frames, self.mean, self.std)
 
-        The result is a view in channels-last memory.
-        """
-        mean = torch.tensor(self.mean, device=frames.device)
-        std = torch.tensor(self.std, device=frames.device)
-        clips = frames.to(torch.float32).mul_(1 / 255).sub_(mean).div_(std)
-        return clips.permute(0, 4, 1, 2, 3)
+
+def normalise(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(N, T, H, W, 3) uint8 frames → (N, 3, T, H, W) float32 clips as a trunk expects them.
+
+    The result is a view in channels-last memory.
+    """
+    offset = torch.tensor(mean, device=frames.device)
+    scale = torch.tensor(std, device=frames.device)
+    clips = frames.to(torch.float32).mul_(1 / 255).sub_(offset).div_(scale)
+    return clips.permute(0, 4, 1, 2, 3)

@@ -318,6 +318,7 @@ class Trunk(nn.Module):
 
     Attributes:
         out_channels: channels of `last`, by torchvision's convention for backbones.
+        frozen: endpoints that `freeze` has taken out of training.
     """
 
     def __init__(self, variant: Variant, width: float = 1.0, last: str = "Mixed_5c") -> None:
@@ -325,6 +326,7 @@ class Trunk(nn.Module):
         if last not in ENDPOINTS:
             raise ValueError(f"no endpoint {last}; one of {', '.join(ENDPOINTS)}")
         self.variant, self.width, self.last = variant, width, last
+        self.frozen: tuple[str, ...] = ()
         layout = variant.layout
         shapes = endpoint_shapes(width)
         channels = 3
@@ -350,13 +352,7 @@ class Trunk(nn.Module):
         self.out_channels = channels
 
     def forward(self, clips: Tensor) -> Tensor:
-        x = clips.contiguous(memory_format=torch.channels_last_3d)
-        layers = dict(self.named_children())
-        if runs_in_stripes(x) and _STRIPED[-1] in layers and not self.training:
-            x = in_stripes([layers.pop(name) for name in _STRIPED], x)
-        for layer in layers.values():
-            x = layer(x)
-        return x
+        return self.endpoints(clips, (self.last,))[self.last]
 
     def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """The feature maps of several endpoints of one pass, by name.
@@ -368,8 +364,60 @@ class Trunk(nn.Module):
         if unknown := sorted(set(names) - set(layers)):
             raise ValueError(f"no endpoint {', '.join(unknown)}; one of {', '.join(layers)}")
         x, features = clips.contiguous(memory_format=torch.channels_last_3d), {}
+        # Frozen layers need no gradients, and so no copies of what they computed.
+        frozen = set(_STRIPED) <= set(self.frozen)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            if self._in_stripes(x, names):
+                x = in_stripes([layers.pop(name) for name in _STRIPED], x)
+                if _STRIPED[-1] in names:
+                    features[_STRIPED[-1]] = x
         for name, layer in layers.items():
-            x = layer(x)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and name not in self.frozen):
+                x = layer(x)
             if name in names:
                 features[name] = x
         return features
+
+    def _in_stripes(self, x: Tensor, names: Collection[str]) -> bool:
+        """Whether the first layers run in stripes; they then keep no map between."""
+        layers = dict(self.named_children())
+        return (
+            runs_in_stripes(x)
+            and _STRIPED[-1] in layers
+            and not any(layers[name].training for name in _STRIPED)
+            and not set(names) & set(_STRIPED[:-1])
+        )
+
+    def freeze(self, last: str) -> Trunk:
+        """Keeps the layers up to the endpoint `last` as they are, their norms too; returns self.
+
+        Raises:
+            ValueError: an endpoint that this trunk does not compute.
+        """
+        names = [name for name, _ in self.named_children()]
+        if last not in names:
+            raise ValueError(f"no endpoint {last}; one of {', '.join(names)}")
+        self.frozen = tuple(names[: names.index(last) + 1])
+        for name in self.frozen:
+            self.get_submodule(name).requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Trunk:
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
+
+
+def cut(trunk: Trunk, last: str) -> tuple[Trunk, nn.Sequential]:
+    """Divides a trunk after the endpoint `last`: the trunk up to it, and the layers behind it.
+
+    The layers are taken out of `trunk`, not copied; the result's first part is `trunk` itself.
+    """
+    names = [name for name, _ in trunk.named_children()]
+    rest = nn.Sequential()
+    for name in names[names.index(last) + 1 :]:
+        rest.add_module(name, trunk.get_submodule(name))
+        delattr(trunk, name)
+    trunk.last, trunk.out_channels = last, endpoint_shapes(trunk.width)[last][0]
+    return trunk, rest

@@ -363,18 +363,16 @@ def _load_own(path: Path) -> PretrainedModel:
 
     from . import convert
     from .classifier import Classifier, PretrainedModel
-    from .inception import Layout, Trunk, Variant
+    from .inception import Trunk
 
     try:
         with safe_open(path, framework="pt") as file:
             settings = json.loads((file.metadata() or {})["actiontubes"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        layout = Layout(**_tuples(settings["variant"].pop("layout")))
-        trunk = Trunk(Variant(**settings["variant"], layout=layout), settings["width"],
-                      settings["last"])  # fmt: skip
+        trunk = Trunk(variant_from_json(settings["variant"]), settings["width"], settings["last"])
         head = None
         if "head" in settings:
-            head = Classifier(trunk.out_channels, **_tuples(settings["head"]))
+            head = Classifier(trunk.out_channels, **tuples(settings["head"]))
         mean, std, labels = (tuple(settings[key]) for key in ("mean", "std", "labels"))
     # Settings that are not ours fail in the constructors, each in its own way.
     except (
@@ -387,7 +385,18 @@ def _load_own(path: Path) -> PretrainedModel:
     return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)
 
 
-def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+def variant_from_json(record: dict[str, Any]) -> Variant:
+    """The `Variant` that `dataclasses.asdict` and JSON have made `record` of.
+
+    Raises:
+        LookupError, TypeError: it is no such record.
+    """
+    from .inception import Layout, Variant
+
+    return Variant(**{**record, "layout": Layout(**tuples(record["layout"]))})
+
+
+def tuples(settings: dict[str, Any]) -> dict[str, Any]:
     """JSON's lists as the tuples they were, one level of nesting included."""
 
     def convert(value: Any) -> Any:

@@ -9,10 +9,34 @@ from torchvision.ops import roi_align
 from ..backbones.inception import Grid
 
 
+def window_starts(key_frames: Tensor, grid: Grid, window: int, steps: int) -> Tensor:
+    """The first of the `window` time steps around each key frame.
+
+    The window's centre is the nearest one to the key frame, the earlier of two, as far as the map
+    reaches: in a clip of 20 frames at stride 4 its five steps are all there is.
+
+    Args:
+        key_frames: (K,) frames of the clip, from 0.
+        grid: of the feature map.
+        window: steps pooled, at most `steps`.
+        steps: time steps of the feature map.
+
+    Returns:
+        (K,) int64.
+    """
+    middle = (key_frames - grid.first[0]) / grid.stride[0] - (window - 1) / 2
+    return torch.ceil(middle - 0.5).long().clamp(0, steps - window)
+
+
 def roi_align_3d(
-    features: Tensor, boxes: Tensor, clip: Tensor, grid: Grid, size: int = 7
+    features: Tensor,
+    boxes: Tensor,
+    clip: Tensor,
+    grid: Grid,
+    size: int = 7,
+    steps: Tensor | None = None,
 ) -> Tensor:
-    """3D ROIAlign: `torchvision.ops.roi_align` at every time step of the box's clip.
+    """3D ROIAlign: `torchvision.ops.roi_align` at every time step of the box's clip, or at some.
 
     Args:
         features: (N, C, T, H, W) feature map.
@@ -22,26 +46,29 @@ def roi_align_3d(
         grid: of the feature map, `inception.receptive_grid`; a map cell is not where ROIAlign
             assumes it, but up to half a cell away, by the padding of the layers below.
         size: cells of the result along each side of the box.
+        steps: (R, S) time steps to pool at, instead of all T; boxes are then (R, 4) or (R, S, 4).
 
     Returns:
-        (R, C, T, size, size).
+        (R, C, T, size, size), or (R, C, S, size, size).
     """
-    n, channels, steps, height, width = features.shape
+    n, channels, length, height, width = features.shape
+    if steps is None:
+        steps = torch.arange(length, device=clip.device).expand(len(boxes), -1)
     # Half precision has too few digits for places in a picture, and for many clips.
     exact = torch.promote_types(features.dtype, torch.float32)
     boxes = boxes.to(exact)
     if boxes.ndim == 2:
-        boxes = boxes[:, None].expand(-1, steps, -1)
+        boxes = boxes[:, None].expand(-1, steps.shape[1], -1)
     # ROIAlign (aligned) takes the centre of cell 0 to be at (stride - 1) / 2 pixel centres.
     _, stride, stride_x = grid.stride
     assert stride == stride_x, "cells are square"
     _, y0, x0 = grid.first
     shift = boxes.new_tensor([x0, y0, x0, y0]) - (stride - 1) / 2
-    place = clip[:, None] * steps + torch.arange(steps, device=clip.device)
+    place = clip[:, None] * length + steps
     rois = torch.cat([place[..., None].to(boxes), boxes - shift], dim=-1).reshape(-1, 5)
-    maps = features.to(exact).permute(0, 2, 1, 3, 4).reshape(n * steps, channels, height, width)
+    maps = features.to(exact).permute(0, 2, 1, 3, 4).reshape(n * length, channels, height, width)
     pooled = roi_align(maps, rois, size, 1 / stride, aligned=True).to(features.dtype)
-    return pooled.reshape(len(boxes), steps, channels, size, size).transpose(1, 2)
+    return pooled.reshape(*steps.shape, channels, size, size).transpose(1, 2)
 
 
 def enlarge(

@@ -1,0 +1,275 @@
+"""The action head: what is done in each box, and where the box should be.
+
+After the paper's section on detection and AVA (Gu et al. 2018, section 5): features of all time
+steps are pooled in the proposal's box, averaged over time, classified, and the box refined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+
+from ..backbones.inception import Grid
+from .roi import roi_align_3d, window_starts
+from .sampling import sample
+
+POOLED_SIZE = 7
+_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))  # Fast R-CNN's weights of the regression targets
+
+
+class TemporalMean(nn.Module):
+    """Pools the mean of the window's time steps, then two fully connected layers (Fast R-CNN).
+
+    The mean of the poolings is the pooling of the mean, which costs a fifth with five steps.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = TwoMLPHead(channels * POOLED_SIZE**2, hidden)
+        self.out_channels = hidden
+
+    def forward(
+        self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
+    ) -> Tensor:
+        starts = window_starts(key_frames, grid, window, maps.shape[2])
+        means = F.avg_pool3d(maps, (window, 1, 1), stride=1)
+        pooled = roi_align_3d(means, boxes, clip, grid, POOLED_SIZE, starts[:, None])
+        return self.layers(pooled[:, :, 0])
+
+
+class RemainingBlocks(nn.Module):
+    """Pools every time step of the window; the trunk's remaining blocks, then their mean.
+
+    Args:
+        blocks: of `inception.cut`, (R, C, W, 7, 7) to (R, C', W', S', S').
+        out_channels: C'.
+    """
+
+    def __init__(self, blocks: nn.Module, out_channels: int) -> None:
+        super().__init__()
+        self.blocks = blocks
+        self.out_channels = out_channels
+
+    def forward(
+        self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
+    ) -> Tensor:
+        starts = window_starts(key_frames, grid, window, maps.shape[2])
+        steps = starts[:, None] + torch.arange(window, device=starts.device)
+        pooled = roi_align_3d(maps, boxes, clip, grid, POOLED_SIZE, steps)
+        pooled = pooled.contiguous(memory_format=torch.channels_last_3d)
+        return self.blocks(pooled).mean((2, 3, 4))
+
+
+class ActionHead(nn.Module):
+    """Class scores and refined boxes of proposals.
+
+    Args:
+        features: `TemporalMean` or `RemainingBlocks`.
+        classes: number of classes, without background.
+        multi_label: a sigmoid for each class (AVA: several labels a person) instead of one softmax
+            over the classes and background (JHMDB, UCF101-24).
+        per_class_boxes: a refined box for each class instead of one for all.
+        dropout: of the features.
+    """
+
+    def __init__(
+        self,
+        features: TemporalMean | RemainingBlocks,
+        classes: int,
+        *,
+        multi_label: bool = False,
+        per_class_boxes: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.classes, self.multi_label = classes, multi_label
+        self.dropout = nn.Dropout(dropout)
+        self.scores = nn.Linear(features.out_channels, classes + (not multi_label))
+        self.deltas = nn.Linear(features.out_channels, 4 * (classes if per_class_boxes else 1))
+        # Fast R-CNN's: refinement starts from the proposals themselves.
+        nn.init.normal_(self.scores.weight, std=0.01)
+        nn.init.zeros_(self.scores.bias)
+        nn.init.normal_(self.deltas.weight, std=0.001)
+        nn.init.zeros_(self.deltas.bias)
+
+    def forward(
+        self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and box deltas of R proposals.
+
+        Args:
+            maps: (N, C, T', H', W') feature maps of N clips.
+            grid: of the maps.
+            boxes: (R, 4) x1 y1 x2 y2 in pixels of the clip.
+            clip: (R,) which clip each lies in.
+            key_frames: (R,) which frame of that clip each lies in.
+            window: time steps pooled around the key frame; fewer where the map has fewer.
+
+        Returns:
+            (R, classes + 1), background first, or (R, classes) with `multi_label`; and (R, 1, 4) or
+            (R, classes, 4).
+        """
+        window = min(window, maps.shape[2])
+        x = self.dropout(self.features(maps, grid, boxes, clip, key_frames, window))
+        return self.scores(x).float(), self.deltas(x).float().unflatten(1, (-1, 4))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(R, classes) from what `forward` returns."""
+        return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)[:, 1:]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Proposals that the head is trained on, of all key frames one after the other.
+
+    Attributes:
+        boxes: (R, 4) in pixels of the clip.
+        key: (R,) which key frame each lies in.
+        labels: (R, classes) one or several 1s; all 0 on background.
+        deltas: (R, 4) regression targets; 0 on background.
+        of: number of examples that the losses are divided by.
+    """
+
+    boxes: Tensor
+    key: Tensor
+    labels: Tensor
+    deltas: Tensor
+    of: int
+
+
+def choose_examples(
+    proposals: Sequence[Tensor],
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    seeds: Sequence[int],
+    *,
+    count: int = 64,
+    positives: float = 0.25,
+    iou: float = 0.5,
+) -> Examples:
+    """Matches the proposals of K key frames with their ground truth, and draws some of them.
+
+    Args:
+        proposals: K times (P, 4) in pixels of the clip; ground truth joins them.
+        boxes, labels: K times (G, 4) and (G, classes), where G may be 0.
+        seeds: K, so that the draw depends on nothing else.
+        count: proposals drawn for each key frame, as many as there are.
+        positives: the largest share of those that cover a ground truth box.
+        iou: the least overlap of those.
+    """
+    matcher = Matcher(iou, iou)
+    chosen_boxes, chosen_key, chosen_labels, chosen_deltas = [], [], [], []
+    for key, (found, truth, classes, seed) in enumerate(zip(proposals, boxes, labels, seeds)):
+        candidates = torch.cat([found.to(truth), truth])
+        if len(truth):
+            match = matcher(box_iou(truth, candidates))
+        else:
+            match = candidates.new_full((len(candidates),), -1, dtype=torch.int64)
+        rows = torch.cat(sample(match >= 0, match < 0, count, positives, seed))
+        covered = match[rows] >= 0
+        target = match[rows].clamp(min=0)
+        known = classes[target] if len(truth) else classes.new_zeros(len(rows), classes.shape[1])
+        deltas = candidates.new_zeros(len(rows), 4)
+        if covered.any():
+            deltas[covered] = _CODER.encode_single(
+                truth[target[covered]], candidates[rows][covered]
+            )
+        chosen_boxes.append(candidates[rows])
+        chosen_key.append(rows.new_full((len(rows),), key))
+        chosen_labels.append(known * covered[:, None])
+        chosen_deltas.append(deltas)
+    return Examples(
+        torch.cat(chosen_boxes), torch.cat(chosen_key), torch.cat(chosen_labels),
+        torch.cat(chosen_deltas), count * len(proposals),
+    )  # fmt: skip
+
+
+def action_losses(
+    logits: Tensor, deltas: Tensor, examples: Examples, multi_label: bool
+) -> dict[str, Tensor]:
+    """The head's two losses, as Fast R-CNN's.
+
+    Divided by the number of examples asked for, not found, so that the mean over processes is the
+    loss of all their clips in one.
+
+    Args:
+        logits, deltas: of `ActionHead`.
+        examples: of `choose_examples`.
+        multi_label: sigmoids instead of a softmax.
+    """
+    labels, covered = examples.labels, examples.labels.any(dim=1)
+    if multi_label:
+        per_class = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        classification = per_class.sum() / labels.shape[1]
+    else:
+        target = torch.where(covered, labels.argmax(dim=1) + 1, 0)
+        classification = F.cross_entropy(logits, target, reduction="sum")
+    # With a box a class, the one of the (first) true class learns.
+    which = labels.argmax(dim=1) if deltas.shape[1] > 1 else torch.zeros_like(examples.key)
+    refined = deltas[torch.arange(len(deltas), device=deltas.device), which]
+    boxes = F.smooth_l1_loss(
+        refined[covered], examples.deltas[covered], beta=1 / 9, reduction="sum"
+    )
+    return {"action": classification / examples.of, "action_boxes": boxes / examples.of}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Boxes found on key frames, R rows, sorted by key frame and falling score.
+
+    Attributes:
+        key: (R,) which key frame.
+        label: (R,) class, from 0.
+        score: (R,) probability.
+        boxes: (R, 4) in pixels of the clip.
+    """
+
+    key: Tensor
+    label: Tensor
+    score: Tensor
+    boxes: Tensor
+
+
+def choose_found(
+    probabilities: Tensor,
+    deltas: Tensor,
+    proposals: Tensor,
+    key: Tensor,
+    size: tuple[int, int],
+    *,
+    threshold: float = 0.01,
+    nms_iou: float = 0.5,
+    most: int = 100,
+) -> Found:
+    """Refines the boxes, and keeps the best of each class where they overlap.
+
+    Args:
+        probabilities: (R, classes).
+        deltas: (R, 1, 4) or (R, classes, 4).
+        proposals: (R, 4) in pixels of the clip.
+        key: (R,) which key frame, in rising order.
+        size: (height, width) of the clip, at whose edges boxes are cut.
+        threshold: the lowest score kept.
+        nms_iou: boxes of a class that overlap a better one by more are dropped.
+        most: boxes kept of each key frame.
+    """
+    classes = probabilities.shape[1]
+    refined = _CODER.decode_single(deltas.flatten(1), proposals).unflatten(1, (-1, 4))
+    refined = clip_boxes_to_image(refined, size).expand(-1, classes, -1)
+    row, label = torch.nonzero(probabilities > threshold, as_tuple=True)
+    score, boxes, of = probabilities[row, label], refined[row, label], key[row]
+    kept = batched_nms(boxes.float(), score.float(), of * classes + label, nms_iou)
+    # NMS sorts by score; a stable sort by key frame keeps that order within each.
+    kept = kept[torch.argsort(of[kept], stable=True)]
+    of = of[kept]
+    rank = torch.arange(len(of), device=of.device) - torch.searchsorted(of, of)
+    kept = kept[rank < most]
+    return Found(key[row][kept], label[kept], score[kept], boxes[kept])

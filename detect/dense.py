@@ -1,0 +1,234 @@
+"""A trained detector on every frame of a video, in one pass and constant memory.
+
+`shared`: long clips that overlap go through the trunk once, and every key frame pools its
+neighbourhood from the shared feature map. `per_clip`: the published way, a clip of its own for
+every key frame, which computes each frame as often as a clip has frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from .detector import Detector
+from .proposals import Proposals
+
+Array = np.ndarray
+Mode = Literal["shared", "per_clip"]
+
+CORE = 64
+"""Key frames of a shared clip. With its context it has 1.4 times as many frames."""
+_MARGIN = 4  # frames beyond a key frame's own context that a shared clip sees
+_KEYS_AT_ONCE = 32  # key frames whose proposals are scored at once
+_CLIPS_AT_ONCE = 4  # of per_clip
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a video that is looked at in one go.
+
+    Attributes:
+        clips: (N, T, H, W, 3) uint8 of the trunk's size.
+        clip_of, key_frames: (K,) the clip and the frame in it of each key frame.
+        frames: (K,) the key frames' numbers in the video.
+        people: K times (P, 4) person boxes in pixels of the clip, or None where the detector
+            proposes itself.
+    """
+
+    clips: Tensor
+    clip_of: Tensor
+    key_frames: Tensor
+    frames: Array
+    people: list[Tensor] | None
+
+
+@dataclass(frozen=True)
+class FrameBoxes:
+    """What was found on some frames of one video, R rows.
+
+    Attributes:
+        frame: (R,) int32 number in the video.
+        label: (R,) int32, index of the detector's labels.
+        score: (R,) float64.
+        boxes: (R, 4) float64, x1 y1 x2 y2 as a share of the picture's width and height.
+    """
+
+    frame: Array
+    label: Array
+    score: Array
+    boxes: Array
+
+
+def pieces(
+    frames: Iterable[tuple[Array, Array | None]],
+    context: int,
+    *,
+    mode: Mode = "shared",
+    every: int = 1,
+    core: int = CORE,
+) -> Iterator[Piece]:
+    """Cuts a video into what the trunk gets.
+
+    Frames before the video's first and behind its last one repeat these.
+
+    Args:
+        frames: (H, W, 3) uint8 of the trunk's size, each with the (P, 4) boxes of its people or
+            None, one after the other.
+        context: frames of the trunk's input around a key frame; the key frame is number
+            context // 2 of them.
+        mode: see above.
+        every: frames from one key frame to the next.
+        core: key frames of a shared clip, or fewer where the video ends.
+    """
+    before, after = context // 2, context - context // 2
+    if mode == "shared":
+        before, after = _up_to_4(before + _MARGIN), _up_to_4(after + _MARGIN)
+        run = core
+    else:
+        run = every * _CLIPS_AT_ONCE
+    buffer: list[Array] = []
+    people: list[Array | None] = []
+    start, count = 0, 0  # the run's first frame; frames that have come
+
+    def cut(stop: int) -> Piece:
+        numbers = np.arange(-(-start // every) * every, stop, every)
+        if mode == "shared":
+            length = before + _up_to_4(stop - start) + after
+            clips = [np.stack([*buffer, *[buffer[-1]] * (length - len(buffer))][:length])]
+            clip_of, key_frames = np.zeros_like(numbers), numbers - start + before
+        else:
+            padded = [*buffer, *[buffer[-1]] * after]
+            clips = [np.stack(padded[n - start : n - start + context]) for n in numbers]
+            clip_of, key_frames = np.arange(len(numbers)), np.full_like(numbers, before)
+        boxes = [people[n - start] for n in numbers]
+        return Piece(
+            torch.from_numpy(np.stack(clips)), torch.from_numpy(clip_of),
+            torch.from_numpy(key_frames), numbers,
+            None if boxes[0] is None else [torch.from_numpy(one).float() for one in boxes],
+        )  # fmt: skip
+
+    for frame, boxes in frames:
+        if not buffer:
+            buffer = [frame] * before
+        buffer.append(frame)
+        people.append(boxes)
+        count += 1
+        if count - start == run + after:
+            yield cut(start + run)
+            del buffer[:run], people[:run]
+            start += run
+    while start < count:
+        stop = min(start + run, count)
+        if -(-start // every) * every < stop:
+            yield cut(stop)
+        del buffer[: stop - start], people[: stop - start]
+        start = stop
+
+
+def _up_to_4(frames: int) -> int:
+    """A multiple of the trunk's stride, so that all shared clips see time in the same phase."""
+    return -(-frames // 4) * 4
+
+
+def look(
+    detector: Detector,
+    piece: Piece,
+    *,
+    device: str = "cpu",
+    half: bool = False,
+    threshold: float = 0.01,
+) -> FrameBoxes:
+    """What the detector finds on the key frames of a piece.
+
+    Args:
+        detector: in evaluation mode, on `device`.
+        half: compute in bfloat16 where that is safe.
+        threshold: the lowest score kept.
+    """
+    found = []
+    precision = torch.autocast(device.split(":")[0], torch.bfloat16) if half else nullcontext()
+    with torch.inference_mode(), precision:
+        clips, clip_of = piece.clips.to(device), piece.clip_of.to(device)
+        key_frames = piece.key_frames.to(device)
+        maps = detector.maps(clips)
+        for start in range(0, len(piece.frames), _KEYS_AT_ONCE):
+            at = slice(start, start + _KEYS_AT_ONCE)
+            if piece.people is None:
+                proposals, _ = detector.propose(maps, clips, clip_of[at], key_frames[at])
+            else:
+                proposals = [boxes.to(device) for boxes in piece.people[at]]
+            one = detector.find(
+                maps, clips.shape[1], proposals, clip_of[at], key_frames[at], threshold
+            )
+            found.append(
+                (piece.frames[at][one.key.cpu().numpy()], one.label, one.score, one.boxes)
+            )
+    settings = detector.settings
+    size = np.tile([settings.width_pixels, settings.height], 2)
+
+    def join(column: int) -> Array:
+        return torch.cat([one[column] for one in found]).cpu().numpy()  # type: ignore[arg-type]
+
+    return FrameBoxes(
+        np.concatenate([one[0] for one in found]).astype(np.int32),
+        join(1).astype(np.int32),
+        join(2).astype(np.float64),
+        join(3).astype(np.float64) / size,
+    )
+
+
+def find_actions(
+    detector: Detector,
+    frames: Iterable[Array],
+    *,
+    people: Proposals | None = None,
+    mode: Mode = "shared",
+    every: int = 1,
+    device: str = "cpu",
+    half: bool = False,
+    threshold: float = 0.01,
+) -> Iterator[FrameBoxes]:
+    """Runs a detector over a video, a piece after the other.
+
+    Args:
+        detector: in evaluation mode, on `device`.
+        frames: (H, W, 3) uint8 RGB of any size, all of the video's.
+        people: where people are, for a detector whose proposals are given; of others it takes the
+            place.
+        mode, every: see `pieces`.
+        device, half, threshold: see `look`.
+    """
+    settings = detector.settings
+    size = (settings.width_pixels, settings.height)
+    small = _resized(frames, size, people)
+    for piece in pieces(small, settings.frames, mode=mode, every=every):
+        yield look(detector, piece, device=device, half=half, threshold=threshold)
+
+
+def _resized(
+    frames: Iterable[Array], size: tuple[int, int], people: Proposals | None
+) -> Iterator[tuple[Array, Array | None]]:
+    for number, frame in enumerate(frames):
+        boxes = None
+        if people is not None:
+            scale = np.tile(np.array(size) / frame.shape[1::-1], 2)
+            boxes = people(frame[None], number)[0][:, :4] * scale
+        shrinks = frame.shape[1] > size[0]
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        yield cv2.resize(frame, size, interpolation=interpolation), boxes
+
+
+def joined(parts: Sequence[FrameBoxes]) -> FrameBoxes:
+    """The rows of several, one after the other."""
+    columns = [
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("frame", "label", "score", "boxes")
+    ]
+    return FrameBoxes(*columns)

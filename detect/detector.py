@@ -1,0 +1,270 @@
+"""The detector: a trunk, proposals on key frames, ROI pooling in space-time, and the action head.
+
+The paper's section on detection, after AVA (Gu et al. 2018). A clip may hold several key frames;
+each sees the time steps around it, so that one pass through the trunk serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..backbones.classifier import normalise
+from ..backbones.inception import Grid, Trunk, cut, endpoint_shapes, get_variant, receptive_grid
+from ..datasets.files import InputError
+from .action_head import (
+    ActionHead,
+    Found,
+    RemainingBlocks,
+    TemporalMean,
+    action_losses,
+    choose_examples,
+    choose_found,
+)
+from .proposal_network import KeyFrameResNet, ProposalNetwork, at_key_frames
+
+ProposalSource = Literal["resnet50", "resnet18", "features", "given"]
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """All that a detector is built from, beside its weights; a checkpoint carries it.
+
+    Attributes:
+        labels: the classes, in the order of the head's outputs.
+        backbone: of `inception.get_variant`.
+        width: of the trunk's channels.
+        endpoint: whose features are pooled.
+        proposals: an RPN on a ResNet of the key frame ("resnet50", the paper's, or "resnet18"), on
+            the trunk's own features ("features"), or boxes from elsewhere ("given").
+        proposal_endpoint: of the features that the RPN sees with "features".
+        head: the mean over time and two linear layers ("mean"), or the trunk's remaining blocks
+            ("mixed").
+        hidden: of the linear layers of "mean".
+        multi_label, per_class_boxes, dropout: see `ActionHead`.
+        frames: of the trunk's input around a key frame.
+        height, width_pixels: of the trunk's input.
+        anchor_sides: in pixels of the trunk's input.
+        mean, std: of red, green and blue in [0, 1].
+        norm_momentum: of the trunk's batch norms, or None for the variant's own.
+    """
+
+    labels: tuple[str, ...]
+    backbone: str = "s3d-g"
+    width: float = 1.0
+    endpoint: str = "Mixed_4e"
+    proposals: ProposalSource = "resnet50"
+    proposal_endpoint: str = "Mixed_4e"
+    head: Literal["mean", "mixed"] = "mean"
+    hidden: int = 1024
+    multi_label: bool = False
+    per_class_boxes: bool = False
+    dropout: float = 0.0
+    frames: int = 20
+    height: int = 320
+    width_pixels: int = 400
+    anchor_sides: tuple[int, ...] = (32, 64, 128, 256)
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    norm_momentum: float | None = None
+
+
+class Detector(nn.Module):
+    """Assembled from its parts, as torchvision's detection models are.
+
+    Args:
+        settings: what the parts were built from.
+        trunk: clips to feature maps.
+        head: scores and refines proposals.
+        proposals: finds them, or None where they are given.
+        resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
+    """
+
+    def __init__(
+        self,
+        settings: DetectorSettings,
+        trunk: Trunk,
+        head: ActionHead,
+        proposals: ProposalNetwork | None = None,
+        resnet: KeyFrameResNet | None = None,
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
+
+    @property
+    def window(self) -> int:
+        """Time steps of the feature map around a key frame."""
+        stride = endpoint_shapes()[self.settings.endpoint][1]
+        return max(1, -(-self.settings.frames // stride))
+
+    def grid(self, endpoint: str, length: int) -> Grid:
+        """Where the cells of an endpoint look in clips of `length` frames."""
+        size = (length, self.settings.height, self.settings.width_pixels)
+        return receptive_grid(self.trunk.variant, endpoint, size)
+
+    def maps(self, clips: Tensor) -> dict[str, Tensor]:
+        """(N, T, H, W, 3) uint8 clips → feature maps by endpoint: the head's, and the RPN's."""
+        settings = self.settings
+        names = {settings.endpoint}
+        if settings.proposals == "features":
+            names.add(settings.proposal_endpoint)
+        return self.trunk.endpoints(normalise(clips, settings.mean, settings.std), names)
+
+    def propose(
+        self,
+        maps: dict[str, Tensor],
+        clips: Tensor,
+        clip_of: Tensor,
+        key_frames: Tensor,
+        boxes: Sequence[Tensor] | None = None,
+        seeds: Sequence[int] = (),
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposals of each key frame, and in training the RPN's losses; see `forward`."""
+        assert self.proposals is not None
+        size = (self.settings.height, self.settings.width_pixels)
+        if self.resnet is not None:
+            pictures, grid = self.resnet(clips[clip_of, key_frames]), self.resnet.grid(size)
+        else:
+            endpoint = self.settings.proposal_endpoint
+            grid = self.grid(endpoint, clips.shape[1])
+            pictures = at_key_frames(maps[endpoint], grid, clip_of, key_frames)
+        return self.proposals(pictures, grid, size, boxes, seeds)
+
+    def forward(
+        self,
+        clips: Tensor,
+        clip_of: Tensor,
+        key_frames: Tensor,
+        boxes: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        seeds: Sequence[int],
+        given: Sequence[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The losses of a batch of clips.
+
+        Args:
+            clips: (N, T, H, W, 3) uint8 of the size in the settings.
+            clip_of: (K,) the clip that each key frame lies in.
+            key_frames: (K,) frame of that clip.
+            boxes, labels: K times (G, 4) in pixels of the clip and (G, classes), G may be 0.
+            seeds: K; decide which anchors and proposals are trained on.
+            given: K times (P, 4) proposals, for a detector without its own.
+
+        Returns:
+            objectness, proposal_boxes (of the RPN), action, action_boxes.
+        """
+        maps = self.maps(clips)
+        losses: dict[str, Tensor] = {}
+        if self.proposals is None:
+            assert given is not None
+            proposals = list(given)
+        else:
+            proposals, losses = self.propose(maps, clips, clip_of, key_frames, boxes, seeds)
+            if given is not None:
+                proposals = [torch.cat(pair) for pair in zip(proposals, given)]
+        examples = choose_examples(proposals, boxes, labels, seeds)
+        logits, deltas = self._score(
+            maps, clips.shape[1], examples.boxes, clip_of[examples.key], key_frames[examples.key]
+        )
+        return losses | action_losses(logits, deltas, examples, self.head.multi_label)
+
+    def find(
+        self,
+        maps: dict[str, Tensor],
+        length: int,
+        proposals: Sequence[Tensor],
+        clip_of: Tensor,
+        key_frames: Tensor,
+        threshold: float = 0.01,
+    ) -> Found:
+        """What is done where on K key frames.
+
+        Args:
+            maps: of `maps`.
+            length: frames of the clips.
+            proposals: K times (P, 4).
+            clip_of, key_frames: (K,).
+            threshold: the lowest score kept.
+        """
+        counts = torch.tensor([len(each) for each in proposals], device=clip_of.device)
+        key = torch.arange(len(counts), device=clip_of.device).repeat_interleave(counts)
+        rois = torch.cat(list(proposals))
+        logits, deltas = self._score(maps, length, rois, clip_of[key], key_frames[key])
+        size = (self.settings.height, self.settings.width_pixels)
+        probabilities = self.head.probabilities(logits)
+        return choose_found(probabilities, deltas, rois, key, size, threshold=threshold)
+
+    def _score(
+        self,
+        maps: dict[str, Tensor],
+        length: int,
+        rois: Tensor,
+        clip_of: Tensor,
+        key_frames: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        endpoint = self.settings.endpoint
+        grid = self.grid(endpoint, length)
+        return self.head(maps[endpoint], grid, rois, clip_of, key_frames, self.window)
+
+
+def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> Detector:
+    """A detector with new weights.
+
+    Args:
+        settings: see there.
+        trunk: a whole pretrained trunk (up to Mixed_5c) to take over; it is cut at the endpoint.
+
+    Raises:
+        InputError: sizes that are no multiples of the feature map's stride, or an endpoint that
+            leaves no blocks for the head.
+    """
+    shapes = endpoint_shapes(settings.width)
+    variant = get_variant(settings.backbone)
+    used = [settings.endpoint]
+    if settings.proposals == "features":
+        used.append(settings.proposal_endpoint)
+    for endpoint in used:
+        if endpoint not in shapes:
+            raise InputError(f"no endpoint {endpoint}; one of {', '.join(shapes)}")
+        channels, _, stride = shapes[endpoint]
+        if settings.height % stride or settings.width_pixels % stride:
+            raise InputError(
+                f"size {settings.height}x{settings.width_pixels}: give multiples of {stride}, the "
+                f"stride of {endpoint}"
+            )
+    if trunk is None:
+        if settings.norm_momentum is not None:
+            layout = replace(variant.layout, norm_momentum=settings.norm_momentum)
+            variant = replace(variant, layout=layout)
+        trunk = Trunk(variant, settings.width)
+    last = max(used, key=list(shapes).index)
+    features: TemporalMean | RemainingBlocks
+    if settings.head == "mean":
+        trunk, _ = cut(trunk, last)
+        features = TemporalMean(shapes[settings.endpoint][0], settings.hidden)
+    else:
+        if settings.endpoint == list(shapes)[-1] or last != settings.endpoint:
+            raise InputError(
+                f"head: mixed: no blocks are left behind {last}; use an earlier endpoint, or mean"
+            )
+        trunk, blocks = cut(trunk, settings.endpoint)
+        features = RemainingBlocks(blocks, shapes["Mixed_5c"][0])
+    head = ActionHead(
+        features, len(settings.labels), multi_label=settings.multi_label,
+        per_class_boxes=settings.per_class_boxes, dropout=settings.dropout,
+    )  # fmt: skip
+    if settings.proposals == "given":
+        return Detector(settings, trunk, head)
+    anchors = {"sides": settings.anchor_sides, "ratios": settings.anchor_ratios}
+    if settings.proposals == "features":
+        network = ProposalNetwork(shapes[settings.proposal_endpoint][0], **anchors)  # type: ignore[arg-type]
+        return Detector(settings, trunk, head, network)
+    resnet = KeyFrameResNet(50 if settings.proposals == "resnet50" else 18)
+    network = ProposalNetwork(resnet.out_channels, **anchors)  # type: ignore[arg-type]
+    return Detector(settings, trunk, head, network, resnet)

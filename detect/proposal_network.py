@@ -1,0 +1,150 @@
+"""Person proposals learned with the detector: torchvision's RPN over key frames.
+
+Two places it can look at: a 2D ResNet of its own on the key frame, as the paper has it (section on
+detection, after AVA), which does not depend on the clip's length; or the 3D features of the trunk,
+which cost nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.ops import FrozenBatchNorm2d
+
+from ..backbones.classifier import normalise
+from ..backbones.inception import Grid
+from .sampling import SeededSampler
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+ANCHOR_SIDES = (32, 64, 128, 256)  # AVA adds 32 to Faster R-CNN's for small people
+ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height over width
+
+
+class ShiftedAnchors(nn.Module):
+    """torchvision's anchors, whose cell 0 is centred on pixel edge 0, on a map's true centres."""
+
+    def __init__(self, sides: Sequence[int], ratios: Sequence[float]) -> None:
+        super().__init__()
+        self.anchors = AnchorGenerator((tuple(sides),), (tuple(ratios),))
+        self.shift = (0.0, 0.0)
+
+    def num_anchors_per_location(self) -> list[int]:
+        return self.anchors.num_anchors_per_location()
+
+    def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
+        x, y = self.shift
+        return [
+            anchors + anchors.new_tensor([x, y, x, y]) for anchors in self.anchors(images, maps)
+        ]
+
+
+class KeyFrameResNet(nn.Module):
+    """ResNet's stages up to conv4 (stride 16), its norms frozen, as Faster R-CNN's C4 has it.
+
+    Args:
+        depth: 50 as in the paper; 18 for small runs.
+    """
+
+    def __init__(self, depth: Literal[18, 50]) -> None:
+        super().__init__()
+        build = resnet.resnet50 if depth == 50 else resnet.resnet18
+        full = build(norm_layer=FrozenBatchNorm2d)
+        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        self.layers = nn.Sequential()
+        for name in names:
+            self.layers.add_module(name, full.get_submodule(name))
+        self.out_channels = 1024 if depth == 50 else 256
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(K, H, W, 3) uint8 → (K, C, H/16, W/16)."""
+        clips = normalise(pictures[:, None], IMAGENET_MEAN, IMAGENET_STD)
+        return self.layers(clips[:, :, 0].contiguous(memory_format=torch.channels_last))
+
+    @staticmethod
+    def grid(size: tuple[int, int]) -> Grid:
+        """Cell 0 at pixel 0: every stride's padding is symmetric."""
+        return Grid((0.0, 0.0, 0.0), (1, 16, 16))
+
+
+def at_key_frames(maps: Tensor, grid: Grid, clip: Tensor, key_frames: Tensor) -> Tensor:
+    """(N, C, T, H, W) maps → (K, C, H, W), between two time steps their weighted mean."""
+    place = ((key_frames - grid.first[0]) / grid.stride[0]).clamp(0, maps.shape[2] - 1)
+    before = place.floor().long()
+    after = (before + 1).clamp(max=maps.shape[2] - 1)
+    share = (place - before).to(maps.dtype)[:, None, None, None]
+    frames = maps.transpose(1, 2)
+    return torch.lerp(frames[clip, before], frames[clip, after], share)
+
+
+class ProposalNetwork(nn.Module):
+    """torchvision's RPN on the maps of key frames.
+
+    Args:
+        channels: of the maps.
+        sides, ratios: of the anchors, in pixels of the clip and height over width.
+        sampled: anchors of each key frame that are trained on.
+        kept: proposals of each key frame, in training and afterwards.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        sides: Sequence[int] = ANCHOR_SIDES,
+        ratios: Sequence[float] = ANCHOR_RATIOS,
+        sampled: int = 256,
+        kept: tuple[int, int] = (300, 100),
+    ) -> None:
+        super().__init__()
+        anchors = ShiftedAnchors(sides, ratios)
+        self.rpn = RegionProposalNetwork(
+            anchors,
+            RPNHead(channels, anchors.num_anchors_per_location()[0]),
+            fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=sampled,
+            positive_fraction=0.5,
+            pre_nms_top_n={"training": 2000, "testing": 1000},
+            post_nms_top_n={"training": kept[0], "testing": kept[1]},
+            nms_thresh=0.7,
+        )  # fmt: skip
+        self.anchors = anchors
+        self.sampler = SeededSampler(sampled, 0.5)
+        self.rpn.fg_bg_sampler = self.sampler  # type: ignore[assignment]
+
+    def forward(
+        self,
+        maps: Tensor,
+        grid: Grid,
+        size: tuple[int, int],
+        boxes: Sequence[Tensor] | None = None,
+        seeds: Sequence[int] = (),
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposals of K key frames.
+
+        Args:
+            maps: (K, C, H', W').
+            grid: of the maps.
+            size: (height, width) of the clip.
+            boxes: K times (G, 4), the ground truth, in training.
+            seeds: K, in training.
+
+        Returns:
+            K times (P, 4), best first, and the losses, in training.
+        """
+        # torchvision puts the anchors of cell 0 at edge 0, half a pixel before its first centre.
+        self.anchors.shift = (grid.first[2] + 0.5, grid.first[1] + 0.5)
+        self.sampler.seeds = seeds
+        # Only the shape of the pictures is asked for.
+        images = ImageList(maps.new_empty((1, 3, *size)), [size] * len(maps))
+        targets = None if boxes is None else [{"boxes": each} for each in boxes]
+        # Whatever the precision of the maps, boxes are whole numbers of pixels and fractions.
+        with torch.autocast(maps.device.type, enabled=False):
+            found, losses = self.rpn(images, {"0": maps.float()}, targets)
+        names = {"loss_objectness": "objectness", "loss_rpn_box_reg": "proposal_boxes"}
+        return found, {names[name]: loss for name, loss in losses.items()}
