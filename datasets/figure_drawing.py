@@ -48,10 +48,13 @@ class Look:
     top: Colour
     trousers: Colour
     shoes: Colour
-    hair_style: int  # 0 short, 1 long, 2 bun, 3 cap
+    hair_style: int  # one of the four below
     short_sleeves: bool
     short_trousers: bool
     striped: bool
+
+
+SHORT, LONG, BUN, CAP = range(4)
 
 
 @dataclass(frozen=True)
@@ -174,28 +177,30 @@ def _head(at: dict[str, Array], body: Body, look: Look, stand: Stand) -> list[Sh
     up = at["head"] - at["neck"]
     up = up / np.linalg.norm(up, axis=1, keepdims=True)
     ahead = np.stack([-up[:, 1], up[:, 0]], axis=1) * stand.facing
-    centre = at["head"]
-    shapes = [Shape(capsule(at["neck"], centre, 0.5 * radius, 0.5 * radius), tint(look.skin, -0.2))]
-    if look.hair_style == 1:
-        back = centre - 0.45 * radius * ahead
-        shapes += _limb(
-            back, back - 1.5 * radius * up, (0.7 * radius, 0.45 * radius), look.hair, -0.05
-        )
-    if look.hair_style == 2:
-        bun = centre - 0.8 * radius * ahead + 0.75 * radius * up
-        shapes += _limb(bun, bun, (0.42 * radius, 0.42 * radius), look.hair, 0.05)
-    hair = tint(look.top, -0.25) if look.hair_style == 3 else look.hair
-    shapes += _limb(centre, centre, (radius, radius), hair, 0.04)
-    face = centre + 0.22 * radius * ahead - 0.2 * radius * up
-    shapes += _limb(face, face + 0.12 * radius * up, (0.8 * radius, 0.76 * radius), look.skin, 0.1)
-    if look.hair_style == 3:
-        brim = centre + 0.36 * radius * up
-        shapes += _limb(
-            brim, brim + 1.3 * radius * ahead, (0.22 * radius, 0.16 * radius), hair, -0.1
-        )
-    eye = centre + 0.66 * radius * ahead - 0.08 * radius * up
-    shapes.append(Shape(ellipse(eye, 0.13 * radius, 0.17 * radius, 8), (36, 28, 30)))
-    return shapes
+
+    def place(forward: float, upward: float) -> Array:
+        return at["head"] + radius * (forward * ahead + upward * up)
+
+    def ball(where: Array, size: float, colour: Colour, light: float) -> list[Shape]:
+        return _limb(where, where, (size * radius, size * radius), colour, light)
+
+    shapes = [Shape(capsule(at["neck"], place(0, 0), *[0.48 * radius] * 2), tint(look.skin, -0.2))]
+    if look.hair_style == LONG:
+        tress = (0.62 * radius, 0.42 * radius)
+        shapes += _limb(place(-0.5, 0.1), place(-0.62, -1.5), tress, look.hair, -0.05)
+    if look.hair_style == BUN:
+        shapes += ball(place(-0.85, 0.8), 0.42, look.hair, 0.05)
+    shapes += ball(place(1.0, -0.18), 0.17, look.skin, 0.0)
+    shapes += ball(place(0, 0), 1.0, look.skin, 0.1)
+    hair = tint(look.top, -0.25) if look.hair_style == CAP else look.hair
+    crown = capsule(place(0.2, 0.6), place(-0.5, 0.18), 0.52 * radius, 0.6 * radius)
+    gloss = capsule(place(0.1, 0.68), place(-0.42, 0.4), 0.3 * radius, 0.36 * radius)
+    shapes += [Shape(crown, tint(hair, -0.12)), Shape(gloss, tint(hair, 0.1))]
+    if look.hair_style == CAP:
+        brim = (0.2 * radius, 0.14 * radius)
+        shapes += _limb(place(0.4, 0.42), place(1.5, 0.3), brim, hair, -0.1)
+    eye = ellipse(place(0.55, -0.05), 0.12 * radius, 0.17 * radius, 8)
+    return [*shapes, Shape(eye, (36, 28, 30))]
 
 
 def draw_prop(motion: Motion, stand: Stand, colour: Colour) -> tuple[list[Shape], list[Shape]]:

@@ -203,15 +203,15 @@ def _schedule(labels: Sequence[str], frames: int, rng: np.random.Generator) -> t
 
 def _progress(acts: Sequence[Act], frames: int) -> Array:
     """(T,) how far the object's action has come: 0 standing, on the floor, near; 1 sitting ..."""
-    times, values = [0.0], []
+    times: list[float] = []
+    values: list[int] = []
     for act in acts:
-        forth = any(act.label == pair[0] for pair in PAIRS)
-        if forth or act.label != opposite(act.label):
+        if act.label != opposite(act.label):
             times += [act.begin - 0.5, act.end - 0.5]
-            values += [0, 1] if forth else [1, 0]
+            values += [0, 1] if act.label in (pair[0] for pair in PAIRS) else [1, 0]
     if not values:
         return np.zeros(frames)
-    return np.interp(np.arange(frames), times[1:], values)
+    return np.interp(np.arange(frames), times, values)
 
 
 def _standing(body: Body) -> Array:

@@ -21,6 +21,7 @@ from .figure_drawing import (
 Array = np.ndarray
 
 _MARGIN = 0.15  # of the frame, on each side of a background
+_STYLES = ("stripes", "bricks", "hills", "pictures", "lights")
 
 
 def make_camera(frames: int, width: int, rng: np.random.Generator) -> Camera:
@@ -49,56 +50,64 @@ def make_background(height: int, width: int, floor: float, rng: np.random.Genera
         floor: y of the line where the floor begins, in pixels of the frame.
         rng: drawn from.
     """
-    import cv2
-
     rows, columns = (round(2 * (1 + 2 * _MARGIN) * side) for side in (height, width))
     line = round(2 * (floor + _MARGIN * height))
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
-    hue = rng.random()
-    wall = _colour(hue, rng.uniform(0.1, 0.35), rng.uniform(0.6, 0.88))
-    ground = _colour(
-        (hue + rng.uniform(0.3, 0.7)) % 1, rng.uniform(0.15, 0.4), rng.uniform(0.38, 0.62)
-    )
-    upper = np.array(wall, np.float32) * (1.1 - 0.3 * (y / line)[..., None])
-    style = int(rng.integers(5))
-    if style == 0:  # wallpaper
-        upper *= 1 + 0.07 * np.sign(np.sin(2 * np.pi * x / rng.uniform(24, 70)))[..., None]
-    elif style == 1:  # bricks or tiles
-        tall = rng.uniform(16, 34)
-        shifted = x + tall * (np.floor(y / tall) % 2)
-        joint = (y % tall < 2) | (shifted % (2 * tall) < 2)
-        upper *= np.where(joint, 0.86, 1.0)[..., None].astype(np.float32)
-    elif style == 2:  # hills under a sky
-        for k in range(3):
-            top = line * (0.45 + 0.18 * k) + 24 * np.sin(
-                x / rng.uniform(40, 110) + 9 * rng.random()
-            )
-            shade = tint(_colour(rng.uniform(0.2, 0.45), 0.35, 0.75 - 0.12 * k), 0.1)
-            upper[y > top] = shade
-    elif style == 3:  # pictures, windows
-        for _ in range(int(rng.integers(2, 5))):
-            left, top = int(rng.integers(columns)), int(rng.integers(line // 2))
-            right, bottom = left + int(rng.integers(40, 110)), top + int(rng.integers(30, 90))
-            inside = _colour(rng.random(), 0.3, 0.8)
-            cv2.rectangle(upper, (left, top), (right, bottom), tint(wall, -0.45), -1)
-            cv2.rectangle(upper, (left + 5, top + 5), (right - 5, bottom - 5), inside, -1)
-    else:  # out of focus
-        for _ in range(12):
-            centre = int(rng.integers(columns)), int(rng.integers(line))
-            light = tint(_colour(rng.random(), 0.35, 0.85), 0.1)
-            cv2.circle(upper, centre, int(rng.integers(12, 60)), light, -1)
-        upper = cv2.GaussianBlur(upper, (0, 0), 7)
+    style = str(rng.choice(_STYLES))
+    outdoors = style == "hills"
+    hue = rng.uniform(0.5, 0.62) if outdoors else rng.random()
+    wall = _colour(hue, rng.uniform(0.1, 0.35), rng.uniform(0.75, 0.95))
+    # Grass, sand or earth; boards or carpet.
+    floor_hue = rng.uniform(0.08, 0.3) if outdoors else hue + rng.uniform(0.3, 0.7)
+    ground = _colour(floor_hue % 1, rng.uniform(0.15, 0.4), rng.uniform(0.45, 0.7))
+    picture = np.array(wall, np.float32) * (1.1 - 0.3 * (y / line)[..., None])
+    _decorate(picture, style, line, wall, rng)
     lower = np.array(ground, np.float32) * (0.85 + 0.3 * ((y - line) / (rows - line)))[..., None]
     if rng.random() < 0.5:  # boards that run towards the eye
         depth = np.maximum(y - line, 0) / (rows - line) + 0.25
         across = (x - columns / 2) / depth / rng.uniform(60, 130)
         lower *= 1 + 0.06 * np.sign(np.sin(2 * np.pi * across))[..., None]
-    picture = np.where((y < line)[..., None], upper, lower)
-    if style not in (2, 4):
+    picture[line:] = lower[line:]
+    if style in ("stripes", "bricks", "pictures"):
         picture[line - 7 : line] = tint(wall, 0.35)  # skirting board
     picture[line : line + 3] *= 0.75
     picture *= 1 + rng.uniform(0.03, 0.09) * _noise(rows, columns, rng)[..., None]
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _decorate(
+    picture: Array, style: str, line: int, wall: Colour, rng: np.random.Generator
+) -> None:
+    """Draws what is above the floor's line, in place."""
+    import cv2
+
+    rows, columns = picture.shape[:2]
+    y, x = np.mgrid[:rows, :columns].astype(np.float32)
+    if style == "stripes":
+        picture *= 1 + 0.07 * np.sign(np.sin(2 * np.pi * x / rng.uniform(24, 70)))[..., None]
+    elif style == "bricks":
+        tall = rng.uniform(16, 34)
+        shifted = x + tall * (np.floor(y / tall) % 2)
+        joint = (y % tall < 2) | (shifted % (2 * tall) < 2)
+        picture[joint] *= 0.86
+    elif style == "hills":
+        for k in range(3):
+            wave = np.sin(x / rng.uniform(40, 110) + rng.uniform(0, 9))
+            green = _colour(rng.uniform(0.2, 0.45), 0.35, 0.75 - 0.12 * k)
+            picture[y > line * (0.45 + 0.18 * k) + 24 * wave] = tint(green, 0.1)
+    elif style == "pictures":
+        for _ in range(int(rng.integers(2, 5))):
+            left, top = int(rng.integers(columns)), int(rng.integers(line // 2))
+            right, bottom = left + int(rng.integers(40, 110)), top + int(rng.integers(30, 90))
+            inside = _colour(rng.random(), 0.3, 0.8)
+            cv2.rectangle(picture, (left, top), (right, bottom), tint(wall, -0.45), -1)
+            cv2.rectangle(picture, (left + 5, top + 5), (right - 5, bottom - 5), inside, -1)
+    elif style == "lights":
+        for _ in range(12):
+            centre = int(rng.integers(columns)), int(rng.integers(line))
+            light = tint(_colour(rng.random(), 0.35, 0.85), 0.1)
+            cv2.circle(picture, centre, int(rng.integers(12, 60)), light, -1)
+        cv2.GaussianBlur(picture, (0, 0), 7, dst=picture)
 
 
 def _noise(rows: int, columns: int, rng: np.random.Generator) -> Array:

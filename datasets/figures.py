@@ -38,7 +38,7 @@ from .files import InputError
 from .tables import Tubes, Videos, write_table
 from .video_writer import open_writer
 
-__all__ = ["LABELS", "PAIRS", "Actor", "Scene", "make_figures", "make_scene"]
+__all__ = ["LABELS", "PAIRS", "Actor", "Scene", "deal", "make_figures", "make_scene"]
 
 Array = np.ndarray
 T = TypeVar("T")
@@ -130,7 +130,7 @@ def make_figures(
     plans = [
         (f"{split}_{k:03}", np.random.default_rng([seed, part, k, 1]), cast)
         for part, (split, count) in enumerate((("train", train), ("test", test)))
-        for k, cast in enumerate(_deal(count, np.random.default_rng([seed, part])))
+        for k, cast in enumerate(deal(count, np.random.default_rng([seed, part])))
     ]
     for name, rng, cast in tqdm(plans, desc="figures", unit="video", disable=not progress):
         scene = make_scene(cast, frames, height, width, rng)
@@ -185,7 +185,7 @@ def make_scene(
     return Scene(background, shapes, camera, actors)
 
 
-def _deal(count: int, rng: np.random.Generator) -> Iterator[list[tuple[str, ...]]]:
+def deal(count: int, rng: np.random.Generator) -> Iterator[list[tuple[str, ...]]]:
     """For each video the timelines of its actors."""
 
     def cards(pack: Sequence[T]) -> Iterator[T]:
