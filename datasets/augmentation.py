@@ -69,28 +69,24 @@ class Change:
 
         x1, y1, x2, y2 = self.cut
         left, top, right, bottom = self.place
-        size = right - left, bottom - top
-        whole = size == self.size[::-1]
-        shrinks = size[0] < x2 - x1 and size[1] < y2 - y1
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        make = np.empty if whole else _grey
-        clip = make((len(pictures), *self.size, 3), np.uint8)
+        if self.flip:
+            left, right = self.size[1] - right, self.size[1] - left
+        width, height = right - left, bottom - top
+        clip = np.empty((len(pictures), *self.size, 3), np.uint8)
+        if (height, width) != self.size:
+            clip[:] = _GREY
+        # The smaller of the two pictures is the one to recolour and to mirror.
+        shrinks = width * height < (x2 - x1) * (y2 - y1)
         for picture, target in zip(pictures[:, y1:y2, x1:x2], clip):
-            # The smaller of the two pictures is the one to recolour and to mirror.
             if shrinks:
-                picture = cv2.resize(picture, size, interpolation=method)
+                picture = resize(picture, height, width)
             if self.colour is not None:
                 picture = cv2.transform(picture, self.colour)
             if self.flip:
                 picture = cv2.flip(picture, 1)
             if not shrinks:
-                picture = cv2.resize(picture, size, interpolation=method)
-            columns = (
-                slice(self.size[1] - right, self.size[1] - left)
-                if self.flip
-                else slice(left, right)
-            )
-            target[top:bottom, columns] = picture
+                picture = resize(picture, height, width)
+            target[top:bottom, left:right] = picture
         return clip
 
     def boxes(self, boxes: Array) -> tuple[Array, Array]:
@@ -172,5 +168,16 @@ def colour_matrix(brightness: float, contrast: float, saturation: float, grey: f
     return np.hstack([contrast * brightness * mixed, offset])
 
 
-def _grey(shape: tuple[int, ...], dtype: type) -> Array:
-    return np.full(shape, _GREY, dtype)
+def resize(picture: Array, height: int, width: int) -> Array:
+    """A picture (h, w, 3) uint8 stretched to (height, width), as all clips for training are.
+
+    Linear; where both sides shrink to half or less, first to a whole multiple of the size wanted,
+    whose cells are then averaged: at a third of the time of `cv2.INTER_AREA` from the start.
+    """
+    import cv2
+
+    cell = min(picture.shape[0] // height, picture.shape[1] // width)
+    if cell < 2:
+        return cv2.resize(picture, (width, height))
+    multiple = cv2.resize(picture, (cell * width, cell * height))
+    return cv2.resize(multiple, (width, height), interpolation=cv2.INTER_AREA)

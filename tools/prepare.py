@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..datasets.files import InputError
+from ..datasets.media import find_media
+from ..datasets.packing import pack_videos
 from ..datasets.prepare import prepare_jhmdb, prepare_ucf101_24, write_prepared
 
 
@@ -16,6 +18,9 @@ def prepare(
     root: Path,
     out: Path | None = None,
     boxes: Literal["masks", "joints"] = "masks",
+    pack: Path | None = None,
+    media: Path | None = None,
+    short_side: int = 320,
 ) -> None:
     """Turn a data set's official downloads into tables.
 
@@ -30,6 +35,10 @@ def prepare(
             testlist01.txt, or UCF101v2-GT.pkl; UCF-101 or rgb-images.
         out: The folder to write to (default: the root).
         boxes: JHMDB's boxes from its puppet masks or from its joints.
+        pack: A folder to write the videos to once more, smaller and with every frame by itself,
+            which speeds up training; then give it to train as its media.
+        media: The folder of the videos to pack (default: the root).
+        short_side: Of packed videos, in pixels; smaller videos keep their size.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")
@@ -41,3 +50,13 @@ def prepare(
     for path in write_prepared(prepared, out or root):
         print(path)
     print(f"{len(prepared.videos)} videos, {len(prepared.tubes)} boxes")
+    if pack is not None:
+        found = find_media(media or root, prepared.videos.video)
+        if len(found) < len(prepared.videos):
+            print(
+                f"warning: {media or root}: {len(prepared.videos) - len(found)} of "
+                f"{len(prepared.videos)} videos are not there, and are not packed",
+                file=sys.stderr,
+            )
+        pack_videos(found, pack, short_side=short_side)
+        print(f"{pack}: {len(found)} videos")
