@@ -179,9 +179,9 @@ def _bend(start: Array, end: Array, bone: float, side: int) -> tuple[Array, Arra
 
 
 def _smooth(x: Array) -> Array:
-    """From 0 to 1, at rest at both ends (quintic smoothstep, the minimum-jerk path)."""
+    """From 0 to 1, at rest at both ends, by Hermite's cubic."""
     x = np.clip(x, 0, 1)
-    return x**3 * (10 - 15 * x + 6 * x**2)
+    return x**2 * (3 - 2 * x)
 
 
 def _schedule(labels: Sequence[str], frames: int, rng: np.random.Generator) -> tuple[Act, ...]:

@@ -38,8 +38,6 @@ from .files import InputError
 from .tables import Tubes, Videos, write_table
 from .video_writer import open_writer
 
-__all__ = ["LABELS", "PAIRS", "Actor", "Scene", "deal", "make_figures", "make_scene"]
-
 Array = np.ndarray
 T = TypeVar("T")
 
@@ -104,7 +102,7 @@ def make_figures(
 
     Args:
         folder: made where it is missing; files of the same names are replaced.
-        train, test: how many videos; 16 of a part hold each class about 12 times.
+        train, test: how many videos; 16 of a part hold each class 6 times.
         frames: of each video, at 25 a second.
         height, width: of the videos in pixels, even.
         seed: of all random choices.
