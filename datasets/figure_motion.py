@@ -6,7 +6,7 @@ A pose is a row of 12 numbers, see `POSE`; `joints` turns poses into limbs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -114,15 +114,14 @@ def perform(
     # Whoever waves or jumps may stand beside an object too, so that it does not tell the class.
     chosen = int(rng.integers(len(PROPS) + 1)) if kind is None else kind
     prop = (*PROPS, "")[chosen]
-    travel = rng.uniform(0.45, 0.75)
     progress = _progress(acts, frames)
-    actions: dict[str, Callable[[], tuple[Array, Array]]] = {
-        "stool": lambda: _sit(body, progress),
-        "parcel": lambda: _pick_up(body, progress),
-        "cart": lambda: _push(body, progress, travel),
-        "": lambda: _sit(body, progress),
-    }
-    pose, place = actions[prop]()
+    way = rng.uniform(0.45, 0.75) * _smooth((progress - 0.1) / 0.8)
+    if prop == "cart":
+        pose = _push(body, progress, way)
+    elif prop == "parcel":
+        pose = _pick_up(body, progress)
+    else:
+        pose = _sit(body, progress)
     cycles = rng.uniform(2, 3)
     for act in acts:
         time = (np.arange(act.begin, act.end) + 0.5 - act.begin) / (act.end - act.begin)
@@ -132,7 +131,10 @@ def perform(
         elif act.label == "jump":
             pose[rows] = _jump(body, pose[rows], time)
     _sway(pose, rng)
-    if prop == "parcel":
+    place = np.zeros((frames, 2))
+    if prop == "cart":
+        place[:, 0] = way
+    elif prop == "parcel":
         held = progress[:, None] >= 0.5
         middle = (pose[:, POSE["hand"]] + pose[:, POSE["far_hand"]]) / 2
         place = np.where(held, middle + _PARCEL_IN_HANDS, _PARCEL_PLACE)
@@ -228,32 +230,31 @@ def _through(keys: Sequence[Array], progress: Array) -> Array:
     return PchipInterpolator(np.linspace(0, 1, len(keys)), np.array(keys))(_smooth(progress))
 
 
-def _sit(body: Body, progress: Array) -> tuple[Array, Array]:
+def _sit(body: Body, progress: Array) -> Array:
     stand = _standing(body)
     feet = stand[8:]
     seated_hip = SEAT[1] + 0.07 * body.girth
     knees = (0.02, seated_hip + 0.07, 0.06, seated_hip + 0.07)
     bowed = np.array([-0.15, 0.8 * stand[1], 0.75, -0.1, 0.2, 0.52, 0.25, 0.52, *feet])
     seated = np.array([SEAT[0] + 0.04, seated_hip, -0.02, 0.05, *knees, *feet])
-    return _through([stand, bowed, seated], progress), np.zeros((len(progress), 2))
+    return _through([stand, bowed, seated], progress)
 
 
-def _pick_up(body: Body, progress: Array) -> tuple[Array, Array]:
+def _pick_up(body: Body, progress: Array) -> Array:
     stand = _standing(body)
     grip = np.array(_PARCEL_PLACE) - _PARCEL_IN_HANDS
     bent = np.array([-0.12, 0.72 * stand[1], 1.15, 0, *grip, *grip, *stand[8:]])
     chest = (0.22, stand[1] + 0.4 * body.trunk)
     holding = np.array([0, stand[1], 0, 0, *chest, *chest, *stand[8:]])
-    return _through([stand, bent, holding], progress), np.zeros((len(progress), 2))
+    return _through([stand, bent, holding], progress)
 
 
-def _push(body: Body, progress: Array, travel: float) -> tuple[Array, Array]:
-    """Reaches for the handle, walks `travel` heights with it, lets it go."""
+def _push(body: Body, progress: Array, way: Array) -> Array:
+    """Reaches for the handle, walks with it, having come `way` (T,) heights, and lets it go."""
     stand = _standing(body)
     gripping = np.array([0.0, 0.97 * stand[1], 0.22, -0.05, *HANDLE, *HANDLE, *stand[8:]])
     grip = _smooth(progress / 0.2) * _smooth((1 - progress) / 0.2)
     pose = stand + grip[:, None] * (gripping - stand)
-    way = travel * _smooth((progress - 0.1) / 0.8)
     for columns, phase in ((POSE["foot"], 0.0), (POSE["far_foot"], 0.5)):
         step = (way / _CYCLE + phase) % 1
         swing = np.maximum(2 * step - 1, 0)
@@ -263,7 +264,7 @@ def _push(body: Body, progress: Array, travel: float) -> tuple[Array, Array]:
         pose[:, columns.start + 1] += 0.07 * np.sin(np.pi * swing) * grip
     for name in ("hip", "hand", "far_hand", "foot", "far_foot"):
         pose[:, POSE[name].start] += way
-    return pose, np.stack([way, np.zeros_like(way)], axis=1)
+    return pose
 
 
 def _raise(body: Body, pose: Array, hand: str, angle: Array) -> None:
