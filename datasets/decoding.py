@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -291,13 +291,13 @@ def opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStre
         raise InputError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty; get it again")
+    # PyAV 19 reads metadata that are not UTF-8 of itself, and no longer knows the word.
+    lenient: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
         # "file:" keeps a colon in a name from being taken for a protocol, and the whitelist keeps
         # playlists in disguise from opening anything but files.
         container = av.open(
-            f"file:{path}",
-            metadata_errors="replace",
-            container_options={"protocol_whitelist": "file"},
+            f"file:{path}", container_options={"protocol_whitelist": "file"}, **lenient
         )
     except (av.FFmpegError, OSError) as error:
         raise InputError(
