@@ -276,12 +276,14 @@ def render(
 
     outlines = [_fixed_point(camera.project(x.polygon, height, width)) for x in shapes]
     size = (_FINER * width, _FINER * height)
-    middle = np.array([width, height]) * _FINER / 2
+    middle = np.array([width, height]) / 2
     own_middle = np.array(background.shape[1::-1]) / 2
-    for t, zoom in enumerate(camera.zoom):
-        offset = middle + _FINER * camera.shift[t] - zoom * own_middle
+    # Halved: sampling between the finer background's pixels averages four of them.
+    for t, zoom in enumerate(camera.zoom / 2):
+        offset = middle + camera.shift[t] - zoom * own_middle
         warp = np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
-        canvas = cv2.warpAffine(background, warp, size, borderMode=cv2.BORDER_REFLECT)
+        still = cv2.warpAffine(background, warp, (width, height), borderMode=cv2.BORDER_REFLECT)
+        canvas = cv2.resize(still, size, interpolation=cv2.INTER_NEAREST)
         for outline, shape in zip(outlines, shapes):
             if shape.opacity < 1:
                 _blend(canvas, outline[t], shape)
