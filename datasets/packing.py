@@ -8,15 +8,11 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from .files import InputError, whole_file
 from .media import read_pictures
-
-if TYPE_CHECKING:
-    from av.video.stream import VideoStream
 
 _FRAME_FOLDER_RATE = 25.0  # a folder of pictures does not tell
 _NO_END = 2**31
@@ -84,7 +80,7 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
     try:
         with whole_file(path) as temporary, av.open(f"file:{temporary}", "w") as container:
             container.metadata["comment"] = settings
-            stream = cast("VideoStream", container.add_stream("mjpeg", rate=rate))
+            stream = container.add_stream("mjpeg", rate=rate)
             stream.height, stream.width = first.shape[:2]
             stream.pix_fmt = "yuvj420p"
             stream.codec_context.qmin = stream.codec_context.qmax = quality

@@ -91,14 +91,18 @@ def same(one: Sample, other: Sample) -> bool:
     )
 
 
+def random_states() -> tuple:
+    """Of all global generators."""
+    numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    return random.getstate(), numpy_state, torch.get_rng_state().tolist()
+
+
 def test_a_sample_follows_from_seed_and_position(videos: VideoSet) -> None:
     options: dict[str, Any] = {"augmentation": Augmentation(), "background": 0.3}
     clips = Clips(videos, SMALL, seed=1, **options)
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    before = random_states()
     first = [clips[position] for position in range(8)]
-    assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]
-    assert torch.equal(torch.get_rng_state(), states[2])
+    assert random_states() == before
     again = Clips(videos, SMALL, seed=1, **options)
     for position in (5, 0, 7):
         assert same(again[position], first[position])
