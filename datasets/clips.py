@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from .augmentation import Augmentation, draw_change
 from .files import InputError
 from .media import read_pictures
+from .tables import Detections
 from .video_sets import VideoSet
 
 Array = np.ndarray
@@ -34,7 +35,8 @@ class ClipSettings:
         frames: the context of one key frame, which is at `frames // 2` in it.
         height, width: pixels; the whole picture is stretched to them.
         key_frames: how many key frames share a clip.
-        key_frame_step: frames from one to the next.
+        key_frame_step: frames of the clip from one to the next.
+        frame_step: frames of the video from one frame of the clip to the next.
     """
 
     frames: int = 20
@@ -42,6 +44,7 @@ class ClipSettings:
     width: int = 400
     key_frames: int = 1
     key_frame_step: int = 4
+    frame_step: int = 1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -71,6 +74,7 @@ class Sample:
         labels: K tensors (G, classes) float32, 1 for each class of the box.
         name: "<video>:<first frame>", negative where the clip begins before the video.
         seed: 0 to 2**31 - 1, for whatever is drawn at random later for this sample.
+        given: K tensors (P, 4) float32, proposals from elsewhere, or None.
     """
 
     clip: Tensor
@@ -79,6 +83,7 @@ class Sample:
     labels: list[Tensor]
     name: str
     seed: int
+    given: list[Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +98,7 @@ class Batch:
         labels: N * K tensors (G, classes).
         names: N names, "<video>:<first frame>".
         seeds: N numbers.
+        given: N * K tensors (P, 4) of proposals, or None.
     """
 
     clips: Tensor
@@ -102,6 +108,7 @@ class Batch:
     labels: list[Tensor]
     names: list[str]
     seeds: list[int]
+    given: list[Tensor] | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch with all tensors on a device."""
@@ -112,6 +119,7 @@ class Batch:
             key_frames=self.key_frames.to(device, non_blocking=non_blocking),
             boxes=[boxes.to(device, non_blocking=non_blocking) for boxes in self.boxes],
             labels=[labels.to(device, non_blocking=non_blocking) for labels in self.labels],
+            given=self.given and [one.to(device, non_blocking=non_blocking) for one in self.given],
         )
 
     def pin_memory(self) -> Batch:
@@ -133,6 +141,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         labels=[labels for sample in samples for labels in sample.labels],
         names=[sample.name for sample in samples],
         seeds=[sample.seed for sample in samples],
+        given=[boxes for sample in samples for boxes in sample.given or ()] or None,
     )
 
 
@@ -167,6 +176,7 @@ class Clips(Dataset[Sample]):
         balance: bool = True,
         background: float = 0.1,
         cache: bool = False,
+        proposals: Detections | None = None,
     ) -> None:
         """
         Args:
@@ -178,6 +188,8 @@ class Clips(Dataset[Sample]):
             background: the share of clips around any frame of any video, with boxes or without.
             cache: keep every video in memory once decoded, at most 1.5 times as large as the clips
                 (each process of a loader for itself).
+            proposals: person boxes of these videos in the pixels of the set's boxes, by name; they
+                go through the same changes as the ground truth.
         """
         if not 0 <= background <= 1:
             raise InputError(f"background: {background} is no share; give 0 to 1")
@@ -189,6 +201,7 @@ class Clips(Dataset[Sample]):
         self._seed = seed
         self._balance = balance
         self._background = background
+        self._given = _by_video(proposals, video_set) if proposals is not None else None
         self._cache: dict[int, Array] | None = {} if cache else None
         tubes = video_set.tubes
         # A frame of a video as one number; rows in that order.
@@ -220,21 +233,28 @@ class Clips(Dataset[Sample]):
         rng = np.random.default_rng((self._seed, position))
         settings, places = self._settings, self._settings.places
         video, frame = self._draw_frame(rng)
-        first = frame - places[rng.integers(len(places))]
+        step = settings.frame_step
+        first = frame - step * places[rng.integers(len(places))]
         last_frame = int(self._set.num_frames[video]) - 1
-        numbers = np.clip(np.arange(first, first + settings.length), 0, last_frame)
-        pictures = self._pictures(video, int(numbers[0]), int(numbers[-1]) + 1)
+        numbers = np.clip(first + step * np.arange(settings.length), 0, last_frame)
+        # Each picture is changed once, however often the clip repeats it.
+        distinct, place_of = np.unique(numbers, return_inverse=True)
+        pictures = self._pictures(video, int(distinct[0]), int(distinct[-1]) + 1)
+        pictures = pictures[distinct - distinct[0]]
         change = draw_change(self._augmentation, rng, pictures, settings.height, settings.width)
-        clip = torch.from_numpy(change.pictures(pictures))
-        if len(clip) != settings.length:
-            clip = clip[torch.from_numpy(numbers - numbers[0])]
+        clip = torch.from_numpy(change.pictures(pictures))[torch.from_numpy(place_of)]
         scale = np.array(pictures.shape[2:0:-1]) / (self._set.width[video], self._set.height[video])
-        boxes, labels = [], []
+        boxes, labels, given = [], [], []
         for place in places:
             found, classes = self._boxes(video, int(numbers[place]))
             changed, kept = change.boxes(found * np.tile(scale, 2))
             boxes.append(torch.from_numpy(changed[kept].astype(np.float32)))
             labels.append(torch.from_numpy(classes[kept]))
+            if self._given is not None:
+                frames, people = self._given[video]
+                start, stop = np.searchsorted(frames, [numbers[place], numbers[place] + 1])
+                changed, kept = change.boxes(people[start:stop] * np.tile(scale, 2))
+                given.append(torch.from_numpy(changed[kept].astype(np.float32)))
         return Sample(
             clip=clip,
             key_frames=torch.tensor(places),
@@ -242,6 +262,7 @@ class Clips(Dataset[Sample]):
             labels=labels,
             name=f"{self._set.names[video]}:{first}",
             seed=int(rng.integers(2**31)),
+            given=given if self._given is not None else None,
         )
 
     def _draw_frame(self, rng: np.random.Generator) -> tuple[int, int]:
@@ -282,6 +303,19 @@ class Clips(Dataset[Sample]):
             ]
             self._cache[video] = _shrunk(whole, *limit)
         return self._cache[video][start:stop]
+
+
+def _by_video(table: Detections, video_set: VideoSet) -> list[tuple[Array, Array]]:
+    """Of every video of the set the frames, in rising order, and boxes of its proposals."""
+    code = {name: number for number, name in enumerate(table.video_names)}
+    rows = []
+    for name in video_set.names:
+        if name not in code:
+            raise InputError(f"no proposals for the video {name}; the table has {len(code)} videos")
+        mine = np.flatnonzero(table.video == code[name])
+        mine = mine[np.argsort(table.frame[mine], kind="stable")]
+        rows.append((table.frame[mine], table.boxes[mine]))
+    return rows
 
 
 def _read(video_set: VideoSet, video: int, start: int, stop: int) -> Array:

@@ -13,14 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from ..backbones.inception import Grid
 from .roi import roi_align_3d, window_starts
 from .sampling import sample
 
-POOLED_SIZE = 7
 _CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))  # Fast R-CNN's weights of the regression targets
 
 
@@ -28,19 +26,31 @@ class TemporalMean(nn.Module):
     """Pools the mean of the window's time steps, then two fully connected layers (Fast R-CNN).
 
     The mean of the poolings is the pooling of the mean, which costs a fifth with five steps.
+
+    Args:
+        channels: of the feature map.
+        hidden: of each layer.
+        size: cells of the pooled features along each side of the box.
+        norm: with batch norms, without which a detector learns slowly from new weights.
     """
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, size: int = 7, norm: bool = False) -> None:
         super().__init__()
-        self.layers = TwoMLPHead(channels * POOLED_SIZE**2, hidden)
-        self.out_channels = hidden
+        self.layers = nn.Sequential(nn.BatchNorm2d(channels) if norm else nn.Identity())
+        self.layers.append(nn.Flatten(1))
+        for width in (channels * size**2, hidden):
+            self.layers.append(nn.Linear(width, hidden, bias=not norm))
+            if norm:
+                self.layers.append(nn.BatchNorm1d(hidden))
+            self.layers.append(nn.ReLU(inplace=True))
+        self.size, self.out_channels = size, hidden
 
     def forward(
         self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
     ) -> Tensor:
         starts = window_starts(key_frames, grid, window, maps.shape[2])
         means = F.avg_pool3d(maps, (window, 1, 1), stride=1)
-        pooled = roi_align_3d(means, boxes, clip, grid, POOLED_SIZE, starts[:, None])
+        pooled = roi_align_3d(means, boxes, clip, grid, self.size, starts[:, None])
         return self.layers(pooled[:, :, 0])
 
 
@@ -50,19 +60,20 @@ class RemainingBlocks(nn.Module):
     Args:
         blocks: of `inception.cut`, (R, C, W, 7, 7) to (R, C', W', S', S').
         out_channels: C'.
+        size: cells of the pooled features along each side of the box.
     """
 
-    def __init__(self, blocks: nn.Module, out_channels: int) -> None:
+    def __init__(self, blocks: nn.Module, out_channels: int, size: int = 7) -> None:
         super().__init__()
         self.blocks = blocks
-        self.out_channels = out_channels
+        self.size, self.out_channels = size, out_channels
 
     def forward(
         self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
     ) -> Tensor:
         starts = window_starts(key_frames, grid, window, maps.shape[2])
         steps = starts[:, None] + torch.arange(window, device=starts.device)
-        pooled = roi_align_3d(maps, boxes, clip, grid, POOLED_SIZE, steps)
+        pooled = roi_align_3d(maps, boxes, clip, grid, self.size, steps)
         pooled = pooled.contiguous(memory_format=torch.channels_last_3d)
         return self.blocks(pooled).mean((2, 3, 4))
 
@@ -152,7 +163,7 @@ def choose_examples(
     seeds: Sequence[int],
     *,
     count: int = 64,
-    positives: float = 0.25,
+    positives: float = 0.5,
     iou: float = 0.5,
 ) -> Examples:
     """Matches the proposals of K key frames with their ground truth, and draws some of them.

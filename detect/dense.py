@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.augmentation import resize
 from .detector import Detector
 from .proposals import Proposals
 
@@ -25,6 +25,7 @@ Mode = Literal["shared", "per_clip"]
 
 CORE = 64
 """Key frames of a shared clip. With its context it has 1.4 times as many frames."""
+_STRIDE = 4  # the largest stride in time before Mixed_5
 _MARGIN = 4  # frames beyond a key frame's own context that a shared clip sees
 _KEYS_AT_ONCE = 32  # key frames whose proposals are scored at once
 _CLIPS_AT_ONCE = 4  # of per_clip
@@ -36,7 +37,9 @@ class Piece:
 
     Attributes:
         clips: (N, T, H, W, 3) uint8 of the trunk's size.
-        clip_of, key_frames: (K,) the clip and the frame in it of each key frame.
+        clip_of: (K,) the clip of each key frame.
+        key_frames: (K,) where it stands there, in frames of the clip; between two of them where the
+            clip skips frames.
         frames: (K,) the key frames' numbers in the video.
         people: K times (P, 4) person boxes in pixels of the clip, or None where the detector
             proposes itself.
@@ -70,6 +73,7 @@ def pieces(
     frames: Iterable[tuple[Array, Array | None]],
     context: int,
     *,
+    frame_step: int = 1,
     mode: Mode = "shared",
     every: int = 1,
     core: int = CORE,
@@ -83,14 +87,16 @@ def pieces(
             None, one after the other.
         context: frames of the trunk's input around a key frame; the key frame is number
             context // 2 of them.
+        frame_step: frames of the video from one of the trunk's input to the next.
         mode: see above.
         every: frames from one key frame to the next.
         core: key frames of a shared clip, or fewer where the video ends.
     """
-    before, after = context // 2, context - context // 2
+    unit = _STRIDE * frame_step
+    before, after = context // 2 * frame_step, (context - context // 2) * frame_step
     if mode == "shared":
-        before, after = _up_to_4(before + _MARGIN), _up_to_4(after + _MARGIN)
-        run = core
+        before, after = _up_to(before + _MARGIN, unit), _up_to(after + _MARGIN, unit)
+        run = _up_to(core, unit)
     else:
         run = every * _CLIPS_AT_ONCE
     buffer: list[Array] = []
@@ -100,13 +106,17 @@ def pieces(
     def cut(stop: int) -> Piece:
         numbers = np.arange(-(-start // every) * every, stop, every)
         if mode == "shared":
-            length = before + _up_to_4(stop - start) + after
-            clips = [np.stack([*buffer, *[buffer[-1]] * (length - len(buffer))][:length])]
-            clip_of, key_frames = np.zeros_like(numbers), numbers - start + before
+            length = before + _up_to(stop - start, unit) + after
+            padded = [*buffer, *[buffer[-1]] * (length - len(buffer))]
+            clips = [np.stack(padded[:length:frame_step])]
+            clip_of, key_frames = np.zeros_like(numbers), (numbers - start + before) / frame_step
         else:
             padded = [*buffer, *[buffer[-1]] * after]
-            clips = [np.stack(padded[n - start : n - start + context]) for n in numbers]
-            clip_of, key_frames = np.arange(len(numbers)), np.full_like(numbers, before)
+            clips = [
+                np.stack(padded[n - start : n - start + before + after : frame_step])
+                for n in numbers
+            ]
+            clip_of, key_frames = np.arange(len(numbers)), np.full(len(numbers), context // 2)
         boxes = [people[n - start] for n in numbers]
         return Piece(
             torch.from_numpy(np.stack(clips)), torch.from_numpy(clip_of),
@@ -132,9 +142,9 @@ def pieces(
         start = stop
 
 
-def _up_to_4(frames: int) -> int:
+def _up_to(frames: int, unit: int) -> int:
     """A multiple of the trunk's stride, so that all shared clips see time in the same phase."""
-    return -(-frames // 4) * 4
+    return -(-frames // unit) * unit
 
 
 def look(
@@ -167,9 +177,7 @@ def look(
             one = detector.find(
                 maps, clips.shape[1], proposals, clip_of[at], key_frames[at], threshold
             )
-            found.append(
-                (piece.frames[at][one.key.cpu().numpy()], one.label, one.score, one.boxes)
-            )
+            found.append((piece.frames[at][one.key.cpu().numpy()], one.label, one.score, one.boxes))
     settings = detector.settings
     size = np.tile([settings.width_pixels, settings.height], 2)
 
@@ -208,7 +216,9 @@ def find_actions(
     settings = detector.settings
     size = (settings.width_pixels, settings.height)
     small = _resized(frames, size, people)
-    for piece in pieces(small, settings.frames, mode=mode, every=every):
+    for piece in pieces(
+        small, settings.frames, frame_step=settings.frame_step, mode=mode, every=every
+    ):
         yield look(detector, piece, device=device, half=half, threshold=threshold)
 
 
@@ -220,9 +230,7 @@ def _resized(
         if people is not None:
             scale = np.tile(np.array(size) / frame.shape[1::-1], 2)
             boxes = people(frame[None], number)[0][:, :4] * scale
-        shrinks = frame.shape[1] > size[0]
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        yield cv2.resize(frame, size, interpolation=interpolation), boxes
+        yield resize(frame, size[1], size[0]), boxes
 
 
 def joined(parts: Sequence[FrameBoxes]) -> FrameBoxes:

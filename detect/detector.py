@@ -25,8 +25,9 @@ from .action_head import (
     choose_examples,
     choose_found,
 )
-from .proposal_network import KeyFrameResNet, ProposalNetwork, at_key_frames
+from .proposal_network import KeyFrameResNet, ProposalNetwork, at_key_frames, jittered
 
+_NORM_MOMENTUM = 0.1
 ProposalSource = Literal["resnet50", "resnet18", "features", "given"]
 
 
@@ -45,12 +46,15 @@ class DetectorSettings:
         head: the mean over time and two linear layers ("mean"), or the trunk's remaining blocks
             ("mixed").
         hidden: of the linear layers of "mean".
+        roi_size: cells along each side of a box's pooled features.
         multi_label, per_class_boxes, dropout: see `ActionHead`.
         frames: of the trunk's input around a key frame.
+        frame_step: frames of the video from one frame of the input to the next.
         height, width_pixels: of the trunk's input.
         anchor_sides: in pixels of the trunk's input.
         mean, std: of red, green and blue in [0, 1].
-        norm_momentum: of the trunk's batch norms, or None for the variant's own.
+        norm: "frozen" leaves the trunk's batch norms as they were pretrained, as Faster R-CNN does,
+            and the head has none; "batch" trains them, for new weights, and the head has some too.
     """
 
     labels: tuple[str, ...]
@@ -61,17 +65,19 @@ class DetectorSettings:
     proposal_endpoint: str = "Mixed_4e"
     head: Literal["mean", "mixed"] = "mean"
     hidden: int = 1024
+    roi_size: int = 7
     multi_label: bool = False
     per_class_boxes: bool = False
     dropout: float = 0.0
     frames: int = 20
+    frame_step: int = 1
     height: int = 320
     width_pixels: int = 400
     anchor_sides: tuple[int, ...] = (32, 64, 128, 256)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    norm_momentum: float | None = None
+    norm: Literal["frozen", "batch"] = "frozen"
 
 
 class Detector(nn.Module):
@@ -83,6 +89,7 @@ class Detector(nn.Module):
         head: scores and refines proposals.
         proposals: finds them, or None where they are given.
         resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
+        examples: proposals of each key frame that the head is trained on.
     """
 
     def __init__(
@@ -92,10 +99,19 @@ class Detector(nn.Module):
         head: ActionHead,
         proposals: ProposalNetwork | None = None,
         resnet: KeyFrameResNet | None = None,
+        examples: int = 64,
     ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.examples = settings, examples
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
+
+    def train(self, mode: bool = True) -> Detector:
+        super().train(mode)
+        if self.settings.norm == "frozen":
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm3d):
+                    module.eval()
+        return self
 
     @property
     def window(self) -> int:
@@ -129,7 +145,8 @@ class Detector(nn.Module):
         assert self.proposals is not None
         size = (self.settings.height, self.settings.width_pixels)
         if self.resnet is not None:
-            pictures, grid = self.resnet(clips[clip_of, key_frames]), self.resnet.grid(size)
+            grid = self.resnet.grid(size)
+            pictures = self.resnet(clips[clip_of, key_frames.round().long()])
         else:
             endpoint = self.settings.proposal_endpoint
             grid = self.grid(endpoint, clips.shape[1])
@@ -154,7 +171,8 @@ class Detector(nn.Module):
             key_frames: (K,) frame of that clip.
             boxes, labels: K times (G, 4) in pixels of the clip and (G, classes), G may be 0.
             seeds: K; decide which anchors and proposals are trained on.
-            given: K times (P, 4) proposals, for a detector without its own.
+            given: K times (P, 4) proposals, for a detector without its own; without any, the ground
+                truth jittered.
 
         Returns:
             objectness, proposal_boxes (of the RPN), action, action_boxes.
@@ -162,13 +180,14 @@ class Detector(nn.Module):
         maps = self.maps(clips)
         losses: dict[str, Tensor] = {}
         if self.proposals is None:
-            assert given is not None
+            if given is None:
+                given = [jittered(one, seed) for one, seed in zip(boxes, seeds)]
             proposals = list(given)
         else:
             proposals, losses = self.propose(maps, clips, clip_of, key_frames, boxes, seeds)
             if given is not None:
                 proposals = [torch.cat(pair) for pair in zip(proposals, given)]
-        examples = choose_examples(proposals, boxes, labels, seeds)
+        examples = choose_examples(proposals, boxes, labels, seeds, count=self.examples)
         logits, deltas = self._score(
             maps, clips.shape[1], examples.boxes, clip_of[examples.key], key_frames[examples.key]
         )
@@ -239,22 +258,26 @@ def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> De
                 f"stride of {endpoint}"
             )
     if trunk is None:
-        if settings.norm_momentum is not None:
-            layout = replace(variant.layout, norm_momentum=settings.norm_momentum)
+        if settings.norm == "batch":
+            # The family's 1e-3 suits hundreds of thousands of steps.
+            layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
             variant = replace(variant, layout=layout)
         trunk = Trunk(variant, settings.width)
     last = max(used, key=list(shapes).index)
     features: TemporalMean | RemainingBlocks
     if settings.head == "mean":
         trunk, _ = cut(trunk, last)
-        features = TemporalMean(shapes[settings.endpoint][0], settings.hidden)
+        features = TemporalMean(
+            shapes[settings.endpoint][0], settings.hidden, settings.roi_size,
+            settings.norm == "batch",
+        )  # fmt: skip
     else:
         if settings.endpoint == list(shapes)[-1] or last != settings.endpoint:
             raise InputError(
                 f"head: mixed: no blocks are left behind {last}; use an earlier endpoint, or mean"
             )
         trunk, blocks = cut(trunk, settings.endpoint)
-        features = RemainingBlocks(blocks, shapes["Mixed_5c"][0])
+        features = RemainingBlocks(blocks, shapes["Mixed_5c"][0], settings.roi_size)
     head = ActionHead(
         features, len(settings.labels), multi_label=settings.multi_label,
         per_class_boxes=settings.per_class_boxes, dropout=settings.dropout,

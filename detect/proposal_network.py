@@ -83,6 +83,24 @@ def at_key_frames(maps: Tensor, grid: Grid, clip: Tensor, key_frames: Tensor) ->
     return torch.lerp(frames[clip, before], frames[clip, after], share)
 
 
+def jittered(boxes: Tensor, seed: int, copies: int = 8, amount: float = 0.25) -> Tensor:
+    """Proposals made of the ground truth, to see what a detector would do with good ones.
+
+    Args:
+        boxes: (G, 4).
+        seed: decides the draw.
+        copies: of each box.
+        amount: by which share of its width and height its sides move at most.
+
+    Returns:
+        (G · copies, 4).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    moves = torch.rand(copies, len(boxes), 4, generator=generator) * 2 - 1
+    size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return (boxes + amount * moves.to(boxes) * size).flatten(0, 1)
+
+
 class ProposalNetwork(nn.Module):
     """torchvision's RPN on the maps of key frames.
 
@@ -90,7 +108,8 @@ class ProposalNetwork(nn.Module):
         channels: of the maps.
         sides, ratios: of the anchors, in pixels of the clip and height over width.
         sampled: anchors of each key frame that are trained on.
-        kept: proposals of each key frame, in training and afterwards.
+        ranked: anchors of each key frame that compete, in training and afterwards.
+        kept: proposals that are left of them.
     """
 
     def __init__(
@@ -100,6 +119,7 @@ class ProposalNetwork(nn.Module):
         sides: Sequence[int] = ANCHOR_SIDES,
         ratios: Sequence[float] = ANCHOR_RATIOS,
         sampled: int = 256,
+        ranked: tuple[int, int] = (2000, 1000),
         kept: tuple[int, int] = (300, 100),
     ) -> None:
         super().__init__()
@@ -109,7 +129,7 @@ class ProposalNetwork(nn.Module):
             RPNHead(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=sampled,
             positive_fraction=0.5,
-            pre_nms_top_n={"training": 2000, "testing": 1000},
+            pre_nms_top_n={"training": ranked[0], "testing": ranked[1]},
             post_nms_top_n={"training": kept[0], "testing": kept[1]},
             nms_thresh=0.7,
         )  # fmt: skip

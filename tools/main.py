@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 # One line each, so that `actiontubes --help` imports none of them.
 COMMANDS = {
     "detect": "videos in: labelled action tubes, drawn videos and tables out",
+    "train": "train a detector on JHMDB, UCF101-24 or your own videos",
     "visualize": "draw the tubes of a table into their video",
     "evaluate": "frame-mAP and video-mAP of detections and tubes",
     "link": "link detections into tubes",
@@ -103,7 +104,7 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     for name, parameter in inspect.signature(function).parameters.items():
         _add_argument(parser, parameter, hints[name], explained[name] or "")
     try:
-        values = parser.parse_args(arguments).as_dict()
+        values = parser.parse_args(_with_recipes(arguments)).as_dict()
     except ArgumentError as error:
         # What jsonargparse says of a bare word in a YAML file where a list belongs.
         bare_word = "item assignment" in str(error)
@@ -113,6 +114,20 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
         if kind is bool and not isinstance(values[name], bool):
             raise InputError(f"{name}: {values[name]} is neither true nor false")
     return {name: values[name] for name in hints if name != "return"}
+
+
+def _with_recipes(arguments: list[str]) -> list[str]:
+    """--config NAME as the path of the recipe that comes with the package."""
+    from importlib.resources import files
+    from pathlib import Path
+
+    named = list(arguments)
+    for place, word in enumerate(arguments[:-1], 1):
+        name = arguments[place]
+        recipe = files(__package__) / "recipes" / f"{name}.yaml"
+        if word == "--config" and not Path(name).exists() and recipe.is_file():
+            named[place] = str(recipe)
+    return named
 
 
 def _add_argument(parser: Any, parameter: inspect.Parameter, kind: Any, explained: str) -> None:

@@ -1,0 +1,99 @@
+"""A detector on all videos of a set, shared among processes, and its scores there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from tqdm import tqdm
+
+from ..datasets.media import read_pictures
+from ..datasets.tables import Detections, Tubes
+from ..datasets.video_sets import VideoSet
+from .dense import FrameBoxes, Mode, find_actions, joined
+from .detector import Detector
+from .evaluation.evaluate import Evaluation
+from .evaluation.evaluate import evaluate as evaluate_tables
+from .evaluation.protocols import PROTOCOLS
+from .linking.greedy import ACT, GreedyRules
+from .linking.link import link
+from .proposals import Proposals
+
+
+def detect_set(
+    detector: Detector,
+    videos: VideoSet,
+    *,
+    mode: Mode = "shared",
+    every: int = 1,
+    half: bool = False,
+    people: Callable[[str], Proposals] | None = None,
+    progress: bool = True,
+) -> Detections:
+    """What a detector finds in the videos of a set, in the pixels that the set's boxes mean.
+
+    Every process takes its share of the videos; all get the whole table.
+
+    Args:
+        detector: in evaluation mode; its labels are the set's.
+        mode, every: see `dense.pieces`.
+        half: see `dense.look`.
+        people: of a video's name, where people are in it; for a detector without proposals.
+        progress: show a bar with the time left.
+    """
+    state = PartialState()
+    device = str(next(detector.parameters()).device)
+    mine = range(state.process_index, len(videos), state.num_processes)
+    bar = tqdm(
+        mine, desc="detecting", unit=" videos", leave=False,
+        disable=not progress or not state.is_main_process,
+    )  # fmt: skip
+    found: list[tuple[int, FrameBoxes]] = []
+    for number in bar:
+        frames = read_pictures(videos.media[number], 0, int(videos.num_frames[number]))
+        parts = list(
+            find_actions(
+                detector,
+                frames,
+                people=people and people(videos.names[number]),
+                mode=mode,
+                every=every,
+                device=device,
+                half=half,
+            )  # fmt: skip
+        )
+        if parts:
+            found.append((number, joined(parts)))
+    if state.num_processes > 1:
+        found = gather_object(found)
+    return _table(sorted(found, key=lambda pair: pair[0]), videos)
+
+
+def _table(found: Sequence[tuple[int, FrameBoxes]], videos: VideoSet) -> Detections:
+    size = np.stack([videos.width, videos.height] * 2, axis=1).astype(np.float64)
+    if not found:
+        none = np.empty(0, np.int32)
+        return Detections(
+            none, none, none, np.empty(0), np.empty((0, 4)), videos.names, videos.labels
+        )
+    numbers = [np.full(len(boxes.frame), number, np.int32) for number, boxes in found]
+    return Detections(
+        np.concatenate(numbers),
+        np.concatenate([boxes.frame for _, boxes in found]),
+        np.concatenate([boxes.label for _, boxes in found]),
+        np.concatenate([boxes.score for _, boxes in found]),
+        np.concatenate([boxes.boxes * size[number] for number, boxes in found]),
+        videos.names,
+        videos.labels,
+    )
+
+
+def score_set(
+    videos: VideoSet, detections: Detections, rules: GreedyRules = ACT
+) -> tuple[Evaluation, Tubes]:
+    """Frame-mAP and video-mAP by the protocol `act`, and the tubes linked for the latter."""
+    tubes = link(detections, rules)
+    (result,) = evaluate_tables(videos.tubes, PROTOCOLS[:1], detections, tubes)
+    return result, tubes
