@@ -45,7 +45,7 @@ FPS = 25.0
 _SMALLEST = 96  # pixels of a frame's side
 _LARGEST_OVERLAP = 0.3  # IoU of two actors in any frame
 # Heights of actors as shares of the frame's, where one, two or three are in it.
-_SIZES = ((0.58, 0.72), (0.5, 0.66), (0.45, 0.58))
+_SIZES = ((0.66, 0.8), (0.6, 0.74), (0.52, 0.66))
 _ACTORS = (1, 2, 2, 3)  # how many in a video, dealt in random order
 
 # Timelines, dealt like cards: each class stands in three of them, and the opposite of each is one.
@@ -91,7 +91,7 @@ def make_figures(
     test: int = 16,
     frames: int = 64,
     height: int = 144,
-    width: int = 192,
+    width: int = 216,
     seed: int = 0,
     progress: bool = True,
 ) -> None:

@@ -62,7 +62,7 @@ def detect_set(
                 every=every,
                 device=device,
                 half=half,
-            )  # fmt: skip
+            )
         )
         if parts:
             found.append((number, joined(parts)))

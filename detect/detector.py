@@ -43,6 +43,7 @@ class DetectorSettings:
         proposals: an RPN on a ResNet of the key frame ("resnet50", the paper's, or "resnet18"), on
             the trunk's own features ("features"), or boxes from elsewhere ("given").
         proposal_endpoint: of the features that the RPN sees with "features".
+        proposal_count: of a key frame, see `ProposalNetwork`.
         head: the mean over time and two linear layers ("mean"), or the trunk's remaining blocks
             ("mixed").
         hidden: of the linear layers of "mean".
@@ -63,6 +64,7 @@ class DetectorSettings:
     endpoint: str = "Mixed_4e"
     proposals: ProposalSource = "resnet50"
     proposal_endpoint: str = "Mixed_4e"
+    proposal_count: int = 100
     head: Literal["mean", "mixed"] = "mean"
     hidden: int = 1024
     roi_size: int = 7
@@ -251,7 +253,7 @@ def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> De
     for endpoint in used:
         if endpoint not in shapes:
             raise InputError(f"no endpoint {endpoint}; one of {', '.join(shapes)}")
-        channels, _, stride = shapes[endpoint]
+        stride = shapes[endpoint][2]
         if settings.height % stride or settings.width_pixels % stride:
             raise InputError(
                 f"size {settings.height}x{settings.width_pixels}: give multiples of {stride}, the "
@@ -284,10 +286,15 @@ def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> De
     )  # fmt: skip
     if settings.proposals == "given":
         return Detector(settings, trunk, head)
-    anchors = {"sides": settings.anchor_sides, "ratios": settings.anchor_ratios}
+
+    def network(channels: int) -> ProposalNetwork:
+        return ProposalNetwork(
+            channels, sides=settings.anchor_sides, ratios=settings.anchor_ratios,
+            count=settings.proposal_count,
+        )  # fmt: skip
+
     if settings.proposals == "features":
-        network = ProposalNetwork(shapes[settings.proposal_endpoint][0], **anchors)  # type: ignore[arg-type]
-        return Detector(settings, trunk, head, network)
+        channels = shapes[settings.proposal_endpoint][0]
+        return Detector(settings, trunk, head, network(channels))
     resnet = KeyFrameResNet(50 if settings.proposals == "resnet50" else 18)
-    network = ProposalNetwork(resnet.out_channels, **anchors)  # type: ignore[arg-type]
-    return Detector(settings, trunk, head, network, resnet)
+    return Detector(settings, trunk, head, network(resnet.out_channels), resnet)

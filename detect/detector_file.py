@@ -35,9 +35,7 @@ def load_detector(path: Path) -> Detector:
         InputError: no such file, damaged, or not a detector of this project.
     """
     if not path.is_file():
-        raise InputError(
-            f"{path}: no such checkpoint; actiontubes train writes detector.safetensors"
-        )
+        raise InputError(f"{path}: no such file; actiontubes train writes detector.safetensors")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -107,9 +107,9 @@ class ProposalNetwork(nn.Module):
     Args:
         channels: of the maps.
         sides, ratios: of the anchors, in pixels of the clip and height over width.
+        count: proposals of each key frame, the best of five times as many anchors; in training
+            twice as many of ten times.
         sampled: anchors of each key frame that are trained on.
-        ranked: anchors of each key frame that compete, in training and afterwards.
-        kept: proposals that are left of them.
     """
 
     def __init__(
@@ -118,9 +118,8 @@ class ProposalNetwork(nn.Module):
         *,
         sides: Sequence[int] = ANCHOR_SIDES,
         ratios: Sequence[float] = ANCHOR_RATIOS,
+        count: int = 100,
         sampled: int = 256,
-        ranked: tuple[int, int] = (2000, 1000),
-        kept: tuple[int, int] = (300, 100),
     ) -> None:
         super().__init__()
         anchors = ShiftedAnchors(sides, ratios)
@@ -129,8 +128,8 @@ class ProposalNetwork(nn.Module):
             RPNHead(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=sampled,
             positive_fraction=0.5,
-            pre_nms_top_n={"training": ranked[0], "testing": ranked[1]},
-            post_nms_top_n={"training": kept[0], "testing": kept[1]},
+            pre_nms_top_n={"training": 10 * count, "testing": 5 * count},
+            post_nms_top_n={"training": 2 * count, "testing": count},
             nms_thresh=0.7,
         )  # fmt: skip
         self.anchors = anchors

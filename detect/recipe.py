@@ -1,4 +1,4 @@
-"""From a data set and settings to a trained detector: what `actiontubes train` and the demo call."""
+"""From a data set and settings to a trained detector, for `actiontubes train` and the demo."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def train(
             pin_memory=accelerator.device.type == "cuda",
             multiprocessing_context="spawn" if workers else None,
             worker_init_fn=one_thread,
-        )  # fmt: skip
+        )
     )
     batches = iter(loader)
     log = LossLog(out / LOSSES, begin) if accelerator.is_main_process else None

@@ -67,7 +67,7 @@ def videos_table(found: Sequence[VideoTubes]) -> Videos:
 def write_label_lists(found: Sequence[VideoTubes], path: Path) -> None:
     """Writes each tube's best `LABELS_KEPT` labels as CSV: video, tube, label, score.
 
-    Tubes are numbered as `tables.concatenate` numbers them.
+    Labels of score 0 are left out. Tubes are numbered as `tables.concatenate` numbers them.
     """
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -75,7 +75,8 @@ def write_label_lists(found: Sequence[VideoTubes], path: Path) -> None:
         tube = 0
         for result in found:
             for scores in result.label_scores:
-                for label in np.argsort(-scores, kind="stable")[:LABELS_KEPT]:
+                best = np.argsort(-scores, kind="stable")[:LABELS_KEPT]
+                for label in best[scores[best] > 0]:
                     name = result.tubes.label_names[label]
                     writer.writerow(
                         (result.tubes.video_names[0], tube, name, f"{scores[label]:.6f}")

@@ -26,6 +26,7 @@ def train(
     proposals: str = "resnet50",
     resnet_weights: str | None = "imagenet",
     proposal_endpoint: str = "Mixed_4e",
+    proposal_count: int = 100,
     anchor_sides: list[int] | None = None,
     anchor_ratios: list[float] | None = None,
     head: Literal["mean", "mixed"] = "mean",
@@ -94,6 +95,7 @@ def train(
             takes, which then runs over all videos once.
         resnet_weights: The key frame network's first weights: imagenet, a file, or null.
         proposal_endpoint: The layer that the RPN on the trunk's features sees.
+        proposal_count: Boxes that the RPN proposes on a key frame.
         anchor_sides: Of the RPN, in pixels of the input.
         anchor_ratios: Of the RPN, height over width.
         head: mean over time and two linear layers, or the trunk's remaining blocks (mixed).
@@ -167,8 +169,8 @@ def train(
         settings = DetectorSettings(
             train_set.labels, backbone, width, endpoint,
             proposals if proposals in LEARNED else "given",  # type: ignore[arg-type]
-            proposal_endpoint, head, hidden, roi_size, multi_label, per_class_boxes, dropout,
-            frames, frame_step, height, wide,
+            proposal_endpoint, proposal_count, head, hidden, roi_size, multi_label,
+            per_class_boxes, dropout, frames, frame_step, height, wide,
             tuple(anchor_sides or DetectorSettings.anchor_sides),
             tuple(anchor_ratios or DetectorSettings.anchor_ratios), norm=norm,
         )  # fmt: skip
