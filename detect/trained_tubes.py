@@ -113,14 +113,14 @@ def add_between(detections: Detections, tubes: Tubes, every: int) -> Detections:
     """
     between = select_rows(tubes, tubes.frame % every != 0)
     assert between.score is not None
-    return Detections(
-        *(
-            np.concatenate([getattr(detections, column), getattr(between, column)])
-            for column in ("video", "frame", "label", "score", "boxes")
-        ),
-        detections.video_names,
-        detections.label_names,
-    )
+
+    def both(column: str) -> Array:
+        return np.concatenate([getattr(detections, column), getattr(between, column)])
+
+    return replace(
+        detections, video=both("video"), frame=both("frame"), label=both("label"),
+        score=both("score"), boxes=both("boxes"),
+    )  # fmt: skip
 
 
 def best_first(tubes: Tubes, threshold: float) -> tuple[Tubes, Array]:

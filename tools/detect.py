@@ -178,20 +178,20 @@ def _trained(
 ) -> Find:
     """Detection by a detector that `actiontubes train` made."""
     from ..detect.detector_file import load_detector
-    from ..detect.linking.greedy import ACT, SINGH
-    from ..detect.linking.viterbi import PENG
+    from ..detect.linking.greedy import ACT, SINGH, GreedyRules
+    from ..detect.linking.viterbi import PENG, ViterbiRules
     from ..detect.trained_tubes import find_trained_tubes
 
     if every is not None and every < 1:
         raise InputError(f"--every {every}: give 1 or more frames from one key frame to the next")
     detector = load_detector(checkpoint).to(device)
-    rules = {"act": ACT, "viterbi": PENG, "online": SINGH}[link or "act"]
-    people_of: Callable[[str], Proposals | None] = lambda name: None
-    if proposals is not None or detector.proposals is None:
-        people_of = _people_of(proposals or "default", device)
+    rules: dict[str, GreedyRules | ViterbiRules] = {"act": ACT, "viterbi": PENG, "online": SINGH}
+    asks = proposals is not None or detector.proposals is None
+    people_of = _people_of(proposals or "default", device) if asks else None
     return lambda video, name: find_trained_tubes(
-        video, name, detector, people_of(name), rules=rules, threshold=threshold,
-        mode=mode or "shared", every=every or 1, half=precision == "bf16", device=device,
+        video, name, detector, people_of and people_of(name), rules=rules[link or "act"],
+        threshold=threshold, mode=mode or "shared", every=every or 1, half=precision == "bf16",
+        device=device,
     )  # fmt: skip
 
 
