@@ -6,7 +6,8 @@ steps are pooled in the proposal's box, averaged over time, classified, and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,23 @@ class RemainingBlocks(nn.Module):
         return self.blocks(pooled).mean((2, 3, 4))
 
 
+@contextmanager
+def _settled_norms(module: nn.Module) -> Iterator[None]:
+    """Batch norms by their running statistics: no box has no mean, and one has no spread.
+
+    Those that processes share go on, for there are other processes' boxes.
+    """
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    norms = [norm for norm in module.modules() if isinstance(norm, kinds) and norm.training]
+    for norm in norms:
+        norm.training = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training = True
+
+
 class ActionHead(nn.Module):
     """Class scores and refined boxes of proposals.
 
@@ -129,7 +147,8 @@ class ActionHead(nn.Module):
             (R, classes, 4).
         """
         window = min(window, maps.shape[2])
-        x = self.dropout(self.features(maps, grid, boxes, clip, key_frames, window))
+        with _settled_norms(self.features if len(boxes) < 2 else nn.Identity()):
+            x = self.dropout(self.features(maps, grid, boxes, clip, key_frames, window))
         return self.scores(x).float(), self.deltas(x).float().unflatten(1, (-1, 4))
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -267,7 +286,7 @@ def choose_found(
         deltas: (R, 1, 4) or (R, classes, 4).
         proposals: (R, 4) in pixels of the clip.
         key: (R,) which key frame, in rising order.
-        size: (height, width) of the clip, at whose edges boxes are cut.
+        size: (height, width) of the clip, at whose edges boxes are cut; one wholly outside is none.
         threshold: the lowest score kept.
         nms_iou: boxes of a class that overlap a better one by more are dropped.
         most: boxes kept of each key frame.
@@ -275,7 +294,8 @@ def choose_found(
     classes = probabilities.shape[1]
     refined = _CODER.decode_single(deltas.flatten(1), proposals).unflatten(1, (-1, 4))
     refined = clip_boxes_to_image(refined, size).expand(-1, classes, -1)
-    row, label = torch.nonzero(probabilities > threshold, as_tuple=True)
+    inside = (refined[..., 2:] > refined[..., :2]).all(dim=-1)
+    row, label = torch.nonzero((probabilities > threshold) & inside, as_tuple=True)
     score, boxes, of = probabilities[row, label], refined[row, label], key[row]
     kept = batched_nms(boxes.float(), score.float(), of * classes + label, nms_iou)
     # NMS sorts by score; a stable sort by key frame keeps that order within each.
