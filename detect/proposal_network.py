@@ -166,4 +166,6 @@ class ProposalNetwork(nn.Module):
         with torch.autocast(maps.device.type, enabled=False):
             found, losses = self.rpn(images, {"0": maps.float()}, targets)
         names = {"loss_objectness": "objectness", "loss_rpn_box_reg": "proposal_boxes"}
-        return found, {names[name]: loss for name, loss in losses.items()}
+        # torchvision divides by the anchors drawn; by those asked for, as the head's losses, the
+        # mean over processes is the loss of all their clips in one.
+        return found, {names[name]: loss * self.sampler.share for name, loss in losses.items()}

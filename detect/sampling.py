@@ -34,19 +34,24 @@ class SeededSampler:
 
     Attributes:
         seeds: one for each picture of the next call.
+        share: of the examples asked for in the last call, or of those there are, how many it drew.
     """
 
     def __init__(self, count: int, fraction: float) -> None:
         self.count, self.fraction = count, fraction
         self.seeds: Sequence[int] = ()
+        self.share = 1.0
 
     def __call__(self, labels: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Per picture (anchors,) masks of positives and negatives; labels are 1, 0 or ignored."""
         chosen: tuple[list[Tensor], list[Tensor]] = ([], [])
+        drawn = 0
         for one, seed in zip(labels, self.seeds, strict=True):
-            rows = sample(one >= 1, one == 0, self.count, self.fraction, seed)
-            for masks, drawn in zip(chosen, rows):
+            pair = sample(one >= 1, one == 0, self.count, self.fraction, seed)
+            for masks, rows in zip(chosen, pair):
                 mask = torch.zeros_like(one, dtype=torch.uint8)
-                mask[drawn] = 1
+                mask[rows] = 1
                 masks.append(mask)
+                drawn += len(rows)
+        self.share = drawn / sum(min(self.count, len(one)) for one in labels)
         return chosen

@@ -378,8 +378,9 @@ def test_nothing_found() -> None:
 
 
 def test_boxes_that_refinement_empties_are_left_out() -> None:
+    """The first goes off the picture."""
     proposals = torch.tensor([[0.0, 0, 20, 20], [10, 10, 40, 40]])
-    deltas = torch.tensor([[[-30.0, 0, 0, 0]], [[0.0, 0, 0, 0]]])  # the first goes off the picture
+    deltas = torch.tensor([[[-30.0, 0, 0, 0]], [[0.0, 0, 0, 0]]])
     found = choose_found(
         torch.full((2, 1), 0.9), deltas, proposals, torch.zeros(2).long(), (64, 80)
     )
