@@ -81,6 +81,19 @@ class DetectorSettings:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     norm: Literal["frozen", "batch"] = "frozen"
 
+    def __post_init__(self) -> None:
+        counts = ("proposal_count", "hidden", "roi_size", "frames", "frame_step")
+        for name in (*counts, "height", "width_pixels"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: {getattr(self, name)} is less than 1")
+        if not self.width > 0:
+            raise InputError(f"width: {self.width} is not more than 0")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout: {self.dropout} is no share below 1")
+        for name in ("anchor_sides", "anchor_ratios"):
+            if not all(number > 0 for number in getattr(self, name)):
+                raise InputError(f"{name}: {getattr(self, name)} are not all more than 0")
+
 
 class Detector(nn.Module):
     """Assembled from its parts, as torchvision's detection models are.

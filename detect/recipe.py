@@ -51,6 +51,10 @@ class Supervision:
     workers: int = 0
     augmentation: Augmentation | None = None
 
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"workers: {self.workers} is less than 0")
+
 
 def new_detector(
     settings: DetectorSettings,
@@ -143,7 +147,7 @@ def train_on(
     given, people = None, None
     if settings.proposals == "given":
         assert proposals is not None
-        given, people = _given(proposals, train_set, test_set, out, accelerator)
+        given, people = _given(proposals, train_set, test_set, out, accelerator, resume)
     clips = Clips(
         train_set,
         ClipSettings(
@@ -158,10 +162,10 @@ def train_on(
 
     def evaluate(averaged: Detector, step: int) -> dict[str, float]:
         found = detect_set(averaged, test_set, half=half, people=people)
-        if not accelerator.is_main_process:
-            return {}
         result, tubes = score_set(test_set, found)
         last[:] = [result]
+        if not accelerator.is_main_process:
+            return {}
         write_table(found, out / DETECTIONS)
         write_table(tubes, out / TUBES)
         scores = result.as_json()
@@ -189,7 +193,12 @@ def train_on(
 
 
 def _given(
-    source: str, train_set: VideoSet, test_set: VideoSet, out: Path, accelerator: Accelerator
+    source: str,
+    train_set: VideoSet,
+    test_set: VideoSet,
+    out: Path,
+    accelerator: Accelerator,
+    resume: bool,
 ) -> tuple[Detections | None, Callable[[str], Proposals]]:
     """Proposals of all videos: as a table for training, and by a video's name for detection."""
     if source == "ground-truth":
@@ -204,7 +213,7 @@ def _given(
         path = Path(source)
     else:
         path = out / "proposals.parquet"
-        if accelerator.is_main_process and not path.is_file():
+        if accelerator.is_main_process and not (resume and path.is_file()):
             device = accelerator.device.type
             write_table(_find_people(source, [train_set, test_set], device), path)
         accelerator.wait_for_everyone()
