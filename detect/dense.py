@@ -103,6 +103,9 @@ def pieces(
     people: list[Array | None] = []
     start, count = 0, 0  # the run's first frame; frames that have come
 
+    def has_keys(stop: int) -> bool:
+        return -(-start // every) * every < stop
+
     def cut(stop: int) -> Piece:
         numbers = np.arange(-(-start // every) * every, stop, every)
         if mode == "shared":
@@ -131,12 +134,13 @@ def pieces(
         people.append(boxes)
         count += 1
         if count - start == run + after:
-            yield cut(start + run)
+            if has_keys(start + run):
+                yield cut(start + run)
             del buffer[:run], people[:run]
             start += run
     while start < count:
         stop = min(start + run, count)
-        if -(-start // every) * every < stop:
+        if has_keys(stop):
             yield cut(stop)
         del buffer[: stop - start], people[: stop - start]
         start = stop

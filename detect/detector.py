@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ from .proposal_network import KeyFrameResNet, ProposalNetwork, at_key_frames, ji
 
 _NORM_MOMENTUM = 0.1
 ProposalSource = Literal["resnet50", "resnet18", "features", "given"]
+HeadKind = Literal["mean", "mixed"]
+Norm = Literal["frozen", "batch"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class DetectorSettings:
     proposals: ProposalSource = "resnet50"
     proposal_endpoint: str = "Mixed_4e"
     proposal_count: int = 100
-    head: Literal["mean", "mixed"] = "mean"
+    head: HeadKind = "mean"
     hidden: int = 1024
     roi_size: int = 7
     multi_label: bool = False
@@ -79,19 +81,25 @@ class DetectorSettings:
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    norm: Literal["frozen", "batch"] = "frozen"
+    norm: Norm = "frozen"
 
     def __post_init__(self) -> None:
+        if not self.labels:
+            raise InputError("labels: no class; give one at least")
+        for name, words in (("proposals", ProposalSource), ("head", HeadKind), ("norm", Norm)):
+            if getattr(self, name) not in get_args(words):
+                known = ", ".join(get_args(words))
+                raise InputError(f"{name}: {getattr(self, name)} is none of {known}")
         counts = ("proposal_count", "hidden", "roi_size", "frames", "frame_step")
         for name in (*counts, "height", "width_pixels"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: {getattr(self, name)} is less than 1")
-        if not self.width > 0:
-            raise InputError(f"width: {self.width} is not more than 0")
+        if not 0 < self.width <= 8:
+            raise InputError(f"width: {self.width} is not more than 0 and 8 at most")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout: {self.dropout} is no share below 1")
-        for name in ("anchor_sides", "anchor_ratios"):
-            if not all(number > 0 for number in getattr(self, name)):
+        for name in ("anchor_sides", "anchor_ratios", "std"):
+            if not min(getattr(self, name), default=0) > 0:
                 raise InputError(f"{name}: {getattr(self, name)} are not all more than 0")
 
 
@@ -119,14 +127,20 @@ class Detector(nn.Module):
         super().__init__()
         self.settings, self.examples = settings, examples
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
+        for norm in self._frozen_norms():
+            norm.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Detector:
         super().train(mode)
-        if self.settings.norm == "frozen":
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm3d):
-                    module.eval()
+        for norm in self._frozen_norms():
+            norm.eval()
         return self
+
+    def _frozen_norms(self) -> list[nn.Module]:
+        """The trunk's, and those of its blocks in the head, if they stay as they were."""
+        if self.settings.norm == "batch":
+            return []
+        return [module for module in self.modules() if isinstance(module, nn.BatchNorm3d)]
 
     @property
     def window(self) -> int:

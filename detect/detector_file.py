@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
+from itertools import chain
 from pathlib import Path
+from typing import Any, get_args
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..backbones.inception import Trunk
+from ..backbones.convert import load_state
+from ..backbones.inception import Layout, Trunk, Variant, get_variant
+from ..backbones.layers import PoolPadding
 from ..backbones.weights import tuples, variant_from_json
 from ..datasets.files import InputError, whole_file
 from .detector import Detector, DetectorSettings, build_detector
 
 _KEY = "actiontubes-detector"
-_MOST_CHANNELS = 1 << 16
+# Numbers in a file that no weights go with, and that memory would be made for.
+_MOST = {
+    "proposal_count": 1 << 16, "hidden": 1 << 16, "roi_size": 64, "frames": 1024,
+    "frame_step": 256, "height": 4096, "width_pixels": 4096,
+}  # fmt: skip
+_MOST_PADDING = 8
 
 
 def save_detector(detector: Detector, path: Path) -> None:
-    """Writes a .safetensors file, whole or not at all."""
+    """Writes a .safetensors file, whole or not at all.
+
+    Raises:
+        OSError, SafetensorError: the disk is full.
+    """
     record = {"settings": asdict(detector.settings), "variant": asdict(detector.trunk.variant)}
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()
@@ -41,20 +55,65 @@ def load_detector(path: Path) -> Detector:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable .safetensors file ({error})") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable .safetensors file ({reason})") from error
     if _KEY not in metadata:
-        what = "weights of a classifier; give them as --weights" if metadata else "foreign weights"
+        classifier = "actiontubes" in metadata
+        what = "weights of a classifier; give them as --weights" if classifier else "other weights"
         raise InputError(f"{path}: not a trained detector, but {what}")
     try:
         record = json.loads(metadata[_KEY])
-        settings = DetectorSettings(**tuples(record["settings"]))
-        if not (settings.hidden <= _MOST_CHANNELS and 0 < settings.width <= 8):
-            raise ValueError(f"hidden {settings.hidden}, width {settings.width}")
-        trunk = Trunk(variant_from_json(record["variant"]), settings.width)
-        detector = build_detector(settings, trunk)
-        detector.load_state_dict(tensors)
+        settings = _settings(record["settings"])
+        variant = _variant(settings.backbone, record["variant"])
+        # First without memory: settings may ask for any amount, the file's tensors are there.
+        with torch.device("meta"):
+            shapes = build_detector(settings, Trunk(variant, settings.width)).state_dict()
+        for key, value in shapes.items():
+            if key in tensors and tensors[key].shape != value.shape:
+                found, expected = tuple(tensors[key].shape), tuple(value.shape)
+                raise ValueError(f"weights for {key} have shape {found} instead of {expected}")
+        detector = build_detector(settings, Trunk(variant, settings.width))
+        load_state(detector, tensors)
     # Settings that are not ours fail in the constructors, each in its own way.
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(f"{path}: does not fit this version's detector ({reason})") from error
     return detector.eval()
+
+
+def _settings(record: dict[str, Any]) -> DetectorSettings:
+    """The settings, each of the kind of its default.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: they are not ours.
+    """
+    settings = DetectorSettings(**tuples(record))
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        default = field.default if field.name != "labels" else ("",)
+        pairs = [(value, default)]
+        if isinstance(value, tuple) and isinstance(default, tuple):
+            pairs = [(one, default[0]) for one in value]
+        for one, like in pairs:
+            if type(one) is not type(like) and (type(one), type(like)) != (int, float):
+                raise TypeError(f"{field.name} is {value!r}")
+        if field.name in _MOST and value > _MOST[field.name]:
+            raise ValueError(f"{field.name} {value} is more than {_MOST[field.name]}")
+    return settings
+
+
+def _variant(backbone: str, record: dict[str, Any]) -> Variant:
+    """The network of that name, in the layout of its weights.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: it is not ours.
+    """
+    layout: Layout = variant_from_json(record).layout
+    padding = () if layout.stem_padding == "same" else chain.from_iterable(layout.stem_padding)
+    if not all(0 <= places <= _MOST_PADDING for places in padding):
+        raise ValueError(f"stem_padding {layout.stem_padding}")
+    if layout.pool_padding not in get_args(PoolPadding):
+        raise ValueError(f"pool_padding {layout.pool_padding}")
+    if not (0 < layout.norm_eps < 1 and 0 <= layout.norm_momentum <= 1):
+        raise ValueError(f"norm_eps {layout.norm_eps}, norm_momentum {layout.norm_momentum}")
+    return replace(get_variant(backbone), layout=layout)

@@ -7,12 +7,11 @@ the step's number alone: a resumed run, or one shared among processes, takes the
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
+import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..datasets.clips import Batch, collate, one_thread
-from ..datasets.files import InputError, whole_file
+from ..datasets.files import InputError
 from .detector import Detector
-from .detector_file import save_detector
-
-STATE, LOSSES, DETECTOR = "state.pt", "losses.csv", "detector.safetensors"
+from .training_state import LOSSES, STATE, LossLog, read_state, write_state
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,18 @@ class Schedule:
     ema: float = 0.999
     save_every: int = 500
     evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1}
+        least |= dict.fromkeys(("warm_up", "weight_decay", "ema", "evaluate_every"), 0)
+        for name, value in least.items():
+            if not getattr(self, name) >= value:
+                raise InputError(f"{name}: {getattr(self, name)} is less than {value}")
+        for name in ("lr", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}: {getattr(self, name)} is not more than 0")
+        if self.ema >= 1:
+            raise InputError(f"ema: {self.ema} never moves; give less than 1, such as 0.999")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""
@@ -107,18 +116,16 @@ def train(
             loss is not finite; the disk is full.
     """
     out.mkdir(parents=True, exist_ok=True)
+    accelerator.gradient_accumulation_steps = schedule.accumulate
     averaged = copy.deepcopy(detector).eval().requires_grad_(False)
     optimizer = make_optimizer(detector, schedule)
-    state = read_state(out / STATE, detector, resume)
-    begin = 0
-    if state is not None:
-        begin = state["step"]
-        detector.load_state_dict(state["detector"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
+    begin = read_state(
+        out / STATE, detector, averaged, optimizer, accelerator.scaler, resume=resume
+    )
     averaged.to(accelerator.device)
-    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+    several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
+    if several_gpus and detector.settings.norm == "batch":
+        share_norms(detector)
     model, optimizer = accelerator.prepare(detector, optimizer)
     run = torch.compile(model) if compile else model
     share = schedule.batch * schedule.accumulate * accelerator.num_processes
@@ -150,7 +157,7 @@ def train(
         sums: dict[str, Tensor] = {}
         for _ in range(schedule.accumulate):
             asked = time.perf_counter()
-            batch: Batch = next(batches)
+            batch = next_batch(batches)
             waited += time.perf_counter() - asked
             with accelerator.accumulate(model), accelerator.autocast():
                 losses = run(
@@ -179,7 +186,9 @@ def train(
         done = step + 1
         last = done == schedule.steps
         if accelerator.is_main_process and (last or done % schedule.save_every == 0):
-            write_state(out, accelerator.unwrap_model(model), averaged, optimizer, done)
+            write_state(
+                out, accelerator.unwrap_model(model), averaged, optimizer, accelerator.scaler, done
+            )
         if evaluate is not None and (
             last or (schedule.evaluate_every and done % schedule.evaluate_every == 0)
         ):
@@ -189,6 +198,20 @@ def train(
     bar.close()
     accelerator.wait_for_everyone()
     return averaged
+
+
+def next_batch(batches: Iterator[Batch]) -> Batch:
+    """The next batch of a loader; an error on the way is of one line, also out of a worker process.
+
+    Raises:
+        InputError: a video cannot be read.
+    """
+    try:
+        return next(batches)
+    except (InputError, OSError) as error:
+        # Of a worker's error, torch makes its traceback the message; the last line is the error's.
+        line = str(error).strip().splitlines()[-1]
+        raise InputError(re.sub(r"^[\w.]*Error: ", "", line)) from error
 
 
 def make_optimizer(detector: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
@@ -219,9 +242,23 @@ def average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> N
             ours[name].copy_(theirs[name])
 
 
+def share_norms(module: nn.Module) -> None:
+    """Lets batch norms take their statistics over the clips of all processes (GPUs only).
+
+    As torch's `convert_sync_batchnorm`, which refuses norms without a scale.
+    """
+    for parent in list(module.modules()):
+        for name, norm in list(parent.named_children()):
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+                shared = nn.SyncBatchNorm(norm.num_features)
+                shared.__dict__.update(vars(norm))
+                setattr(parent, name, shared)
+
+
 def key_seeds(batch: Batch) -> list[int]:
-    """A seed for each key frame, from that of its clip."""
-    return [batch.seeds[clip] + place for place, clip in enumerate(batch.clip_of.tolist())]
+    """A seed for each key frame, from that of its clip and the place in it, whatever the batch."""
+    clips = batch.clip_of.tolist()
+    return [batch.seeds[clip] + place - clips.index(clip) for place, clip in enumerate(clips)]
 
 
 def mean_losses(sums: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
@@ -242,94 +279,3 @@ def require_finite(losses: Mapping[str, Tensor], total: Tensor, step: int, names
             f"step {step}: the loss is not finite ({values}) on {', '.join(names)}; lower --lr or "
             "--clip-norm, or look at these clips; --resume goes on from the last checkpoint"
         )
-
-
-def write_state(
-    out: Path, detector: Detector, averaged: Detector, optimizer: Any, step: int
-) -> None:
-    """Writes all that the run needs to go on, and the averaged detector.
-
-    Raises:
-        InputError: the disk is full; the last state is untouched.
-    """
-    content = io.BytesIO()
-    torch.save(
-        {
-            "step": step,
-            "detector": detector.state_dict(),
-            "averaged": averaged.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "settings": _plain(asdict(detector.settings)),
-        },
-        content,
-    )
-    try:
-        with whole_file(out / STATE) as temporary:
-            temporary.write_bytes(content.getbuffer())
-        save_detector(averaged, out / DETECTOR)
-    except OSError as error:
-        raise InputError(
-            f"{out / STATE}: step {step} could not be saved ({error.strerror}); make room and run "
-            "again with --resume: the last checkpoint is whole"
-        ) from error
-
-
-def read_state(path: Path, detector: Detector, resume: bool) -> dict[str, Any] | None:
-    """The state of an earlier run of the same detector, or None.
-
-    Raises:
-        InputError: see `train`.
-    """
-    if not path.is_file():
-        return None
-    if not resume:
-        raise InputError(
-            f"{path}: a run stands there; --resume goes on with it, --out starts one elsewhere"
-        )
-    try:
-        # Of files of the run's own making, too, nothing but tensors and plain values is read.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        before = state["settings"]
-    except Exception as error:
-        raise InputError(f"{path}: not a readable state ({type(error).__name__})") from error
-    for name, value in _plain(asdict(detector.settings)).items():
-        if before.get(name) != value:
-            raise InputError(
-                f"{path}: {name} was {before.get(name)} and is {value} now; resume with the same "
-                "recipe and data, or start anew with another --out"
-            )
-    return state
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
-
-
-class LossLog:
-    """losses.csv, a row a step; of a resumed run the rows behind its state are written anew."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        rows: list[list[str]] = []
-        if step and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [
-                    row for row in csv.reader(file) if row[:1] == ["step"] or _before(row, step)
-                ]
-        self._file = path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
-        self._writer.writerows(rows)
-        self._named = bool(rows)
-
-    def write(
-        self, step: int, rate: float, losses: Mapping[str, float], seconds: float, waited: float
-    ) -> None:
-        if not self._named:
-            self._writer.writerow(["step", "lr", *losses, "seconds", "waited"])
-            self._named = True
-        values = [f"{value:.9g}" for value in losses.values()]
-        self._writer.writerow([step, f"{rate:.6g}", *values, f"{seconds:.4f}", f"{waited:.4f}"])
-        self._file.flush()
-
-
-def _before(row: list[str], step: int) -> bool:
-    return bool(row) and row[0].isdigit() and int(row[0]) < step
