@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..datasets.files import InputError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def train(
@@ -136,14 +139,13 @@ def train(
         resume: Go on with the run in OUT.
         seed: Of the weights, the clips and the augmentation.
     """
-    from accelerate import Accelerator
-
     from ..backbones.layers import keep_freed_memory
     from ..datasets.augmentation import Augmentation
     from ..datasets.video_sets import open_video_sets
     from ..detect.detector import DetectorSettings
     from ..detect.recipe import LEARNED, Supervision, new_detector, train_on
     from ..detect.training import Schedule
+    from ..detect.training_state import require_no_run
 
     height, wide = pair("size", size, (320, 400))
     augmentation = Augmentation(flip, pair("scale", scale, (0.75, 1.25)), True, colour)
@@ -154,18 +156,23 @@ def train(
     supervision = Supervision(
         key_frames, key_frame_step, not unbalanced, background, cache, workers, augmentation
     )
+    if examples < 1:
+        raise InputError(f"examples: {examples} is less than 1")
     keep_freed_memory()
-    accelerator = Accelerator(
-        mixed_precision=precision, gradient_accumulation_steps=accumulate, cpu=device == "cpu",
-        log_with=trackers, project_dir=out,
-    )  # fmt: skip
-    scores = []
-    for split in splits or [1]:
-        folder = out / f"split{split}" if splits and len(splits) > 1 else out
-        train_set, test_set = open_video_sets(
+    accelerator = _accelerator(precision, device, trackers, out)
+    # All are looked at before any is trained on.
+    sets = {
+        out / f"split{split}" if splits and len(splits) > 1 else out: open_video_sets(
             data, media=media, split=split, train_videos=train_videos, test_videos=test_videos,
             labels=labels,
-        )  # fmt: skip
+        )
+        for split in splits or [1]
+    }  # fmt: skip
+    if not resume:
+        for folder in sets:
+            require_no_run(folder)
+    scores = []
+    for folder, (train_set, test_set) in sets.items():
         settings = DetectorSettings(
             train_set.labels, backbone, width, endpoint,
             proposals if proposals in LEARNED else "given",  # type: ignore[arg-type]
@@ -189,6 +196,25 @@ def train(
         accelerator.free_memory()
     if accelerator.is_main_process:
         _summary(scores, out)
+
+
+def _accelerator(precision: str, device: str, trackers: list[str] | None, out: Path) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.tracking import get_available_trackers
+
+    # accelerate itself leaves out trackers that are not installed.
+    there = [str(tracker) for tracker in get_available_trackers()]
+    for tracker in trackers or ():
+        if tracker not in there:
+            raise InputError(
+                f"--trackers {tracker}: not installed here; there are {', '.join(there)}"
+            )
+    try:
+        return Accelerator(
+            mixed_precision=precision, cpu=device == "cpu", log_with=trackers, project_dir=out
+        )
+    except ValueError as error:
+        raise InputError(f"--precision {precision}: {error}") from error
 
 
 def pair(name: str, values: list | None, default: tuple) -> tuple:
