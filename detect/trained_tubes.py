@@ -49,8 +49,8 @@ def find_trained_tubes(
         rules: of linking, for boxes on every frame; see `rules_for`.
         threshold: the lowest score of a tube that is kept. Detections are kept from 0.01 on, as
             average precision asks for.
-        mode, every: see `dense.pieces`. Between key frames tubes are interpolated, and these boxes
-            stand in the table of detections too.
+        mode, every: see `dense.pieces`. Between key frames tubes are interpolated, after the last
+            one they stand still; these boxes stand in the table of detections too.
         half: compute in bfloat16 where that is safe.
         progress: show a bar with the time left.
 
@@ -85,7 +85,7 @@ def find_trained_tubes(
     found = _detections(
         joined(list(parts)), name, detector.settings.labels, info.width, info.height
     )
-    tubes = link(found, rules_for(rules, every))
+    tubes = hold(link(found, rules_for(rules, every)), every, num_frames)
     detections = add_between(found, tubes, every)
     tubes, scores = best_first(tubes, threshold)
     label_scores = np.zeros((len(scores), len(tubes.label_names)))
@@ -104,12 +104,29 @@ def rules_for(rules: GreedyRules | ViterbiRules, every: int) -> GreedyRules | Vi
     return replace(rules, gap=max(rules.gap, 2 * every))
 
 
+def hold(tubes: Tubes, every: int, num_frames: int) -> Tubes:
+    """Lets tubes that reach the last key frame go on to the video's end with their last box.
+
+    Args:
+        tubes: of one video.
+        every: frames from one key frame to the next.
+        num_frames: of the video.
+    """
+    last = (num_frames - 1) // every * every
+    after = np.arange(last + 1, num_frames, dtype=np.int32)
+    ends = np.flatnonzero(tubes.frame == last)
+    rows = np.concatenate([np.arange(len(tubes)), np.repeat(ends, len(after))])
+    frame = np.concatenate([tubes.frame, np.tile(after, len(ends))])
+    return replace(select_rows(tubes, rows), frame=frame)
+
+
 def add_between(detections: Detections, tubes: Tubes, every: int) -> Detections:
     """The detections, and where no frame was looked at the interpolated boxes of the tubes.
 
     Args:
-        detections: on every so many frames.
+        detections: on key frames.
         tubes: linked from them, with a score in each row.
+        every: frames from one key frame to the next.
     """
     between = select_rows(tubes, tubes.frame % every != 0)
     assert between.score is not None
