@@ -97,6 +97,8 @@ def _settings(record: dict[str, Any]) -> DetectorSettings:
         for one, like in pairs:
             if type(one) is not type(like) and (type(one), type(like)) != (int, float):
                 raise TypeError(f"{field.name} is {value!r}")
+        if field.name in ("mean", "std") and len(value) != 3:
+            raise ValueError(f"{field.name} has {len(value)} numbers, not 3")
         if field.name in _MOST and value > _MOST[field.name]:
             raise ValueError(f"{field.name} {value} is more than {_MOST[field.name]}")
     return settings
