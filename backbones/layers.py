@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .temporal_convolution import TemporalConvolution, has_fast_gradient
+
 Size3 = tuple[int, int, int]
 Pair = tuple[int, int]
 Pairs = tuple[Pair, Pair, Pair]
@@ -52,7 +54,7 @@ def convolve(
 ) -> Tensor:
     """3D convolution of (N, C, T, H, W) by (C', C, kt, kh, kw), in 2D wherever it separates.
 
-    `pad` gives the zeros before and after each of T, H and W; with `relu`, negative results are 0.
+    `pad` gives the zeros before and after each of T, H and W.
     """
     if any(before != after for before, after in pad):
         x = F.pad(x, [side for axis in reversed(pad) for side in axis])
@@ -64,8 +66,11 @@ def convolve(
         y = F.conv2d(frames, weight[:, :, 0], bias, stride[1:], padding[1:])
         return _from_frames(y, x.shape[0])
     if kernel[1:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0):
-        strip = _as_strip(x)
-        y = F.conv2d(strip, weight[..., 0], bias, (stride[0], 1), (padding[0], 0))
+        strip, kernel_2d = _as_strip(x), weight[..., 0]
+        if has_fast_gradient(strip, kernel_2d):
+            y = TemporalConvolution.apply(strip, kernel_2d, bias, stride[0], padding[0])
+        else:
+            y = F.conv2d(strip, kernel_2d, bias, (stride[0], 1), (padding[0], 0))
         return _from_strip(y, *x.shape[3:])
     if x.device.type == "cpu" and x.shape[0] == 1 and math.prod(x.shape[1:4]) <= _SLOW_BELOW:
         return _convolve_windows(x, weight, bias, stride, padding)
@@ -207,7 +212,9 @@ class ConvNormReLU(nn.Module):
         factor = norm.weight * torch.rsqrt(variance + norm.eps)
         folded = (weight * factor[:, None, None, None, None]).to(x.dtype)
         bias = (norm.bias - mean * factor).to(x.dtype)
-        return F.relu(convolve(x, folded, bias, self.stride, pad), inplace=True)
+        # In place on a view, with a gradient to keep, PyTorch would copy the whole map.
+        in_place = not torch.is_grad_enabled()
+        return F.relu(convolve(x, folded, bias, self.stride, pad), inplace=in_place)
 
 
 class Pool(nn.Module):
