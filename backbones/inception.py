@@ -271,6 +271,8 @@ def _unit(
             convolution(channels_in, (1, kh, kw), (1, sh, sw), flat),
             convolution(channels_out, (kt, 1, 1), (st, 1, 1), deep),
         )
+        # New weights see each frame by itself first, as TF-slim's do (s3dg.py: identity kernels).
+        nn.init.dirac_(unit[1].conv.weight)
     if variant.gating == "temporal" and temporal and kt > 1:
         unit.append(SelfGate(channels_out))
     return unit

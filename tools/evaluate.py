@@ -114,10 +114,6 @@ def evaluate(
         for name, value in coco_scores(truth, boxes).items():
             print(f"COCO {name:8}" + ("-" if value is None else f"{value:8.2f}"))
     if report is not None:
-        from ..detect.evaluation.report import write_report
+        from ..detect.evaluation.report import report_on
 
-        rest = [each for each in PROTOCOLS if each.name not in {one.name for one in chosen}]
-        dense = sorted({*FRAME_THRESHOLDS, *VIDEO_THRESHOLDS})
-        shown = evaluate_tables(truth, [*chosen, *rest], boxes, scored, dense, dense)
-        path = write_report(report, truth, shown, boxes, scored, media, details)
-        print(f"report: {path}")
+        print(f"report: {report_on(report, truth, chosen, boxes, scored, media, details)}")

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 # One line each, so that `actiontubes --help` imports none of them.
 COMMANDS = {
+    "demo": "no download, no data: make a small data set, train, evaluate and draw",
     "detect": "videos in: labelled action tubes, drawn videos and tables out",
     "train": "train a detector on JHMDB, UCF101-24 or your own videos",
     "visualize": "draw the tubes of a table into their video",
@@ -121,11 +122,12 @@ def _with_recipes(arguments: list[str]) -> list[str]:
     from importlib.resources import files
     from pathlib import Path
 
-    named = list(arguments)
-    for place, word in enumerate(arguments[:-1], 1):
-        name = arguments[place]
+    named: list[str] = []
+    for word in arguments:
+        named += word.split("=", 1) if word.startswith("--config=") else [word]
+    for place, name in enumerate(named[1:], 1):
         recipe = files(__package__) / "recipes" / f"{name}.yaml"
-        if word == "--config" and not Path(name).exists() and recipe.is_file():
+        if named[place - 1] == "--config" and not Path(name).is_file() and recipe.is_file():
             named[place] = str(recipe)
     return named
 

@@ -28,9 +28,16 @@ from .charts import (
     stacked_bars,
 )
 from .errors import KINDS, mean_errors
-from .evaluate import Evaluation, coco_average
+from .evaluate import (
+    FRAME_THRESHOLDS,
+    VIDEO_THRESHOLDS,
+    Evaluation,
+    coco_average,
+    evaluate,
+)
 from .frames import ClassScores, frame_overlaps
 from .pictures import Example, picture, worst_false_positives, worst_misses
+from .protocols import PROTOCOLS, Protocol
 
 Array = np.ndarray
 
@@ -43,6 +50,27 @@ _MEANING = (
 _SHOWN = 12
 
 
+def report_on(
+    folder: Path,
+    ground_truth: Tubes,
+    chosen: Sequence[Protocol] = PROTOCOLS[:1],
+    detections: Detections | None = None,
+    tubes: Tubes | None = None,
+    media: Path | None = None,
+    videos: Videos | None = None,
+    more: Mapping[str, tuple[str, str]] | None = None,
+) -> Path:
+    """Evaluates by all protocols, the chosen ones first, at all thresholds, and writes the report.
+
+    Args:
+        others: see `write_report`.
+    """
+    rest = [each for each in PROTOCOLS if each.name not in {one.name for one in chosen}]
+    dense = sorted({*FRAME_THRESHOLDS, *VIDEO_THRESHOLDS})
+    results = evaluate(ground_truth, [*chosen, *rest], detections, tubes, dense, dense)
+    return write_report(folder, ground_truth, results, detections, tubes, media, videos, more)
+
+
 def write_report(
     folder: Path,
     ground_truth: Tubes,
@@ -51,6 +79,7 @@ def write_report(
     tubes: Tubes | None = None,
     media: Path | None = None,
     videos: Videos | None = None,
+    more: Mapping[str, tuple[str, str]] | None = None,
 ) -> Path:
     """Writes index.html.
 
@@ -61,6 +90,7 @@ def write_report(
         detections, tubes: what was evaluated, aligned.
         media: a folder with the videos or their frames, for pictures.
         videos: sizes that the boxes' pixels mean, where the media have others.
+        more: sections after the first one: by title, HTML and a paragraph of text.
 
     Returns:
         the page's path.
@@ -68,6 +98,7 @@ def write_report(
     main = results[0]
     sections = [
         _tiles(main),
+        *[_section(title, html, text) for title, (html, text) in (more or {}).items()],
         _section(
             "Protocols side by side",
             _comparison(results),

@@ -1,0 +1,131 @@
+"""What the demo shows beside the usual report: which way time runs, and a sheet of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.files import InputError, whole_file
+from ..datasets.tables import Detections, Tubes, select_rows
+from ..datasets.video import read_clip
+from .drawing import draw_tubes, tubes_of_video
+from .evaluation.overlap import box_iou
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """How well a detector tells the two classes of a time-direction pair apart.
+
+    Attributes:
+        ap: of each class, frame AP at IoU 0.5 in percent.
+        right: percent of the pair's ground truth boxes where, of the detections that overlap them
+            by 0.5 or more, the best of the true class scores higher than the best of the other;
+            50 is chance. None where nothing overlaps.
+    """
+
+    ap: tuple[float | None, float | None]
+    right: float | None
+
+
+def score_pairs(
+    truth: Tubes,
+    detections: Detections,
+    frame_ap: Mapping[str, float | None],
+    pairs: Sequence[tuple[str, str]],
+) -> dict[str, PairScores]:
+    """The scores of pairs of classes by name, "sit down / stand up".
+
+    Args:
+        truth, detections: with the same names of videos and labels.
+        frame_ap: by class, in percent.
+        pairs: of classes.
+    """
+    return {
+        f"{first} / {second}": PairScores(
+            (frame_ap[first], frame_ap[second]), _right(truth, detections, (first, second))
+        )
+        for first, second in pairs
+    }
+
+
+def _right(truth: Tubes, detections: Detections, pair: tuple[str, str]) -> float | None:
+    codes = np.array([truth.label_names.index(name) for name in pair])
+    boxes = select_rows(truth, np.isin(truth.label, codes))
+    found = select_rows(detections, np.isin(detections.label, codes))
+    span = max(int(truth.frame.max(initial=0)), int(detections.frame.max(initial=0))) + 1
+    keys = found.video.astype(np.int64) * span + found.frame
+    order = np.argsort(keys, kind="stable")
+    wanted = boxes.video.astype(np.int64) * span + boxes.frame
+    starts, stops = (np.searchsorted(keys[order], wanted, side) for side in ("left", "right"))
+    won = lost = 0
+    for box, label, start, stop in zip(boxes.boxes, boxes.label, starts, stops):
+        rows = order[start:stop]
+        rows = rows[box_iou(box[None], found.boxes[rows], "continuous")[0] >= 0.5]
+        mine = found.label[rows] == label
+        best, other = (found.score[rows[part]].max(initial=0) for part in (mine, ~mine))
+        won, lost = won + (best > other), lost + (best < other)
+    return 100 * won / (won + lost) if won + lost else None
+
+
+def comparison_table(recorded: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """The recorded scores of several backbones as an HTML table.
+
+    Args:
+        recorded: by backbone, by pair: `PairScores` as a mapping.
+    """
+    names = list(recorded)
+    heads = "".join(f"<th colspan=2>{escape(name)}</th>" for name in names)
+    rows = [f"<tr><th></th>{heads}</tr>", f"<tr><th>pair</th>{'<th>AP</th><th>right</th>' * len(names)}</tr>"]  # noqa: E501  # fmt: skip
+    for pair in recorded[names[0]]:
+        cells = []
+        for name in names:
+            scores = recorded[name][pair]
+            ap = " / ".join(_percent(value) for value in scores["ap"])
+            cells.append(f"<td>{ap}</td><td>{_percent(scores['right'])}</td>")
+        rows.append(f"<tr><td>{escape(pair)}</td>{''.join(cells)}</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def draw_sheet(
+    videos: Sequence[Path],
+    tubes: Tubes,
+    out: Path,
+    *,
+    frames: Sequence[int],
+    scale: int = 2,
+) -> None:
+    """A PNG with a row for each video and a column for each frame, tubes drawn.
+
+    Args:
+        videos: files of one size.
+        tubes: of these videos.
+        frames: numbers from 0.
+        scale: pixels of the sheet for each of the video.
+    """
+    import cv2
+
+    rows = []
+    for video in videos:
+        mine = tubes_of_video(tubes, video)
+        drawn = []
+        for number, picture in zip(frames, read_clip(video, frames), strict=True):
+            now = select_rows(mine, mine.frame == number)
+            names = [mine.label_names[code] for code in now.label]
+            drawn.append(
+                draw_tubes(picture, now.boxes, names, now.tube_score, now.tube, scale=scale)
+            )
+        rows.append(np.concatenate(drawn, axis=1))
+    sheet = np.concatenate(rows)[..., ::-1]
+    with whole_file(out) as temporary:
+        if not cv2.imwrite(str(temporary), sheet):
+            raise InputError(f"{out}: cannot be written")
