@@ -1,0 +1,284 @@
+"""`actiontubes detect --checkpoint`, and what link, evaluate and visualize make of its tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from actiontubes.backbones.classifier import Classifier, PretrainedModel
+from actiontubes.backbones.inception import Trunk, get_variant
+from actiontubes.backbones.weights import save_pretrained
+from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table, write_table
+from actiontubes.datasets.video import read_frames
+from actiontubes.detect.detector import DetectorSettings, build_detector
+from actiontubes.detect.detector_file import save_detector
+
+TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
+CLASSES = ("clap", "dive", "golf")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def sorted_boxes(table: Detections | Tubes) -> np.ndarray:
+    """Frame, label, score and box of each row, in an order of their own."""
+    columns = [table.frame, table.label, table.score, *table.boxes.T]
+    rows = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+    return rows[np.lexsort(rows.round(6).T[::-1])]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory) -> Path:
+    """A detector of made-up classes that needs person boxes."""
+    torch.manual_seed(1)
+    settings = DetectorSettings(
+        CLASSES, backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given", hidden=8,
+        frames=4, height=48, width_pixels=64, norm="batch",
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("given") / "detector.safetensors"
+    save_detector(build_detector(settings).eval(), path)
+    return path
+
+
+@pytest.fixture
+def detect(command, tmp_path: Path, monkeypatch) -> Callable:
+    """Runs the command without drawing, and returns its outcome and its tables."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(video: Path, checkpoint: Path, *words: object):
+        out = tmp_path / "out"
+        done = command(
+            "detect", video, "--checkpoint", checkpoint, "--out", out, "--tables-only", *words
+        )
+        if done.code:
+            return done, None, None
+        assert files(out) == TABLES
+        detections = read_table(Detections, out / "detections.parquet")
+        return done, detections, read_table(Tubes, out / "tubes.parquet")
+
+    return run
+
+
+def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) -> None:
+    """Detected, linked, evaluated and drawn: the numbers are those that train found."""
+    video, out = figures / "videos" / "test_000.mp4", tmp_path / "out"
+    checkpoint = trained / "detector.safetensors"
+    done = command("detect", video, "--checkpoint", checkpoint, "--out", out, "--threshold", 0)
+    assert (done.code, done.err) == (0, [])
+    assert files(out) == sorted([*TABLES, "test_000.tubes.mp4"])
+    assert sum(1 for _ in read_frames(out / "test_000.tubes.mp4")) == 52
+    videos = read_table(Videos, out / "videos.parquet")
+    assert (videos.video, videos.num_frames.tolist()) == (("test_000",), [52])
+
+    detections = read_table(Detections, out / "detections.parquet")
+    np.testing.assert_allclose(
+        sorted_boxes(detections),
+        sorted_boxes(read_table(Detections, trained / "detections.parquet")),
+        atol=1e-4,
+    )
+    assert set(detections.frame) == set(range(52))
+
+    linked = tmp_path / "linked.parquet"
+    words = ["--detections", out / "detections.parquet", "--out", linked]
+    assert command("link", *words).code == 0
+    tubes, others = read_table(Tubes, out / "tubes.parquet"), read_table(Tubes, linked)
+    np.testing.assert_allclose(sorted_boxes(tubes), sorted_boxes(others), atol=1e-6)
+    assert sorted(set(tubes.tube_score)) == pytest.approx(sorted(set(others.tube_score)))
+    first = np.unique(tubes.tube, return_index=True)[1]
+    assert (np.diff(tubes.tube_score[first]) <= 0).all()
+    with (out / "labels.csv").open() as file:
+        listed = list(csv.DictReader(file))
+    assert [row["label"] for row in listed] == [tubes.label_names[i] for i in tubes.label[first]]
+    assert [float(row["score"]) for row in listed] == pytest.approx(
+        tubes.tube_score[first].tolist(), abs=1e-6
+    )
+
+    scores = tmp_path / "scores.json"
+    done = command(
+        "evaluate", "--ground-truth", figures, "--json", scores,
+        "--detections", out / "detections.parquet", "--tubes", out / "tubes.parquet",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    results = json.loads((trained / "results.json").read_text())
+    for measure in ("frame_map", "video_map"):
+        assert json.loads(scores.read_text())[measure] == pytest.approx(results[measure], abs=1e-3)
+
+    drawn = tmp_path / "drawn.mp4"
+    done = command(
+        "visualize", "--video", video, "--tubes", out / "tubes.parquet", "--out", drawn,
+        "--ground-truth", figures / "groundtruth.parquet",
+    )  # fmt: skip
+    assert done.code == 0 and sum(1 for _ in read_frames(drawn)) == 52
+
+
+def test_weak_tubes_go_and_detections_stay(detect, figures: Path, trained: Path) -> None:
+    video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    _, detections, all_tubes = detect(video, checkpoint, "--threshold", 0)
+    middle = float(np.median(all_tubes.tube_score))
+    done, same, tubes = detect(video, checkpoint, "--threshold", middle)
+    np.testing.assert_array_equal(sorted_boxes(same), sorted_boxes(detections))
+    kept = all_tubes.tube_score >= middle
+    assert 0 < kept.sum() < len(kept) and len(tubes) == kept.sum()
+    count = len(np.unique(tubes.tube))
+    assert done.out.startswith(f"test_000: {count} tube")
+
+
+@pytest.mark.parametrize("every", [3, 8, 40])
+def test_boxes_between_key_frames_lie_on_lines(
+    detect, figures: Path, trained: Path, every: int
+) -> None:
+    video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    _, each, _ = detect(video, checkpoint)
+    _, detections, tubes = detect(video, checkpoint, "--every", every, "--threshold", 0)
+    on_key = detections.frame % every == 0
+    of_each = each.frame % every == 0
+    assert on_key.sum() == of_each.sum()
+    np.testing.assert_allclose(
+        np.sort(detections.score[on_key]), np.sort(each.score[of_each]), atol=1e-5
+    )
+    assert set(detections.frame) == set(range(52))
+    last = 51 // every * every
+    for number in np.unique(tubes.tube):
+        rows = np.flatnonzero(tubes.tube == number)
+        frame, boxes = tubes.frame[rows], tubes.boxes[rows]
+        assert (np.diff(frame) == 1).all() and frame[0] % every == 0
+        assert frame[-1] == 51 or frame[-1] % every == 0
+        # Between two key frames, and behind the last one, the second difference is 0.
+        bent = np.abs(np.diff(boxes, 2, axis=0)).max(axis=1, initial=0) > 1e-6
+        assert set(frame[1:-1][bent] % every) <= {0}
+        np.testing.assert_array_equal(
+            boxes[frame > last], np.tile(boxes[-1], ((frame > last).sum(), 1))
+        )
+    between = tubes.frame % every != 0
+    assert between.sum() == len(detections) - on_key.sum()
+
+
+def test_modes_links_and_precision(detect, figures: Path, trained: Path) -> None:
+    video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    _, shared, act = detect(video, checkpoint, "--threshold", 0)
+    _, per_clip, _ = detect(video, checkpoint, "--mode", "per_clip")
+    assert set(per_clip.frame) == set(shared.frame)
+    assert len(per_clip) == pytest.approx(len(shared), rel=0.2)
+    for frame in (0, 25, 51):
+        best = [table.score[table.frame == frame].max() for table in (shared, per_clip)]
+        assert best[0] == pytest.approx(best[1], abs=0.05)
+    found = {
+        way: detect(video, checkpoint, "--link", way, "--threshold", 0)[2]
+        for way in ("act", "viterbi", "online")
+    }
+    np.testing.assert_array_equal(sorted_boxes(found["act"]), sorted_boxes(act))
+    lengths = {way: np.bincount(tubes.tube) for way, tubes in found.items()}
+    assert (lengths["viterbi"] == 52).all()
+    assert lengths["act"].min() >= 15 and lengths["online"].min() >= 8
+    done, half, _ = detect(video, checkpoint, "--precision", "bf16")
+    assert done.code == 0 and half.score.max() == pytest.approx(shared.score.max(), abs=0.02)
+
+
+def test_a_detector_that_needs_people(detect, figures: Path, given: Path, tmp_path: Path) -> None:
+    """Boxes stand on 20 frames of 52: nothing is found elsewhere."""
+    people = Detections(
+        np.zeros(20, np.int32), np.arange(10, 30, dtype=np.int32), np.zeros(20, np.int32),
+        np.full(20, 0.9), np.tile([20.0, 10, 70, 90], (20, 1)), ("test_000",), ("person",),
+    )  # fmt: skip
+    write_table(people, tmp_path / "people.parquet")
+    video = figures / "videos" / "test_000.mp4"
+    done, detections, tubes = detect(video, given, "--proposals", "people.parquet")
+    assert (done.code, done.err) == (0, [])
+    assert set(detections.frame) == set(range(10, 30))
+    assert set(detections.label_names) <= set(CLASSES)
+    # One box a frame and class.
+    assert len(detections) <= 20 * len(CLASSES)
+    assert set(tubes.frame) == set(range(10, 30))
+    done, _, _ = detect(video, given, "--proposals", "other.parquet")
+    assert done == (2, "", ["actiontubes detect: other.parquet: no such file"])
+
+
+def test_people_take_the_place_of_own_proposals(detect, figures: Path, trained: Path) -> None:
+    video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    _, own, _ = detect(video, checkpoint)
+    _, whole, _ = detect(video, checkpoint, "--proposals", "frame")
+    boxes_a_class = np.unique(np.stack([whole.frame, whole.label]), axis=1, return_counts=True)[1]
+    assert boxes_a_class.max() == 1 and len(own) > len(whole) > 0
+
+
+def test_other_ground_truth_is_refused(
+    command, detect, figures: Path, given: Path, tmp_path: Path
+) -> None:
+    """Classes of another data set on videos of the same names."""
+    _, detections, _ = detect(figures / "videos" / "test_000.mp4", given, "--proposals", "frame")
+    assert len(detections)
+    out = tmp_path / "out"
+    for option, table in (("--detections", "detections"), ("--tubes", "tubes")):
+        path = out / f"{table}.parquet"
+        done = command("evaluate", "--ground-truth", figures, option, path)
+        assert done.code == 2 and len(done.err) == 1
+        assert done.err[0].startswith(f"actiontubes evaluate: {path}: row 1: label ")
+        assert "no class in common" in done.err[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--checkpoint absent.safetensors", "absent.safetensors: no such file"),
+        ("--checkpoint text.safetensors", "text.safetensors: not a readable .safetensors file"),
+        ("--checkpoint trained/state.pt", "trained/state.pt: not a readable .safetensors file"),
+        ("--checkpoint weights.safetensors", "weights of a classifier; give them as --weights"),
+        ("--checkpoint DETECTOR --backbone s3d", "--backbone does not go with --checkpoint"),
+        ("--checkpoint DETECTOR --weights kinetics400", "--weights does not go with --checkpoint"),
+        ("--checkpoint DETECTOR --labels dive", "--labels does not go with --checkpoint"),
+        ("--checkpoint DETECTOR --scene 0", "--scene does not go with --checkpoint"),
+        ("--checkpoint DETECTOR --every 0", "--every 0: give 1 or more"),
+        ("--checkpoint DETECTOR --proposals yolo", "--proposals yolo: no such source"),
+        ("--checkpoint DETECTOR --mode dense", "mode"),
+        ("--every 4", "--every needs --checkpoint; leave it out"),
+        ("--mode shared", "--mode needs --checkpoint; leave it out"),
+        ("--link act", "--link needs --checkpoint; leave it out"),
+        ("--precision bf16", "--precision needs --checkpoint; leave it out"),
+        ("--config given.yaml", "--weights does not go with --checkpoint"),
+    ],
+)
+def test_bad_input_is_told_in_a_line_before_any_work(
+    command, figures: Path, trained: Path, tmp_path: Path, monkeypatch, words: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.safetensors").write_text("Once upon a time there was a detector.\n" * 9)
+    (tmp_path / "trained").symlink_to(trained)
+    trunk = Trunk(get_variant("i2d"), width=0.0625)
+    model = PretrainedModel(
+        trunk, Classifier(trunk.out_channels, 3), CLASSES, (0.5,) * 3, (0.5,) * 3
+    )
+    save_pretrained(model, tmp_path / "weights.safetensors")
+    detector = trained / "detector.safetensors"
+    (tmp_path / "given.yaml").write_text(f"checkpoint: {detector}\nweights: howto100m\n")
+    video = figures / "videos" / "test_000.mp4"
+    options = [detector if word == "DETECTOR" else word for word in words.split()]
+    code, out, err = command("detect", video, "--out", "out", *options)
+    assert (code, out, len(err)) == (2, "", 1)
+    assert err[0].startswith("actiontubes detect: ") and message in err[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_videos_among_good_ones(command, numbered, trained: Path, tmp_path: Path) -> None:
+    numbered.write(tmp_path / "good.mp4", 20)
+    numbered.write(tmp_path / "one.mp4", 1)
+    (tmp_path / "empty.mp4").touch()
+    names = ["empty", "good", "absent", "one"]
+    videos = [tmp_path / f"{name}.mp4" for name in names]
+    checkpoint = trained / "detector.safetensors"
+    out = tmp_path / "out"
+    done = command("detect", *videos, "--checkpoint", checkpoint, "--out", out)
+    assert done.code == 2 and len(done.err) == 3
+    assert done.err[0].startswith(f"actiontubes detect: {videos[0]}: ")
+    assert done.err[1].startswith(f"actiontubes detect: {videos[2]}: no such file")
+    assert done.err[2] == f"actiontubes detect: 2 of 4 failed: {videos[0]}, {videos[2]}"
+    assert files(out) == sorted([*TABLES, "good.tubes.mp4", "one.tubes.mp4"])
+    found = read_table(Videos, out / "videos.parquet")
+    assert dict(zip(found.video, found.num_frames.tolist())) == {"good": 20, "one": 1}
+    detections = read_table(Detections, out / "detections.parquet")
+    assert detections.boxes.min() >= 0 and (detections.boxes.max(axis=0) <= [64, 48] * 2).all()
