@@ -250,7 +250,7 @@ def _unit(
     layout, temporal = variant.layout, variant.is_temporal(endpoint)
     separable = variant.separable and (layout.stem_separable or endpoint != _FIRST)
 
-    def convolution(c: int, kernel: Size3, stride: Size3, pad: Padding) -> nn.Module:
+    def convolution(c: int, kernel: Size3, stride: Size3, pad: Padding) -> ConvNormReLU:
         return ConvNormReLU(
             c, channels_out, kernel, stride, pad,
             eps=layout.norm_eps, momentum=layout.norm_momentum, scale=layout.norm_scale,
@@ -267,12 +267,11 @@ def _unit(
         deep: Padding = "same"
         if padding != "same":
             flat, deep = ((0, 0), *padding[1:]), (padding[0], (0, 0), (0, 0))
-        unit = nn.Sequential(
-            convolution(channels_in, (1, kh, kw), (1, sh, sw), flat),
-            convolution(channels_out, (kt, 1, 1), (st, 1, 1), deep),
-        )
+        spatial = convolution(channels_in, (1, kh, kw), (1, sh, sw), flat)
+        over_time = convolution(channels_out, (kt, 1, 1), (st, 1, 1), deep)
         # New weights see each frame by itself first, as TF-slim's do (s3dg.py: identity kernels).
-        nn.init.dirac_(unit[1].conv.weight)
+        nn.init.dirac_(over_time.conv.weight)
+        unit = nn.Sequential(spatial, over_time)
     if variant.gating == "temporal" and temporal and kt > 1:
         unit.append(SelfGate(channels_out))
     return unit

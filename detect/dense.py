@@ -186,7 +186,7 @@ def look(
     size = np.tile([settings.width_pixels, settings.height], 2)
 
     def join(column: int) -> Array:
-        return torch.cat([one[column] for one in found]).cpu().numpy()  # type: ignore[arg-type]
+        return torch.cat([one[column] for one in found]).cpu().numpy()
 
     return FrameBoxes(
         np.concatenate([one[0] for one in found]).astype(np.int32),

@@ -134,7 +134,7 @@ class ProposalNetwork(nn.Module):
         )  # fmt: skip
         self.anchors = anchors
         self.sampler = SeededSampler(sampled, 0.5)
-        self.rpn.fg_bg_sampler = self.sampler  # type: ignore[assignment]
+        self.rpn.fg_bg_sampler = self.sampler
 
     def forward(
         self,
