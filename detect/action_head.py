@@ -72,11 +72,19 @@ class RemainingBlocks(nn.Module):
     def forward(
         self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
     ) -> Tensor:
+        count = len(boxes)
+        if not count:
+            # The blocks need one, and all weights a gradient, which other processes wait for.
+            boxes, clip, key_frames = (
+                boxes.new_zeros(1, 4),
+                clip.new_zeros(1),
+                key_frames.new_zeros(1),
+            )
         starts = window_starts(key_frames, grid, window, maps.shape[2])
         steps = starts[:, None] + torch.arange(window, device=starts.device)
         pooled = roi_align_3d(maps, boxes, clip, grid, self.size, steps)
         pooled = pooled.contiguous(memory_format=torch.channels_last_3d)
-        return self.blocks(pooled).mean((2, 3, 4))
+        return self.blocks(pooled).mean((2, 3, 4))[:count]
 
 
 @contextmanager
