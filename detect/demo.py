@@ -66,7 +66,7 @@ def _right(truth: Tubes, detections: Detections, pair: tuple[str, str]) -> float
     won = lost = 0
     for box, label, start, stop in zip(boxes.boxes, boxes.label, starts, stops):
         rows = order[start:stop]
-        rows = rows[box_iou(box[None], found.boxes[rows], "continuous")[0] >= 0.5]
+        rows = rows[box_iou(np.broadcast_to(box, (len(rows), 4)), found.boxes[rows]) >= 0.5]
         mine = found.label[rows] == label
         best, other = (found.score[rows[part]].max(initial=0) for part in (mine, ~mine))
         won, lost = won + (best > other), lost + (best < other)
