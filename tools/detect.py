@@ -33,7 +33,7 @@ def detect(
     mode: Literal["shared", "per_clip"] | None = None,
     link: Literal["act", "viterbi", "online"] | None = None,
     precision: Literal["no", "bf16"] | None = None,
-    threshold: float = 0.05,
+    threshold: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     trail: bool = False,
     tables_only: bool = False,
@@ -69,7 +69,8 @@ def detect(
         link: With checkpoint, how tubes are linked: act (the default), viterbi or online, as in
             `actiontubes link`.
         precision: With checkpoint: bf16 computes in bfloat16 where that is safe (default: no).
-        threshold: The lowest score of a tube that is kept.
+        threshold: Without checkpoint, the lowest score of a tube that is kept (default: 0.05); with
+            it, of the boxes that tubes are made of (default: 0.2).
         device: Where networks run; auto takes a GPU if there is one.
         trail: Draw the way of each box's centre over the last second.
         tables_only: Write no drawn videos.
@@ -141,7 +142,7 @@ def _zero_shot(
     proposals: str | None,
     labels: list[str] | None,
     scene: float | None,
-    threshold: float,
+    threshold: float | None,
     device: str,
 ) -> Find:
     """Detection by a person detector and a network trained to classify whole videos."""
@@ -151,6 +152,7 @@ def _zero_shot(
     from ..detect.zero_shot import choose_labels
 
     share = 0.5 if scene is None else scene
+    lowest = 0.05 if threshold is None else threshold
     if not 0 <= share <= 1:
         raise InputError(f"--scene {share}: give a weight from 0 to 1")
     weights = weights or "kinetics400"
@@ -162,7 +164,7 @@ def _zero_shot(
     chosen = choose_labels(labels, model.labels)
     people_of = _people_of(proposals or "default", device)
     return lambda video, name: find_tubes(
-        video, name, model, people_of(name), chosen, scene=share, threshold=threshold, device=device
+        video, name, model, people_of(name), chosen, scene=share, threshold=lowest, device=device
     )
 
 
@@ -173,14 +175,14 @@ def _trained(
     mode: Mode | None,
     link: str | None,
     precision: str | None,
-    threshold: float,
+    threshold: float | None,
     device: str,
 ) -> Find:
     """Detection by a detector that `actiontubes train` made."""
     from ..detect.detector_file import load_detector
     from ..detect.linking.greedy import ACT, SINGH, GreedyRules
     from ..detect.linking.viterbi import PENG, ViterbiRules
-    from ..detect.trained_tubes import find_trained_tubes
+    from ..detect.trained_tubes import THRESHOLD, find_trained_tubes
 
     if every is not None and every < 1:
         raise InputError(f"--every {every}: give 1 or more frames from one key frame to the next")
@@ -188,9 +190,10 @@ def _trained(
     rules: dict[str, GreedyRules | ViterbiRules] = {"act": ACT, "viterbi": PENG, "online": SINGH}
     asks = proposals is not None or detector.proposals is None
     people_of = _people_of(proposals or "default", device) if asks else None
+    lowest = THRESHOLD if threshold is None else threshold
     return lambda video, name: find_trained_tubes(
         video, name, detector, people_of and people_of(name), rules=rules[link or "act"],
-        threshold=threshold, mode=mode or "shared", every=every or 1, half=precision == "bf16",
+        threshold=lowest, mode=mode or "shared", every=every or 1, half=precision == "bf16",
         device=device,
     )  # fmt: skip
 

@@ -13,10 +13,18 @@ import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
 from actiontubes.backbones.inception import Trunk, get_variant
 from actiontubes.backbones.weights import save_pretrained
-from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table, write_table
+from actiontubes.datasets.tables import (
+    Detections,
+    Tubes,
+    Videos,
+    read_table,
+    select_rows,
+    write_table,
+)
 from actiontubes.datasets.video import read_frames
 from actiontubes.detect.detector import DetectorSettings, build_detector
 from actiontubes.detect.detector_file import save_detector
+from actiontubes.detect.linking.link import link
 
 TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
 CLASSES = ("clap", "dive", "golf")
@@ -117,14 +125,17 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
     assert done.code == 0 and sum(1 for _ in read_frames(drawn)) == 52
 
 
-def test_weak_tubes_go_and_detections_stay(detect, figures: Path, trained: Path) -> None:
+def test_weak_boxes_leave_the_tubes_and_stay_in_the_detections(
+    detect, figures: Path, trained: Path
+) -> None:
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
     _, detections, all_tubes = detect(video, checkpoint, "--threshold", 0)
-    middle = float(np.median(all_tubes.tube_score))
+    middle = float(np.median(all_tubes.score))
     done, same, tubes = detect(video, checkpoint, "--threshold", middle)
     np.testing.assert_array_equal(sorted_boxes(same), sorted_boxes(detections))
-    kept = all_tubes.tube_score >= middle
-    assert 0 < kept.sum() < len(kept) and len(tubes) == kept.sum()
+    strong = select_rows(detections, detections.score >= middle)
+    np.testing.assert_allclose(sorted_boxes(tubes), sorted_boxes(link(strong)), atol=1e-9)
+    assert 0 < len(tubes) < len(all_tubes) and tubes.score.min() >= middle
     count = len(np.unique(tubes.tube))
     assert done.out.startswith(f"test_000: {count} tube")
 
@@ -188,7 +199,9 @@ def test_a_detector_that_needs_people(detect, figures: Path, given: Path, tmp_pa
     )  # fmt: skip
     write_table(people, tmp_path / "people.parquet")
     video = figures / "videos" / "test_000.mp4"
-    done, detections, tubes = detect(video, given, "--proposals", "people.parquet")
+    done, detections, tubes = detect(
+        video, given, "--proposals", "people.parquet", "--threshold", 0
+    )
     assert (done.code, done.err) == (0, [])
     assert set(detections.frame) == set(range(10, 30))
     assert set(detections.label_names) <= set(CLASSES)
@@ -211,8 +224,9 @@ def test_other_ground_truth_is_refused(
     command, detect, figures: Path, given: Path, tmp_path: Path
 ) -> None:
     """Classes of another data set on videos of the same names."""
-    _, detections, _ = detect(figures / "videos" / "test_000.mp4", given, "--proposals", "frame")
-    assert len(detections)
+    words = ["--proposals", "frame", "--threshold", 0]
+    _, detections, tubes = detect(figures / "videos" / "test_000.mp4", given, *words)
+    assert len(detections) and len(tubes)
     out = tmp_path / "out"
     for option, table in (("--detections", "detections"), ("--tubes", "tubes")):
         path = out / f"{table}.parquet"
