@@ -150,15 +150,17 @@ def train(
     model.train()
     for step in range(begin, schedule.steps):
         started, waited = time.perf_counter(), 0.0
-        # Dropout draws by the step's number, so that a resumed run draws the same.
-        torch.manual_seed(seed + 1_000_003 * step + accelerator.process_index)
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
         sums: dict[str, Tensor] = {}
-        for _ in range(schedule.accumulate):
+        for part in range(schedule.accumulate):
             asked = time.perf_counter()
             batch = next_batch(batches)
             waited += time.perf_counter() - asked
+            # Dropout draws by the step's number, so that a resumed run draws the same; the loader
+            # has drawn, too, but not in every step.
+            torch.manual_seed(seed + 1_000_003 * (step * schedule.accumulate + part)
+                              + accelerator.process_index)  # fmt: skip
             with accelerator.accumulate(model), accelerator.autocast():
                 losses = run(
                     batch.clips, batch.clip_of, batch.key_frames, batch.boxes, batch.labels,
