@@ -73,23 +73,15 @@ def _right(truth: Tubes, detections: Detections, pair: tuple[str, str]) -> float
     return 100 * won / (won + lost) if won + lost else None
 
 
-def comparison_table(recorded: Mapping[str, Mapping[str, Mapping]]) -> str:
-    """The recorded scores of several backbones as an HTML table.
-
-    Args:
-        recorded: by backbone, by pair: `PairScores` as a mapping.
-    """
-    names = list(recorded)
-    heads = "".join(f"<th colspan=2>{escape(name)}</th>" for name in names)
-    rows = [f"<tr><th></th>{heads}</tr>", f"<tr><th>pair</th>{'<th>AP</th><th>right</th>' * len(names)}</tr>"]  # noqa: E501  # fmt: skip
-    for pair in recorded[names[0]]:
-        cells = []
-        for name in names:
-            scores = recorded[name][pair]
-            ap = " / ".join(_percent(value) for value in scores["ap"])
-            cells.append(f"<td>{ap}</td><td>{_percent(scores['right'])}</td>")
-        rows.append(f"<tr><td>{escape(pair)}</td>{''.join(cells)}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+def pairs_table(pairs: Mapping[str, PairScores]) -> str:
+    """The pairs as an HTML table."""
+    rows = [
+        f"<tr><td>{escape(name)}</td><td>{' / '.join(map(_percent, scores.ap))}</td>"
+        f"<td>{_percent(scores.right)}</td></tr>"
+        for name, scores in pairs.items()
+    ]
+    head = "<tr><th>pair</th><th>AP at IoU 0.5</th><th>right</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
 
 
 def _percent(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from accelerate import PartialState
@@ -17,9 +18,10 @@ from .detector import Detector
 from .evaluation.evaluate import Evaluation
 from .evaluation.evaluate import evaluate as evaluate_tables
 from .evaluation.protocols import PROTOCOLS
-from .linking.greedy import ACT, GreedyRules
+from .linking.greedy import ACT
 from .linking.link import link
 from .proposals import Proposals
+from .trained_tubes import THRESHOLD
 
 
 def detect_set(
@@ -90,10 +92,8 @@ def _table(found: Sequence[tuple[int, FrameBoxes]], videos: VideoSet) -> Detecti
     )
 
 
-def score_set(
-    videos: VideoSet, detections: Detections, rules: GreedyRules = ACT
-) -> tuple[Evaluation, Tubes]:
-    """Frame-mAP and video-mAP by the protocol `act`, and the tubes linked for the latter."""
-    tubes = link(detections, rules)
+def score_set(videos: VideoSet, detections: Detections) -> tuple[Evaluation, Tubes]:
+    """Frame-mAP and video-mAP by the protocol `act`, and the tubes, linked as `detect` does."""
+    tubes = link(detections, replace(ACT, min_box_score=THRESHOLD))
     (result,) = evaluate_tables(videos.tubes, PROTOCOLS[:1], detections, tubes)
     return result, tubes
