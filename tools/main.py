@@ -10,6 +10,7 @@ import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, get_args, get_origin, get_type_hints
 
 # One line each, so that `actiontubes --help` imports none of them.
@@ -46,15 +47,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         function = getattr(import_module(f".{command}", __package__), command)
         return function(**_parse(function, command, arguments[1:])) or 0
     except KeyboardInterrupt:
-        print("actiontubes: stopped", file=sys.stderr)
+        _say("actiontubes: stopped")
         return 130
     except BrokenPipeError:
         return 0
     except (InputError, OSError) as error:
         if debug:
             raise
-        print(f"actiontubes {command}: {one_line(error)}", file=sys.stderr)
+        _say(f"actiontubes {command}: {one_line(error)}")
         return 2
+
+
+def _say(line: str) -> None:
+    """Writes a last line to stderr, not behind a progress bar that an error left there."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        for bar in list(tqdm._instances):
+            bar.close()
+    print(line, file=sys.stderr)
 
 
 def _overview() -> str:
@@ -82,7 +93,13 @@ def one_line(error: Exception) -> str:
 
 
 def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+    line = f"warning: {' '.join(str(message).split())}"
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)  # above a progress bar
+    else:
+        print(line, file=sys.stderr)
 
 
 def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, Any]:
@@ -110,6 +127,9 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
         # What jsonargparse says of a bare word in a YAML file where a list belongs.
         bare_word = "item assignment" in str(error)
         why = "several words stand in [a, list] in a YAML file" if bare_word else one_line(error)
+        if "parsing config" in why:
+            files = [name for word, name in pairwise(arguments) if word == "--config"]
+            why = f"{', '.join(files)}: {why}"
         raise InputError(f"{why}; see actiontubes {command} --help") from error
     for name, kind in hints.items():
         if kind is bool and not isinstance(values[name], bool):

@@ -99,15 +99,15 @@ def train(
         resnet_weights: The key frame network's first weights: imagenet, a file, or null.
         proposal_endpoint: The layer that the RPN on the trunk's features sees.
         proposal_count: Boxes that the RPN proposes on a key frame.
-        anchor_sides: Of the RPN, in pixels of the input.
-        anchor_ratios: Of the RPN, height over width.
+        anchor_sides: Sides of the RPN's anchors in pixels of the input (default: 32 64 128 256).
+        anchor_ratios: Height over width of the RPN's anchors (default: 0.5 1 2).
         head: mean over time and two linear layers, or the trunk's remaining blocks (mixed).
         hidden: Width of the linear layers.
         roi_size: Cells of the pooled features along each side of a box.
         multi_label: Several labels a person (AVA) instead of one.
         per_class_boxes: A refined box for each class instead of one for all.
-        dropout: Of the head's features.
-        frames: Of the input around a key frame.
+        dropout: Share of the head's features that is dropped in training.
+        frames: Frames of the input around a key frame.
         frame_step: Frames of the video from one of the input to the next.
         size: Height and width of the input in pixels (default: 320 400).
         key_frames: Key frames of a clip that share one pass through the trunk.
@@ -127,17 +127,17 @@ def train(
         lr: Learning rate after the warm-up.
         warm_up: Steps over which the learning rate rises.
         decay: A tenth after 3/4 and again after 7/8 of the steps (the paper's), or a cosine.
-        weight_decay: Of kernels and matrices.
+        weight_decay: Weight decay of kernels and matrices.
         clip_norm: Largest norm of the gradients.
         ema: Decay of the averaged weights that are evaluated and saved; 0 for none.
         save_every: Steps from one checkpoint to the next.
         evaluate_every: Steps from one evaluation to the next; 0 evaluates at the end only.
-        precision: Mixed precision.
+        precision: Compute in mixed precision: bf16, or fp16 on older GPUs.
         compile: Compile the model; pays on a GPU.
         trackers: Where losses and scores go: tensorboard, or another that accelerate knows.
         device: Where networks run; auto takes a GPU if there is one.
         resume: Go on with the run in OUT.
-        seed: Of the weights, the clips and the augmentation.
+        seed: Seed of new weights, clips and augmentation.
     """
     from ..backbones.layers import keep_freed_memory
     from ..datasets.augmentation import Augmentation

@@ -1,0 +1,379 @@
+"""`actiontubes train`: options, splits, resuming, and every bad input in one line."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from actiontubes.backbones.classifier import PretrainedModel
+from actiontubes.backbones.inception import Trunk, get_variant
+from actiontubes.backbones.weights import save_pretrained
+from actiontubes.datasets.augmentation import Augmentation
+from actiontubes.detect import recipe as recipes
+from actiontubes.detect.detector import DetectorSettings
+from actiontubes.detect.recipe import Supervision
+from actiontubes.detect.training import Schedule
+from actiontubes.tools.train import train as train_function
+
+ROWS = """video,frame,label,x1,y1,x2,y2,tube
+a,2,run,5,5,30,40,0
+a,3,run,6,5,31,40,0
+b,7,sit,20,10,50,46,0
+c,1,run,10,10,40,45,0
+c,2,sit,30,4,60,47,1
+"""
+VIDEOS = """video,num_frames,width,height,split
+a,12,64,48,train
+b,12,64,48,train
+c,12,64,48,test
+"""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory, numbered) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for name in "abc":
+        numbered.write(folder / f"{name}.mp4", 12)
+    return folder
+
+
+@pytest.fixture
+def data(clips: Path, tmp_path: Path) -> Path:
+    """Three videos of 12 frames, 64x48, two to train on."""
+    folder = tmp_path / "data"
+    shutil.copytree(clips, folder)
+    (folder / "groundtruth.csv").write_text(ROWS)
+    (folder / "videos.csv").write_text(VIDEOS)
+    return folder
+
+
+@pytest.fixture
+def train(command, recipe: Path, data: Path, tmp_path: Path, monkeypatch) -> Callable:
+    """Runs the smallest recipe on the data into the folder "out"."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object):
+        return command("train", "--config", recipe, "--data", "data", "--out", "out", *words)
+
+    return run
+
+
+def losses(folder: Path) -> list[list[str]]:
+    """Step, learning rate and losses; not the seconds."""
+    with (folder / "losses.csv").open() as file:
+        return [row[:-2] for row in csv.reader(file)]
+
+
+def test_what_it_writes_and_says(train: Callable, tmp_path: Path) -> None:
+    done = train("--steps", 4, "--evaluate-every", 3)
+    assert done.code == 0
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "detections.parquet", "detector.safetensors", "evaluations.csv", "losses.csv",
+        "results.json", "state.pt", "tubes.parquet",
+    ]  # fmt: skip
+    (head, *rows) = losses(out)
+    assert head == ["step", "lr", "objectness", "proposal_boxes", "action", "action_boxes"]
+    assert [row[0] for row in rows] == ["0", "1", "2", "3"]
+    with (out / "evaluations.csv").open() as file:
+        evaluations = list(csv.DictReader(file))
+    assert [row["step"] for row in evaluations] == ["3", "4"]
+    score = json.loads((out / "results.json").read_text())["frame_map"]["0.5"]
+    assert f"out: frame-mAP@0.5 {score:.2f}, video-mAP@0.5 " in done.out
+    assert done.out.endswith("\nactiontubes detect VIDEO --checkpoint out/detector.safetensors\n")
+
+
+def test_a_run_is_neither_lost_nor_mixed(train: Callable, tmp_path: Path) -> None:
+    assert train("--steps", 6).code == 0
+    whole = losses(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    # The schedule is that of six steps; of the first run, only three are on disk.
+    assert train("--steps", 6, "--save-every", 3).code == 0
+    state = (tmp_path / "out" / "state.pt").read_bytes()
+    refused = train("--steps", 6)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == [
+        "actiontubes train: out/state.pt: a run stands there; --resume goes on with it, --out "
+        "starts one elsewhere"
+    ]
+    other = train("--steps", 6, "--resume", "--hidden", 8)
+    assert other.code == 2 and len(other.err) == 1
+    assert "out/state.pt: hidden was 16 and is 8 now; resume with the same" in other.err[0]
+    labels = train("--steps", 6, "--resume", "--labels", "sit", "run", "lie")
+    assert labels.code == 2 and len(labels.err) == 1
+    assert "out/state.pt: labels was ['run', 'sit'] and is ['sit', 'run', 'lie']" in labels.err[0]
+    assert (tmp_path / "out" / "state.pt").read_bytes() == state
+    finished = train("--steps", 6, "--resume")
+    assert finished.code == 0 and "frame-mAP@0.5" in finished.out
+    assert losses(tmp_path / "out") == whole
+
+
+def test_splits_and_their_mean(train: Callable, data: Path, tmp_path: Path) -> None:
+    (data / "splits").mkdir()
+    for k, test in enumerate("abc", 1):
+        (data / f"splits/test{k}.txt").write_text(f"{test}\n")
+        (data / f"splits/train{k}.txt").write_text("".join(f"{v}\n" for v in "abc" if v != test))
+    done = train("--splits", 1, 3)
+    assert done.code == 0
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["split1", "split3"]
+    results = [json.loads((out / f"split{k}/results.json").read_text()) for k in (1, 3)]
+    first, last = (result["frame_map"]["0.5"] for result in results)
+    mean = f"out: frame-mAP@0.5 {(first + last) / 2:.2f} ({first:.2f}, {last:.2f}), video-mAP"
+    assert mean in done.out
+    assert losses(out / "split1") != losses(out / "split3")
+    # A later split that cannot be, or has been, is told before the first is trained.
+    shutil.rmtree(out / "split1")
+    done = train("--splits", 1, 3)
+    assert done.code == 2 and "out/split3/state.pt: a run stands there" in done.err[0]
+    done = train("--splits", 1, 4)
+    assert done.code == 2 and "no split 4; its lists are test1" in done.err[0]
+    assert not (out / "split1").exists()
+
+
+OPTIONS: dict[str, tuple[object, ...]] = {
+    "backbone": ("s3d",), "width": (0.125,), "endpoint": ("Mixed_4b",), "freeze": ("Mixed_3b",),
+    "norm": ("frozen",), "weights": ("w.pth",), "proposals": ("resnet18",),
+    "resnet_weights": ("r.pth",), "proposal_endpoint": ("Mixed_4c",), "proposal_count": (33,),
+    "anchor_sides": (7, 9), "anchor_ratios": (0.3, 3.0), "head": ("mixed",), "hidden": (17,),
+    "roi_size": (5,), "dropout": (0.25,), "frames": (6,), "frame_step": (3,), "size": (96, 112),
+    "key_frames": (2,), "key_frame_step": (5,), "flip": (0.125,), "scale": (0.9, 1.1),
+    "colour": (0.375,), "background": (0.625,), "examples": (12,), "workers": (1,),
+    "steps": (11,), "batch": (3,), "accumulate": (2,), "optimiser": ("adamw",), "lr": (0.02,),
+    "warm_up": (13,), "decay": ("cosine",), "weight_decay": (0.002,), "clip_norm": (4.0,),
+    "ema": (0.75,), "save_every": (14,), "evaluate_every": (15,), "seed": (16,),
+    "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
+}  # fmt: skip
+FLAGS = ("multi_label", "per_class_boxes", "unbalanced", "cache", "compile")
+
+
+def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch) -> None:
+    """Each at a value that no other has."""
+    asked: dict[str, Any] = {}
+
+    class Stop(Exception):
+        pass
+
+    def new_detector(settings: DetectorSettings, **options: Any) -> Any:
+        asked.update(vars(settings), **options)
+        return lambda: None
+
+    def train_on(
+        detector: Any, train_set, test_set, out, schedule, supervision, accelerator, **rest
+    ):
+        asked.update(vars(schedule), **vars(supervision), **vars(supervision.augmentation))
+        asked.update(rest, examples=detector.examples, train=train_set.names, test=test_set.names)
+        raise Stop
+
+    monkeypatch.setattr(recipes, "new_detector", new_detector)
+    monkeypatch.setattr(recipes, "train_on", train_on)
+    words = [f"--{name.replace('_', '-')}" for name in FLAGS]
+    for name, values in OPTIONS.items():
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    with pytest.raises(Stop):
+        train(*words)
+    alone = {
+        name: value[0] if len(value) == 1 else value
+        for name, value in OPTIONS.items()
+        if name not in ("size", "splits", "train_videos", "test_videos")
+    }
+    expected = alone | {
+        "multi_label": True, "per_class_boxes": True, "balance": False, "cache": True,
+        "compile": True, "height": 96, "width_pixels": 112, "crop": True, "resume": False,
+        "train": ("a",), "test": ("b",),
+    }  # fmt: skip
+    assert {name: value for name, value in asked.items() if name in expected} == expected
+    rest = {"mean", "std", "augmentation"}
+    assert set(asked) - rest == set(expected)
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    """And the paper's, where it has some."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(train_function).parameters.items()
+    }
+    libraries = {
+        **vars(DetectorSettings(("run",))), **vars(Schedule(10_000)), **vars(Supervision()),
+        **vars(Augmentation()),
+    }  # fmt: skip
+    shared = {
+        name: value
+        for name, value in defaults.items()
+        if name in libraries and value is not None and name != "labels"
+    }
+    assert shared == {name: libraries[name] for name in shared} and len(shared) > 30
+
+
+def test_help_suffices(command, capsys) -> None:
+    with pytest.raises(SystemExit):
+        command("train", "--help")
+    text = capsys.readouterr().out
+    flat = " ".join(text.split())
+    for name in ("demo", "jhmdb", "ucf101-24", "ucf101-24-mini", "custom"):
+        assert name in flat
+    for name in inspect.signature(train_function).parameters:
+        option = f"--{name.replace('_', '-')}"
+        said = re.search(rf"^  {option}( [^ ].*?)?(  .*)?\n((?:   .*\n)*)", text, re.MULTILINE)
+        assert said, option
+        explained = f"{said[2] or ''} {said[3]}".partition("(type:")[0].partition("(default:")[0]
+        assert len(explained.split()) > 1, option
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--config misspelt.yaml", "'stepz' is not accepted; see actiontubes train --help"),
+        ("--config broken.yaml", "broken.yaml"),
+        ("--config absent", "absent"),
+        ("--config word.yaml", "several words stand in [a, list] in a YAML file"),
+        ("--data absent", "absent: no such file or folder of ground truth"),
+        ("--media absent", "absent: no such folder of videos"),
+        ("--labels run lie", "groundtruth.csv: row 3: b frame 7 (and 1 more): class sit is not"),
+        ("--labels run sit run", "run stands there twice"),
+        ("--splits 2", "groundtruth.csv: no split 2; its lists are test1, train1"),
+        ("--train-videos x", "video x is not in data/groundtruth.csv; give names such as a"),
+        ("--backbone s4d", "no backbone s4d; one of i2d"),
+        ("--weights kin", "kin: no such file, and no such weights for i2d"),
+        ("--norm frozen", "--norm frozen: new weights need --norm batch"),
+        ("--freeze Mixed_9", "--freeze: no endpoint Mixed_9; one of Conv2d_1a_7x7"),
+        ("--freeze Mixed_4b", "--freeze: no endpoint Mixed_4b; one of"),
+        ("--endpoint Mixed_9", "no endpoint Mixed_9; one of"),
+        ("--proposal-endpoint Mixed_9", "no endpoint Mixed_9; one of"),
+        ("--size 50 64", "size 50x64: give multiples of 8, the stride of Mixed_3c"),
+        ("--size 48", "size: give two numbers, not 1"),
+        ("--size 0 64", "height: 0 is less than 1"),
+        ("--head mixed --endpoint Mixed_5c --size 64 64", "no blocks are left behind Mixed_5c"),
+        ("--proposals yolo", "--proposals yolo: no such source"),
+        ("--proposals absent.csv", "absent.csv: no such file"),
+        ("--proposals people.csv", "no proposals for the video b; the table has 1 videos"),
+        ("--proposals resnet18 --resnet-weights absent.pth", "absent.pth: No such file"),
+        ("--proposals resnet18 --resnet-weights text.pth", "text.pth: not a readable PyTorch file"),
+        ("--trackers nothing", "--trackers nothing: not installed here; there are tensorboard"),
+        ("--scale 2 1", "scale: (2.0, 1.0) is not a least and a largest zoom"),
+        ("--anchor-sides 0", "anchor_sides: (0,) are not all more than 0"),
+        ("--width 0", "width: 0.0 is not more than 0"),
+        ("--width 0.5 --weights narrow.safetensors", "--weights narrow.safetensors: of width"),
+        *((f"--{name} 0", f"{name.replace('-', '_')}: 0 is less than 1") for name in (
+            "proposal-count", "hidden", "roi-size", "frames", "frame-step", "key-frames",
+            "key-frame-step", "examples", "steps", "batch", "accumulate", "save-every")),
+        *((f"--{name} -1", f"{name.replace('-', '_')}: -1") for name in (
+            "workers", "warm-up", "evaluate-every", "weight-decay", "seed", "ema", "lr", "dropout",
+            "flip", "colour", "background", "clip-norm")),
+    ],
+)  # fmt: skip
+def test_bad_options_are_told_before_any_work(
+    train: Callable, data: Path, tmp_path: Path, words: str, message: str
+) -> None:
+    (tmp_path / "misspelt.yaml").write_text("stepz: 3\n")
+    (tmp_path / "broken.yaml").write_text("steps: [3\n")
+    (tmp_path / "word.yaml").write_text("labels: run\n")
+    (tmp_path / "text.pth").write_text("Once upon a time there were weights.\n")
+    trunk = Trunk(get_variant("i2d"), width=0.0625)
+    model = PretrainedModel(trunk, None, (), (0.5,) * 3, (0.5,) * 3)
+    save_pretrained(model, tmp_path / "narrow.safetensors")
+    (tmp_path / "people.csv").write_text(
+        "video,frame,label,score,x1,y1,x2,y2\na,1,person,1,0,0,9,9\n"
+    )
+    code, out, err = train(*words.split())
+    assert (code, out, len(err)) == (2, "", 1), err
+    assert err[0].startswith("actiontubes train: ") and message in err[0]
+    assert not (tmp_path / "out").exists()
+
+
+def replaced(data: Path, file: str, old: str, new: str) -> None:
+    text = (data / file).read_text()
+    assert old in text
+    (data / file).write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: (data / "b.mp4").unlink(),
+         "data: no video file and no folder of frames for 1 of 3 videos, the first b; say where"),
+        (lambda data: (data / "groundtruth.csv").unlink(), "data: no ground truth in it"),
+        (lambda data: replaced(data, "groundtruth.csv", "20,10,50,46", "70,10,90,46"),
+         "groundtruth.csv: row 3: b frame 7: the box lies outside the picture of 64 x 48"),
+        (lambda data: replaced(data, "groundtruth.csv", "b,7", "b,12"),
+         "groundtruth.csv: row 3: b frame 12: the video has 12 frames, counted from 0"),
+        (lambda data: replaced(data, "groundtruth.csv", "20,10,50,46", "50,46,20,10"),
+         "groundtruth.csv: row 3: x1..y2 has x2 < x1"),
+        (lambda data: replaced(data, "groundtruth.csv", "x1,y1,x2,y2", "x,y,w,h"),
+         "groundtruth.csv: no column x1"),
+        (lambda data: (data / "groundtruth.csv").write_text(ROWS.splitlines()[0] + "\n"),
+         "groundtruth.csv: no box on any of the 2 videos to train on"),
+        (lambda data: replaced(data, "videos.csv", "c,12,64,48,test", "c,12,64,48,train"),
+         "nothing says which videos to test on"),
+        (lambda data: (data / "videos.csv").write_text("video,num_frames\na,12\n"),
+         "videos.csv: no column width"),
+    ],
+)  # fmt: skip
+def test_bad_data_is_told_before_any_work(
+    train: Callable, data: Path, tmp_path: Path, change: Callable, message: str
+) -> None:
+    change(data)
+    code, out, err = train("--steps", 2)
+    assert len(err) == 1 and message in err[0], err
+    if err[0].startswith("warning: "):
+        assert code == 0
+    else:
+        assert (code, out) == (2, "") and err[0].startswith("actiontubes train: ")
+        assert not (tmp_path / "out").exists()
+
+
+def test_all_background(train: Callable, data: Path) -> None:
+    """Boxes on test videos alone."""
+    rows = ROWS.splitlines(keepends=True)
+    (data / "groundtruth.csv").write_text("".join(rows[:1] + rows[4:]))
+    code, out, err = train()
+    assert (code, out, len(err)) == (2, "", 1)
+    assert "groundtruth.csv: no box on any of the 2 videos to train on; name videos" in err[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_that_cannot_be_read(
+    train: Callable, data: Path, tmp_path: Path, workers: int
+) -> None:
+    """The tables are right, so that only its turn shows it; also out of a worker process."""
+    for name in "ab":
+        (data / f"{name}.mp4").write_text("Once upon a time there was a video.\n" * 9)
+    code, out, err = train("--workers", workers, "--batch", 2)
+    assert (code, out, len(err)) == (2, "", 1), err
+    assert re.match(r"actiontubes train: data/[ab]\.mp4: .*give a video file", err[0]), err
+    assert "Traceback" not in err[0] and len(err[0]) < 200
+    assert not (tmp_path / "out" / "detector.safetensors").exists()
+
+
+def test_proposals_from_elsewhere(train: Callable, tmp_path: Path) -> None:
+    """The whole frame as a source, and the table of it that the first run left."""
+    assert train("--proposals", "frame").code == 0
+    table = tmp_path / "out" / "proposals.parquet"
+    first = losses(tmp_path / "out")
+    assert first[0] == ["step", "lr", "action", "action_boxes"]
+    shutil.move(table, tmp_path / "people.parquet")
+    shutil.rmtree(tmp_path / "out")
+    assert train("--proposals", "people.parquet").code == 0
+    np.testing.assert_array_equal(losses(tmp_path / "out"), first)
+    shutil.rmtree(tmp_path / "out")
+    done = train("--proposals", "ground-truth")
+    assert done.code == 0 and not table.exists()
+
+
+def test_the_seed_decides(train: Callable, tmp_path: Path) -> None:
+    runs = []
+    for seed in (3, 3, 4):
+        assert train("--seed", seed).code == 0
+        runs.append(losses(tmp_path / "out"))
+        shutil.rmtree(tmp_path / "out")
+        torch.rand(7)  # whatever else has drawn at random
+    assert runs[0] == runs[1] != runs[2]
