@@ -7,7 +7,7 @@ from typing import Literal
 
 
 def benchmark(
-    what: Literal["backbones", "evaluation"],
+    what: Literal["backbones", "detector", "evaluation"],
     *,
     backbones: list[str] | None = None,
     endpoint: str = "Mixed_4e",
@@ -20,15 +20,17 @@ def benchmark(
     size: float = 1.0,
     json: Path | None = None,
 ) -> None:
-    """Time the backbones or the evaluation on this machine, as ratios within one run.
+    """Time the backbones, the detector or the evaluation on this machine, as ratios within one run.
 
     backbones: a forward pass of each network, divided by the time of torchvision's S3D run eagerly
-    in the same round. evaluation: reading, linking and scoring a made-up dump of UCF101-24's size,
+    in the same round. detector: every frame of a video from a shared feature map against a clip for
+    each, and a training step against one with torchvision's layers; on a GPU in bfloat16 and
+    compiled too. evaluation: reading, linking and scoring a made-up dump of UCF101-24's size,
     and a plain loop on the same data.
 
     Args:
-        what: backbones or evaluation.
-        backbones: The networks (default: s3d, s3d-g and i3d).
+        what: backbones, detector or evaluation.
+        backbones: The networks (default: s3d, s3d-g and i3d); of a detector the first (s3d-g).
         endpoint: Up to which layer they are run.
         frames: Frames of the clip.
         height: Of the clip, in pixels.
@@ -55,8 +57,28 @@ def benchmark(
     from ..backbones.benchmark import benchmark_backbones
     from ..backbones.layers import keep_freed_memory
 
-    names = backbones or ["s3d", "s3d-g", "i3d"]
     torch.set_num_threads(threads)
+    if what == "detector":
+        from ..detect.benchmark import Workload, benchmark_detector, benchmark_table, count_runs
+
+        keep_freed_memory()
+        batch, workers, steps = (8, 8, 40) if device == "cuda" else (1, 1, 6)
+        load = Workload(
+            (backbones or ["s3d-g"])[0], endpoint, frames, height, width, batch, repeats, device,
+            workers, steps,
+        )  # fmt: skip
+        with tqdm(total=count_runs(load), unit=" runs", leave=False) as bar:
+
+            def begin(name: str) -> None:
+                bar.set_description(name)
+                bar.update()
+
+            result = benchmark_detector(load, begin)
+        print(benchmark_table(result))
+        if json is not None:
+            write_json(result, json)
+        return
+    names = backbones or ["s3d", "s3d-g", "i3d"]
     # The block size that glibc itself would come to, from the first pass on.
     keep_freed_memory(32 << 20)
     with tqdm(total=(repeats + 1) * (len(names) + 1), unit=" passes", leave=False) as bar:
