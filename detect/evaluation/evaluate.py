@@ -135,7 +135,8 @@ def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | Non
     """The table with its video and label numbers meaning the ground truth's names.
 
     Args:
-        table: detections or tubes.
+        table: detections or tubes. A video may stand there under its file's stem alone, as `detect`
+            names it: v_Biking_g01_c01 is Biking/v_Biking_g01_c01 where no other video ends so.
         ground_truth: gives the names: the videos and classes evaluated.
         source: the file's name, for messages.
         videos: their lengths, to find frames that cannot be.
@@ -151,6 +152,7 @@ def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | Non
     """
     if not len(table):
         warnings.warn(f"{source}: no rows; everything is missed", stacklevel=2)
+    table = replace(table, video_names=_whole_names(table.video_names, ground_truth.video_names))
     video, video_known = _renamed(table.video, table.video_names, ground_truth.video_names)
     label, label_known = _renamed(table.label, table.label_names, ground_truth.label_names)
     for column, known, codes, names in (
@@ -198,6 +200,20 @@ def with_labels(ground_truth: Tubes, table: Detections | Tubes, source: str) -> 
             f"with the ground truth, which has {', '.join(ground_truth.label_names[:5])}, ..."
         )
     return replace(ground_truth, label_names=(*ground_truth.label_names, *extra))
+
+
+def _whole_names(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names; one that is not known, but the last part of just one that is, becomes that."""
+    ending: dict[str, list[str]] = {}
+    for whole in known:
+        ending.setdefault(whole.rpartition("/")[2], []).append(whole)
+    given, exact = set(names), set(known)
+    whole_of = {
+        last: wholes[0]
+        for last, wholes in ending.items()
+        if len(wholes) == 1 and wholes[0] not in given
+    }
+    return tuple(name if name in exact else whole_of.get(name, name) for name in names)
 
 
 def _renamed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from actiontubes.datasets.tables import (
     Detections,
     Tubes,
     Videos,
+    concatenate,
     read_table,
     select_rows,
     write_table,
@@ -25,6 +27,7 @@ from actiontubes.datasets.video import read_frames
 from actiontubes.detect.detector import DetectorSettings, build_detector
 from actiontubes.detect.detector_file import save_detector
 from actiontubes.detect.linking.link import link
+from actiontubes.detect.trained_tubes import THRESHOLD
 
 TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
 CLASSES = ("clap", "dive", "golf")
@@ -107,10 +110,12 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
         tubes.tube_score[first].tolist(), abs=1e-6
     )
 
+    # What train links, and detect unless told otherwise.
+    assert command("link", *words, "--choices", f"min_box_score={THRESHOLD}").code == 0
     scores = tmp_path / "scores.json"
     done = command(
         "evaluate", "--ground-truth", figures, "--json", scores,
-        "--detections", out / "detections.parquet", "--tubes", out / "tubes.parquet",
+        "--detections", out / "detections.parquet", "--tubes", linked,
     )  # fmt: skip
     assert done.code == 0, done.err
     results = json.loads((trained / "results.json").read_text())
@@ -123,6 +128,34 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
         "--ground-truth", figures / "groundtruth.parquet",
     )  # fmt: skip
     assert done.code == 0 and sum(1 for _ in read_frames(drawn)) == 52
+
+
+def test_videos_are_known_by_their_stems(command, trained: Path, figures: Path, tmp_path) -> None:
+    """Ground truth names videos with their folders, `detect` by the file alone."""
+    truth = read_table(Tubes, figures / "groundtruth.parquet")
+    found = read_table(Detections, trained / "detections.parquet")
+    write_table(found, tmp_path / "found.parquet")
+    scores = []
+    for folder in ("", "indoors/"):
+        names = tuple(f"{folder}{name}" for name in truth.video_names)
+        write_table(replace(truth, video_names=names), tmp_path / "truth.parquet")
+        done = command(
+            "evaluate", "--ground-truth", tmp_path / "truth.parquet", "--json", tmp_path / "s.json",
+            "--detections", tmp_path / "found.parquet",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        scores.append(json.loads((tmp_path / "s.json").read_text()))
+    assert scores[0] == scores[1]
+    # Two videos of that stem: which is meant cannot be known.
+    doubled = replace(
+        concatenate([truth, truth]),
+        video=np.concatenate([truth.video, truth.video + len(truth.video_names)]),
+        video_names=tuple(f"{folder}/{name}" for folder in "ab" for name in truth.video_names),
+    )
+    write_table(doubled, tmp_path / "truth.parquet")
+    words = ["--detections", tmp_path / "found.parquet"]
+    done = command("evaluate", "--ground-truth", tmp_path / "truth.parquet", *words)
+    assert done.code == 2 and "have a video that the ground truth does not have" in done.err[0]
 
 
 def test_weak_boxes_leave_the_tubes_and_stay_in_the_detections(
