@@ -156,9 +156,9 @@ class Detector(nn.Module):
     def maps(self, clips: Tensor) -> dict[str, Tensor]:
         """(N, T, H, W, 3) uint8 clips → feature maps by endpoint: the head's, and the RPN's."""
         settings = self.settings
-        names = {settings.endpoint}
+        names = [settings.endpoint]
         if settings.proposals == "features":
-            names.add(settings.proposal_endpoint)
+            names.append(settings.proposal_endpoint)
         return self.trunk.endpoints(normalise(clips, settings.mean, settings.std), names)
 
     def propose(
