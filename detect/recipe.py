@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +17,16 @@ from ..backbones.inception import get_variant
 from ..backbones.weights import fetch_torchvision, load_pretrained
 from ..datasets.augmentation import Augmentation
 from ..datasets.clips import Clips, ClipSettings
-from ..datasets.files import InputError, write_json
+from ..datasets.files import InputError, whole_file, write_json
 from ..datasets.media import read_pictures
-from ..datasets.tables import Detections, read_table, write_table
+from ..datasets.tables import Detections, Tubes, read_table, write_table
 from ..datasets.video_sets import VideoSet
 from .detect_set import detect_set, score_set
 from .detector import Detector, DetectorSettings, build_detector
 from .evaluation.evaluate import Evaluation
 from .proposals import Proposals, open_proposals, table_proposals
 from .training import Schedule, train
+from .training_state import rows_before
 
 LEARNED = ("resnet50", "resnet18", "features")
 DETECTIONS, TUBES, RESULTS, EVALUATIONS = (
@@ -144,6 +146,8 @@ def train_on(
     """
     settings = detector.settings
     half = accelerator.mixed_precision == "bf16"
+    if not settings.multi_label:
+        _warn_of_several_classes(train_set.tubes)
     given, people = None, None
     if settings.proposals == "given":
         assert proposals is not None
@@ -174,11 +178,14 @@ def train_on(
             "frame-mAP@0.5": scores["frame_map"]["0.5"],
             "video-mAP@0.5": scores["video_map"]["0.5"],
         }
-        with (out / EVALUATIONS).open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if file.tell() == 0:
-                writer.writerow(["step", "protocol", *row])
-            writer.writerow([step, scores["protocol"], *[f"{v:.4f}" for v in row.values()]])
+        # A resumed run may come by a step for the second time.
+        rows = rows_before(out / EVALUATIONS, step) or [["step", "protocol", *row]]
+        rows.append([str(step), scores["protocol"], *[f"{v:.4f}" for v in row.values()]])
+        with (
+            whole_file(out / EVALUATIONS) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file).writerows(rows)
         values = ", ".join(f"{name} {value:.1f}" for name, value in row.items())
         tqdm.write(f"step {step}: {values} (protocol {scores['protocol']})")
         return row
@@ -190,6 +197,19 @@ def train_on(
     if not last:  # a finished run that was resumed
         evaluate(trained, schedule.steps)
     return trained, last[0]
+
+
+def _warn_of_several_classes(truth: Tubes) -> None:
+    """A softmax knows one class a person; of boxes with several the first is learnt."""
+    rows = np.column_stack([truth.video, truth.frame, truth.boxes])
+    several = len(np.unique(np.column_stack([rows, truth.label]), axis=0))
+    several -= len(np.unique(rows, axis=0))
+    if several:
+        warnings.warn(
+            f"{several} boxes of the ground truth have more than one class, of which only the "
+            "first is learnt; --multi-label learns all",
+            stacklevel=3,
+        )
 
 
 def _given(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +89,9 @@ def read_state(
     anew = "resume with the same recipe and data, or start anew with another --out"
     try:
         # Of files of the run's own making, too, nothing but tensors and plain values is read.
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:  # torch does not look at its check sums
+                raise zipfile.BadZipFile
         state = torch.load(path, map_location="cpu", weights_only=True)
         step, before, groups = (
             int(state["step"]), dict(state["settings"]), state["optimizer"]["param_groups"],
@@ -121,6 +125,16 @@ def _plain(detector: Detector) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
 
 
+def rows_before(path: Path, step: int) -> list[list[str]]:
+    """The header and the whole rows of a CSV file whose first column, a step, is less than that."""
+    if not step or not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = [*csv.reader(file)] or [[]]
+    whole = (row for row in rows if len(row) == len(header) and row[0].isdigit())
+    return [header, *(row for row in whole if int(row[0]) < step)]
+
+
 class LossLog:
     """losses.csv, a row a step; of a resumed run the rows behind its state are written anew.
 
@@ -131,14 +145,7 @@ class LossLog:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        rows: list[list[str]] = []
-        if step and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                header, *rows = [*csv.reader(file)] or [[]]
-            rows = [
-                header,
-                *(row for row in rows if len(row) == len(header) and int(row[0]) < step),
-            ]
+        rows = rows_before(path, step)
         self._named = bool(rows)
         with whole_file(path) as temporary:
             self._append(temporary, rows)

@@ -29,6 +29,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VARIANTS = {"same": get_variant("i3d"), "symmetric": get_variant("s3d")}
 SIZE = (36, 96, 128)
 

@@ -15,15 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 Array = np.ndarray
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small pictures are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def numbered_frames(count: int) -> Iterator[tuple[Array, Array | None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,8 @@ from actiontubes.backbones.layers import ConvNormReLU
 from actiontubes.datasets.files import InputError
 from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
 from torch import Tensor, nn
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = DetectorSettings(
     ("a", "b", "c"), "s3d-g", 0.05, proposals="features", proposal_count=20,
@@ -38,15 +39,6 @@ BOXES = [
 LABELS = [torch.tensor([[0.0, 1, 0], [1, 0, 0]]), torch.tensor([[0.0, 0, 1]])]
 LABELS += [torch.empty(0, 3)] * 2
 SEEDS = [3, 4, 5, 6]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small pictures are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(settings: DetectorSettings, seed: int = 0) -> Detector:

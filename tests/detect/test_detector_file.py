@@ -20,6 +20,8 @@ from actiontubes.detect.detector_file import load_detector, save_detector
 from safetensors.torch import load_file, safe_open, save_file
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS = DetectorSettings(
     ("stand up", "sit down"), "s3d-g", 0.05, "Mixed_4b", "features", "Mixed_3c",
     hidden=8, roi_size=2, frames=8, height=64, width_pixels=80, norm="batch",

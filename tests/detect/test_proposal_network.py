@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = (64, 80)
 SIDES, RATIOS = (16, 32, 48), (0.5, 1.0, 2.0)
 GRIDS = {name: receptive_grid(get_variant(name), "Mixed_4e", (8, *SIZE)) for name in ("i3d", "s3d")}

@@ -15,7 +15,7 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from torch import nn
 from torch.utils.data import Dataset
 from torchvision.ops import box_iou
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 HEIGHT, WIDTH, FRAMES = 64, 80, 8
 SETTINGS = DetectorSettings(
     ("red", "blue"), "s3d-g", 0.05, "Mixed_4b", "features", "Mixed_4b",
@@ -48,15 +50,6 @@ SETTINGS = DetectorSettings(
     anchor_sides=(16, 32, 48),
 )  # fmt: skip
 STEPS = Schedule(steps=14, batch=2, lr=0.02, warm_up=3, ema=0.9, save_every=4)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small pictures are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Rectangles(Dataset[Sample]):
@@ -291,7 +284,10 @@ class Mark:
 def test_damaged_states(run: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     path, mark = run / "state.pt", tmp_path_factory.mktemp("mark") / "mark"
     content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
     for damaged in (
+        flipped,
         b"",
         b"text",
         content[: len(content) // 2],
