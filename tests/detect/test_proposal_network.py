@@ -115,15 +115,18 @@ def slow_losses(
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_losses_equal_a_loop(grid: Grid, drawn: int) -> None:
     made = network(sampled=drawn).train()
-    maps = torch.randn(4, 6, 4, 5)
+    maps = torch.randn(5, 6, 4, 5)
+    y, x = (grid.first[axis] + 0.5 + 32 for axis in (1, 2))
     boxes = [
         torch.tensor([[10.0, 12, 43, 45], [40, 5, 60, 60], [41, 6, 61, 62]]),
         torch.empty(0, 4),
         torch.tensor([[70.0, 30, 71, 32]]),  # whose best anchor covers next to nothing of it
         torch.tensor([[0.0, 0, 80, 64]]),
+        # Around an anchor of 32 pixels with overlap 0.64, and one of 48 with 0.69, its best.
+        torch.tensor([[x - 20, y - 20, x + 20, y + 20]]),
     ]
-    _, losses = made(maps, grid, SIZE, boxes, [1, 2, 3, 4])
-    expected = slow_losses(made, maps, grid, boxes, [1, 2, 3, 4])
+    _, losses = made(maps, grid, SIZE, boxes, [1, 2, 3, 4, 5])
+    expected = slow_losses(made, maps, grid, boxes, [1, 2, 3, 4, 5])
     for name, value in expected.items():
         torch.testing.assert_close(losses[name].item(), value, rtol=1e-4, atol=1e-6)
 
