@@ -60,12 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(line: str) -> None:
     """Writes a last line to stderr, not behind a progress bar that an error left there."""
-    if "tqdm" in sys.modules:
-        from tqdm import tqdm
-
-        for bar in list(tqdm._instances):
-            bar.close()
+    for bar in _bars():
+        bar.close()
     print(line, file=sys.stderr)
+
+
+def _bars() -> list[Any]:
+    """The progress bars that stand on the screen, or soon will."""
+    return list(sys.modules["tqdm"].tqdm._instances) if "tqdm" in sys.modules else []
 
 
 def _overview() -> str:
@@ -93,13 +95,9 @@ def one_line(error: Exception) -> str:
 
 
 def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    line = f"warning: {' '.join(str(message).split())}"
-    if "tqdm" in sys.modules:
-        from tqdm import tqdm
-
-        tqdm.write(line, file=sys.stderr)  # above a progress bar
-    else:
-        print(line, file=sys.stderr)
+    for bar in _bars():
+        bar.clear()  # it comes back with its next step
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, Any]:
