@@ -51,7 +51,7 @@ class Workload:
         frames, height, width: of the clip around a key frame.
         batch: clips of a training step.
         repeats: rounds that are timed.
-        device: "cpu", or "cuda", where bfloat16 and compilation are timed too.
+        device: "cpu" or "cuda"; bfloat16 is timed too where it is native, compilation on a GPU.
         workers: processes that read clips in the short training run.
         steps: of that run, after four that are not counted.
         hidden: of the action head's layers.
@@ -140,26 +140,26 @@ def benchmark_dense(
     `dense.look`, in bfloat16 on a GPU.
 
     Returns:
-        shared_fps, per_clip_fps (medians), ratio (median over rounds), and on a GPU
-        tensor_peak_share of the shared mode.
+        shared_fps, per_clip_fps (medians), ratio (median over rounds); on a GPU tensor_peak_share
+        of the shared mode, on a CPU with native bfloat16 shared_bfloat16_fps.
     """
     half = load.device == "cuda"
     detector = _for_finding(load, "given")
-    parts = {mode: _piece(load, mode) for mode in ("shared", "per_clip")}
+    shared, single = (_piece(load, mode) for mode in ("shared", "per_clip"))
+    ways = {"shared": (shared, half), "per_clip": (single, half)}
+    if load.device == "cpu" and has_bfloat16("cpu"):
+        ways["shared_bfloat16"] = (shared, True)
     runs = {
-        f"dense, {mode}": lambda part=part: look(detector, part, device=load.device, half=half)
-        for mode, part in parts.items()
+        f"dense, {name}": lambda way=way: look(detector, way[0], device=load.device, half=way[1])
+        for name, way in ways.items()
     }
     seconds = timed_rounds(runs, load.repeats, load.device, progress)
-    shared, single = (
-        [len(part.frames) / each for each in rounds]
-        for part, rounds in zip(parts.values(), seconds.values())
-    )
-    result: dict[str, Any] = {
-        "shared_fps": median(shared),
-        "per_clip_fps": median(single),
-        "ratio": median(a / b for a, b in zip(shared, single)),
+    fps = {
+        name: [len(part.frames) / each for each in rounds]
+        for (name, (part, _)), rounds in zip(ways.items(), seconds.values())
     }
+    result: dict[str, Any] = {f"{name}_fps": median(rounds) for name, rounds in fps.items()}
+    result["ratio"] = median(a / b for a, b in zip(fps["shared"], fps["per_clip"]))
     if half:
         work = count_flops(runs["dense, shared"])
         result["tensor_peak_share"] = _peak_share(work, median(seconds["dense, shared"]))
@@ -219,8 +219,9 @@ def benchmark_training(
     layers = original.features[: ENDPOINTS.index(load.endpoint) + 1]
     theirs.trunk = TorchvisionTrunk(layers, theirs.trunk)  # type: ignore[assignment]
     steps: dict[str, _Step] = {"ours": _Step(ours, load), "torchvision": _Step(theirs, load)}
-    if load.device == "cuda":
+    if has_bfloat16(load.device):
         steps["ours, bfloat16"] = _Step(ours, load, half=True)
+    if load.device == "cuda":
         twin = copy.deepcopy(ours)
         # The rest has shapes that follow from the data: proposals, examples.
         twin.trunk.endpoints = torch.compile(twin.trunk.endpoints)  # type: ignore[method-assign]
@@ -301,6 +302,11 @@ def timed_rounds(
     return {name: each[unseen:] for name, each in seconds.items()}
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether the device multiplies in bfloat16; elsewhere that is slower than float32."""
+    return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 def count_flops(run: Callable[[], object]) -> int:
     """Floating point operations of convolutions and matrix products, a multiply-add as two."""
     with FlopCounterMode(display=False) as counter:
@@ -316,6 +322,11 @@ def benchmark_table(result: dict[str, Any]) -> str:
         f"{result['device']}, {result['threads']} threads, medians of {load['repeats']} rounds",
         f"every frame a key frame ({load['backbone']}): {dense['shared_fps']:.1f} a second from a "
         f"shared map, {dense['per_clip_fps']:.2f} from a clip each: {dense['ratio']:.1f} times",
+        *(
+            [f"in bfloat16: {dense['shared_bfloat16_fps']:.1f} a second from a shared map"]
+            if "shared_bfloat16_fps" in dense
+            else []
+        ),
         "from the video file, proposals "
         + ", ".join(f"{source}: {fps:.1f}" for source, fps in dense["end_to_end_fps"].items())
         + " frames a second",
@@ -368,7 +379,7 @@ class _Step:
 
 def count_runs(load: Workload) -> int:
     """How often `benchmark_detector` calls `progress`."""
-    kinds = 2 + (2 if load.device == "cpu" else 4)
+    kinds = 4 + 2 * has_bfloat16(load.device)
     return (_unseen(load.device) + load.repeats) * kinds + 1 + 2 * 3 + 1
 
 
