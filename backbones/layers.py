@@ -113,6 +113,11 @@ def max_pool(
     return x
 
 
+def mean_over_time(x: Tensor, steps: int) -> Tensor:
+    """Means of `steps` frames in a row: (N, C, T, H, W) → (N, C, T - steps + 1, H, W)."""
+    return _from_strip(F.avg_pool2d(_as_strip(x), (steps, 1), 1), *x.shape[3:])
+
+
 def _pool_plane(
     x: Tensor,
     kernel: tuple[int, ...],

@@ -17,6 +17,7 @@ from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from ..backbones.inception import Grid
+from ..backbones.layers import mean_over_time
 from .roi import roi_align_3d, window_starts
 from .sampling import sample
 
@@ -50,7 +51,7 @@ class TemporalMean(nn.Module):
         self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
     ) -> Tensor:
         starts = window_starts(key_frames, grid, window, maps.shape[2])
-        means = F.avg_pool3d(maps, (window, 1, 1), stride=1)
+        means = mean_over_time(maps, window)
         pooled = roi_align_3d(means, boxes, clip, grid, self.size, starts[:, None])
         return self.layers(pooled[:, :, 0])
 

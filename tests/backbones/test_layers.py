@@ -14,6 +14,7 @@ from actiontubes.backbones.layers import (
     SelfGate,
     convolve,
     max_pool,
+    mean_over_time,
     pool_padding,
     same_padding,
 )
@@ -94,6 +95,15 @@ def test_max_pool(size, time, space, data, batch, last, rule: PoolPadding, seed)
     expected = F.max_pool3d(padded(x, expected_pads, float("-inf")), kernel, stride)
     given_x = x.contiguous(memory_format=CHANNELS_LAST) if last else x
     assert torch.equal(max_pool(given_x, kernel, stride, rule), expected)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_mean_over_time(last: bool) -> None:
+    x = tensor(0, 2, 3, 6, 4, 5)
+    given_x = x.contiguous(memory_format=CHANNELS_LAST) if last else x
+    for steps in (1, 4, 6):
+        expected = torch.stack([x[:, :, t : t + steps].mean(2) for t in range(7 - steps)], 2)
+        torch.testing.assert_close(mean_over_time(given_x, steps), expected)
 
 
 @given(size=st.integers(1, 60), kernel=st.integers(1, 8), stride=st.integers(1, 8))
