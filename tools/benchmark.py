@@ -41,7 +41,7 @@ def benchmark(
         size: The dump's size; 1 is about 275,000 detections in 910 videos.
         json: Write the numbers to this file too.
     """
-    from ..datasets.files import write_json
+    from ..datasets.files import InputError, write_json
 
     if what == "evaluation":
         from ..detect.evaluation.benchmark import benchmark_evaluation, benchmark_table
@@ -57,6 +57,8 @@ def benchmark(
     from ..backbones.benchmark import benchmark_backbones
     from ..backbones.layers import keep_freed_memory
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: PyTorch finds no GPU here; use cpu")
     torch.set_num_threads(threads)
     if what == "detector":
         from ..detect.benchmark import Workload, benchmark_detector, benchmark_table, count_runs

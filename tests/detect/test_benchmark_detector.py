@@ -76,6 +76,22 @@ def test_the_command_prints_and_writes_them(measured, monkeypatch, capsys, tmp_p
     assert json.loads(path.read_text()) == result
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--height", "50"], "size 50x400: give multiples of 16"),
+        (["--endpoint", "Mixed_9z"], "no endpoint Mixed_9z"),
+        (["--backbones", "s4d"], "no backbone s4d"),
+        (["--device", "cuda"], "--device cuda: PyTorch finds no GPU here"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(options, why, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    threads = str(torch.get_num_threads())
+    assert main(["benchmark", "detector", "--threads", threads, *options]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"actiontubes benchmark: {why}")
+
+
 def test_rounds_alternate_and_the_first_is_not_timed() -> None:
     calls: list[str] = []
     runs = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
