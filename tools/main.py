@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import types
 import typing
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ..datasets.files import InputError
 
     warnings.showwarning = _one_line_warning
+    # Threads that spin while they wait make a training step beside another busy process take five
+    # times as long; torch's OpenMP reads this once, when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         function = getattr(import_module(f".{command}", __package__), command)
         return function(**_parse(function, command, arguments[1:])) or 0
