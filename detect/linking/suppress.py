@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...datasets.act_files import Tubelets
-from ...datasets.tables import Detections, select_rows
+from ...datasets.tables import Detections, Tubes, select_rows
 from ..evaluation.frames import score_order
 from ..evaluation.overlap import Pixels, box_iou, combined_key
 
@@ -48,6 +48,25 @@ def suppress_tubelets(
     """The same for tubelets, whose overlap is the mean IoU of their K boxes."""
     rows, score = remaining_rows(tubelets, overlap, top, soft, pixels)
     return replace(select_rows(tubelets, rows), score=score)
+
+
+def suppress_across_classes(tubes: Tubes, overlap: float = 0.5) -> Tubes:
+    """One label a person in each frame, for drawing: the box of the tube that scores highest.
+
+    Args:
+        tubes: with scores, of any number of videos and classes.
+        overlap: a box goes if its IoU with a better tube's, of whatever class, is above this.
+
+    Returns:
+        the boxes that stay, in their order.
+    """
+    assert tubes.tube_score is not None
+    one_class = Detections(
+        tubes.video, tubes.frame, np.zeros_like(tubes.label), tubes.tube_score, tubes.boxes,
+        tubes.video_names, ("person",),
+    )  # fmt: skip
+    rows, _ = remaining_rows(as_tubelets(one_class), overlap, None, False, "continuous")
+    return select_rows(tubes, np.sort(rows))
 
 
 def remaining_rows(

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from actiontubes.datasets.act_files import Tubelets
 from actiontubes.datasets.any_format import read_ground_truth
-from actiontubes.datasets.tables import Detections, read_table
+from actiontubes.datasets.tables import Detections, Tubes, read_table
 from actiontubes.detect.evaluation.evaluate import aligned, evaluate
 from actiontubes.detect.evaluation.overlap import box_iou
 from actiontubes.detect.evaluation.protocols import ACT
-from actiontubes.detect.linking.suppress import suppress, suppress_tubelets
+from actiontubes.detect.linking.suppress import (
+    suppress,
+    suppress_across_classes,
+    suppress_tubelets,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,3 +114,15 @@ def test_frame_map_after_the_projects_own_suppression(
         assert len(kept) == wanted["detections_after_nms"]
     (result,) = evaluate(truth, [ACT], kept, frame_thresholds=[0.5])
     assert result.frame[0].mean == pytest.approx(wanted["mAP_float64"], abs=1e-5)
+
+
+def test_across_classes_the_better_tube_of_each_frame_stays() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [0, 0, 10, 10], [50, 0, 60, 10]], float)
+    tubes = Tubes(
+        np.zeros(4, np.int32), np.array([0, 0, 1, 0], np.int32), np.array([0, 1, 0, 0], np.int32),
+        boxes, np.array([0, 1, 0, 2]), ("v",), ("sit", "stand"),
+        score=np.array([0.9, 0.1, 0.9, 0.2]), tube_score=np.array([0.5, 0.8, 0.5, 0.1]),
+    )  # fmt: skip
+    stays = suppress_across_classes(tubes)
+    assert stays.tube.tolist() == [1, 0, 2]  # tube 0 only where tube 1 is not
+    assert stays.frame.tolist() == [0, 1, 0]
