@@ -32,7 +32,8 @@ from ..datasets.media import read_pictures
 from ..datasets.video_sets import VideoSet, open_video_sets
 from .dense import CORE, Mode, Piece, find_actions, look, pieces
 from .detector import Detector, DetectorSettings, ProposalSource, build_detector
-from .training import LOSSES, Schedule, make_optimizer, train
+from .detector_training import train_detector
+from .training import LOSSES, Schedule, make_optimizer
 
 # Three people a frame: x1 y1 x2 y2 as shares of the picture.
 _PEOPLE = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
@@ -271,7 +272,7 @@ def data_wait(load: Workload, train_set: VideoSet, out: Path) -> dict[str, float
     )  # fmt: skip
     detector = build_detector(load.settings("s3d", "features"))
     schedule = replace(_SCHEDULE, steps=_UNCOUNTED + load.steps, batch=load.batch)
-    train(detector, clips, out, schedule, accelerator, workers=load.workers)
+    train_detector(detector, clips, out, schedule, accelerator, workers=load.workers)
     with (out / LOSSES).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[_UNCOUNTED:]
     seconds, waited = (sum(float(row[name]) for row in rows) for name in ("seconds", "waited"))

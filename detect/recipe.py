@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -17,21 +16,20 @@ from ..backbones.inception import get_variant
 from ..backbones.weights import fetch_torchvision, load_pretrained
 from ..datasets.augmentation import Augmentation
 from ..datasets.clips import Clips, ClipSettings
-from ..datasets.files import InputError, whole_file, write_json
+from ..datasets.files import InputError, write_json
 from ..datasets.media import read_pictures
 from ..datasets.tables import Detections, Tubes, read_table, write_table
 from ..datasets.video_sets import VideoSet
 from .detect_set import detect_set, score_set
 from .detector import Detector, DetectorSettings, build_detector
+from .detector_training import train_detector
 from .evaluation.evaluate import Evaluation
 from .proposals import Proposals, open_proposals, table_proposals
-from .training import Schedule, train
-from .training_state import rows_before
+from .training import Schedule
+from .training_state import EVALUATIONS, write_evaluation
 
 LEARNED = ("resnet50", "resnet18", "features")
-DETECTIONS, TUBES, RESULTS, EVALUATIONS = (
-    "detections.parquet", "tubes.parquet", "results.json", "evaluations.csv",
-)  # fmt: skip
+DETECTIONS, TUBES, RESULTS = "detections.parquet", "tubes.parquet", "results.json"
 
 
 @dataclass(frozen=True)
@@ -133,16 +131,16 @@ def train_on(
     seed: int = 0,
     watch: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> tuple[Detector, Evaluation]:
-    """Trains and evaluates; writes, beside what `train` writes, detections.parquet, tubes.parquet,
-    results.json and evaluations.csv of the test videos to `out`.
+    """Trains and evaluates; writes, beside what `train_detector` writes, detections.parquet,
+    tubes.parquet, results.json and evaluations.csv of the test videos to `out`.
 
     Args:
         proposals: for a detector without its own: "ground-truth", or a source of
             `open_proposals`, which runs over all videos once.
-        others: see `train`.
+        others: see `training.train`.
 
     Raises:
-        InputError: see `train`, `Clips`.
+        InputError: see `training.train`, `Clips`.
     """
     settings = detector.settings
     half = accelerator.mixed_precision == "bf16"
@@ -178,19 +176,15 @@ def train_on(
             "frame-mAP@0.5": scores["frame_map"]["0.5"],
             "video-mAP@0.5": scores["video_map"]["0.5"],
         }
-        # A resumed run may come by a step for the second time.
-        rows = rows_before(out / EVALUATIONS, step) or [["step", "protocol", *row]]
-        rows.append([str(step), scores["protocol"], *[f"{v:.4f}" for v in row.values()]])
-        with (
-            whole_file(out / EVALUATIONS) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file).writerows(rows)
+        write_evaluation(
+            out / EVALUATIONS, step,
+            {"protocol": scores["protocol"], **{name: f"{v:.4f}" for name, v in row.items()}},
+        )  # fmt: skip
         values = ", ".join(f"{name} {value:.1f}" for name, value in row.items())
         tqdm.write(f"step {step}: {values} (protocol {scores['protocol']})")
         return row
 
-    trained = train(
+    trained = train_detector(
         detector, clips, out, schedule, accelerator, evaluate=evaluate, resume=resume,
         workers=supervision.workers, compile=compile, seed=seed, watch=watch,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -21,15 +21,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ..datasets.clips import Batch, collate, one_thread
+from ..datasets.clips import one_thread
 from ..datasets.files import InputError
-from .detector import Detector
 from .training_state import LOSSES, STATE, LossLog, read_state, write_state
+
+Model = TypeVar("Model", bound=nn.Module)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast the detector learns.
+    """How long and how fast a network learns.
 
     Attributes:
         steps: optimiser steps.
@@ -84,54 +86,64 @@ class Schedule:
 
 
 def train(
-    detector: Detector,
-    clips: Dataset,
+    model: Model,
+    samples: Dataset,
     out: Path,
     schedule: Schedule,
     accelerator: Accelerator,
     *,
-    evaluate: Callable[[Detector, int], Mapping[str, float]] | None = None,
+    collate: Callable[[Any], Any],
+    losses: Callable[[Callable[..., Any], Any], Mapping[str, Tensor]],
+    save: Callable[[Model], None],
+    identity: Mapping[str, Any],
+    evaluate: Callable[[Model, int], Mapping[str, float]] | None = None,
     resume: bool = False,
     workers: int = 0,
     compile: bool = False,
     seed: int = 0,
     watch: Callable[[int, Mapping[str, float]], None] | None = None,
-) -> Detector:
-    """Trains a detector; writes detector.safetensors, state.pt and losses.csv to the folder `out`.
+) -> Model:
+    """Trains any network; writes state.pt and losses.csv to the folder `out`, and what `save` does.
 
     Args:
-        detector: as built.
-        clips: `datasets.clips.Clips`, position to sample; it has no end.
+        model: as built; what its `train` leaves in evaluation mode or without gradient stays.
+        samples: position to sample, from 0 on; it has no end.
         accelerator: device, precision, processes, trackers.
-        evaluate: called with the averaged detector and the number of steps taken, on every process.
+        collate: samples to a batch, which has `names`, a name for each sample, and `to(device)`.
+        losses: of (model, batch), each a scalar, by name; their sum is minimised. The model comes
+            as it is to be called: compiled, shared among processes.
+        save: writes the averaged model for its users, beside each state.
+        identity: plain values that a state must have been written with, such as the settings.
+        evaluate: called with the averaged model and the number of steps taken, on every process.
         resume: go on from state.pt if there is one.
-        workers: processes that read clips; 0 reads them in this one.
+        workers: processes that read samples; 0 reads them in this one.
         watch: called after each step with its losses.
 
     Returns:
-        the detector with the averaged weights, in evaluation mode.
+        the model with the averaged weights, in evaluation mode.
 
     Raises:
-        InputError: the folder holds a run and `resume` is off; state.pt is of another detector; a
+        InputError: the folder holds a run and `resume` is off; state.pt is of another model; a
             loss is not finite; the disk is full.
     """
     out.mkdir(parents=True, exist_ok=True)
     accelerator.gradient_accumulation_steps = schedule.accumulate
-    averaged = copy.deepcopy(detector).eval().requires_grad_(False)
-    optimizer = make_optimizer(detector, schedule)
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
+    optimizer = make_optimizer(model, schedule)
     begin = read_state(
-        out / STATE, detector, averaged, optimizer, accelerator.scaler, resume=resume
+        out / STATE, model, averaged, optimizer, accelerator.scaler, identity, resume=resume
     )
     averaged.to(accelerator.device)
+    model.train()
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
-    if several_gpus and detector.settings.norm == "batch":
-        share_norms(detector)
-    model, optimizer = accelerator.prepare(detector, optimizer)
-    run = torch.compile(model) if compile else model
+    if several_gpus and any(isinstance(m, _NORMS) and m.training for m in model.modules()):
+        share_norms(model)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    run = torch.compile(wrapped) if compile else wrapped
     share = schedule.batch * schedule.accumulate * accelerator.num_processes
     loader = accelerator.prepare(
         DataLoader(
-            clips,
+            samples,
             schedule.batch,
             sampler=range(begin * share, schedule.steps * share),
             collate_fn=collate,
@@ -147,7 +159,7 @@ def train(
         total=schedule.steps, initial=begin, unit=" steps", leave=False,
         disable=not accelerator.is_main_process,
     )  # fmt: skip
-    model.train()
+    wrapped.train()
     for step in range(begin, schedule.steps):
         started, waited = time.perf_counter(), 0.0
         for group in optimizer.param_groups:
@@ -161,21 +173,18 @@ def train(
             # has drawn, too, but not in every step.
             torch.manual_seed(seed + 1_000_003 * (step * schedule.accumulate + part)
                               + accelerator.process_index)  # fmt: skip
-            with accelerator.accumulate(model), accelerator.autocast():
-                losses = run(
-                    batch.clips, batch.clip_of, batch.key_frames, batch.boxes, batch.labels,
-                    key_seeds(batch), batch.given,
-                )  # fmt: skip
-                total = torch.stack(list(losses.values())).sum()
-                require_finite(losses, total, step, batch.names)
+            with accelerator.accumulate(wrapped), accelerator.autocast():
+                found = losses(run, batch)
+                total = torch.stack(list(found.values())).sum()
+                require_finite(found, total, step, batch.names)
                 accelerator.backward(total)
                 if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), schedule.clip_norm)
+                    accelerator.clip_grad_norm_(wrapped.parameters(), schedule.clip_norm)
                 optimizer.step()
                 optimizer.zero_grad()
-            for name, loss in losses.items():
+            for name, loss in found.items():
                 sums[name] = sums.get(name, 0.0) + loss.detach() / schedule.accumulate
-        average(averaged, accelerator.unwrap_model(model), schedule.ema, step)
+        average(averaged, model, schedule.ema, step)
         values = mean_losses(sums, accelerator)
         now = time.perf_counter() - started
         if log is not None:
@@ -188,9 +197,7 @@ def train(
         done = step + 1
         last = done == schedule.steps
         if accelerator.is_main_process and (last or done % schedule.save_every == 0):
-            write_state(
-                out, accelerator.unwrap_model(model), averaged, optimizer, accelerator.scaler, done
-            )
+            write_state(out, model, averaged, optimizer, accelerator.scaler, done, identity, save)
         if evaluate is not None and (
             last or (schedule.evaluate_every and done % schedule.evaluate_every == 0)
         ):
@@ -202,7 +209,7 @@ def train(
     return averaged
 
 
-def next_batch(batches: Iterator[Batch]) -> Batch:
+def next_batch(batches: Iterator[Any]) -> Any:
     """The next batch of a loader; an error on the way is of one line, also out of a worker process.
 
     Raises:
@@ -216,9 +223,9 @@ def next_batch(batches: Iterator[Batch]) -> Batch:
         raise InputError(re.sub(r"^[\w.]*Error: ", "", line)) from error
 
 
-def make_optimizer(detector: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     """Weight decay for what has two or more dimensions: kernels and matrices."""
-    trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": schedule.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
@@ -251,16 +258,10 @@ def share_norms(module: nn.Module) -> None:
     """
     for parent in list(module.modules()):
         for name, norm in list(parent.named_children()):
-            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            if isinstance(norm, _NORMS):
                 shared = nn.SyncBatchNorm(norm.num_features)
                 shared.__dict__.update(vars(norm))
                 setattr(parent, name, shared)
-
-
-def key_seeds(batch: Batch) -> list[int]:
-    """A seed for each key frame, from that of its clip and the place in it, whatever the batch."""
-    clips = batch.clip_of.tolist()
-    return [batch.seeds[clip] + place - clips.index(clip) for place, clip in enumerate(clips)]
 
 
 def mean_losses(sums: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:

@@ -1,33 +1,40 @@
-"""What a training run leaves in its folder: state.pt to go on from, its losses, its detector."""
+"""What a training run leaves in its folder: state.pt to go on from, its losses, evaluations."""
 
 from __future__ import annotations
 
 import csv
 import io
 import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from ..datasets.files import InputError, whole_file
-from .detector import Detector
-from .detector_file import save_detector
 
-STATE, LOSSES, DETECTOR = "state.pt", "losses.csv", "detector.safetensors"
+STATE, LOSSES, EVALUATIONS = "state.pt", "losses.csv", "evaluations.csv"
+_SHOWN = 200  # characters of a setting in an error's line
 
 
 def write_state(
-    out: Path, detector: Detector, averaged: Detector, optimizer: Any, scaler: Any, step: int
+    out: Path,
+    model: nn.Module,
+    averaged: Any,
+    optimizer: Any,
+    scaler: Any,
+    step: int,
+    identity: Mapping[str, Any],
+    save: Callable[[Any], None],
 ) -> None:
-    """Writes all that the run needs to go on, and the averaged detector.
+    """Writes all that the run needs to go on, and lets `save` write the averaged model.
 
     Args:
         scaler: of the gradients in half precision, or None.
         step: steps taken.
+        identity, save: see `training.train`.
 
     Raises:
         InputError: the disk is full; the last state is untouched.
@@ -36,18 +43,18 @@ def write_state(
     torch.save(
         {
             "step": step,
-            "detector": detector.state_dict(),
+            "model": model.state_dict(),
             "averaged": averaged.state_dict(),
             "optimizer": optimizer.state_dict(),
             "scaler": scaler and scaler.state_dict(),
-            "settings": _plain(detector),
+            "settings": dict(identity),
         },
         content,
     )
     try:
         with whole_file(out / STATE) as temporary:
             temporary.write_bytes(content.getbuffer())
-        save_detector(averaged, out / DETECTOR)
+        save(averaged)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(
@@ -66,21 +73,29 @@ def require_no_run(out: Path) -> None:
 
 
 def read_state(
-    path: Path, detector: Detector, averaged: Detector, optimizer: Any, scaler: Any, *, resume: bool
+    path: Path,
+    model: nn.Module,
+    averaged: nn.Module,
+    optimizer: Any,
+    scaler: Any,
+    identity: Mapping[str, Any],
+    *,
+    resume: bool,
 ) -> int:
-    """Takes over the state of an earlier run of the same detector, if there is one.
+    """Takes over the state of an earlier run of the same model, if there is one.
 
     Args:
         path: the file, which may be missing.
-        detector, averaged, optimizer, scaler: get their states.
+        model, averaged, optimizer, scaler: get their states.
+        identity: what the earlier run must have been of.
         resume: whether an earlier run is wanted.
 
     Returns:
         steps taken.
 
     Raises:
-        InputError: there is a run and `resume` is off; the file is damaged, or of another detector
-            or optimiser.
+        InputError: there is a run and `resume` is off; the file is damaged, or of another model or
+            optimiser.
     """
     if not path.is_file():
         return 0
@@ -101,13 +116,14 @@ def read_state(
         raise InputError(
             f"{path}: not a readable state ({type(error).__name__}); start anew with another --out"
         ) from error
-    for name, value in _plain(detector).items():
-        if before.get(name) != value:
-            raise InputError(f"{path}: {name} was {before.get(name)} and is {value} now; {anew}")
+    for name in {**identity, **before}:
+        was, now = before.get(name), identity.get(name)
+        if was != now:
+            raise InputError(f"{path}: {name} was {_shown(was)} and is {_shown(now)} now; {anew}")
     if options != [set(group) for group in optimizer.state_dict()["param_groups"]]:
         raise InputError(f"{path}: of another optimiser; {anew}")
     try:
-        detector.load_state_dict(state["detector"])
+        model.load_state_dict(state["model"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
         if scaler is not None and state["scaler"] is not None:
@@ -115,14 +131,13 @@ def read_state(
     # Frozen layers, too, change what the optimiser knows.
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: does not fit this detector ({reason}); {anew}") from error
+        raise InputError(f"{path}: does not fit this model ({reason}); {anew}") from error
     return step
 
 
-def _plain(detector: Detector) -> dict[str, Any]:
-    """The settings as values that a state may hold."""
-    settings = asdict(detector.settings)
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+def _shown(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def rows_before(path: Path, step: int) -> list[list[str]]:
@@ -133,6 +148,20 @@ def rows_before(path: Path, step: int) -> list[list[str]]:
         header, *rows = [*csv.reader(file)] or [[]]
     whole = (row for row in rows if len(row) == len(header) and row[0].isdigit())
     return [header, *(row for row in whole if int(row[0]) < step)]
+
+
+def write_evaluation(path: Path, step: int, values: Mapping[str, str]) -> None:
+    """Adds a step to the table of evaluations, whole or not at all.
+
+    A resumed run may come by a step for the second time: that step's rows and later ones go.
+    """
+    rows = rows_before(path, step) or [["step", *values]]
+    rows.append([str(step), *values.values()])
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows(rows)
 
 
 class LossLog:

@@ -27,15 +27,9 @@ from accelerate import Accelerator
 from actiontubes.datasets.clips import Sample, collate
 from actiontubes.datasets.files import InputError
 from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
-from actiontubes.detect.detector_file import load_detector
-from actiontubes.detect.training import (
-    Schedule,
-    average,
-    key_seeds,
-    make_optimizer,
-    share_norms,
-    train,
-)
+from actiontubes.detect.detector_file import load_detector, save_detector
+from actiontubes.detect.detector_training import key_seeds, plain_settings, train_detector
+from actiontubes.detect.training import Schedule, average, make_optimizer, share_norms
 from actiontubes.detect.training_state import LossLog
 from torch import nn
 from torch.utils.data import Dataset
@@ -101,7 +95,7 @@ def trained(
     out: Path, schedule: Schedule = STEPS, detector: Detector | None = None, **options: Any
 ) -> Detector:
     values: dict[str, Any] = {"clips": Rectangles(), "seed": 5} | options
-    return train(
+    return train_detector(
         detector or tiny(dropout=0.2), values.pop("clips"), out, schedule,
         Accelerator(cpu=True), **values,
     )  # fmt: skip
@@ -139,7 +133,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_same(out: Path, undisturbed: Path) -> None:
     np.testing.assert_allclose(losses(out), losses(undisturbed), rtol=1e-5)
-    for part in ("detector", "averaged"):
+    for part in ("model", "averaged"):
         ours, theirs = saved(out)[part], saved(undisturbed)[part]
         for name, value in theirs.items():
             torch.testing.assert_close(ours[name], value, rtol=1e-5, atol=1e-6, msg=name)
@@ -196,13 +190,13 @@ def test_the_detector_saved_is_the_average(undisturbed: Path) -> None:
     loaded = load_detector(undisturbed / "detector.safetensors").state_dict()
     state = saved(undisturbed)
     assert all(torch.equal(loaded[name], value) for name, value in state["averaged"].items())
-    assert any(not torch.equal(loaded[name], value) for name, value in state["detector"].items())
+    assert any(not torch.equal(loaded[name], value) for name, value in state["model"].items())
 
 
 def compare_steps(one: Path, other: Path) -> None:
     """The losses and all weights, most of which moved by more than the tolerance."""
     np.testing.assert_allclose(losses(one), losses(other), rtol=1e-5, atol=1e-7)
-    first, ours, theirs = tiny().state_dict(), saved(one)["detector"], saved(other)["detector"]
+    first, ours, theirs = tiny().state_dict(), saved(one)["model"], saved(other)["model"]
     moved = 0
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
@@ -307,15 +301,15 @@ def test_damaged_states(run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def changed(name: str) -> Callable[[dict], Any]:
-    return lambda state: state["detector"].update({name: torch.zeros(77)})
+    return lambda state: state["model"].update({name: torch.zeros(77)})
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda state: state.pop("averaged"),
-        lambda state: state.update(detector=[1, 2]),
-        lambda state: state["detector"].popitem(),
+        lambda state: state.update(model=[1, 2]),
+        lambda state: state["model"].popitem(),
         changed("head.scores.bias"),
         changed("another"),
         lambda state: state["averaged"].clear(),
@@ -387,7 +381,11 @@ def test_a_full_disk_while_the_detector_is_saved(undisturbed: Path, tmp_path: Pa
         try:
             with pytest.raises(InputError, match="could not be saved") as error:
                 optimizer = make_optimizer(detector, STEPS)
-                training_state.write_state(tmp_path, detector, detector, optimizer, None, 3)
+                training_state.write_state(
+                    tmp_path, detector, detector, optimizer, None, 3,
+                    plain_settings(detector.settings),
+                    lambda averaged: save_detector(averaged, tmp_path / "detector.safetensors"),
+                )  # fmt: skip
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(error.value) and len(written) == 1
@@ -438,7 +436,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert "\n" not in message and "step 9" in message and "action nan" in message
     assert "objectness 0." in message and "drawn18:0, drawn19:0" in message
     assert saved(tmp_path)["step"] == 8 and len(losses(tmp_path)) == 9
-    assert all(value.isfinite().all() for value in saved(tmp_path)["detector"].values())
+    assert all(value.isfinite().all() for value in saved(tmp_path)["model"].values())
 
 
 def test_evaluations_and_their_steps(tmp_path: Path) -> None:
