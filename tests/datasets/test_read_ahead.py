@@ -1,0 +1,151 @@
+"""Threads in order: the same items, bounded queues, errors as themselves, nothing left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from actiontubes.datasets.read_ahead import read_ahead, write_behind
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers()), st.integers(1, 5))
+def test_the_same_items_in_order(items: list[int], depth: int) -> None:
+    used: list[int] = []
+    with read_ahead(items, depth) as ahead, write_behind(used.append, depth) as give:
+        for item in ahead:
+            give(item)
+        assert list(ahead) == []
+    assert used == items
+
+
+def waits_for(count: list[int], most: int) -> int:
+    """What a counter comes to when it is given time."""
+    for _ in range(50):
+        time.sleep(0.002)
+        if len(count) > most:
+            break
+    return len(count)
+
+
+def test_no_more_is_made_than_asked_for() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    with read_ahead(items(), 3) as ahead:
+        assert waits_for(made, 3) == 3
+        assert [next(ahead), next(ahead)] == [0, 1]
+        assert waits_for(made, 5) == 5
+
+
+def test_the_giver_waits_for_the_user() -> None:
+    gate, given_items, used = threading.Event(), [], []
+
+    def use(item: int) -> None:
+        gate.wait()
+        used.append(item)
+
+    def give_all() -> None:
+        with write_behind(use, 2) as give:
+            for number in range(9):
+                give(number)
+                given_items.append(number)
+
+    giver = threading.Thread(target=give_all)
+    giver.start()
+    assert waits_for(given_items, 2) == 2
+    gate.set()
+    giver.join()
+    assert used == list(range(9))
+
+
+class OwnError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [OwnError("seven"), KeyboardInterrupt(), MemoryError()])
+def test_errors_come_as_themselves_and_in_their_place(error: BaseException) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise error
+
+    seen = []
+    with pytest.raises(type(error)) as raised, read_ahead(items(), 5) as ahead:
+        for item in ahead:
+            seen.append(item)
+    assert raised.value is error and seen == [1, 2]
+
+    def use(item: int) -> None:
+        if item == 2:
+            raise error
+
+    with pytest.raises(type(error)) as raised, write_behind(use, 1) as give:
+        for number in range(1000):
+            give(number)
+    assert raised.value is error
+    with pytest.raises(type(error)) as raised, write_behind(use, 5) as give:
+        give(2)
+    assert raised.value is error
+
+
+def test_a_consumer_that_stops_ends_the_thread_and_closes_the_generator() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    with pytest.raises(OwnError), read_ahead(items(), 2) as ahead:
+        next(ahead)
+        raise OwnError
+    assert closed.is_set()
+    # Nobody asked for anything.
+    with read_ahead(items(), 2):
+        pass
+
+
+def test_what_waits_is_dropped_after_an_error() -> None:
+    gate, used = threading.Event(), []
+
+    def use(item: int) -> None:
+        gate.wait()
+        used.append(item)
+
+    with pytest.raises(OwnError), write_behind(use, 3) as give:
+        give(1)
+        give(2)
+        time.sleep(0.01)
+        threading.Timer(0.05, gate.set).start()
+        raise OwnError
+    assert used == [1]
+
+
+def test_chains() -> None:
+    with (
+        read_ahead(range(200), 2) as first,
+        read_ahead((2 * item for item in first), 3) as second,
+        read_ahead((item + 1 for item in second), 1) as third,
+    ):
+        assert list(third) == [2 * item + 1 for item in range(200)]
+    # Stopped in the middle, all of them end.
+    with read_ahead(range(10**9), 2) as first, read_ahead((i for i in first), 2) as second:
+        assert next(second) == 0
