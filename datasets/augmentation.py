@@ -1,4 +1,7 @@
-"""How training clips vary: mirrored, zoomed, cut and recoloured, the whole clip by one draw."""
+"""How training clips vary: mirrored, zoomed, cut and recoloured, the whole clip by one draw.
+
+Pictures are RGB (C = 3), flow (C = 2) or both (C = 5, RGB first), see `flow`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .files import InputError
+from .flow import ZERO
 
 Array = np.ndarray
 
@@ -16,6 +20,8 @@ _LEAST_LEFT = 0.3
 _GREY = 127
 # Luma of ITU-R BT.601, as torchvision's rgb_to_grayscale has it.
 _LUMA = np.array([0.2989, 0.587, 0.114])
+# OpenCV averages cells of up to so many channels.
+_MOST_CHANNELS = 4
 # Every so many rows and columns are enough for the mean grey of a picture.
 _SPARSE = 8
 
@@ -54,7 +60,8 @@ class Change:
         place: x1, y1, x2, y2, whole pixels of the clip: where that part goes.
         size: height and width of the clip.
         flip: whether the clip is mirrored, at last.
-        colour: (3, 4) matrix and offset of RGB, or None.
+        colour: (3, 4) matrix and offset of RGB, or None. Flow keeps its values, but for the sign of
+            its x-component in a mirrored clip.
     """
 
     cut: tuple[int, int, int, int]
@@ -64,29 +71,35 @@ class Change:
     colour: Array | None = None
 
     def pictures(self, pictures: Array) -> Array:
-        """(T, h, w, 3) uint8 → (T, H, W, 3) uint8."""
+        """(T, h, w, C) uint8 → (T, H, W, C) uint8."""
         import cv2
 
+        channels = pictures.shape[3]
         x1, y1, x2, y2 = self.cut
         left, top, right, bottom = self.place
         if self.flip:
             left, right = self.size[1] - right, self.size[1] - left
         width, height = right - left, bottom - top
-        clip = np.empty((len(pictures), *self.size, 3), np.uint8)
+        clip = np.empty((len(pictures), *self.size, channels), np.uint8)
+        has_flow = channels != 3
         if (height, width) != self.size:
             clip[:] = _GREY
+            if has_flow:
+                clip[..., -2:] = ZERO
         # The smaller of the two pictures is the one to recolour and to mirror.
         shrinks = width * height < (x2 - x1) * (y2 - y1)
         for picture, target in zip(pictures[:, y1:y2, x1:x2], clip):
             if shrinks:
                 picture = resize(picture, height, width)
             if self.colour is not None:
-                picture = cv2.transform(picture, self.colour)
+                picture = _recoloured(picture, self.colour)
             if self.flip:
                 picture = cv2.flip(picture, 1)
             if not shrinks:
                 picture = resize(picture, height, width)
             target[top:bottom, left:right] = picture
+        if has_flow and self.flip:
+            np.negative(clip[..., -2], out=clip[..., -2])  # modulo 256, see `flow.mirror`
         return clip
 
     def boxes(self, boxes: Array) -> tuple[Array, Array]:
@@ -122,7 +135,7 @@ def draw_change(
     Args:
         augmentation: how far clips may vary; None stretches the whole picture to the clip.
         rng: all that is random comes from it.
-        pictures: (T, h, w, 3) uint8.
+        pictures: (T, h, w, C) uint8.
         height, width: of the clip.
     """
     h, w = pictures.shape[1:3]
@@ -136,8 +149,9 @@ def draw_change(
     low, high = 1 - augmentation.colour, 1 + augmentation.colour
     brightness, contrast, saturation = rng.uniform(low, high, 3)
     colour = None
-    if augmentation.colour:
-        grey = (pictures[len(pictures) // 2, ::_SPARSE, ::_SPARSE].mean((0, 1)) @ _LUMA).item()
+    if augmentation.colour and pictures.shape[3] > 2:
+        sparse = pictures[len(pictures) // 2, ::_SPARSE, ::_SPARSE, :3]
+        grey = (sparse.mean((0, 1)) @ _LUMA).item()
         colour = colour_matrix(brightness, contrast, saturation, grey)
     return Change((x1, y1, x2, y2), (left, top, right, bottom), (height, width), flip, colour)
 
@@ -168,8 +182,18 @@ def colour_matrix(brightness: float, contrast: float, saturation: float, grey: f
     return np.hstack([contrast * brightness * mixed, offset])
 
 
+def _recoloured(picture: Array, matrix: Array) -> Array:
+    """(h, w, C) uint8 with other colours in its first three channels."""
+    import cv2
+
+    if picture.shape[2] == 3:
+        return cv2.transform(picture, matrix)
+    rgb = cv2.transform(np.ascontiguousarray(picture[..., :3]), matrix)
+    return np.concatenate([rgb, picture[..., 3:]], axis=2)
+
+
 def resize(picture: Array, height: int, width: int) -> Array:
-    """A picture (h, w, 3) uint8 stretched to (height, width), as all clips for training are.
+    """A picture (h, w, C) uint8 stretched to (height, width), as all clips for training are.
 
     Linear; where both sides shrink to half or less, first to a whole multiple of the size wanted,
     whose cells are then averaged: at a third of the time of `cv2.INTER_AREA` from the start.
@@ -180,4 +204,17 @@ def resize(picture: Array, height: int, width: int) -> Array:
     if cell < 2:
         return cv2.resize(picture, (width, height))
     multiple = cv2.resize(picture, (cell * width, cell * height))
-    return cv2.resize(multiple, (width, height), interpolation=cv2.INTER_AREA)
+    return shrink(multiple, height, width)
+
+
+def shrink(picture: Array, height: int, width: int) -> Array:
+    """A picture (h, w, C) uint8 made smaller by the mean of what falls into each pixel."""
+    import cv2
+
+    def mean(part: Array) -> Array:
+        return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+
+    if picture.shape[2] <= _MOST_CHANNELS:
+        return mean(picture)
+    parts = np.split(picture, [3], axis=2)
+    return np.concatenate([mean(np.ascontiguousarray(part)) for part in parts], axis=2)

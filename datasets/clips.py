@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .augmentation import Augmentation, draw_change
+from .augmentation import Augmentation, draw_change, shrink
 from .files import InputError
+from .flow import CHANNELS, FlowMethod, Streams
+from .flow_cache import read_with_flow
 from .media import read_pictures
 from .tables import Detections
 from .video_sets import VideoSet
@@ -37,6 +39,9 @@ class ClipSettings:
         key_frames: how many key frames share a clip.
         key_frame_step: frames of the clip from one to the next.
         frame_step: frames of the video from one frame of the clip to the next.
+        streams: RGB pictures (C = 3), their flow (C = 2), or both (C = 5); flow is always that to
+            the video's next frame.
+        flow_method: how flow is computed where no cache lies beside the video.
     """
 
     frames: int = 20
@@ -45,10 +50,12 @@ class ClipSettings:
     key_frames: int = 1
     key_frame_step: int = 4
     frame_step: int = 1
+    streams: Streams = "rgb"
+    flow_method: FlowMethod = "tvl1"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
+            if isinstance(value, int) and value < 1:
                 raise InputError(f"{name}: {value} is less than 1")
 
     @property
@@ -67,7 +74,7 @@ class Sample:
     """One clip of T frames with K key frames.
 
     Attributes:
-        clip: (T, H, W, 3) uint8 RGB.
+        clip: (T, H, W, C) uint8, RGB or flow or both; see `ClipSettings`.
         key_frames: (K,) int64, positions in the clip.
         boxes: K tensors (G, 4) float32, x1 y1 x2 y2 in the clip's pixels, counted from the
             picture's edge. G differs, and may be 0.
@@ -91,7 +98,7 @@ class Batch:
     """N samples of one shape, with N * K key frames, those of a clip in a row.
 
     Attributes:
-        clips: (N, T, H, W, 3) uint8 RGB.
+        clips: (N, T, H, W, C) uint8.
         clip_of: (N * K,) int64, the clip of each key frame.
         key_frames: (N * K,) int64, positions in the clip.
         boxes: N * K tensors (G, 4), as of `Sample`.
@@ -293,11 +300,11 @@ class Clips(Dataset[Sample]):
         return np.concatenate([low, np.maximum(boxes[:, 2:], low + 1)], axis=1), labels
 
     def _pictures(self, video: int, start: int, stop: int) -> Array:
-        """(stop - start, h, w, 3) uint8 RGB; the last frame again where the file ends too early."""
+        """(stop - start, h, w, C) uint8; the last frame again where the file ends too early."""
         if self._cache is None:
-            return _read(self._set, video, start, stop)
+            return _read(self._set, video, start, stop, self._settings)
         if video not in self._cache:
-            whole = _read(self._set, video, 0, int(self._set.num_frames[video]))
+            whole = _read(self._set, video, 0, int(self._set.num_frames[video]), self._settings)
             limit = [
                 round(_CACHED * side) for side in (self._settings.height, self._settings.width)
             ]
@@ -318,9 +325,13 @@ def _by_video(table: Detections, video_set: VideoSet) -> list[tuple[Array, Array
     return rows
 
 
-def _read(video_set: VideoSet, video: int, start: int, stop: int) -> Array:
+def _read(video_set: VideoSet, video: int, start: int, stop: int, settings: ClipSettings) -> Array:
     path = video_set.media[video]
-    pictures = list(read_pictures(path, start, stop))
+    if settings.streams == "rgb":
+        pictures = list(read_pictures(path, start, stop))
+    else:
+        both = read_with_flow(path, start, stop, settings.flow_method)
+        pictures = [one[..., CHANNELS[settings.streams]] for one in both]
     if len(pictures) == stop - start:
         return np.stack(pictures)
     if not pictures:
@@ -338,9 +349,7 @@ def _read(video_set: VideoSet, video: int, start: int, stop: int) -> Array:
 
 def _shrunk(pictures: Array, height: int, width: int) -> Array:
     """Pictures no larger than that on either side."""
-    import cv2
-
-    size = min(width, pictures.shape[2]), min(height, pictures.shape[1])
-    if size == pictures.shape[2:0:-1]:
+    size = min(height, pictures.shape[1]), min(width, pictures.shape[2])
+    if size == pictures.shape[1:3]:
         return pictures
-    return np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in pictures])
+    return np.stack([shrink(each, *size) for each in pictures])

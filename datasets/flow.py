@@ -1,0 +1,165 @@
+"""Optical flow as two more uint8 channels of a picture, beside red, green and blue.
+
+The flow of frame t points from frame t to frame t + 1: x to the right, y down, in pixels of the
+size that it was computed at, see `flow_size`. The last frame repeats the one before; a single frame
+has none, that is 0. Pictures with flow are (H, W, 5), RGB first.
+
+In uint8 a component is cut at 20 pixels and stored as 128 + 127 / 20 of it, rounded: 128 is exactly
+0, 1 and 255 are -20 and 20, 0 does not occur, a step is 0.16 pixels, and 256 - v is exactly the
+opposite. (Simonyan & Zisserman 2014, "Two-stream convolutional networks", section 5, and TSN, Wang
+et al. 2016, cut at 20 pixels, too; their 8 bits have no exact 0.) Flow has these values whether it
+was computed now or comes from a file, and keeps them when the field is resized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+import numpy as np
+
+from .files import InputError
+
+Array = np.ndarray
+FlowMethod = Literal["tvl1", "dis"]
+Streams = Literal["rgb", "flow", "both"]
+
+LIMIT = 20.0
+"""Pixels a frame at which each component is cut."""
+ZERO, LEVELS = 128, 127
+CHANNELS: dict[Streams, slice] = {"rgb": slice(0, 3), "flow": slice(3, 5), "both": slice(0, 5)}
+"""Of a picture with flow, the channels that each choice of streams takes."""
+_SHORT_SIDE = 256
+
+
+def flow_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width that flow is computed at: the video's own, or short side 256 at most, as of
+    I3D's and TSN's videos."""
+    factor = min(1.0, _SHORT_SIDE / min(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def flow(before: Array, after: Array, method: FlowMethod = "tvl1") -> Array:
+    """The flow from one picture to another.
+
+    Args:
+        before, after: (H, W, 3) uint8 RGB.
+        method: "tvl1" (Zach et al. 2007, with OpenCV's defaults, as the two-stream papers) or "dis"
+            (Kroeger et al. 2016, OpenCV's preset "medium"), ten times as fast.
+
+    Returns:
+        (h, w, 2) float32, x and y in pixels, of the size `flow_size`; not cut.
+
+    Raises:
+        InputError: an unknown method; OpenCV has no TV-L1; pictures of two sizes, or too small.
+    """
+    return estimator(method)(_grey(before), _grey(after))
+
+
+def estimator(method: FlowMethod) -> Callable[[Array, Array], Array]:
+    """A function from two (h, w) uint8 grey pictures to their (h, w, 2) float32 flow in pixels.
+
+    What it returns does not depend on earlier calls, nor on OpenCV's number of threads.
+
+    Raises:
+        InputError: see `flow`; so does the function.
+    """
+    import cv2
+
+    if method == "tvl1":
+        if not hasattr(cv2, "optflow"):
+            raise InputError(
+                "TV-L1 is missing from this OpenCV; pip uninstall every opencv package, then pip "
+                "install opencv-contrib-python-headless; or choose dis"
+            )
+        algorithm = cv2.optflow.DualTVL1OpticalFlow_create()
+    elif method == "dis":
+        algorithm = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    else:
+        raise InputError(f"flow method {method}: is none of tvl1, dis")
+
+    def estimate(before: Array, after: Array) -> Array:
+        if before.shape != after.shape:
+            sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (before, after))
+            raise InputError(f"pictures of {sizes} in a row; flow needs pictures of one size")
+        try:
+            return algorithm.calc(before, after, None)
+        except cv2.error as error:
+            raise InputError(
+                f"flow ({method}) fails on pictures of {before.shape[1]}x{before.shape[0]}: "
+                f"{error.err}; give larger ones"
+            ) from error
+
+    return estimate
+
+
+def _grey(picture: Array) -> Array:
+    """(H, W, 3) uint8 RGB → (h, w) uint8 of the size that flow is computed at."""
+    import cv2
+
+    height, width = flow_size(*picture.shape[:2])
+    if (height, width) != picture.shape[:2]:
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+
+
+def encode(field: Array) -> Array:
+    """Flow in pixels, float, as uint8; see above."""
+    return (np.rint(np.clip(field, -LIMIT, LIMIT) * (LEVELS / LIMIT)) + ZERO).astype(np.uint8)
+
+
+def decode(field: Array) -> Array:
+    """Flow in uint8 as pixels, float32."""
+    return (field.astype(np.float32) - ZERO) * np.float32(LIMIT / LEVELS)
+
+
+def mirror(field: Array) -> Array:
+    """(..., W, 2) uint8 flow of the mirrored pictures: places and x-components change sides."""
+    mirrored = field[..., ::-1, :].copy()
+    np.negative(mirrored[..., 0], out=mirrored[..., 0])  # modulo 256
+    return mirrored
+
+
+def with_fields(
+    pictures: Iterable[Array], method: FlowMethod = "tvl1"
+) -> Iterator[tuple[Array, Array]]:
+    """Each of a video's pictures with its flow, a picture late, in constant memory.
+
+    Args:
+        pictures: (H, W, 3) uint8 RGB, in a row.
+        method: see `flow`.
+
+    Yields:
+        the picture, and (h, w, 2) uint8 of the size `flow_size`.
+
+    Raises:
+        InputError: see `flow`.
+    """
+    estimate = estimator(method)
+    before: tuple[Array, Array] | None = None  # the picture, in colour and in grey
+    field: Array | None = None
+    for picture in pictures:
+        now = picture, _grey(picture)
+        if before is not None:
+            field = encode(estimate(before[1], now[1]))
+            yield before[0], field
+        before = now
+    if before is not None:
+        picture, grey = before
+        yield picture, np.full((*grey.shape, 2), ZERO, np.uint8) if field is None else field
+
+
+def with_flow(pictures: Iterable[Array], method: FlowMethod = "tvl1") -> Iterator[Array]:
+    """As `with_fields`, each picture and its flow as one (H, W, 5) uint8."""
+    for picture, field in with_fields(pictures, method):
+        yield join(picture, field)
+
+
+def join(picture: Array, field: Array) -> Array:
+    """(H, W, 3) RGB and (h, w, 2) flow as one (H, W, 5), all uint8; the field is stretched."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    if field.shape[:2] != (height, width):
+        field = cv2.resize(field, (width, height))
+    return np.concatenate([picture, field], axis=2)
