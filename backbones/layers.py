@@ -169,7 +169,8 @@ class ConvNormReLU(nn.Module):
     """Convolution without bias, batch norm, ReLU.
 
     In evaluation mode the norm is folded into the weights on every call, which costs a pass over
-    the weights instead of one over the features and leaves nothing that could go stale.
+    the weights instead of one over the features and leaves nothing that could go stale;
+    `folding.fold_norms` does it once for all.
 
     Args:
         kernel, stride: over (T, H, W).
@@ -191,7 +192,7 @@ class ConvNormReLU(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv3d(channels_in, channels_out, kernel, stride, bias=False)
-        self.norm = nn.BatchNorm3d(channels_out, eps, momentum)
+        self.norm: nn.BatchNorm3d | None = nn.BatchNorm3d(channels_out, eps, momentum)
         if not scale:
             del self.norm.weight
             self.norm.register_buffer("weight", torch.ones(channels_out), persistent=False)
@@ -209,17 +210,26 @@ class ConvNormReLU(nn.Module):
         pad = self.pads(x.shape[2:])
         if rows is not None:
             pad = (pad[0], rows, pad[2])
+        norm = self.norm
+        if norm is not None and norm.training:
+            y = norm(convolve(x, self.conv.weight, None, self.stride, pad))
+            return F.relu(y, inplace=True)
+        weight, bias = self.folded()
+        # In place on a view, with a gradient to keep, PyTorch would copy the whole map.
+        in_place = not torch.is_grad_enabled()
+        y = convolve(x, weight.to(x.dtype), bias.to(x.dtype), self.stride, pad)
+        return F.relu(y, inplace=in_place)
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a convolution that does what this one and its norm do in evaluation."""
         weight, norm = self.conv.weight, self.norm
-        if norm.training:
-            return F.relu(norm(convolve(x, weight, None, self.stride, pad)), inplace=True)
+        if norm is None:
+            assert self.conv.bias is not None
+            return weight, self.conv.bias
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None and variance is not None
         factor = norm.weight * torch.rsqrt(variance + norm.eps)
-        folded = (weight * factor[:, None, None, None, None]).to(x.dtype)
-        bias = (norm.bias - mean * factor).to(x.dtype)
-        # In place on a view, with a gradient to keep, PyTorch would copy the whole map.
-        in_place = not torch.is_grad_enabled()
-        return F.relu(convolve(x, folded, bias, self.stride, pad), inplace=in_place)
+        return weight * factor[:, None, None, None, None], norm.bias - mean * factor
 
 
 class Pool(nn.Module):

@@ -178,6 +178,21 @@ def write_table(table: Detections | Tubes | Videos, path: Path) -> None:
     Raises:
         InputError: an unknown ending.
     """
+    arrow = as_arrow(table)
+    _require_ending(path)
+    with whole_file(path) as temporary:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            pq.write_table(arrow, temporary)
+        else:
+            import pyarrow.csv
+
+            pyarrow.csv.write_csv(arrow, temporary)
+
+
+def as_arrow(table: Detections | Tubes | Videos) -> pyarrow.Table:
+    """The table with the columns of its file."""
     import pyarrow as pa
 
     columns: dict[str, object] = {}
@@ -195,17 +210,7 @@ def write_table(table: Detections | Tubes | Videos, path: Path) -> None:
             columns["tube"] = pa.array(table.tube)
             if table.tube_score is not None:
                 columns["tube_score"] = pa.array(table.tube_score)
-    arrow = pa.table(columns)
-    _require_ending(path)
-    with whole_file(path) as temporary:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            pq.write_table(arrow, temporary)
-        else:
-            import pyarrow.csv
-
-            pyarrow.csv.write_csv(arrow, temporary)
+    return pa.table(columns)
 
 
 def _require_ending(path: Path) -> None:

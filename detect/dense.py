@@ -8,8 +8,8 @@ every key frame, which computes each frame as often as a clip has frames.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..datasets.augmentation import resize
-from .detector import Detector
+from ..datasets.read_ahead import read_ahead
+from .detector import Detector, DetectorSettings
 from .proposals import Proposals
 
 Array = np.ndarray
@@ -29,6 +30,8 @@ _STRIDE = 4  # the largest stride in time before Mixed_5
 _MARGIN = 4  # frames beyond a key frame's own context that a shared clip sees
 _KEYS_AT_ONCE = 32  # key frames whose proposals are scored at once
 _CLIPS_AT_ONCE = 4  # of per_clip
+_PEOPLE_AT_ONCE = 8  # frames that a source of proposals gets together
+_FRAMES_AHEAD = 16  # decoded before they are needed
 
 
 @dataclass(frozen=True)
@@ -151,23 +154,50 @@ def _up_to(frames: int, unit: int) -> int:
     return -(-frames // unit) * unit
 
 
+def clip_length(settings: DetectorSettings, mode: Mode = "shared", core: int = CORE) -> int:
+    """Frames of the clips that `pieces` cuts, but for the last one of a shared video."""
+    if mode == "per_clip":
+        return settings.frames
+    step, before = settings.frame_step, settings.frames // 2
+    unit = _STRIDE * step
+    reach = (before, settings.frames - before)
+    context = sum(_up_to(frames * step + _MARGIN, unit) for frames in reach)
+    return (context + _up_to(core, unit)) // step
+
+
+def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
+    """Compiles the detector's trunk for clips of one length; others run as they did.
+
+    So shapes are static, and the last piece of a video compiles nothing anew. Proposals and the
+    head have shapes that follow from the data.
+    """
+    plain = detector.trunk.endpoints
+    compiled = torch.compile(plain, dynamic=False)
+    length = clip_length(detector.settings, mode)
+
+    def endpoints(clips: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        return (compiled if clips.shape[2] == length else plain)(clips, names)
+
+    detector.trunk.endpoints = endpoints  # type: ignore[method-assign, assignment]
+
+
 def look(
     detector: Detector,
     piece: Piece,
     *,
     device: str = "cpu",
-    half: bool = False,
+    half: torch.dtype | None = None,
     threshold: float = 0.01,
 ) -> FrameBoxes:
     """What the detector finds on the key frames of a piece.
 
     Args:
         detector: in evaluation mode, on `device`.
-        half: compute in bfloat16 where that is safe.
+        half: compute in torch.bfloat16 or float16 where that is safe.
         threshold: the lowest score kept.
     """
     found = []
-    precision = torch.autocast(device.split(":")[0], torch.bfloat16) if half else nullcontext()
+    precision = torch.autocast(device.split(":")[0], half) if half else nullcontext()
     with torch.inference_mode(), precision:
         clips, clip_of = piece.clips.to(device), piece.clip_of.to(device)
         key_frames = piece.key_frames.to(device)
@@ -204,10 +234,10 @@ def find_actions(
     mode: Mode = "shared",
     every: int = 1,
     device: str = "cpu",
-    half: bool = False,
+    half: torch.dtype | None = None,
     threshold: float = 0.01,
 ) -> Iterator[FrameBoxes]:
-    """Runs a detector over a video, a piece after the other.
+    """Runs a detector over a video, a piece after the other, while threads read and cut the next.
 
     Args:
         detector: in evaluation mode, on `device`.
@@ -217,24 +247,77 @@ def find_actions(
         mode, every: see `pieces`.
         device, half, threshold: see `look`.
     """
-    settings = detector.settings
+    with pieces_ahead(
+        detector.settings, frames, people=people, mode=mode, every=every, device=device
+    ) as ahead:
+        for piece in ahead:
+            yield look(detector, piece, device=device, half=half, threshold=threshold)
+
+
+@contextmanager
+def pieces_ahead(
+    settings: DetectorSettings,
+    frames: Iterable[Array],
+    *,
+    people: Proposals | None = None,
+    mode: Mode = "shared",
+    every: int = 1,
+    device: str = "cpu",
+) -> Iterator[Iterator[Piece]]:
+    """The pieces of a video, read, looked at for people and cut in three threads.
+
+    They begin with the block, end with it, and keep a few frames and one piece ready. Clips are on
+    `device` or on the way there. See `find_actions`.
+    """
     size = (settings.width_pixels, settings.height)
-    small = _resized(frames, size, people)
-    for piece in pieces(
-        small, settings.frames, frame_step=settings.frame_step, mode=mode, every=every
-    ):
-        yield look(detector, piece, device=device, half=half, threshold=threshold)
+    with ExitStack() as stack:
+        small: Iterable[tuple[Array, Array | None]]
+        if people is None:
+            resized = ((resize(frame, size[1], size[0]), None) for frame in frames)
+            small = stack.enter_context(read_ahead(resized, _FRAMES_AHEAD))
+        else:
+            whole = stack.enter_context(read_ahead(frames, _FRAMES_AHEAD))
+            seen = _with_people(whole, size, people, every)
+            small = stack.enter_context(read_ahead(seen, _FRAMES_AHEAD))
+        parts = pieces(small, settings.frames, frame_step=settings.frame_step, mode=mode,
+                       every=every)  # fmt: skip
+        sent = (_sent(piece, device) for piece in parts)
+        yield stack.enter_context(read_ahead(sent, 1))
 
 
-def _resized(
-    frames: Iterable[Array], size: tuple[int, int], people: Proposals | None
+def _sent(piece: Piece, device: str) -> Piece:
+    """The piece with its clips on the way to a GPU, from pinned memory: nobody waits for them."""
+    if device == "cpu":
+        return piece
+    clips = piece.clips.pin_memory().to(device, non_blocking=True)
+    return replace(piece, clips=clips)
+
+
+def _with_people(
+    frames: Iterable[Array], size: tuple[int, int], people: Proposals, every: int
 ) -> Iterator[tuple[Array, Array | None]]:
+    """Frames resized, and on key frames the people, in pixels of the new size."""
+    batch: list[Array] = []
+
+    def looked_at(first: int) -> Iterator[tuple[Array, Array | None]]:
+        found = people(np.stack(batch), first)
+        scale = np.tile(np.array(size) / batch[0].shape[1::-1], 2)
+        for frame, boxes in zip(batch, found, strict=True):
+            yield resize(frame, size[1], size[0]), boxes[:, :4] * scale
+        batch.clear()
+
+    # Together only where each is a key frame: a source gets frames in a row.
+    together = _PEOPLE_AT_ONCE if every == 1 else 1
+    number = -1
     for number, frame in enumerate(frames):
-        boxes = None
-        if people is not None:
-            scale = np.tile(np.array(size) / frame.shape[1::-1], 2)
-            boxes = people(frame[None], number)[0][:, :4] * scale
-        yield resize(frame, size[1], size[0]), boxes
+        if number % every:
+            yield resize(frame, size[1], size[0]), None
+            continue
+        batch.append(frame)
+        if len(batch) == together:
+            yield from looked_at(number + 1 - together)
+    if batch:
+        yield from looked_at(number + 1 - len(batch))
 
 
 def joined(parts: Sequence[FrameBoxes]) -> FrameBoxes:

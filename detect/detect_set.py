@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
@@ -41,7 +42,7 @@ def detect_set(
     Args:
         detector: in evaluation mode; its labels are the set's.
         mode, every: see `dense.pieces`.
-        half: see `dense.look`.
+        half: compute in bfloat16 where that is safe.
         people: of a video's name, where people are in it; for a detector without proposals.
         progress: show a bar with the time left.
     """
@@ -63,7 +64,7 @@ def detect_set(
                 mode=mode,
                 every=every,
                 device=device,
-                half=half,
+                half=torch.bfloat16 if half else None,
             )
         )
         if parts:

@@ -214,6 +214,21 @@ def link_greedily(detections: Detections | Tubelets, rules: GreedyRules = ACT) -
         tubelets of a tube cover gets their mean.
     """
     tubelets = as_tubelets(detections) if isinstance(detections, Detections) else detections
+    linker = GreedyLinker(rules)
+    link_frames(linker, tubelets)
+    return assemble(
+        linker.linked(),
+        tubelets.video_names,
+        tubelets.label_names,
+        rules.min_score,
+        rules.min_length,
+        rules.score_top,
+    )
+
+
+def link_frames(linker: GreedyLinker, tubelets: Tubelets) -> None:
+    """Gives a linker all boxes, or tubelets, of some frames, of which it has seen none before."""
+    rules = linker.rules
     low = tubelets.score < rules.min_box_score
     if low.any():
         tubelets = select_rows(tubelets, ~low)
@@ -223,17 +238,8 @@ def link_greedily(detections: Detections | Tubelets, rules: GreedyRules = ACT) -
     # Already by group and falling score within a frame: a stable sort by frame keeps that.
     order = np.argsort(tubelets.frame, kind="stable")
     frames, starts = np.unique(tubelets.frame[order], return_index=True)
-    linker = GreedyLinker(rules)
     for frame, rows in zip(frames.tolist(), np.split(order, starts[1:])):
         linker.update(frame, group[rows], tubelets.score[rows], tubelets.boxes.take(rows, axis=0))
-    return assemble(
-        linker.linked(),
-        tubelets.video_names,
-        tubelets.label_names,
-        rules.min_score,
-        rules.min_length,
-        rules.score_top,
-    )
 
 
 def _overlap(

@@ -235,7 +235,7 @@ def test_given_people_take_the_place_of_proposals() -> None:
 def test_half_precision_is_near() -> None:
     detector = narrow(backbone="s3d-g", endpoint="Mixed_4b")
     frames = video(6)
-    exact, near = results(detector, frames), results(detector, frames, half=True)
+    exact, near = results(detector, frames), results(detector, frames, half=torch.bfloat16)
     for frame, rows in exact.items():
         best, other = (np.sort(one[:, 1])[-2:] for one in (rows, near[frame]))
         np.testing.assert_allclose(best, other, atol=0.1)

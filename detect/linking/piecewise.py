@@ -1,0 +1,83 @@
+"""Linking one video piece by piece: the tubes of `link`, most of them before the video ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ...datasets.tables import Detections, Tubes
+from .assemble import LinkedBoxes, assemble
+from .greedy import GreedyLinker, GreedyRules, link_frames
+from .suppress import as_tubelets
+from .viterbi import ViterbiRules, link_viterbi
+
+_AT_ONCE = 1 << 14  # boxes that are made into tubes together
+
+
+class PieceLinker:
+    """Links the detections of one video as its pieces come.
+
+    Greedy tubes are given out once they can grow no more, so memory grows with those that go on
+    alone. Viterbi linking looks at whole videos: all detections are kept, all tubes come at the
+    end.
+
+    Args:
+        rules: of linking.
+    """
+
+    def __init__(self, rules: GreedyRules | ViterbiRules) -> None:
+        self.rules = rules
+        self._linker = GreedyLinker(rules) if isinstance(rules, GreedyRules) else None
+        self._kept: list[Detections] = []
+        self._tubes = 0
+
+    def add(self, detections: Detections) -> list[Tubes]:
+        """Takes all detections of the next frames; returns the tubes that ended.
+
+        Args:
+            detections: of one video, the same names of labels each time; no frame is in two pieces.
+
+        Returns:
+            tables in which tubes have numbers that no other tube of this linker has.
+        """
+        if self._linker is None:
+            self._kept.append(detections)
+            return []
+        link_frames(self._linker, as_tubelets(detections))
+        return self._assembled(self._linker.take_closed(), detections)
+
+    def finish(self, last: Detections) -> list[Tubes]:
+        """Takes the last detections; returns the tubes that `add` has not returned."""
+        tables = self.add(last)
+        if isinstance(self.rules, ViterbiRules):
+            columns = {
+                name: np.concatenate([getattr(piece, name) for piece in self._kept])
+                for name in ("video", "frame", "label", "score", "boxes")
+            }
+            return [link_viterbi(replace(last, **columns), self.rules)]
+        assert self._linker is not None
+        return tables + self._assembled(self._linker.linked(), last)
+
+    def _assembled(self, linked: LinkedBoxes, like: Detections) -> list[Tubes]:
+        assert isinstance(self.rules, GreedyRules)
+        rules, tables = self.rules, []
+        for part in _portions(linked):
+            tubes = assemble(
+                part, like.video_names, like.label_names, rules.min_score, rules.min_length,
+                rules.score_top,
+            )  # fmt: skip
+            if len(tubes):
+                tables.append(replace(tubes, tube=tubes.tube + self._tubes))
+                self._tubes = int(tables[-1].tube[-1]) + 1
+        return tables
+
+
+def _portions(linked: LinkedBoxes) -> list[LinkedBoxes]:
+    """Whole tubes, about `_AT_ONCE` boxes together."""
+    if len(linked.tube) <= _AT_ONCE:
+        return [linked] if len(linked.tube) else []
+    tube, place, count = np.unique(linked.tube, return_inverse=True, return_counts=True)
+    portion = (np.cumsum(count) // _AT_ONCE)[place]
+    return [linked.rows(portion == number) for number in np.unique(portion)]
+
