@@ -54,14 +54,15 @@ class PretrainedModel:
         trunk: the convolutions.
         head: the classifier, or None where the weights have none that names actions.
         labels: the head's classes in order; empty where they have no names.
-        mean, std: of red, green and blue in [0, 1], subtracted and divided by before the trunk.
+        mean, std: of the trunk's channels in [0, 1] (red, green and blue; or x and y of flow),
+            subtracted and divided by before the trunk.
     """
 
     trunk: Trunk
     head: Classifier | None
     labels: tuple[str, ...]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def normalise(self, frames: Tensor) -> Tensor:
         """`normalise` with this model's mean and standard deviation."""
@@ -69,7 +70,7 @@ class PretrainedModel:
 
 
 def normalise(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(N, T, H, W, 3) uint8 frames → (N, 3, T, H, W) float32 clips as a trunk expects them.
+    """(N, T, H, W, C) uint8 frames → (N, C, T, H, W) float32 clips as a trunk expects them.
 
     The result is a view in channels-last memory.
     """

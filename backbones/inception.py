@@ -325,7 +325,7 @@ class Mixed(nn.Module):
 class Trunk(nn.Module):
     """The convolutional part of a network of the family, up to the endpoint `last`.
 
-    Input: clips (N, 3, T, H, W), normalised as the weights ask for. Output: the feature map of
+    Input: clips (N, C, T, H, W), normalised as the weights ask for. Output: the feature map of
     `last`, (N, C, T', H', W') in channels-last memory; `endpoint_shapes` has C and the strides.
     Sizes are rounded up, but down by MaxPool_5a_2x2 with symmetric padding of the pools, which
     so needs two cells (5 frames, 17 pixels), and by the stem of HOWTO100M_LAYOUT.
@@ -334,21 +334,29 @@ class Trunk(nn.Module):
         variant: row of the family.
         width: multiplies every number of channels (at least 8 remain).
         last: the last endpoint that is built and computed.
+        channels_in: of the clips: 3 for RGB, 2 for optical flow.
 
     Attributes:
         out_channels: channels of `last`, by torchvision's convention for backbones.
         frozen: endpoints that `freeze` has taken out of training.
     """
 
-    def __init__(self, variant: Variant, width: float = 1.0, last: str = "Mixed_5c") -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        width: float = 1.0,
+        last: str = "Mixed_5c",
+        channels_in: int = 3,
+    ) -> None:
         super().__init__()
         if last not in ENDPOINTS:
             raise ValueError(f"no endpoint {last}; one of {', '.join(ENDPOINTS)}")
         self.variant, self.width, self.last = variant, width, last
+        self.channels_in = channels_in
         self.frozen: tuple[str, ...] = ()
         layout = variant.layout
         shapes = endpoint_shapes(width)
-        channels = 3
+        channels = channels_in
         for endpoint in ENDPOINTS[: ENDPOINTS.index(last) + 1]:
             layer: nn.Module
             if endpoint in _CONVOLUTIONS:

