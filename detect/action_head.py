@@ -73,7 +73,7 @@ class RemainingBlocks(nn.Module):
     def forward(
         self, maps: Tensor, grid: Grid, boxes: Tensor, clip: Tensor, key_frames: Tensor, window: int
     ) -> Tensor:
-        count = len(boxes)
+        count = boxes.shape[0]  # len() would be a constant in `torch.export`
         if not count:
             # The blocks need one, and all weights a gradient, which other processes wait for.
             boxes, clip, key_frames = (
@@ -300,16 +300,46 @@ def choose_found(
         nms_iou: boxes of a class that overlap a better one by more are dropped.
         most: boxes kept of each key frame.
     """
-    classes = probabilities.shape[1]
+    refined = refine(deltas, proposals, size)
+    return keep_best(
+        probabilities, refined, key, threshold=threshold, nms_iou=nms_iou, most=most
+    )
+
+
+def refine(deltas: Tensor, proposals: Tensor, size: tuple[int, int]) -> Tensor:
+    """Proposals moved by their deltas and cut at the picture's edges; see `choose_found`.
+
+    Returns:
+        (R, 1, 4) or (R, classes, 4) in pixels of the clip.
+    """
     refined = _CODER.decode_single(deltas.flatten(1), proposals).unflatten(1, (-1, 4))
-    refined = clip_boxes_to_image(refined, size).expand(-1, classes, -1)
+    return clip_boxes_to_image(refined, size)
+
+
+def keep_best(
+    probabilities: Tensor,
+    boxes: Tensor,
+    key: Tensor,
+    *,
+    threshold: float = 0.01,
+    nms_iou: float = 0.5,
+    most: int = 100,
+) -> Found:
+    """The best boxes of each class where they overlap, of boxes that are refined already.
+
+    Args:
+        boxes: (R, 1, 4) or (R, classes, 4) of `refine`.
+        probabilities, key, threshold, nms_iou, most: see `choose_found`.
+    """
+    classes = probabilities.shape[1]
+    refined = boxes.expand(-1, classes, -1)
     inside = (refined[..., 2:] > refined[..., :2]).all(dim=-1)
     row, label = torch.nonzero((probabilities > threshold) & inside, as_tuple=True)
-    score, boxes, of = probabilities[row, label], refined[row, label], key[row]
-    kept = batched_nms(boxes.float(), score.float(), of * classes + label, nms_iou)
+    score, chosen, of = probabilities[row, label], refined[row, label], key[row]
+    kept = batched_nms(chosen.float(), score.float(), of * classes + label, nms_iou)
     # NMS sorts by score; a stable sort by key frame keeps that order within each.
     kept = kept[torch.argsort(of[kept], stable=True)]
     of = of[kept]
     rank = torch.arange(len(of), device=of.device) - torch.searchsorted(of, of)
     kept = kept[rank < most]
-    return Found(key[row][kept], label[kept], score[kept], boxes[kept])
+    return Found(key[row][kept], label[kept], score[kept], chosen[kept])

@@ -35,6 +35,8 @@ def save_detector(detector: Detector, path: Path) -> None:
         OSError, SafetensorError: the disk is full.
     """
     record = {"settings": asdict(detector.settings), "variant": asdict(detector.trunk.variant)}
+    if detector.flow_trunk is not None:
+        record["flow_variant"] = asdict(detector.flow_trunk.variant)
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()
     }
@@ -63,16 +65,15 @@ def load_detector(path: Path) -> Detector:
         raise InputError(f"{path}: not a trained detector, but {what}")
     try:
         record = json.loads(metadata[_KEY])
-        settings = _settings(record["settings"])
-        variant = _variant(settings.backbone, record["variant"])
+        settings = read_settings(record["settings"])
         # First without memory: settings may ask for any amount, the file's tensors are there.
         with torch.device("meta"):
-            shapes = build_detector(settings, Trunk(variant, settings.width)).state_dict()
+            shapes = build_detector(settings, *_trunks(settings, record)).state_dict()
         for key, value in shapes.items():
             if key in tensors and tensors[key].shape != value.shape:
                 found, expected = tuple(tensors[key].shape), tuple(value.shape)
                 raise ValueError(f"weights for {key} have shape {found} instead of {expected}")
-        detector = build_detector(settings, Trunk(variant, settings.width))
+        detector = build_detector(settings, *_trunks(settings, record))
         load_state(detector, tensors)
     # Settings that are not ours fail in the constructors, each in its own way.
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -81,7 +82,22 @@ def load_detector(path: Path) -> Detector:
     return detector.eval()
 
 
-def _settings(record: dict[str, Any]) -> DetectorSettings:
+def _trunks(settings: DetectorSettings, record: dict[str, Any]) -> list[Trunk]:
+    """The trunk, and of two streams that of flow, with new weights.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: they are not ours.
+    """
+    channels = {"variant": 2 if settings.streams == "flow" else 3}
+    if settings.streams == "both":
+        channels["flow_variant"] = 2
+    return [
+        Trunk(_variant(settings.backbone, record[key]), settings.width, channels_in=channels_in)
+        for key, channels_in in channels.items()
+    ]
+
+
+def read_settings(record: dict[str, Any]) -> DetectorSettings:
     """The settings, each of the kind of its default.
 
     Raises:

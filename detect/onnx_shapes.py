@@ -32,40 +32,40 @@ def input_shape(path: Path) -> tuple[int | None, ...]:
 
 
 def _model_input_shape(data: memoryview) -> tuple[int | None, ...] | None:
-    graphs = _submessages(data, 7)  # ModelProto.graph
+    graphs = submessages(data, 7)  # ModelProto.graph
     if not graphs:
         raise ValueError("no graph")
-    weights = {_name(tensor, 8) for tensor in _submessages(graphs[0], 5)}  # initializer
-    for value in _submessages(graphs[0], 11):  # GraphProto.input
+    weights = {_name(tensor, 8) for tensor in submessages(graphs[0], 5)}  # initializer
+    for value in submessages(graphs[0], 11):  # GraphProto.input
         if _name(value, 1) in weights:
             continue
         for field in (2, 1, 2):  # ValueInfoProto.type, TypeProto.tensor_type, .shape
-            found = _submessages(value, field)
+            found = submessages(value, field)
             if not found:
                 return ()
             value = found[0]
-        return tuple(_side(dimension) for dimension in _submessages(value, 1))
+        return tuple(_side(dimension) for dimension in submessages(value, 1))
     return None
 
 
 def _side(dimension: memoryview) -> int | None:
-    sizes = [value for field, value in _fields(dimension) if field == 1 and isinstance(value, int)]
+    sizes = [value for field, value in fields(dimension) if field == 1 and isinstance(value, int)]
     return sizes[0] if sizes and sizes[0] > 0 else None
 
 
 def _name(message: memoryview, field: int) -> bytes:
-    return b"".join(bytes(part) for part in _submessages(message, field))
+    return b"".join(bytes(part) for part in submessages(message, field))
 
 
-def _submessages(message: memoryview, field: int) -> list[memoryview]:
+def submessages(message: memoryview, field: int) -> list[memoryview]:
     return [
         value
-        for number, value in _fields(message)
+        for number, value in fields(message)
         if number == field and isinstance(value, memoryview)
     ]
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """The (field number, value) pairs of a message; ValueError where it breaks off."""
     at = 0
     while at < len(message):
