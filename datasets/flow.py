@@ -14,6 +14,7 @@ was computed now or comes from a file, and keeps them when the field is resized.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -153,6 +154,16 @@ def with_flow(pictures: Iterable[Array], method: FlowMethod = "tvl1") -> Iterato
     """As `with_fields`, each picture and its flow as one (H, W, 5) uint8."""
     for picture, field in with_fields(pictures, method):
         yield join(picture, field)
+
+
+def ensure_flow(pictures: Iterable[Array], method: FlowMethod = "tvl1") -> Iterator[Array]:
+    """As `with_flow`, but pictures that have flow already, (H, W, 5), stay as they are."""
+    remaining = iter(pictures)
+    first = next(remaining, None)
+    if first is None:
+        return
+    pictures = chain([first], remaining)
+    yield from pictures if first.shape[2] == 5 else with_flow(pictures, method)
 
 
 def join(picture: Array, field: Array) -> Array:

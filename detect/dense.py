@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.augmentation import resize
+from ..datasets.flow import CHANNELS, ensure_flow
 from ..datasets.read_ahead import read_ahead
 from .detector import Detector, DetectorSettings
 from .proposals import Proposals
@@ -241,7 +242,8 @@ def find_actions(
 
     Args:
         detector: in evaluation mode, on `device`.
-        frames: (H, W, 3) uint8 RGB of any size, all of the video's.
+        frames: (H, W, 3) uint8 RGB of any size, all of the video's, or (H, W, 5) with their flow;
+            for a detector on flow it is computed where it is missing.
         people: where people are, for a detector whose proposals are given; of others it takes the
             place.
         mode, every: see `pieces`.
@@ -270,14 +272,17 @@ def pieces_ahead(
     `device` or on the way there. See `find_actions`.
     """
     size = (settings.width_pixels, settings.height)
+    channels = CHANNELS[settings.clip_streams]
+    if settings.streams != "rgb":
+        frames = ensure_flow(frames, settings.flow_method)
     with ExitStack() as stack:
         small: Iterable[tuple[Array, Array | None]]
         if people is None:
-            resized = ((resize(frame, size[1], size[0]), None) for frame in frames)
+            resized = ((resize(frame[..., channels], size[1], size[0]), None) for frame in frames)
             small = stack.enter_context(read_ahead(resized, _FRAMES_AHEAD))
         else:
             whole = stack.enter_context(read_ahead(frames, _FRAMES_AHEAD))
-            seen = _with_people(whole, size, people, every)
+            seen = _with_people(whole, size, channels, people, every)
             small = stack.enter_context(read_ahead(seen, _FRAMES_AHEAD))
         parts = pieces(small, settings.frames, frame_step=settings.frame_step, mode=mode,
                        every=every)  # fmt: skip
@@ -294,16 +299,20 @@ def _sent(piece: Piece, device: str) -> Piece:
 
 
 def _with_people(
-    frames: Iterable[Array], size: tuple[int, int], people: Proposals, every: int
+    frames: Iterable[Array],
+    size: tuple[int, int],
+    channels: slice,
+    people: Proposals,
+    every: int,
 ) -> Iterator[tuple[Array, Array | None]]:
     """Frames resized, and on key frames the people, in pixels of the new size."""
     batch: list[Array] = []
 
     def looked_at(first: int) -> Iterator[tuple[Array, Array | None]]:
-        found = people(np.stack(batch), first)
+        found = people(np.stack([frame[..., :3] for frame in batch]), first)
         scale = np.tile(np.array(size) / batch[0].shape[1::-1], 2)
         for frame, boxes in zip(batch, found, strict=True):
-            yield resize(frame, size[1], size[0]), boxes[:, :4] * scale
+            yield resize(frame[..., channels], size[1], size[0]), boxes[:, :4] * scale
         batch.clear()
 
     # Together only where each is a key frame: a source gets frames in a row.
@@ -311,7 +320,7 @@ def _with_people(
     number = -1
     for number, frame in enumerate(frames):
         if number % every:
-            yield resize(frame, size[1], size[0]), None
+            yield resize(frame[..., channels], size[1], size[0]), None
             continue
         batch.append(frame)
         if len(batch) == together:

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ..backbones.classifier import normalise
+from ..backbones.flow import FLOW_MEAN, FLOW_STD
 from ..backbones.inception import Grid, Trunk, cut, endpoint_shapes, get_variant, receptive_grid
 from ..datasets.files import InputError
+from ..datasets.flow import FlowMethod, Streams
 from .action_head import (
     ActionHead,
     Found,
@@ -28,6 +30,7 @@ from .action_head import (
 from .proposal_network import KeyFrameResNet, ProposalNetwork, at_key_frames, jittered
 
 _NORM_MOMENTUM = 0.1
+_FOR_PROPOSALS = "proposals"  # the features that the RPN sees, among those by endpoint
 ProposalSource = Literal["resnet50", "resnet18", "features", "given"]
 HeadKind = Literal["mean", "mixed"]
 Norm = Literal["frozen", "batch"]
@@ -58,6 +61,10 @@ class DetectorSettings:
         mean, std: of red, green and blue in [0, 1].
         norm: "frozen" leaves the trunk's batch norms as they were pretrained, as Faster R-CNN does,
             and the head has none; "batch" trains them, for new weights, and the head has some too.
+        streams: what the head's features are of: RGB, optical flow, or the mean of the feature maps
+            of a trunk on each ("both"; AVA, Gu et al. 2018, section 5). An RPN sees RGB, but with
+            proposals "features" of a detector on flow alone.
+        flow_method: of `datasets.flow`.
     """
 
     labels: tuple[str, ...]
@@ -79,14 +86,19 @@ class DetectorSettings:
     width_pixels: int = 400
     anchor_sides: tuple[int, ...] = (32, 64, 128, 256)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
     norm: Norm = "frozen"
+    streams: Streams = "rgb"
+    flow_method: FlowMethod = "tvl1"
 
     def __post_init__(self) -> None:
         if not self.labels:
             raise InputError("labels: no class; give one at least")
-        for name, words in (("proposals", ProposalSource), ("head", HeadKind), ("norm", Norm)):
+        for name, words in (
+            ("proposals", ProposalSource), ("head", HeadKind), ("norm", Norm),
+            ("streams", Streams), ("flow_method", FlowMethod),
+        ):  # fmt: skip
             if getattr(self, name) not in get_args(words):
                 known = ", ".join(get_args(words))
                 raise InputError(f"{name}: {getattr(self, name)} is none of {known}")
@@ -102,17 +114,25 @@ class DetectorSettings:
             if not min(getattr(self, name), default=0) > 0:
                 raise InputError(f"{name}: {getattr(self, name)} are not all more than 0")
 
+    @property
+    def clip_streams(self) -> Streams:
+        """What a clip has to hold: a detector on flow may still look for people in RGB."""
+        if self.streams == "flow" and self.proposals.startswith("resnet"):
+            return "both"
+        return self.streams
+
 
 class Detector(nn.Module):
     """Assembled from its parts, as torchvision's detection models are.
 
     Args:
         settings: what the parts were built from.
-        trunk: clips to feature maps.
+        trunk: clips to feature maps; of RGB, or of flow where that is the only stream.
         head: scores and refines proposals.
         proposals: finds them, or None where they are given.
         resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
         examples: proposals of each key frame that the head is trained on.
+        flow_trunk: of two streams, the one of flow; ends at the head's endpoint.
     """
 
     def __init__(
@@ -123,10 +143,12 @@ class Detector(nn.Module):
         proposals: ProposalNetwork | None = None,
         resnet: KeyFrameResNet | None = None,
         examples: int = 64,
+        flow_trunk: Trunk | None = None,
     ) -> None:
         super().__init__()
         self.settings, self.examples = settings, examples
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
+        self.flow_trunk = flow_trunk
         for norm in self._frozen_norms():
             norm.requires_grad_(False)
 
@@ -154,12 +176,25 @@ class Detector(nn.Module):
         return receptive_grid(self.trunk.variant, endpoint, size)
 
     def maps(self, clips: Tensor) -> dict[str, Tensor]:
-        """(N, T, H, W, 3) uint8 clips → feature maps by endpoint: the head's, and the RPN's."""
+        """(N, T, H, W, C) uint8 clips → the head's feature map by its endpoint, and the RPN's.
+
+        C is 3 (RGB), 2 (flow) or 5 (both); what the streams do not see is left aside.
+        """
         settings = self.settings
         names = [settings.endpoint]
         if settings.proposals == "features":
             names.append(settings.proposal_endpoint)
-        return self.trunk.endpoints(normalise(clips, settings.mean, settings.std), names)
+        if settings.streams == "flow":
+            pictures = normalise(clips[..., -2:], FLOW_MEAN, FLOW_STD)
+        else:
+            pictures = normalise(clips[..., :3], settings.mean, settings.std)
+        maps = self.trunk.endpoints(pictures, names)
+        if settings.proposals == "features":
+            maps[_FOR_PROPOSALS] = maps[settings.proposal_endpoint]
+        if self.flow_trunk is not None:
+            flow = self.flow_trunk(normalise(clips[..., -2:], FLOW_MEAN, FLOW_STD))
+            maps[settings.endpoint] = (maps[settings.endpoint] + flow) / 2
+        return maps
 
     def propose(
         self,
@@ -175,11 +210,11 @@ class Detector(nn.Module):
         size = (self.settings.height, self.settings.width_pixels)
         if self.resnet is not None:
             grid = self.resnet.grid(size)
-            pictures = self.resnet(clips[clip_of, key_frames.round().long()])
+            pictures = self.resnet(clips[..., :3][clip_of, key_frames.round().long()])
         else:
             endpoint = self.settings.proposal_endpoint
             grid = self.grid(endpoint, clips.shape[1])
-            pictures = at_key_frames(maps[endpoint], grid, clip_of, key_frames)
+            pictures = at_key_frames(maps[_FOR_PROPOSALS], grid, clip_of, key_frames)
         return self.proposals(pictures, grid, size, boxes, seeds)
 
     def forward(
@@ -195,7 +230,7 @@ class Detector(nn.Module):
         """The losses of a batch of clips.
 
         Args:
-            clips: (N, T, H, W, 3) uint8 of the size in the settings.
+            clips: (N, T, H, W, C) uint8 of the size in the settings, see `maps`.
             clip_of: (K,) the clip that each key frame lies in.
             key_frames: (K,) frame of that clip.
             boxes, labels: K times (G, 4) in pixels of the clip and (G, classes), G may be 0.
@@ -261,16 +296,20 @@ class Detector(nn.Module):
         return self.head(maps[endpoint], grid, rois, clip_of, key_frames, self.window)
 
 
-def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> Detector:
+def build_detector(
+    settings: DetectorSettings, trunk: Trunk | None = None, flow_trunk: Trunk | None = None
+) -> Detector:
     """A detector with new weights.
 
     Args:
         settings: see there.
-        trunk: a whole pretrained trunk (up to Mixed_5c) to take over; it is cut at the endpoint.
+        trunk: a pretrained trunk to take over, whole (up to Mixed_5c) or as far as it is needed; it
+            is cut at the endpoint.
+        flow_trunk: as `trunk`, for the flow of two streams.
 
     Raises:
-        InputError: sizes that are no multiples of the feature map's stride, or an endpoint that
-            leaves no blocks for the head.
+        InputError: sizes that are no multiples of the feature map's stride, an endpoint that
+            leaves no blocks for the head, or two trunks whose maps do not lie upon each other.
     """
     shapes = endpoint_shapes(settings.width)
     variant = get_variant(settings.backbone)
@@ -291,7 +330,13 @@ def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> De
             # The family's 1e-3 suits hundreds of thousands of steps.
             layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
             variant = replace(variant, layout=layout)
-        trunk = Trunk(variant, settings.width)
+        channels_in = 2 if settings.streams == "flow" else 3
+        trunk = Trunk(variant, settings.width, channels_in=channels_in)
+    if settings.streams == "both":
+        if flow_trunk is None:
+            flow_trunk = Trunk(trunk.variant, settings.width, channels_in=2)
+        _require_one_grid(settings, trunk, flow_trunk)
+        cut(flow_trunk, settings.endpoint)
     last = max(used, key=list(shapes).index)
     features: TemporalMean | RemainingBlocks
     if settings.head == "mean":
@@ -312,7 +357,7 @@ def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> De
         per_class_boxes=settings.per_class_boxes, dropout=settings.dropout,
     )  # fmt: skip
     if settings.proposals == "given":
-        return Detector(settings, trunk, head)
+        return Detector(settings, trunk, head, flow_trunk=flow_trunk)
 
     def network(channels: int) -> ProposalNetwork:
         return ProposalNetwork(
@@ -322,6 +367,17 @@ def build_detector(settings: DetectorSettings, trunk: Trunk | None = None) -> De
 
     if settings.proposals == "features":
         channels = shapes[settings.proposal_endpoint][0]
-        return Detector(settings, trunk, head, network(channels))
+        return Detector(settings, trunk, head, network(channels), flow_trunk=flow_trunk)
     resnet = KeyFrameResNet(50 if settings.proposals == "resnet50" else 18)
-    return Detector(settings, trunk, head, network(resnet.out_channels), resnet)
+    proposals = network(resnet.out_channels)
+    return Detector(settings, trunk, head, proposals, resnet, flow_trunk=flow_trunk)
+
+
+def _require_one_grid(settings: DetectorSettings, rgb: Trunk, flow: Trunk) -> None:
+    size = (settings.frames, settings.height, settings.width_pixels)
+    grids = [receptive_grid(each.variant, settings.endpoint, size) for each in (rgb, flow)]
+    if grids[0] != grids[1]:
+        raise InputError(
+            "streams: both: the weights of the two trunks pad pictures in different ways, so that "
+            "their feature maps are not of the same places; take weights of one source for both"
+        )
