@@ -35,7 +35,7 @@ def find_media(folder: Path, names: Iterable[str]) -> dict[str, Path]:
         by_last.setdefault(name.rpartition("/")[2], []).append(name)
     whole: dict[str, Path] = {}
     in_part: dict[str, Path] = {}
-    for path, stem in _media_below(folder):
+    for path, stem in media_below(folder):
         candidates = by_last.get(stem.name, [])
         for name in candidates:
             if f"/{stem.as_posix()}".endswith(f"/{name}"):
@@ -45,7 +45,7 @@ def find_media(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     return in_part | whole
 
 
-def _media_below(folder: Path) -> Iterator[tuple[Path, Path]]:
+def media_below(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Video files and folders of frames in the order of their paths, each with its path less the
     ending."""
     visited = set()
