@@ -11,6 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
+from ..datasets.flow_cache import read_with_flow
 from ..datasets.media import read_pictures
 from ..datasets.tables import Detections, Tubes
 from ..datasets.video_sets import VideoSet
@@ -55,7 +56,11 @@ def detect_set(
     )  # fmt: skip
     found: list[tuple[int, FrameBoxes]] = []
     for number in bar:
-        frames = read_pictures(videos.media[number], 0, int(videos.num_frames[number]))
+        path, count = videos.media[number], int(videos.num_frames[number])
+        if detector.settings.streams == "rgb":
+            frames = read_pictures(path, 0, count)
+        else:
+            frames = read_with_flow(path, 0, count, detector.settings.flow_method)
         parts = list(
             find_actions(
                 detector,

@@ -115,6 +115,14 @@ class DetectorSettings:
                 raise InputError(f"{name}: {getattr(self, name)} are not all more than 0")
 
     @property
+    def endpoints(self) -> list[str]:
+        """Of the trunk, those whose features the head sees, and an RPN on features."""
+        names = [self.endpoint]
+        if self.proposals == "features":
+            names.append(self.proposal_endpoint)
+        return names
+
+    @property
     def clip_streams(self) -> Streams:
         """What a clip has to hold: a detector on flow may still look for people in RGB."""
         if self.streams == "flow" and self.proposals.startswith("resnet"):
@@ -181,14 +189,11 @@ class Detector(nn.Module):
         C is 3 (RGB), 2 (flow) or 5 (both); what the streams do not see is left aside.
         """
         settings = self.settings
-        names = [settings.endpoint]
-        if settings.proposals == "features":
-            names.append(settings.proposal_endpoint)
         if settings.streams == "flow":
             pictures = normalise(clips[..., -2:], FLOW_MEAN, FLOW_STD)
         else:
             pictures = normalise(clips[..., :3], settings.mean, settings.std)
-        maps = self.trunk.endpoints(pictures, names)
+        maps = self.trunk.endpoints(pictures, settings.endpoints)
         if settings.proposals == "features":
             maps[_FOR_PROPOSALS] = maps[settings.proposal_endpoint]
         if self.flow_trunk is not None:
@@ -313,9 +318,7 @@ def build_detector(
     """
     shapes = endpoint_shapes(settings.width)
     variant = get_variant(settings.backbone)
-    used = [settings.endpoint]
-    if settings.proposals == "features":
-        used.append(settings.proposal_endpoint)
+    used = settings.endpoints
     for endpoint in used:
         if endpoint not in shapes:
             raise InputError(f"no endpoint {endpoint}; one of {', '.join(shapes)}")

@@ -12,7 +12,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..backbones.classifier import PretrainedModel
 from ..backbones.convert import load_state
+from ..backbones.flow import FLOW_MEAN, FLOW_STD, flow_from_rgb
 from ..backbones.inception import Layout, Trunk, Variant, get_variant
 from ..backbones.layers import PoolPadding
 from ..backbones.weights import tuples, variant_from_json
@@ -80,6 +82,37 @@ def load_detector(path: Path) -> Detector:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(f"{path}: does not fit this version's detector ({reason})") from error
     return detector.eval()
+
+
+def is_detector(path: Path) -> bool:
+    """Whether a file is one that `save_detector` wrote, by what it says of itself."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def trunk_of(detector: Detector, channels_in: int) -> PretrainedModel:
+    """A detector's trunk for another one to start from, as far as it goes.
+
+    Args:
+        channels_in: 3 for RGB; 2 for flow, which a detector on RGB alone gives by
+            `flow_from_rgb`.
+
+    Raises:
+        InputError: the detector has flow alone, and RGB is asked for.
+    """
+    if channels_in == 2 and detector.settings.streams != "rgb":
+        trunk = detector.flow_trunk or detector.trunk
+        return PretrainedModel(trunk, None, (), FLOW_MEAN, FLOW_STD)
+    if detector.settings.streams == "flow":
+        raise InputError("--weights: a detector on flow alone; give one on RGB")
+    settings = detector.settings
+    model = PretrainedModel(detector.trunk, None, (), settings.mean, settings.std)
+    return model if channels_in == 3 else flow_from_rgb(model)
 
 
 def _trunks(settings: DetectorSettings, record: dict[str, Any]) -> list[Trunk]:

@@ -12,7 +12,8 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from ..backbones.inception import get_variant
+from ..backbones.classifier import PretrainedModel
+from ..backbones.inception import ENDPOINTS, get_variant
 from ..backbones.weights import fetch_torchvision, load_pretrained
 from ..datasets.augmentation import Augmentation
 from ..datasets.clips import Clips, ClipSettings
@@ -22,6 +23,7 @@ from ..datasets.tables import Detections, Tubes, read_table, write_table
 from ..datasets.video_sets import VideoSet
 from .detect_set import detect_set, score_set
 from .detector import Detector, DetectorSettings, build_detector
+from .detector_file import is_detector, load_detector, trunk_of
 from .detector_training import train_detector
 from .evaluation.evaluate import Evaluation
 from .proposals import Proposals, open_proposals, table_proposals
@@ -60,6 +62,7 @@ def new_detector(
     settings: DetectorSettings,
     *,
     weights: str | None = None,
+    flow_weights: str | None = None,
     resnet_weights: str | None = None,
     freeze: str | None = None,
     seed: int = 0,
@@ -68,7 +71,8 @@ def new_detector(
 
     Args:
         settings: its `mean` and `std` give way to those of the weights.
-        weights: of the trunk, see `load_pretrained`; None for new ones.
+        weights: of the trunk, see `load_pretrained`, or a trained detector; None for new ones.
+        flow_weights: of the trunk on flow, likewise; None for `weights`.
         resnet_weights: "imagenet", or the path of a state dict of torchvision's ResNet, or None.
         freeze: the last endpoint of the trunk that is not trained.
         seed: of the new weights.
@@ -77,24 +81,49 @@ def new_detector(
         InputError: settings that do not fit, weights that cannot be had.
     """
     torch.manual_seed(seed)
-    if settings.norm == "frozen" and weights is None:
+    flow_weights = flow_weights or weights
+    needed = flow_weights if settings.streams == "flow" else weights
+    if settings.norm == "frozen" and needed is None:
         raise InputError("--norm frozen: new weights need --norm batch; or give --weights")
-    trunk = None
-    if weights is not None:
-        model = load_pretrained(get_variant(settings.backbone), weights)
-        if model.trunk.width != settings.width:
-            raise InputError(f"--weights {weights}: of width {model.trunk.width}, not "
-                             f"{settings.width}")  # fmt: skip
+    trunk, flow_trunk = None, None
+    if settings.streams != "rgb" and flow_weights is not None:
+        flow_trunk = _pretrained(settings, flow_weights, channels_in=2).trunk
+    if settings.streams == "flow":
+        trunk, flow_trunk = flow_trunk, None
+    elif weights is not None:
+        model = _pretrained(settings, weights, channels_in=3)
         trunk, settings = model.trunk, replace(settings, mean=model.mean, std=model.std)
-    detector = build_detector(settings, trunk)
+    detector = build_detector(settings, trunk, flow_trunk)
     if detector.resnet is not None and resnet_weights is not None:
         _load_resnet(detector, resnet_weights)
     if freeze is not None:
         try:
-            detector.trunk.freeze(freeze)
+            for each in (detector.trunk, detector.flow_trunk):
+                if each is not None:
+                    each.freeze(freeze)
         except ValueError as error:
             raise InputError(f"--freeze: {error}") from error
     return detector
+
+
+def _pretrained(settings: DetectorSettings, weights: str, *, channels_in: int) -> PretrainedModel:
+    """A trunk's weights, from a file or name of `load_pretrained`, or out of a trained detector."""
+    option = f"--{'flow-' * (channels_in == 2)}weights {weights}"
+    variant = get_variant(settings.backbone)
+    if not is_detector(Path(weights)):
+        model = load_pretrained(variant, weights, channels_in=channels_in)
+    else:
+        model = trunk_of(load_detector(Path(weights)), channels_in)
+        if model.trunk.variant.name != variant.name:
+            raise InputError(f"{option}: of {model.trunk.variant.name}, not of {variant.name}")
+        needed = {*settings.endpoints, *ENDPOINTS[-1:] * (settings.head == "mixed")}
+        if not needed <= {name for name, _ in model.trunk.named_children()}:
+            raise InputError(
+                f"{option}: ends with {model.trunk.last}; give weights of a whole trunk"
+            )
+    if model.trunk.width != settings.width:
+        raise InputError(f"{option}: of width {model.trunk.width}, not {settings.width}")
+    return model
 
 
 def _load_resnet(detector: Detector, weights: str) -> None:
@@ -154,7 +183,8 @@ def train_on(
         train_set,
         ClipSettings(
             settings.frames, settings.height, settings.width_pixels, supervision.key_frames,
-            supervision.key_frame_step, settings.frame_step,
+            supervision.key_frame_step, settings.frame_step, settings.clip_streams,
+            settings.flow_method,
         ),
         augmentation=supervision.augmentation, seed=seed, balance=supervision.balance,
         background=supervision.background, cache=supervision.cache,
