@@ -20,6 +20,7 @@ from ..datasets.augmentation import resize
 from ..datasets.flow import CHANNELS, ensure_flow
 from ..datasets.read_ahead import read_ahead
 from .detector import Detector, DetectorSettings
+from .fusion import ScoreFusion
 from .proposals import Proposals
 
 Array = np.ndarray
@@ -183,7 +184,7 @@ def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
 
 
 def look(
-    detector: Detector,
+    detector: Detector | ScoreFusion,
     piece: Piece,
     *,
     device: str = "cpu",
@@ -228,7 +229,7 @@ def look(
 
 
 def find_actions(
-    detector: Detector,
+    detector: Detector | ScoreFusion,
     frames: Iterable[Array],
     *,
     people: Proposals | None = None,

@@ -280,13 +280,29 @@ class Detector(nn.Module):
             clip_of, key_frames: (K,).
             threshold: the lowest score kept.
         """
+        scored = self.score(maps, length, proposals, clip_of, key_frames)
+        size = (self.settings.height, self.settings.width_pixels)
+        return choose_found(*scored, size, threshold=threshold)
+
+    def score(
+        self,
+        maps: dict[str, Tensor],
+        length: int,
+        proposals: Sequence[Tensor],
+        clip_of: Tensor,
+        key_frames: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the head says of the proposals of K key frames, see `find`; nothing is left out.
+
+        Returns:
+            (R, classes) probabilities, (R, 1, 4) or (R, classes, 4) deltas, (R, 4) the proposals,
+            and (R,) the key frame of each.
+        """
         counts = torch.tensor([len(each) for each in proposals], device=clip_of.device)
         key = torch.arange(len(counts), device=clip_of.device).repeat_interleave(counts)
         rois = torch.cat(list(proposals))
         logits, deltas = self._score(maps, length, rois, clip_of[key], key_frames[key])
-        size = (self.settings.height, self.settings.width_pixels)
-        probabilities = self.head.probabilities(logits)
-        return choose_found(probabilities, deltas, rois, key, size, threshold=threshold)
+        return self.head.probabilities(logits), deltas, rois, key
 
     def _score(
         self,

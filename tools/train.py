@@ -24,6 +24,9 @@ def train(
     width: float = 1.0,
     endpoint: str = "Mixed_4e",
     weights: str | None = "kinetics400",
+    streams: Literal["rgb", "flow", "both"] = "rgb",
+    flow_method: Literal["tvl1", "dis"] = "tvl1",
+    flow_weights: str | None = None,
     freeze: str | None = None,
     norm: Literal["frozen", "batch"] = "frozen",
     proposals: str = "resnet50",
@@ -90,7 +93,13 @@ def train(
         backbone: The network (`actiontubes models` lists the family).
         width: Multiplies the trunk's channels.
         endpoint: The layer whose features are pooled in the boxes.
-        weights: The trunk's first weights: kinetics400, imagenet, a file, or null for none.
+        weights: The trunk's first weights: kinetics400, imagenet, a file (a trained detector's,
+            too), or null for none.
+        streams: What the network sees: rgb, optical flow, or both, whose feature maps are averaged.
+            `actiontubes flow` computes the videos' flow once, before; else it is computed each time.
+        flow_method: tvl1 (the paper's), or dis, which is faster.
+        flow_weights: First weights of the trunk on flow, as weights (default: the same, averaged
+            over the colours).
         freeze: The last layer of the trunk that is not trained.
         norm: frozen keeps the batch norms of the weights; batch trains them, for new weights.
         proposals: resnet50 (the paper's: an RPN on the key frame), resnet18, features (an RPN on
@@ -179,11 +188,13 @@ def train(
             proposal_endpoint, proposal_count, head, hidden, roi_size, multi_label,
             per_class_boxes, dropout, frames, frame_step, height, wide,
             tuple(anchor_sides or DetectorSettings.anchor_sides),
-            tuple(anchor_ratios or DetectorSettings.anchor_ratios), norm=norm,
+            tuple(anchor_ratios or DetectorSettings.anchor_ratios), norm=norm, streams=streams,
+            flow_method=flow_method,
         )  # fmt: skip
         detector = new_detector(
-            settings, weights=weights, resnet_weights=resnet_weights, freeze=freeze, seed=seed
-        )
+            settings, weights=weights, flow_weights=flow_weights, resnet_weights=resnet_weights,
+            freeze=freeze, seed=seed,
+        )  # fmt: skip
         detector.examples = examples
         if trackers:
             accelerator.init_trackers(folder.name)
