@@ -96,7 +96,7 @@ def train(
         weights: The trunk's first weights: kinetics400, imagenet, a file (a trained detector's,
             too), or null for none.
         streams: What the network sees: rgb, optical flow, or both, whose feature maps are averaged.
-            `actiontubes flow` computes the videos' flow once, before; else it is computed each time.
+            `actiontubes flow` computes it once; without, it is computed anew for every clip.
         flow_method: tvl1 (the paper's), or dis, which is faster.
         flow_weights: First weights of the trunk on flow, as weights (default: the same, averaged
             over the colours).
@@ -168,7 +168,7 @@ def train(
     if examples < 1:
         raise InputError(f"examples: {examples} is less than 1")
     keep_freed_memory()
-    accelerator = _accelerator(precision, device, trackers, out)
+    accelerator = make_accelerator(precision, device, trackers, out)
     # All are looked at before any is trained on.
     sets = {
         out / f"split{split}" if splits and len(splits) > 1 else out: open_video_sets(
@@ -209,7 +209,10 @@ def train(
         _summary(scores, out)
 
 
-def _accelerator(precision: str, device: str, trackers: list[str] | None, out: Path) -> Accelerator:
+def make_accelerator(
+    precision: str, device: str, trackers: list[str] | None, out: Path
+) -> Accelerator:
+    """Device, precision and trackers as the options say; an InputError where one is not there."""
     from accelerate import Accelerator
     from accelerate.tracking import get_available_trackers
 
