@@ -24,7 +24,7 @@ from .media import read_pictures
 
 Array = np.ndarray
 _RATE = 25  # frame k of a cache is shown at k / 25 s, whatever the video's rate
-_NO_END = 2**31
+NO_END = 2**31
 
 
 def cache_path(media: Path, method: FlowMethod) -> Path:
@@ -49,7 +49,7 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
     import av
     from tqdm import tqdm
 
-    pairs = with_fields(read_pictures(media, 0, _NO_END), method)
+    pairs = with_fields(read_pictures(media, 0, NO_END), method, threads=0)
     first = next(pairs, None)
     if first is None:
         raise InputError(f"{media}: no 00001.png or 00001.jpg in it; frames count from 00001")
@@ -66,7 +66,7 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
             stream: Any = container.add_stream("ffv1", rate=_RATE, options=options)
             stream.width, stream.height, stream.pix_fmt = width, 2 * height, "gray"
             bar = tqdm(
-                chain([first], pairs), total=_stated_length(media), desc=media.name,
+                chain([first], pairs), total=length_and_rate(media)[0], desc=media.name,
                 unit=" frames", delay=1, leave=False,
             )  # fmt: skip
             for number, (_, field) in enumerate(bar):
@@ -83,16 +83,28 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
     return number + 1
 
 
-def _stated_length(media: Path) -> int | None:
+def length_and_rate(media: Path) -> tuple[int | None, float]:
+    """The number of frames, where that is known before they are read, and frames per second."""
     if media.is_dir():
-        return None
+        return None, float(_RATE)
     from .video import probe
 
-    return probe(media).num_frames
+    info = probe(media)
+    return info.num_frames, info.fps if info.fps > 0 else float(_RATE)
+
+
+def fits(path: Path, media: Path, method: FlowMethod) -> bool:
+    """Whether `path` is a cache of `media` by `method`, as far as it says itself."""
+    try:
+        with opened(path, threads=1) as (container, _):
+            record = _record(container.metadata)
+    except InputError:
+        return False
+    return record.get("method") == method and record.get("bytes") == _bytes(media)
 
 
 def read_cache(
-    path: Path, media: Path, method: FlowMethod, start: int = 0, stop: int = _NO_END
+    path: Path, media: Path, method: FlowMethod, start: int = 0, stop: int = NO_END
 ) -> Iterator[Array]:
     """The flow of the frames start, start + 1, ... before stop; it ends early where there are no
     more.
@@ -157,20 +169,23 @@ def read_with_flow(
 
 
 def add_flow(
-    pictures: Iterable[Array], media: Path, method: FlowMethod = "tvl1"
+    pictures: Iterable[Array],
+    media: Path,
+    method: FlowMethod = "tvl1",
+    cache: Path | None = None,
 ) -> Iterator[Array]:
     """All pictures of a video, (H, W, 3) uint8 RGB from its first on, with flow, (H, W, 5).
 
-    The flow comes from the cache beside `media`, or is computed as the pictures come, in constant
-    memory.
+    The flow comes from `cache`, or the one beside `media`, or is computed as the pictures come, in
+    constant memory.
 
     Raises:
         InputError: the cache does not fit.
     """
-    cache = cache_path(media, method)
+    cache = cache or cache_path(media, method)
     if cache.is_file():
         return _joined(pictures, cache, media, method)
-    return with_flow(pictures, method)
+    return with_flow(pictures, method, threads=0)
 
 
 def _joined(
@@ -179,7 +194,7 @@ def _joined(
     media: Path,
     method: FlowMethod,
     start: int = 0,
-    stop: int = _NO_END,
+    stop: int = NO_END,
 ) -> Iterator[Array]:
     fields = read_cache(cache, media, method, start, stop)
     for picture in pictures:

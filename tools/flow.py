@@ -1,0 +1,72 @@
+"""The command `actiontubes flow`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from ..datasets.files import InputError
+
+
+def flow(
+    videos: list[Path],
+    *,
+    method: Literal["tvl1", "dis"] = "tvl1",
+    out: Path | None = None,
+    no_drawing: bool = False,
+    overwrite: bool = False,
+) -> int:
+    """Compute the optical flow of videos once, and draw it.
+
+    Writes for each VIDEO, beside it, VIDEO.tvl1.flow or VIDEO.dis.flow, which train and detect take
+    instead of computing flow anew, and the drawn VIDEO.flow.mp4: the picture, and its flow in
+    colours (white is still, red to the right, violet up). Flow is that to the next frame, cut at 20
+    pixels, at the video's own size or at a short side of 256. Files that are there are kept, so
+    that a run that was stopped goes on.
+
+    Args:
+        videos: Video files, folders of frames named from 00001, or folders of such.
+        method: tvl1 (the paper's; a second of one core for a frame in which all moves), or dis,
+            which is far faster.
+        out: Write to this folder instead; what lies there is found by train and detect only if it
+            is moved beside the videos.
+        no_drawing: Write no drawn videos.
+        overwrite: Compute anew what is there already.
+    """
+    from ..datasets.flow_cache import cache_path, fits, write_cache
+    from ..datasets.flow_drawing import draw_flow_video
+    from .main import one_line
+
+    failed = 0
+    for media in _media(videos):
+        cache = cache_path(media, method)
+        if out is not None:
+            cache = out / cache.name
+        drawn = cache.with_name(f"{media.name}.flow.mp4")
+        try:
+            if not overwrite and fits(cache, media, method):
+                print(f"{cache}: was there before")
+            else:
+                frames = write_cache(media, cache, method)
+                print(f"{cache}: {frames} frames, {cache.stat().st_size / 1e6:.1f} MB")
+            if not no_drawing and (overwrite or not drawn.is_file()):
+                draw_flow_video(media, cache, drawn, method)
+                print(drawn)
+        except (InputError, OSError) as error:
+            print(f"actiontubes flow: {one_line(error)}", file=sys.stderr)
+            failed += 1
+    return 2 if failed else 0
+
+
+def _media(given: list[Path]) -> list[Path]:
+    """Files as given, and of folders all videos and folders of frames that are below them."""
+    from ..datasets.media import media_below
+
+    found: list[Path] = []
+    for path in given:
+        below = [media for media, _ in media_below(path)] if path.is_dir() else [path]
+        found += [media for media in below if not media.name.endswith((".tubes.mp4", ".flow.mp4"))]
+        if not below:
+            raise InputError(f"{path}: no videos and no frames below this folder")
+    return found
