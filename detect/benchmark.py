@@ -144,12 +144,14 @@ def benchmark_dense(
         shared_fps, per_clip_fps (medians), ratio (median over rounds); on a GPU tensor_peak_share
         of the shared mode, on a CPU with native bfloat16 shared_bfloat16_fps.
     """
-    half = load.device == "cuda"
+    half = torch.bfloat16 if load.device == "cuda" else None
     detector = _for_finding(load, "given")
     shared, single = (_piece(load, mode) for mode in ("shared", "per_clip"))
-    ways = {"shared": (shared, half), "per_clip": (single, half)}
+    ways: dict[str, tuple[Piece, torch.dtype | None]] = {
+        "shared": (shared, half), "per_clip": (single, half)
+    }  # fmt: skip
     if load.device == "cpu" and has_bfloat16("cpu"):
-        ways["shared_bfloat16"] = (shared, True)
+        ways["shared_bfloat16"] = (shared, torch.bfloat16)
     runs = {
         f"dense, {name}": lambda way=way: look(detector, way[0], device=load.device, half=way[1])
         for name, way in ways.items()
@@ -189,7 +191,8 @@ def benchmark_videos(
             begin = time.perf_counter()
             for _ in find_actions(
                 detector, read_pictures(videos.media[0], 0, count), device=load.device,
-                half=load.device == "cuda", people=people if source == "given" else None,
+                half=torch.bfloat16 if load.device == "cuda" else None,
+                people=people if source == "given" else None,
             ):  # fmt: skip
                 pass
             result[source] = count / (time.perf_counter() - begin)

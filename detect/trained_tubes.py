@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from ..datasets.files import InputError
-from ..datasets.tables import Detections, Tubes, select_rows
-from ..datasets.video import probe, read_frames
-from .dense import FrameBoxes, Mode, find_actions, joined
+from ..datasets.read_ahead import write_behind
+from ..datasets.table_files import TABLES, open_labels, open_table
+from ..datasets.tables import Detections, Tubes, select_rows, write_table
+from ..datasets.video import VideoInfo, probe, read_frames
+from .dense import FrameBoxes, Mode, look, pieces_ahead
 from .detector import Detector
 from .linking.greedy import ACT, GreedyRules
-from .linking.link import link
+from .linking.piecewise import PieceLinker
 from .linking.viterbi import ViterbiRules
 from .proposals import Proposals
-from .video_tubes import VideoTubes
+from .video_results import TubeStore, VideoSummary, one_video
 
 Array = np.ndarray
 THRESHOLD = 0.2
@@ -28,7 +33,8 @@ video-mAP@0.5 was 2.5 with boxes of any score, 17.1 from 0.05 on, 32.2 from 0.2 
 (video-mAP@0.2: 80.7, 78.3, 82.5 and 74.9)."""
 
 
-def find_trained_tubes(
+@contextmanager
+def trained_tubes(
     video: Path,
     name: str,
     detector: Detector,
@@ -38,13 +44,15 @@ def find_trained_tubes(
     threshold: float = THRESHOLD,
     mode: Mode = "shared",
     every: int = 1,
-    half: bool = False,
+    half: torch.dtype | None = None,
     device: str = "cpu",
     progress: bool = True,
-) -> VideoTubes:
-    """Runs a detector over a video and links what it finds; `find_tubes` needs no training.
+) -> Iterator[Callable[[Path], VideoSummary]]:
+    """Yields a function that runs a detector over a video, and writes the tables to a folder.
 
-    Memory grows with the rows of the tables, not with the frames.
+    Reading begins with the block; one thread reads, another looks for people, one cuts pieces, one
+    links and writes. Memory grows neither with the frames nor with the rows of the tables, but with
+    Viterbi's rules, which look at whole videos.
 
     Args:
         video: the file.
@@ -56,50 +64,97 @@ def find_trained_tubes(
             precision asks for.
         mode, every: see `dense.pieces`. Between key frames tubes are interpolated, after the last
             one they stand still; these boxes stand in the table of detections too.
-        half: compute in bfloat16 where that is safe.
+        half: compute in this type where that is safe.
         progress: show a bar with the time left.
 
-    Returns:
-        tubes numbered from the best score to the lowest; each has one label, whose score is the
-        tube's.
+    The function writes the `TABLES` of `table_files` to the folder that it is given; tubes are
+    numbered from the best score to the lowest, each with one label, whose score is the tube's.
 
     Raises:
-        InputError: no frame of the video can be read; a detector without proposals got no people;
-            `every` is less than 1.
+        InputError: a detector without proposals got no people; `every` is less than 1; and of the
+            function, no frame of the video can be read.
     """
     if every < 1:
         raise InputError(f"--every {every}: give 1 or more frames from one key frame to the next")
     if people is None and detector.proposals is None:
         raise InputError(f"{video}: this detector needs person boxes; give --proposals")
-    info = probe(video)
+    info = VideoInfo(video, 0, 0, 0.0, None)
     num_frames = 0
 
     def frames() -> Iterator[Array]:
-        nonlocal num_frames
-        bar = tqdm(
-            read_frames(video), total=info.num_frames, desc=video.name, unit=" frames",
-            disable=not progress, leave=False, delay=1,
-        )  # fmt: skip
-        for frame in bar:
+        nonlocal info, num_frames
+        info = probe(video)
+        for frame in read_frames(video):
             num_frames += 1
             yield frame
 
-    parts = find_actions(
-        detector, frames(), people=people, mode=mode, every=every, device=device, half=half
-    )
-    found = _detections(
-        joined(list(parts)), name, detector.settings.labels, info.width, info.height
-    )
-    rules = rules_for(rules, every)
+    def run(folder: Path) -> VideoSummary:
+        labels = detector.settings.labels
+        with (
+            open_table(folder / TABLES[0]) as detections,
+            TemporaryFile(dir=folder) as file,
+            tqdm(
+                desc=video.name, unit=" frames", disable=not progress, leave=False, delay=1
+            ) as bar,
+        ):
+            tubes = TubeStore(file)
+            linking = _Linking(detections.write, tubes.add, rules, threshold, every)
+            with write_behind(linking.add, 2) as give:
+                for piece in ahead:
+                    bar.total = info.num_frames
+                    found = look(detector, piece, device=device, half=half)
+                    give(_detections(found, name, labels, info.width, info.height))
+                    bar.update(int(piece.frames[-1]) + 1 - bar.n)
+            linking.finish(num_frames)
+            with open_table(folder / TABLES[1]) as table:
+                for part in tubes.best_first(name, labels):
+                    table.write(part)
+        write_table(one_video(name, replace(info, num_frames=num_frames)), folder / TABLES[2])
+        with open_labels(folder / TABLES[3]) as listed:
+            listed.writerows(
+                (name, number, label, f"{score:.6f}")
+                for number, label, score in tubes.labels(labels)
+            )
+        return tubes.summary(name, labels, num_frames)
 
-    def linked(detections: Detections) -> Tubes:
-        return hold(link(detections, rules), every, num_frames)
+    with pieces_ahead(
+        detector.settings, frames(), people=people, mode=mode, every=every, device=device
+    ) as ahead:
+        yield run
 
-    detections = add_between(found, linked(found), every) if every > 1 else found
-    tubes, scores = best_first(linked(select_rows(found, found.score >= threshold)))
-    label_scores = np.zeros((len(scores), len(tubes.label_names)))
-    label_scores[tubes.tube, tubes.label] = tubes.tube_score
-    return VideoTubes(replace(info, num_frames=num_frames), tubes, detections, scores, label_scores)
+
+class _Linking:
+    """Takes a video's detections piece by piece, gives out its tables' rows as they are known."""
+
+    def __init__(
+        self,
+        write: Callable[[Detections], None],
+        keep: Callable[[Tubes], None],
+        rules: GreedyRules | ViterbiRules,
+        threshold: float,
+        every: int,
+    ) -> None:
+        self.write, self.keep, self.threshold, self.every = write, keep, threshold, every
+        self._strong = PieceLinker(rules_for(rules, every))
+        # Where frames are left out, detections there come from tubes of boxes of any score.
+        self._all = PieceLinker(rules_for(rules, every)) if every > 1 else None
+        self._like: Detections | None = None
+
+    def add(self, found: Detections) -> None:
+        self._like = found
+        self.write(found)
+        for tubes in self._strong.add(select_rows(found, found.score >= self.threshold)):
+            self.keep(tubes)
+        for tubes in self._all.add(found) if self._all else ():
+            self.write(between(tubes, self.every))
+
+    def finish(self, num_frames: int) -> None:
+        assert self._like is not None
+        nothing = select_rows(self._like, np.empty(0, np.int64))
+        for tubes in self._strong.finish(nothing):
+            self.keep(hold(tubes, self.every, num_frames))
+        for tubes in self._all.finish(nothing) if self._all else ():
+            self.write(between(hold(tubes, self.every, num_frames), self.every))
 
 
 def rules_for(rules: GreedyRules | ViterbiRules, every: int) -> GreedyRules | ViterbiRules:
@@ -129,40 +184,19 @@ def hold(tubes: Tubes, every: int, num_frames: int) -> Tubes:
     return replace(select_rows(tubes, rows), frame=frame)
 
 
-def add_between(detections: Detections, tubes: Tubes, every: int) -> Detections:
-    """The detections, and where no frame was looked at the interpolated boxes of the tubes.
+def between(tubes: Tubes, every: int) -> Detections:
+    """The interpolated boxes of tubes, on the frames that were not looked at.
 
     Args:
-        detections: on key frames.
-        tubes: linked from them, with a score in each row.
+        tubes: of one video, with a score in each row.
         every: frames from one key frame to the next.
     """
-    between = select_rows(tubes, tubes.frame % every != 0)
-    assert between.score is not None
-
-    def both(column: str) -> Array:
-        return np.concatenate([getattr(detections, column), getattr(between, column)])
-
-    return replace(
-        detections, video=both("video"), frame=both("frame"), label=both("label"),
-        score=both("score"), boxes=both("boxes"),
+    rows = select_rows(tubes, tubes.frame % every != 0)
+    assert rows.score is not None
+    return Detections(
+        rows.video, rows.frame, rows.label, rows.score, rows.boxes, rows.video_names,
+        rows.label_names,
     )  # fmt: skip
-
-
-def best_first(tubes: Tubes) -> tuple[Tubes, Array]:
-    """The tubes numbered from 0 by falling score, rows in that order.
-
-    Returns:
-        the tubes, and (P,) the score of each.
-    """
-    assert tubes.tube_score is not None
-    _, first, place = np.unique(tubes.tube, return_index=True, return_inverse=True)
-    order = np.argsort(-tubes.tube_score[first], kind="stable")
-    number = np.empty(len(order), np.int64)
-    number[order] = np.arange(len(order))
-    renumbered = replace(tubes, tube=number[place])
-    rows = np.lexsort((renumbered.frame, renumbered.tube))
-    return select_rows(renumbered, rows), tubes.tube_score[first][order]
 
 
 def _detections(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -13,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..backbones.classifier import PretrainedModel
-from ..datasets.files import whole_file
-from ..datasets.tables import Detections, Tubes, Videos
+from ..datasets.read_ahead import read_ahead
+from ..datasets.tables import Detections, Tubes
 from ..datasets.video import VideoInfo, probe, read_frames
 from .linking.persons import PersonLinker, PersonTrack
 from .proposals import Proposals
@@ -49,39 +48,6 @@ class VideoTubes:
     detections: Detections
     tube_scores: Array
     label_scores: Array
-
-
-def videos_table(found: Sequence[VideoTubes]) -> Videos:
-    """The videos themselves, named as in their tubes; without a split."""
-    info = [result.info for result in found]
-    return Videos(
-        tuple(result.tubes.video_names[0] for result in found),
-        np.array([video.num_frames for video in info], np.int64),
-        np.array([video.width for video in info], np.int64),
-        np.array([video.height for video in info], np.int64),
-        np.array([video.fps for video in info]),
-        ("",) * len(info),
-    )
-
-
-def write_label_lists(found: Sequence[VideoTubes], path: Path) -> None:
-    """Writes each tube's best `LABELS_KEPT` labels as CSV: video, tube, label, score.
-
-    Labels of score 0 are left out. Tubes are numbered as `tables.concatenate` numbers them.
-    """
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("video", "tube", "label", "score"))
-        tube = 0
-        for result in found:
-            for scores in result.label_scores:
-                best = np.argsort(-scores, kind="stable")[:LABELS_KEPT]
-                for label in best[scores[best] > 0]:
-                    name = result.tubes.label_names[label]
-                    writer.writerow(
-                        (result.tubes.video_names[0], tube, name, f"{scores[label]:.6f}")
-                    )
-                tube += 1
 
 
 @dataclass
@@ -151,9 +117,13 @@ def find_tubes(
         leave=False,
         delay=1,
     )
-    with bar:
-        for batch in _batches(read_frames(video)):
-            for frame, people in zip(batch, proposals(batch, number), strict=True):
+    with (
+        bar,
+        read_ahead(_batches(read_frames(video)), 2) as batches,
+        read_ahead(_with_people(batches, proposals), 2) as seen,
+    ):
+        for batch, people_of_batch in seen:
+            for frame, people in zip(batch, people_of_batch, strict=True):
                 ended += linker.step(number, people, frame)
                 if len(clip) == clip_length:
                     del clip[0]
@@ -188,6 +158,15 @@ def _batches(frames: Iterator[Array]) -> Iterator[Array]:
             batch = []
     if batch:
         yield np.stack(batch)
+
+
+def _with_people(
+    batches: Iterator[Array], proposals: Proposals
+) -> Iterator[tuple[Array, list[Array]]]:
+    number = 0
+    for batch in batches:
+        yield batch, proposals(batch, number)
+        number += len(batch)
 
 
 def _add_evidence(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class PieceLinker:
         """Takes the last detections; returns the tubes that `add` has not returned."""
         tables = self.add(last)
         if isinstance(self.rules, ViterbiRules):
-            columns = {
+            columns: dict[str, Any] = {
                 name: np.concatenate([getattr(piece, name) for piece in self._kept])
                 for name in ("video", "frame", "label", "score", "boxes")
             }
@@ -77,7 +78,6 @@ def _portions(linked: LinkedBoxes) -> list[LinkedBoxes]:
     """Whole tubes, about `_AT_ONCE` boxes together."""
     if len(linked.tube) <= _AT_ONCE:
         return [linked] if len(linked.tube) else []
-    tube, place, count = np.unique(linked.tube, return_inverse=True, return_counts=True)
+    _, place, count = np.unique(linked.tube, return_inverse=True, return_counts=True)
     portion = (np.cumsum(count) // _AT_ONCE)[place]
     return [linked.rows(portion == number) for number in np.unique(portion)]
-

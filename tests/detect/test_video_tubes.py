@@ -12,10 +12,11 @@ import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
 from actiontubes.backbones.inception import Trunk, get_variant
 from actiontubes.datasets.files import InputError
+from actiontubes.datasets.table_files import join_tables
 from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, read_table
-from actiontubes.datasets.tables import write_table as write
 from actiontubes.detect import video_tubes
 from actiontubes.detect.proposals import whole_frame
+from actiontubes.detect.video_results import write_video_tubes
 from actiontubes.detect.video_tubes import (
     LABELS_KEPT,
     LENGTH_PRIOR,
@@ -23,8 +24,6 @@ from actiontubes.detect.video_tubes import (
     VideoTubes,
     find_tubes,
     trunk_size,
-    videos_table,
-    write_label_lists,
 )
 from actiontubes.detect.zero_shot import ClipFeatures, Labels, choose_labels, person_logits
 from hypothesis import given
@@ -268,12 +267,11 @@ def test_nobody(numbered, model, no_trunk, tmp_path: Path, people: Proposals) ->
     assert no_trunk == [], "the trunk ran for nobody"
     assert result.info.num_frames == 70
     check(result)
+    write_video_tubes(result, "clip", tmp_path)
     for name, table in (("tubes", result.tubes), ("detections", result.detections)):
-        write(table, tmp_path / f"{name}.parquet")
         again = read_table(type(table), tmp_path / f"{name}.parquet")
         assert len(again) == 0 and again.boxes.shape == (0, 4)
-    write(videos_table([result]), tmp_path / "videos.csv")
-    videos = read_table(Videos, tmp_path / "videos.csv")
+    videos = read_table(Videos, tmp_path / "videos.parquet")
     assert videos.video == ("clip",) and videos.num_frames.tolist() == [70]
 
 
@@ -296,11 +294,19 @@ def test_files_of_several_videos_agree(numbered, model, no_trunk, tmp_path: Path
         )
         for name, people in (("b", walkers), ("none", nobody), ("a", whole_frame))
     ]  # fmt: skip
-    write(concatenate([result.tubes for result in results]), tmp_path / "tubes.parquet")
+    folders = [tmp_path / result.tubes.video_names[0] for result in results]
+    summaries = []
+    for folder, result in zip(folders, results):
+        folder.mkdir()
+        summaries.append(write_video_tubes(result, folder.name, folder))
+    assert [summary.tubes for summary in summaries] == [2, 0, 1]
+    join_tables(folders, [summary.tubes for summary in summaries], tmp_path)
     tubes = read_table(Tubes, tmp_path / "tubes.parquet")
-    write(concatenate([result.detections for result in results]), tmp_path / "detections.csv")
-    assert set(read_table(Detections, tmp_path / "detections.csv").video_names) == {"a", "b"}
-    write_label_lists(results, tmp_path / "labels.csv")
+    expected = concatenate([result.tubes for result in results])
+    for column in ("frame", "boxes", "tube", "score", "tube_score"):
+        np.testing.assert_array_equal(getattr(tubes, column), getattr(expected, column))
+    found = read_table(Detections, tmp_path / "detections.parquet")
+    assert set(found.video_names) == {"a", "b"}
     with (tmp_path / "labels.csv").open(newline="") as file:
         lists = list(csv.DictReader(file))
     assert len(lists) == 3 * LABELS_KEPT
@@ -312,8 +318,8 @@ def test_files_of_several_videos_agree(numbered, model, no_trunk, tmp_path: Path
         assert own[0]["label"] == tubes.label_names[label]
         scores = [float(row["score"]) for row in own]
         assert scores == sorted(scores, reverse=True)
-    assert videos_table(results).video == ("b", "none", "a")
-    assert videos_table(results).num_frames.tolist() == [70] * 3
+    videos = read_table(Videos, tmp_path / "videos.parquet")
+    assert videos.video == ("b", "none", "a") and videos.num_frames.tolist() == [70] * 3
 
 
 @pytest.mark.parametrize("size", [(4, 4), (2, 90), (300, 2)])

@@ -19,9 +19,9 @@ from actiontubes.datasets.files import InputError
 from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table, write_table
 from actiontubes.datasets.ucf101_24 import read_pyannot
 from actiontubes.datasets.video import read_frames
+from actiontubes.datasets.video_files import video_names
 from actiontubes.detect import drawing
 from actiontubes.detect.linking.persons import iou_matrix
-from actiontubes.tools.detect import _names
 from actiontubes.tools.main import main
 
 TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
@@ -61,8 +61,13 @@ def detect(weights: Path, tmp_path: Path, capsys, monkeypatch) -> Detect:
 
 
 def files(folder: Path) -> list[str]:
-    """All files below a folder, hidden and temporary ones too."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """All files below a folder, hidden and temporary ones too, but for whole results of videos."""
+    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    for record in [path for path in found if path.name == "record.json"]:
+        assert record.parts[0] == "videos" and len(record.parts) == 3
+        assert {record.with_name(name) for name in TABLES} <= found
+        found -= {record.with_name(name) for name in [*TABLES, "record.json", "drawn.json"]}
+    return sorted(map(str, found))
 
 
 def test_writes_tables_and_drawn_videos(numbered, detect: Detect, tmp_path: Path) -> None:
@@ -269,10 +274,10 @@ def test_videos_of_one_name(numbered, detect: Detect, tmp_path: Path) -> None:
 
 
 def test_names_end_and_stay_below_the_folder() -> None:
-    assert _names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
+    assert video_names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
     videos = [Path("/a.mp4"), Path("/b/a.avi"), Path("/c/a.mp4.avi")]
-    assert _names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
-    assert _names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
+    assert video_names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
+    assert video_names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
 
 
 def test_boxes_from_a_table(numbered, detect: Detect, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ CLASSES = ("clap", "dive", "golf")
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(path.name for path in folder.glob("*") if path.is_file())
 
 
 def sorted_boxes(table: Detections | Tubes) -> np.ndarray:
@@ -65,8 +65,9 @@ def detect(command, tmp_path: Path, monkeypatch) -> Callable:
     def run(video: Path, checkpoint: Path, *words: object):
         out = tmp_path / "out"
         done = command(
-            "detect", video, "--checkpoint", checkpoint, "--out", out, "--tables-only", *words
-        )
+            "detect", video, "--checkpoint", checkpoint, "--out", out, "--tables-only",
+            "--overwrite", *words,
+        )  # fmt: skip
         if done.code:
             return done, None, None
         assert files(out) == TABLES

@@ -1,0 +1,263 @@
+"""Many videos, safely: each one's results whole or not there, taken up where a run was stopped.
+
+OUT/videos/NAME holds what was found in one video, and what it was found with (`RECORD`). The
+folder comes into place by a rename, so it is whole wherever it is. The tables in OUT are joined
+from these folders at the end, and taken away as soon as one of them changes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from ..datasets.files import InputError, write_json
+from ..datasets.table_files import TABLES, join_tables
+from ..datasets.tables import Tubes, read_table
+from ..datasets.video_files import DRAWN
+from .drawing import draw_video
+from .video_results import VideoSummary
+
+RECORD = "record.json"
+_DRAWN_RECORD = "drawn.json"
+Settings = Mapping[str, Any]
+Drawing = Mapping[str, Any]
+Start = Callable[[Path, str], AbstractContextManager[Callable[[Path], VideoSummary]]]
+"""A video and its name → a block in which a function writes its tables to a folder.
+
+Reading may begin with the block, before the function is called.
+"""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video to look at.
+
+    Attributes:
+        path: the file.
+        name: as in the tables.
+        folder: of its results.
+        drawn: the drawn copy.
+    """
+
+    path: Path
+    name: str
+    folder: Path
+    drawn: Path
+
+
+def videos_in(out: Path, paths: Sequence[Path], names: Sequence[str]) -> list[Video]:
+    """The videos, with the places of their results in the folder `out`."""
+    below = out / "videos"
+    return [
+        Video(path, name, below / _as_folder(name), out / f"{name}{DRAWN}")
+        for path, name in zip(paths, names, strict=True)
+    ]
+
+
+def _as_folder(name: str) -> str:
+    """The name as that of one folder, no two the same and none hidden."""
+    flat = name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
+    return f"%2E{flat[1:]}" if flat.startswith(".") else flat
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    sums = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sums.update(block)
+    return sums.hexdigest()
+
+
+def done_before(videos: Sequence[Video], settings: Settings) -> dict[str, dict[str, Any]]:
+    """The records of the videos that are done, by name.
+
+    Args:
+        videos: all of this run.
+        settings: what results depend on beside the video: plain values, comparable as JSON.
+
+    Raises:
+        InputError: results are there which were made with other settings, or from a file that is
+            not this one.
+    """
+    records = {}
+    wanted = json.loads(json.dumps(settings))
+    for video in videos:
+        record = read_record(video)
+        if record is None:
+            continue
+        made = record["settings"]
+        differs = [key for key in {**wanted, **made} if wanted.get(key) != made.get(key)]
+        if differs:
+            key = differs[0]
+            raise InputError(
+                f"{video.folder}: was made with {_told(key, made.get(key))}, this run has "
+                f"{_told(key, wanted.get(key))}; give another --out, or --overwrite"
+            )
+        # A file that is gone was looked at when it was there; opening it will tell.
+        if video.path.is_file() and record["video"] != _state(video.path):
+            raise InputError(
+                f"{video.folder}: was made from another {video.path}, or before it changed; delete "
+                "that folder, or give another --out, or --overwrite"
+            )
+        records[video.name] = record
+    return records
+
+
+def _told(key: str, value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64:
+        value = f"{value[:8]}..."
+    return f"no --{key}" if value is None else f"--{key.replace('_', '-')} {value}"
+
+
+def read_record(video: Video) -> dict[str, Any] | None:
+    """The record of a video's results, or None where there are none."""
+    path = video.folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if {"settings", "video", "frames", "tubes"} <= set(record):
+            return record
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        pass
+    raise InputError(f"{path}: not a record of results; delete that folder, or give --overwrite")
+
+
+def _state(path: Path) -> list[int]:
+    """What tells whether a file is the same: its size in bytes and its time in nanoseconds."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def run_videos(
+    videos: Sequence[Video], start: Start, settings: Settings, out: Path, drawing: Drawing | None
+) -> Iterator[tuple[Video, VideoSummary | Exception | None]]:
+    """Looks at videos one after the other, while the next one is being read.
+
+    Args:
+        videos: of this process. Those with results are only drawn, where that is missing.
+        start: see `Start`.
+        settings: see `done_before`.
+        out: the folder of the joined tables, which are taken away once they no longer hold.
+        drawing: options of `draw_video` for a copy with the tubes drawn; None makes no copies.
+
+    Yields:
+        each video with what was found in it, None where that was known, or the InputError or
+        OSError that it failed with.
+    """
+    following: _Begun | None = None
+    try:
+        for number, video in enumerate(videos):
+            now = following or _begin(video, start)
+            following = _begin(videos[number + 1], start) if number + 1 < len(videos) else None
+            try:
+                summary = None
+                with now.block:
+                    if now.error is not None:
+                        raise now.error
+                    if now.run is not None:
+                        summary = _write_results(video, now.run, settings, out)
+                if not is_done(video, drawing):
+                    assert drawing is not None
+                    tubes = read_table(Tubes, video.folder / TABLES[1])
+                    draw_video(video.path, tubes, video.drawn, **drawing)
+                    write_json(drawing, video.folder / _DRAWN_RECORD)
+            except (InputError, OSError) as error:
+                yield video, error
+            else:
+                yield video, summary
+    finally:
+        if following is not None:
+            following.block.close()
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A video that is being read: the block that ends it, and what runs in it or why not."""
+
+    block: ExitStack
+    run: Callable[[Path], VideoSummary] | None = None
+    error: Exception | None = None
+
+
+def _begin(video: Video, start: Start) -> _Begun:
+    block = ExitStack()
+    if (video.folder / RECORD).is_file():
+        return _Begun(block)
+    try:
+        return _Begun(block, block.enter_context(start(video.path, video.name)))
+    except (InputError, OSError) as error:
+        return _Begun(block, error=error)
+
+
+def _write_results(
+    video: Video, run: Callable[[Path], VideoSummary], settings: Settings, out: Path
+) -> VideoSummary:
+    """Runs a started video and puts its folder into place."""
+    before = _state(video.path) if video.path.is_file() else None
+    unfinished = video.folder.with_name(f".{video.folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+    unfinished.mkdir(parents=True)
+    try:
+        summary = run(unfinished)
+        if not video.path.is_file() or _state(video.path) != before:
+            raise InputError(f"{video.path}: was deleted or changed while it was read; run again")
+        record = {
+            "settings": settings, "video": before, "path": str(video.path), "name": video.name,
+            "frames": summary.num_frames, "tubes": summary.tubes,
+        }  # fmt: skip
+        write_json(record, unfinished / RECORD)
+        for name in TABLES:
+            (out / name).unlink(missing_ok=True)
+        unfinished.rename(video.folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return summary
+
+
+def is_done(video: Video, drawing: Drawing | None) -> bool:
+    """Whether the video has results, and where it is to be drawn, a copy drawn from them."""
+    if not (video.folder / RECORD).is_file():
+        return False
+    record = video.folder / _DRAWN_RECORD
+    return drawing is None or (
+        video.drawn.is_file()
+        and record.is_file()
+        and json.loads(record.read_text(encoding="utf-8")) == drawing
+    )
+
+
+def forget(videos: Sequence[Video], out: Path) -> None:
+    """Takes the results of videos away, so that they are made anew."""
+    for name in TABLES:
+        (out / name).unlink(missing_ok=True)
+    for video in videos:
+        # First its record, without which the folder's content counts for nothing.
+        (video.folder / RECORD).unlink(missing_ok=True)
+        if video.folder.is_dir():
+            shutil.rmtree(video.folder)
+
+
+def join_videos(videos: Sequence[Video], out: Path) -> int:
+    """Joins the results of videos into the `TABLES` of `out`; there are none without results.
+
+    Args:
+        videos: in the order of the tables; those without results are passed over.
+
+    Returns:
+        how many frames these videos have.
+    """
+    for name in TABLES:
+        (out / name).unlink(missing_ok=True)
+    records = [(video, record) for video in videos if (record := read_record(video))]
+    if records:
+        folders = [video.folder for video, _ in records]
+        join_tables(folders, [record["tubes"] for _, record in records], out)
+    return sum(record["frames"] for _, record in records)
