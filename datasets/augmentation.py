@@ -91,7 +91,7 @@ class Change:
         for picture, target in zip(pictures[:, y1:y2, x1:x2], clip):
             if shrinks:
                 picture = resize(picture, height, width)
-            if self.colour is not None:
+            if self.colour is not None and channels > 2:
                 picture = _recoloured(picture, self.colour)
             if self.flip:
                 picture = cv2.flip(picture, 1)
