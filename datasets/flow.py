@@ -77,9 +77,9 @@ def estimator(method: FlowMethod) -> Callable[[Array, Array], Array]:
                 "TV-L1 is missing from this OpenCV; pip uninstall every opencv package, then pip "
                 "install opencv-contrib-python-headless; or choose dis"
             )
-        algorithm = cv2.optflow.DualTVL1OpticalFlow_create()
+        algorithm = cv2.optflow.createOptFlow_DualTVL1()
     elif method == "dis":
-        algorithm = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        algorithm = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     else:
         raise InputError(f"flow method {method}: is none of tvl1, dis")
 

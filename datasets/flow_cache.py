@@ -131,7 +131,8 @@ def read_cache(
             if start:
                 container.seek(round(start / _RATE / stream.time_base), stream=stream)
             for picture in container.decode(stream):
-                number = round(float(picture.pts * stream.time_base) * _RATE)
+                assert picture.pts is not None
+                number = round(picture.pts * stream.time_base * _RATE)
                 if number >= stop:
                     return
                 if number < start:

@@ -11,7 +11,7 @@ from pathlib import Path
 from .files import InputError
 from .media import media_below
 
-DRAWN = ".tubes.mp4"
+DRAWN, DRAWN_FLOW = ".tubes.mp4", ".flow.mp4"
 """How files of drawn videos end; they are passed over in folders."""
 
 
@@ -47,7 +47,7 @@ def _meant(path: Path) -> list[Path]:
             video
             for video, _ in media_below(path)
             if video.is_file()
-            and not video.name.endswith(DRAWN)
+            and not video.name.endswith((DRAWN, DRAWN_FLOW))
             and not any(part.startswith(".") for part in video.relative_to(path).parts)
         ]
         return below or [path]

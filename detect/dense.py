@@ -7,7 +7,7 @@ every key frame, which computes each frame as often as a clip has frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..backbones.inception import Trunk
 from ..datasets.augmentation import resize
 from ..datasets.flow import CHANNELS, ensure_flow
 from ..datasets.read_ahead import read_ahead
@@ -168,19 +169,25 @@ def clip_length(settings: DetectorSettings, mode: Mode = "shared", core: int = C
 
 
 def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
-    """Compiles the detector's trunk for clips of one length; others run as they did.
+    """Compiles the detector's trunks for clips of one length; others run as they did.
 
     So shapes are static, and the last piece of a video compiles nothing anew. Proposals and the
     head have shapes that follow from the data.
     """
-    plain = detector.trunk.endpoints
-    compiled = torch.compile(plain, dynamic=False)
     length = clip_length(detector.settings, mode)
+    for trunk in (detector.trunk, detector.flow_trunk):
+        if trunk is not None:
+            trunk.endpoints = _compiled(trunk, length)  # type: ignore[method-assign, assignment]
 
-    def endpoints(clips: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+
+def _compiled(trunk: Trunk, length: int) -> Callable[[Tensor, Collection[str]], dict[str, Tensor]]:
+    plain = trunk.endpoints
+    compiled = torch.compile(plain, dynamic=False)
+
+    def endpoints(clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         return (compiled if clips.shape[2] == length else plain)(clips, names)
 
-    detector.trunk.endpoints = endpoints  # type: ignore[method-assign, assignment]
+    return endpoints
 
 
 def look(

@@ -13,12 +13,14 @@ import torch
 from tqdm import tqdm
 
 from ..datasets.files import InputError
+from ..datasets.flow_cache import add_flow
 from ..datasets.read_ahead import write_behind
 from ..datasets.table_files import TABLES, open_labels, open_table
 from ..datasets.tables import Detections, Tubes, select_rows, write_table
 from ..datasets.video import VideoInfo, probe, read_frames
 from .dense import FrameBoxes, Mode, look, pieces_ahead
 from .detector import Detector
+from .fusion import ScoreFusion
 from .linking.greedy import ACT, GreedyRules
 from .linking.piecewise import PieceLinker
 from .linking.viterbi import ViterbiRules
@@ -37,7 +39,7 @@ video-mAP@0.5 was 2.5 with boxes of any score, 17.1 from 0.05 on, 32.2 from 0.2 
 def trained_tubes(
     video: Path,
     name: str,
-    detector: Detector,
+    detector: Detector | ScoreFusion,
     people: Proposals | None = None,
     *,
     rules: GreedyRules | ViterbiRules = ACT,
@@ -84,7 +86,10 @@ def trained_tubes(
     def frames() -> Iterator[Array]:
         nonlocal info, num_frames
         info = probe(video)
-        for frame in read_frames(video):
+        pictures = read_frames(video)
+        if detector.settings.streams != "rgb":
+            pictures = add_flow(pictures, video, detector.settings.flow_method)
+        for frame in pictures:
             num_frames += 1
             yield frame
 

@@ -23,6 +23,7 @@ def detect(
     *,
     out: Path = Path("tubes"),
     checkpoint: Path | None = None,
+    fuse: Path | None = None,
     backbone: str | None = None,
     weights: str | None = None,
     proposals: str | None = None,
@@ -56,6 +57,8 @@ def detect(
             'clips/*.avi', or text files (.txt) with a path a line.
         out: The folder to write to.
         checkpoint: A trained detector (detector.safetensors); it carries its classes and sizes.
+        fuse: A second one, such as one on optical flow beside one on RGB: on each of the first
+            one's proposals, the mean of both their scores counts.
         backbone: Without checkpoint, the network: i3d (the default), s3d or s3d-g (`actiontubes
             models` lists the family).
         weights: Without checkpoint: kinetics400 (the default), howto100m, or the path of a weights
@@ -102,8 +105,10 @@ def detect(
     where = _device(device, share.local)
     keep_freed_memory()
     if checkpoint is None:
-        _refuse("needs --checkpoint", every=every, mode=mode, link=link, precision=precision,
-                compile=compile or None)  # fmt: skip
+        _refuse(
+            "needs --checkpoint", fuse=fuse, every=every, mode=mode, link=link, precision=precision,
+            compile=compile or None,
+        )  # fmt: skip
         start, settings = _zero_shot(
             backbone, weights, proposals, labels, scene, threshold, where, share.index == 0
         )
@@ -113,7 +118,7 @@ def detect(
             backbone=backbone, weights=weights, labels=labels, scene=scene,
         )  # fmt: skip
         start, settings = _trained(
-            checkpoint, proposals, every, mode, link, precision, compile, threshold, where,
+            checkpoint, fuse, proposals, every, mode, link, precision, compile, threshold, where,
             share.index == 0,
         )  # fmt: skip
     drawing = None if tables_only else {"trail": trail}
@@ -219,6 +224,7 @@ def _zero_shot(
 
 def _trained(
     checkpoint: Path,
+    fuse: Path | None,
     proposals: str | None,
     every: int | None,
     mode: Mode | None,
@@ -235,13 +241,15 @@ def _trained(
     from ..backbones.folding import fold_norms
     from ..detect.dense import compile_trunk
     from ..detect.detector_file import load_detector
+    from ..detect.fusion import ScoreFusion
     from ..detect.linking.greedy import ACT, SINGH, GreedyRules
     from ..detect.linking.viterbi import PENG, ViterbiRules
     from ..detect.trained_tubes import THRESHOLD, trained_tubes
 
     if every is not None and every < 1:
         raise InputError(f"--every {every}: give 1 or more frames from one key frame to the next")
-    detector = load_detector(checkpoint).to(device)
+    parts = [load_detector(path).to(device) for path in (checkpoint, fuse) if path is not None]
+    detector = parts[0] if fuse is None else ScoreFusion(*parts)
     rules: dict[str, GreedyRules | ViterbiRules] = {"act": ACT, "viterbi": PENG, "online": SINGH}
     asks = proposals is not None or detector.proposals is None
     people_of, source = None, None
@@ -250,8 +258,8 @@ def _trained(
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision or "no")
     fold_norms(detector, half)
     mode, link, every = mode or "shared", link or "act", every or 1
-    if compile:
-        compile_trunk(detector, mode)
+    for part in parts if compile else ():
+        compile_trunk(part, mode)
     lowest = THRESHOLD if threshold is None else threshold
 
     def start(video: Path, name: str) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
@@ -261,7 +269,8 @@ def _trained(
         )  # fmt: skip
 
     return start, {
-        "checkpoint": _content(str(checkpoint)), "proposals": source, "every": every, "mode": mode,
+        "checkpoint": _content(str(checkpoint)), "fuse": fuse and _content(str(fuse)),
+        "proposals": source, "every": every, "mode": mode,
         "link": link, "precision": precision or "no", "threshold": lowest,
     }  # fmt: skip
 

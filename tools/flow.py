@@ -36,6 +36,7 @@ def flow(
     """
     from ..datasets.flow_cache import cache_path, fits, write_cache
     from ..datasets.flow_drawing import draw_flow_video
+    from ..datasets.video_files import DRAWN_FLOW
     from .main import one_line
 
     failed = 0
@@ -43,7 +44,7 @@ def flow(
         cache = cache_path(media, method)
         if out is not None:
             cache = out / cache.name
-        drawn = cache.with_name(f"{media.name}.flow.mp4")
+        drawn = cache.with_name(media.name + DRAWN_FLOW)
         try:
             if not overwrite and fits(cache, media, method):
                 print(f"{cache}: was there before")
@@ -62,11 +63,12 @@ def flow(
 def _media(given: list[Path]) -> list[Path]:
     """Files as given, and of folders all videos and folders of frames that are below them."""
     from ..datasets.media import media_below
+    from ..datasets.video_files import DRAWN, DRAWN_FLOW
 
     found: list[Path] = []
     for path in given:
         below = [media for media, _ in media_below(path)] if path.is_dir() else [path]
-        found += [media for media in below if not media.name.endswith((".tubes.mp4", ".flow.mp4"))]
+        found += [media for media in below if not media.name.endswith((DRAWN, DRAWN_FLOW))]
         if not below:
             raise InputError(f"{path}: no videos and no frames below this folder")
     return found
