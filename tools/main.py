@@ -18,13 +18,17 @@ from typing import Any, get_args, get_origin, get_type_hints
 COMMANDS = {
     "demo": "no download, no data: make a small data set, train, evaluate and draw",
     "detect": "videos in: labelled action tubes, drawn videos and tables out",
+    "live": "a camera or stream in: tubes drawn as they grow, in a browser or a file",
     "train": "train a detector on JHMDB, UCF101-24 or your own videos",
+    "classify": "train or test a network that names whole videos",
     "visualize": "draw the tubes of a table into their video",
     "evaluate": "frame-mAP and video-mAP of detections and tubes",
     "link": "link detections into tubes",
+    "flow": "compute videos' optical flow once, and draw it",
     "prepare": "turn a data set's official downloads into tables",
     "models": "the backbones: parameters and multiply-adds beside the paper's",
     "benchmark": "time the backbones, the detector or the evaluation",
+    "export": "write a trained detector as ONNX or for torch.export",
     "weights": "list, fetch or locate pretrained weights",
 }
 
