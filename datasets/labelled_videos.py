@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .files import InputError
 from .media import FRAME_ENDINGS, find_media
-from .video_lists import Row, VideoLists, read_lists, stem, without_times
+from .video_lists import Part, Row, VideoLists, read_lists, stem, without_times
 
 Array = np.ndarray
 
@@ -43,32 +43,30 @@ class LabelledVideos:
 
 def open_labelled_videos(
     data: Path,
+    part: Part,
     *,
     media: Path | None = None,
     test_data: Path | None = None,
     split: int = 1,
     labels: Sequence[str] | None = None,
     allow_missing: bool = False,
-) -> tuple[LabelledVideos, LabelledVideos]:
-    """Opens the two parts of a classification data set and finds its videos.
+) -> LabelledVideos:
+    """Opens a part of a classification data set and finds its videos.
 
     Args:
         data: a folder or list that `video_lists.read_lists` takes.
+        part: "train" or "test"; both have all videos where nothing says a split.
         media: the folder of the videos, searched with all that is below it (default: the data's).
         test_data: another such folder or list, to test on in place of a test part of `data`.
         split: which split, from 1, where the data set has several.
         labels: the classes in the order wanted (default: the data set's own order, or sorted).
             Upper and lower case, and _ and space, are the same. Where all labels of the lists are
             numbers, they count these classes from 0.
-        allow_missing: go on where more than half of a part's videos are missing.
-
-    Returns:
-        the videos to train on and those to test on; the same ones, with a warning, where nothing
-        says a split.
+        allow_missing: go on where more than half of the videos are missing.
 
     Raises:
         InputError: a list that cannot be read, with its row; a class that is not among `labels`; no
-            video of a part is there, or too few.
+            video is there, or too few.
 
     Warns:
         some videos are missing.
@@ -81,19 +79,26 @@ def open_labelled_videos(
             lists.numbered,
         )  # fmt: skip
     train, test = lists.train or lists.test, lists.test or lists.train
-    if not (lists.train and lists.test):
-        warnings.warn(
-            f"{data}: nothing says which videos to test on, so it is those trained on; give a list "
-            "of others",
-            stacklevel=2,
-        )
     classes = tuple(labels or lists.labels or _sorted({label for _, label in (*train, *test)}))
-    number = str(split) if lists.numbered else ""
-    home, other_home = _home(data), _home(test_data or data)
-    return (
-        _part(train, media or home, classes, f"train{number}", data, allow_missing),
-        _part(test, media or other_home, classes, f"test{number}", data, allow_missing),
+    rows, home = (train, data) if part == "train" else (test, test_data or data)
+    found = _find(media or (home if home.is_dir() else home.parent), [name for name, _ in rows])
+    name = f"{part}{split}" if lists.numbered else part
+    there = _present(rows, found, name, media or home, allow_missing)
+    code = _codes(rows, classes, home)
+    return LabelledVideos(
+        tuple(name for name, _ in there),
+        tuple(found[name] for name, _ in there),
+        np.array([code[plain_name(label)] for _, label in there], np.int64),
+        classes,
+        name,
     )
+
+
+def with_labels(videos: LabelledVideos, labels: Sequence[str]) -> LabelledVideos:
+    """The same videos, their labels counted in another order of the same classes."""
+    code = codes_of(labels)
+    place = np.array([code[plain_name(label)] for label in videos.labels])
+    return replace(videos, label=place[videos.label], labels=tuple(labels))
 
 
 def same_names(some: Sequence[str], others: Sequence[str]) -> bool:
@@ -117,20 +122,9 @@ def _sorted(labels: set[str]) -> list[str]:
     return sorted(labels)
 
 
-def _home(data: Path) -> Path:
-    return data if data.is_dir() else data.parent
-
-
-def _part(
-    rows: Sequence[Row],
-    folder: Path,
-    labels: tuple[str, ...],
-    split: str,
-    data: Path,
-    allow_missing: bool,
-) -> LabelledVideos:
+def _codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str, int]:
     code = codes_of(labels)
-    if all(label.isdecimal() for _, label in rows) and "0" not in code:
+    if all(label.isdecimal() for _, label in rows) and not all(map(str.isdecimal, labels)):
         code = {str(number): number for number in range(len(labels))}
     for name, label in rows:
         if plain_name(label) not in code:
@@ -139,26 +133,25 @@ def _part(
                 f"{', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}; add it, or take its "
                 "videos out"
             )
-    found = _find(folder, [name for name, _ in rows])
-    there = [(name, label) for name, label in rows if name in found]
+    return code
+
+
+def _present(
+    rows: Sequence[Row], found: Mapping[str, Path], part: str, folder: Path, allow_missing: bool
+) -> list[Row]:
+    """The rows whose video is there."""
     missing = [name for name, _ in rows if name not in found]
     if missing:
         what = (
-            f"{folder}: {len(missing)} of the {len(rows)} videos of {split} are missing, the first "
+            f"{folder}: {len(missing)} of the {len(rows)} videos of {part} are missing, the first "
             f"{missing[0]}"
         )
-        if not there:
+        if len(missing) == len(rows):
             raise InputError(f"{what}; say where the videos are (--media)")
         if len(missing) > _MOST_MISSING * len(rows) and not allow_missing:
             raise InputError(f"{what}; say where they are (--media), or --allow-missing")
         warnings.warn(f"{what}; they are left out", stacklevel=3)
-    return LabelledVideos(
-        tuple(name for name, _ in there),
-        tuple(found[name] for name, _ in there),
-        np.array([code[plain_name(label)] for _, label in there], np.int64),
-        labels,
-        split,
-    )
+    return [row for row in rows if row[0] in found]
 
 
 def _find(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
@@ -174,9 +167,11 @@ def _find(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
         if path.is_file() or _is_frames(path):
             found[name] = path
     for short in (stem, lambda name: without_times(stem(name))):
-        wanted = {name: short(name) for name in names if name not in found}
-        media = find_media(folder, wanted.values()) if wanted else {}
-        found |= {name: media[word] for name, word in wanted.items() if word in media}
+        if len(found) < len(names):
+            # All names, so that none is taken for the only one with its last part.
+            wanted = {name: short(name) for name in names}
+            media = find_media(folder, wanted.values())
+            found = {n: media[word] for n, word in wanted.items() if word in media} | found
     return found
 
 

@@ -117,6 +117,20 @@ def new_classifier(
     return model
 
 
+def pretrained_classifier(backbone: str, weights: str | None) -> PretrainedModel:
+    """A classifier as it was trained.
+
+    Raises:
+        InputError: weights that cannot be had, or that name no classes.
+    """
+    if weights is None:
+        raise InputError("--steps 0: without training there must be --weights")
+    model = load_pretrained(get_variant(backbone), weights)
+    if model.head is None or not model.labels:
+        raise InputError(f"--weights {weights}: they name no classes; train, or take others")
+    return model
+
+
 def train_classifier(
     model: PretrainedModel,
     samples: Dataset[LabelledClip],

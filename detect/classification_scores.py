@@ -111,7 +111,7 @@ def score_videos(
         found = sorted(gather_object(found), key=lambda row: row[0])
     _, names, label, clip, video, read = zip(*found)
     return VideoScores(
-        names, np.array(label), np.stack(clip), np.stack(video) if whole else None, np.array(read)
+        names, np.array(label), np.stack(clip), np.stack(video) if whole else None, np.stack(read)
     )
 
 
@@ -178,7 +178,7 @@ def top(logits: Array, right: Array, count: int) -> Array:
         right: (V, classes) bool.
     """
     best = np.argsort(-logits, axis=1, kind="stable")[:, :count]
-    return np.take_along_axis(right, best, axis=1).any(axis=1)
+    return np.logical_or.reduce(np.take_along_axis(right, best, axis=1), axis=1)
 
 
 def accuracies(scores: VideoScores, labels: Sequence[str], right: Array) -> dict[str, Any]:

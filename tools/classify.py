@@ -1,0 +1,199 @@
+"""The command `actiontubes classify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..datasets.files import InputError, write_json
+from .train import make_accelerator
+
+if TYPE_CHECKING:
+    from ..datasets.labelled_videos import LabelledVideos
+
+
+def classify(
+    *,
+    data: Path,
+    out: Path = Path("classified"),
+    media: Path | None = None,
+    test_data: Path | None = None,
+    splits: list[int] | None = None,
+    labels: list[str] | None = None,
+    allow_missing: bool = False,
+    backbone: str = "s3d-g",
+    width: float = 1.0,
+    weights: str | None = "kinetics400",
+    freeze: str | None = None,
+    norm: Literal["frozen", "batch"] = "frozen",
+    class_map: str | None = None,
+    frames: int = 64,
+    size: int = 224,
+    dropout: float = 0.2,
+    smoothing: float = 0.0,
+    flip: float = 0.5,
+    colour: float = 0.0,
+    reverse: bool = False,
+    clips_only: bool = False,
+    workers: int = 0,
+    steps: int = 10_000,
+    batch: int = 6,
+    accumulate: int = 1,
+    optimiser: Literal["sgd", "adamw"] = "sgd",
+    lr: float = 0.01,
+    warm_up: int = 500,
+    decay: Literal["steps", "cosine"] = "steps",
+    weight_decay: float = 1e-7,
+    clip_norm: float = 10.0,
+    ema: float = 0.999,
+    save_every: int = 500,
+    evaluate_every: int = 0,
+    precision: Literal["no", "bf16", "fp16"] = "no",
+    compile: bool = False,
+    trackers: list[str] | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+    resume: bool = False,
+    seed: int = 0,
+) -> None:
+    """Train a network that names whole videos, and test it; with --steps 0, test its weights.
+
+    On several GPUs or machines: accelerate launch -m actiontubes.tools.main classify ... Writes to
+    OUT: classifier.safetensors (for `actiontubes train --weights`), state.pt (for --resume),
+    losses.csv, evaluations.csv, results.json (top-1 and top-5 in percent, of the middle clip and of
+    all frames of each video) and predictions.csv (each video's five best classes).
+
+    Args:
+        data: Folders of classes (CLASS/VIDEO, below train and val or not); or a list, or a folder
+            of lists: Kinetics' CSV files, the official splits of UCF101 and HMDB51,
+            Something-Something's v1 CSV and v2 JSON files, or lines of a path and a label.
+        out: The folder to write to; with several splits, a folder in it for each.
+        media: The folder of the videos or of their frames (default: the data's).
+        test_data: Another list or folder to test on.
+        splits: Train and test on these splits, one after the other, and print the mean (default:
+            1; UCF101 and HMDB51 have three).
+        labels: The classes in the order of the outputs, or a file with one a line (default: the
+            data set's order); numbers in a list count them from 0.
+        allow_missing: Go on although more than half of the videos are missing.
+        backbone: The network (`actiontubes models` lists the family).
+        width: Multiplies the trunk's channels.
+        weights: The first weights: kinetics400, imagenet, a file, or null for none.
+        freeze: The last layer of the trunk that is not trained; Mixed_5c trains the classifier
+            alone.
+        norm: frozen keeps the batch norms of the weights; batch trains them, for new weights.
+        class_map: With --steps 0: which of the classifier's classes are right for a label. A CSV
+            file of label and class, or ucf101-24 or jhmdb for Kinetics-400 classes.
+        frames: Frames in a row of a clip; shorter videos are repeated.
+        size: Pixels a side of the square that is seen, 7/8 of the shorter side.
+        dropout: Share of the features before the classifier that is dropped in training.
+        smoothing: Share of the labels that is spread over all classes.
+        flip: Share of clips that are mirrored; never those of classes such as "from left to right".
+        colour: By how much brightness, contrast and saturation vary.
+        reverse: Test on reversed videos.
+        clips_only: Test on the middle clips only, not on all frames.
+        workers: Processes that read videos.
+        steps: Optimiser steps; 0 tests the weights as they are.
+        batch: Clips a step and process.
+        accumulate: Batches summed up before a step is taken.
+        optimiser: SGD with momentum 0.9, or AdamW.
+        lr: Learning rate after the warm-up.
+        warm_up: Steps over which the learning rate rises.
+        decay: A tenth after 3/4 and again after 7/8 of the steps (the paper's), or a cosine.
+        weight_decay: Weight decay of kernels and matrices.
+        clip_norm: Largest norm of the gradients.
+        ema: Decay of the averaged weights that are tested and saved; 0 for none.
+        save_every: Steps from one checkpoint to the next.
+        evaluate_every: Steps from one test on the middle clips to the next; 0 tests at the end.
+        precision: Compute in mixed precision: bf16, or fp16 on older GPUs.
+        compile: Compile the model; pays on a GPU.
+        trackers: Where losses and scores go: tensorboard, or another that accelerate knows.
+        device: Where networks run; auto takes a GPU if there is one.
+        resume: Go on with the run in OUT.
+        seed: Seed of new weights, clips and augmentation.
+    """
+    from ..backbones.layers import keep_freed_memory
+    from ..datasets.labelled_clips import CropSettings
+    from ..datasets.labelled_videos import open_labelled_videos
+    from ..detect.classification import new_classifier, pretrained_classifier
+    from ..detect.classification_recipe import (
+        RESULTS,
+        Trial,
+        classify_on,
+        in_words,
+        mean_result,
+        score_classifier,
+    )
+    from ..detect.classification_scores import read_class_map
+    from ..detect.training import Schedule
+    from ..detect.training_state import require_no_run
+
+    if class_map is not None and steps:
+        raise InputError("--class-map: goes with --steps 0; training learns the data's own classes")
+    if steps < 0:
+        raise InputError(f"steps: {steps} is less than 0")
+    if steps and norm == "frozen" and weights is None:
+        raise InputError("--norm frozen: new weights need --norm batch; or give --weights")
+    crops = CropSettings(frames, size, flip, colour)
+    trial = Trial(
+        frames, size, not clips_only, reverse, read_class_map(class_map) if class_map else None,
+        workers,
+    )  # fmt: skip
+    schedule = Schedule(
+        max(steps, 1), batch, accumulate, optimiser, lr, warm_up, decay, weight_decay, clip_norm,
+        ema, save_every, evaluate_every,
+    )  # fmt: skip
+    keep_freed_memory()
+    accelerator = make_accelerator(precision, device, trackers, out)
+
+    def open_part(part: Literal["train", "test"], split: int) -> LabelledVideos:
+        return open_labelled_videos(
+            data, part, media=media, test_data=test_data, split=split, labels=_names(labels),
+            allow_missing=allow_missing,
+        )  # fmt: skip
+
+    # All are looked at before any is trained on.
+    folders = {
+        split: out / f"split{split}" if splits and len(splits) > 1 else out
+        for split in splits or [1]
+    }
+    tests = {split: open_part("test", split) for split in folders}
+    trains = {split: open_part("train", split) for split in folders if steps}
+    if not resume:
+        for split in trains:
+            require_no_run(folders[split])
+    results: list[dict[str, Any]] = []
+    if not steps:
+        model = pretrained_classifier(backbone, weights)
+        for split, folder in folders.items():
+            results.append(score_classifier(model, tests[split], folder, trial, accelerator))
+    for split, videos in trains.items():
+        model = new_classifier(
+            backbone, videos.labels, weights=weights, width=width, dropout=dropout, freeze=freeze,
+            seed=seed,
+        )  # fmt: skip
+        if trackers:
+            accelerator.init_trackers(folders[split].name)
+        _, result = classify_on(
+            model, videos, tests[split], folders[split], schedule, crops, trial, accelerator,
+            norm=norm, smoothing=smoothing, workers=workers, resume=resume, compile=compile,
+            seed=seed,
+        )  # fmt: skip
+        accelerator.end_training()
+        results.append(result)
+        accelerator.free_memory()
+    if not accelerator.is_main_process:
+        return
+    mean = mean_result(results)
+    if len(results) > 1:
+        write_json(mean | {"splits": splits}, out / RESULTS)
+    print(f"{out}: {in_words(mean)}")
+    if steps:
+        checkpoint = next(iter(sorted(out.rglob("classifier.safetensors"))))
+        print(f"actiontubes train --backbone {backbone} --weights {checkpoint} ...")
+
+
+def _names(labels: list[str] | None) -> list[str] | None:
+    """The words, or the lines of the file that is the only one."""
+    if labels is None or len(labels) > 1 or not Path(labels[0]).is_file():
+        return labels
+    lines = Path(labels[0]).read_text(encoding="utf-8-sig").splitlines()
+    return [line.strip() for line in lines if line.strip()]
