@@ -53,7 +53,7 @@ class DetectorSettings:
             ("mixed").
         hidden: of the linear layers of "mean".
         roi_size: cells along each side of a box's pooled features.
-        multi_label, per_class_boxes, dropout: see `ActionHead`.
+        multi_label, own_background, per_class_boxes, dropout: see `ActionHead`.
         frames: of the trunk's input around a key frame.
         frame_step: frames of the video from one frame of the input to the next.
         height, width_pixels: of the trunk's input.
@@ -78,6 +78,7 @@ class DetectorSettings:
     hidden: int = 1024
     roi_size: int = 7
     multi_label: bool = False
+    own_background: bool = False
     per_class_boxes: bool = False
     dropout: float = 0.0
     frames: int = 20
@@ -110,6 +111,8 @@ class DetectorSettings:
             raise InputError(f"width: {self.width} is not more than 0 and 8 at most")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout: {self.dropout} is no share below 1")
+        if self.multi_label and self.own_background:
+            raise InputError("own_background: multi_label has no background; give one of them")
         for name in ("anchor_sides", "anchor_ratios", "std"):
             if not min(getattr(self, name), default=0) > 0:
                 raise InputError(f"{name}: {getattr(self, name)} are not all more than 0")
@@ -140,6 +143,7 @@ class Detector(nn.Module):
         proposals: finds them, or None where they are given.
         resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
         examples: proposals of each key frame that the head is trained on.
+        box_weight: of the loss action_boxes among the others.
         flow_trunk: of two streams, the one of flow; ends at the head's endpoint.
     """
 
@@ -151,10 +155,11 @@ class Detector(nn.Module):
         proposals: ProposalNetwork | None = None,
         resnet: KeyFrameResNet | None = None,
         examples: int = 64,
+        box_weight: float = 1.0,
         flow_trunk: Trunk | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.examples = settings, examples
+        self.settings, self.examples, self.box_weight = settings, examples, box_weight
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
         self.flow_trunk = flow_trunk
         for norm in self._frozen_norms():
@@ -244,7 +249,8 @@ class Detector(nn.Module):
                 truth jittered.
 
         Returns:
-            objectness, proposal_boxes (of the RPN), action, action_boxes.
+            objectness, proposal_boxes (of the RPN), action, action_boxes; and background where the
+            head has `own_background`.
         """
         maps = self.maps(clips)
         losses: dict[str, Tensor] = {}
@@ -260,7 +266,11 @@ class Detector(nn.Module):
         logits, deltas = self._score(
             maps, clips.shape[1], examples.boxes, clip_of[examples.key], key_frames[examples.key]
         )
-        return losses | action_losses(logits, deltas, examples, self.head.multi_label)
+        losses |= action_losses(
+            logits, deltas, examples, multi_label=self.head.multi_label,
+            own_background=self.head.own_background,
+        )  # fmt: skip
+        return losses | {"action_boxes": self.box_weight * losses["action_boxes"]}
 
     def find(
         self,
@@ -373,7 +383,8 @@ def build_detector(
         features = RemainingBlocks(blocks, shapes["Mixed_5c"][0], settings.roi_size)
     head = ActionHead(
         features, len(settings.labels), multi_label=settings.multi_label,
-        per_class_boxes=settings.per_class_boxes, dropout=settings.dropout,
+        own_background=settings.own_background, per_class_boxes=settings.per_class_boxes,
+        dropout=settings.dropout,
     )  # fmt: skip
     if settings.proposals == "given":
         return Detector(settings, trunk, head, flow_trunk=flow_trunk)

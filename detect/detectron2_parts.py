@@ -157,7 +157,8 @@ class ActionFeatures(nn.Module):
         rois = convert_boxes_to_pooler_format(boxes)
         clip = rois[:, 0].long()
         key = torch.full_like(clip, self.frames // 2)
-        return self.features(clips, self.grid, rois[:, 1:], clip, key, clips.shape[2])
+        features, _ = self.features(clips, self.grid, rois[:, 1:], clip, key, clips.shape[2])
+        return features
 
 
 @BACKBONE_REGISTRY.register()

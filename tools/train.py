@@ -39,6 +39,7 @@ def train(
     hidden: int = 1024,
     roi_size: int = 7,
     multi_label: bool = False,
+    own_background: bool = False,
     per_class_boxes: bool = False,
     dropout: float = 0.0,
     frames: int = 20,
@@ -52,6 +53,7 @@ def train(
     unbalanced: bool = False,
     background: float = 0.1,
     examples: int = 64,
+    box_weight: float = 1.0,
     cache: bool = False,
     workers: int = 0,
     steps: int = 10_000,
@@ -114,6 +116,8 @@ def train(
         hidden: Width of the linear layers.
         roi_size: Cells of the pooled features along each side of a box.
         multi_label: Several labels a person (AVA) instead of one.
+        own_background: Whether anything is done has a sigmoid of its own, apart from the softmax
+            over what it is; new weights then learn the classes much sooner.
         per_class_boxes: A refined box for each class instead of one for all.
         dropout: Share of the head's features that is dropped in training.
         frames: Frames of the input around a key frame.
@@ -127,6 +131,7 @@ def train(
         unbalanced: Draw rare classes only as often as they occur.
         background: Share of clips from anywhere, with people or without.
         examples: Proposals of each key frame that the head is trained on.
+        box_weight: Weight of the loss of the head's boxes.
         cache: Keep the decoded videos in memory (small data sets).
         workers: Processes that read clips.
         steps: Optimiser steps.
@@ -167,6 +172,8 @@ def train(
     )
     if examples < 1:
         raise InputError(f"examples: {examples} is less than 1")
+    if not box_weight >= 0:
+        raise InputError(f"box_weight: {box_weight} is less than 0")
     keep_freed_memory()
     accelerator = make_accelerator(precision, device, trackers, out)
     # All are looked at before any is trained on.
@@ -186,7 +193,7 @@ def train(
             train_set.labels, backbone, width, endpoint,
             proposals if proposals in LEARNED else "given",  # type: ignore[arg-type]
             proposal_endpoint, proposal_count, head, hidden, roi_size, multi_label,
-            per_class_boxes, dropout, frames, frame_step, height, wide,
+            own_background, per_class_boxes, dropout, frames, frame_step, height, wide,
             tuple(anchor_sides or DetectorSettings.anchor_sides),
             tuple(anchor_ratios or DetectorSettings.anchor_ratios), norm=norm, streams=streams,
             flow_method=flow_method,
@@ -195,7 +202,7 @@ def train(
             settings, weights=weights, flow_weights=flow_weights, resnet_weights=resnet_weights,
             freeze=freeze, seed=seed,
         )  # fmt: skip
-        detector.examples = examples
+        detector.examples, detector.box_weight = examples, box_weight
         if trackers:
             accelerator.init_trackers(folder.name)
         _, result = train_on(

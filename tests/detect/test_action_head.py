@@ -9,7 +9,9 @@ import pytest
 import torch
 from actiontubes.backbones.inception import (
     Grid,
+    Trunk,
     Variant,
+    cut,
     endpoint_shapes,
     get_variant,
     receptive_grid,
@@ -150,7 +152,7 @@ def test_losses_equal_a_loop(scene: tuple, multi_label: bool, per_class_boxes: b
     rows = slow_examples(*scene, 16, 0.5)
     logits = torch.randn(len(rows), 3 if multi_label else 4, requires_grad=True)
     deltas = torch.randn(len(rows), 3 if per_class_boxes else 1, 4, requires_grad=True)
-    losses = action_losses(logits, deltas, examples, multi_label)
+    losses = action_losses(logits, deltas, examples, multi_label=multi_label)
     expected = slow_losses(rows, logits.tolist(), deltas.tolist(), 3 * 16, multi_label)
     for name, value in expected.items():
         torch.testing.assert_close(losses[name].item(), value, rtol=1e-4, atol=1e-6)
@@ -161,6 +163,21 @@ def test_losses_equal_a_loop(scene: tuple, multi_label: bool, per_class_boxes: b
     assert (moved.sum(dim=1) == examples.labels.any(dim=1)).all()
 
 
+def test_losses_of_a_background_of_its_own_by_hand(scene: tuple) -> None:
+    torch.manual_seed(0)
+    examples = choose_examples(*scene, count=16, positives=0.25)
+    logits = torch.randn(len(examples.boxes), 4)
+    losses = action_losses(logits, torch.zeros(len(logits), 1, 4), examples, own_background=True)
+    background = action = 0.0
+    for row, truth in zip(logits.tolist(), examples.labels.tolist()):
+        sign = -1 if any(truth) else 1
+        background += math.log1p(math.exp(-sign * row[0]))
+        if any(truth):
+            action -= row[1 + truth.index(1)] - math.log(sum(map(math.exp, row[1:])))
+    assert losses["background"].item() == pytest.approx(background / (3 * 16) / 2, rel=1e-4)
+    assert losses["action"].item() == pytest.approx(action / (3 * 4), rel=1e-4)
+
+
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_background_alone(multi_label: bool) -> None:
     proposals = [torch.tensor([[2.0, 2, 30, 30], [9, 9, 20, 40]]), torch.empty(0, 4)]
@@ -169,7 +186,7 @@ def test_background_alone(multi_label: bool) -> None:
     assert len(examples.boxes) == 2 and not examples.labels.any() and not examples.deltas.any()
     logits = torch.randn(2, 3 if multi_label else 4, requires_grad=True)
     deltas = torch.randn(2, 1, 4, requires_grad=True)
-    losses = action_losses(logits, deltas, examples, multi_label)
+    losses = action_losses(logits, deltas, examples, multi_label=multi_label)
     sum(losses.values()).backward()
     assert losses["action"] > 0 and losses["action_boxes"] == 0
     assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad.any()
@@ -218,7 +235,7 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     boxes = torch.tensor([[20.0, 24, 90, 70], [40, 30, 48, 38], [17, 16, 60, 80]])
     boxes = boxes[torch.arange(len(frames)) % 3]
     clip = torch.zeros(len(frames), dtype=torch.long)
-    found = make()(maps, grid, boxes, clip, frames, window)
+    found, _ = make()(maps, grid, boxes, clip, frames, window)
     cell = grid.stride[1]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # a pixel is counted by its centre
     assert (found[:, 2] - centre[:, 0]).abs().max() < 0.1 * cell
@@ -231,7 +248,7 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     inside = (frames >= centres[0]) & (frames <= centres[-1])
     assert inside.sum() > 4
     assert (found[inside, 0] - frames[inside]).abs().max() <= grid.stride[0] / 2 + 1e-4
-    at_centre = make()(maps, grid, boxes[: len(centres)], clip[: len(centres)], centres, window)
+    at_centre, _ = make()(maps, grid, boxes[: len(centres)], clip[: len(centres)], centres, window)
     assert (at_centre[:, 0] - centres).abs().max() < 0.1 * grid.stride[0]
 
 
@@ -252,7 +269,7 @@ def test_mean_of_windows_equals_pooling_every_step() -> None:
     clip, keys = torch.tensor([0, 1, 1, 0, 0, 1, 0]), torch.tensor([0, 4, 9, 15, 18, 30, 35])
     features = TemporalMean(6, 4, size=3)
     features.layers = nn.Sequential(nn.Flatten(1))
-    found = features(maps, grid, boxes, clip, keys, 4)
+    found, _ = features(maps, grid, boxes, clip, keys, 4)
     pooled = roi_align_3d(maps, boxes, clip, grid, 3)
     for i, start in enumerate(window_starts(keys, grid, 4, 9).tolist()):
         expected = pooled[i, :, start : start + 4].mean(dim=1).flatten()
@@ -271,17 +288,36 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
 
     keys = torch.tensor([0, 12, 31])
     boxes = torch.tensor([[20.0, 20, 60, 60]]).expand(3, -1)
-    RemainingBlocks(Spy(), 3)(maps, grid, boxes, torch.zeros(3).long(), keys, 3)
+    blocks = RemainingBlocks(Spy(), 3)
+    mean, middle = blocks(maps, grid, boxes, torch.zeros(3).long(), keys, 3)
     assert seen[0].tolist() == [[0, 1, 2], [2, 3, 4], [5, 6, 7]]
+    assert mean.tolist() == [[1.0] * 3, [3.0] * 3, [6.0] * 3]
+    assert middle.shape == (3, blocks.box_channels) and middle[:, 0].tolist() == [1, 3, 6]
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(("endpoint", "size"), [("Mixed_4f", 7), ("Mixed_3c", 7), ("Mixed_3c", 5)])
+def test_boxes_come_from_every_cell_behind_the_blocks(
+    variant: Variant, endpoint: str, size: int
+) -> None:
+    trunk, rest = cut(Trunk(variant, width=0.125), endpoint)
+    blocks = RemainingBlocks(rest, endpoint_shapes(0.125)["Mixed_5c"][0], size).eval()
+    maps = torch.rand(1, trunk.out_channels, 5, 6, 8)
+    grid = Grid((0.0, 0.0, 0.0), (4, 16, 16))
+    boxes, none = torch.tensor([[20.0, 20, 60, 60]]), torch.zeros(1, dtype=torch.long)
+    scores, places = blocks(maps, grid, boxes, none, none, 5)
+    assert scores.shape == (1, blocks.out_channels) and places.shape == (1, blocks.box_channels)
+
+
+@pytest.mark.parametrize("scoring", ["softmax", "multi_label", "own_background"])
 @pytest.mark.parametrize("per_class_boxes", [False, True])
-def test_shapes_and_probabilities(multi_label: bool, per_class_boxes: bool) -> None:
+def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     torch.manual_seed(0)
+    multi_label = scoring == "multi_label"
     head = ActionHead(
-        TemporalMean(6, 16, size=3), 5, multi_label=multi_label, per_class_boxes=per_class_boxes
-    )
+        TemporalMean(6, 16, size=3), 5, multi_label=multi_label, per_class_boxes=per_class_boxes,
+        own_background=scoring == "own_background",
+    )  # fmt: skip
     grid = Grid((0.0, 0.0, 0.0), (4, 16, 16))
     boxes = boxes_around(torch.Generator().manual_seed(0), 7)
     clip, keys = torch.zeros(7, dtype=torch.long), torch.full((7,), 10)
@@ -293,7 +329,8 @@ def test_shapes_and_probabilities(multi_label: bool, per_class_boxes: bool) -> N
     found = head.probabilities(logits)
     assert found.shape == (7, 5) and (found > 0).all() and (found < 1).all()
     if not multi_label:
-        background = logits.softmax(dim=1)[:, 0]
+        alone = head.own_background
+        background = logits[:, 0].sigmoid() if alone else logits.softmax(dim=1)[:, 0]
         torch.testing.assert_close(found.sum(dim=1) + background, torch.ones(7))
     # A new head refines next to nothing, and prefers no class.
     assert deltas.abs().max() < 0.05 and found.std(dim=1).max() < 0.05
