@@ -1,0 +1,318 @@
+"""Results of many videos: whole or not there, never taken for another run's, joined when done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from actiontubes.datasets.files import InputError
+from actiontubes.datasets.table_files import TABLES
+from actiontubes.datasets.tables import Tubes, Videos, read_table
+from actiontubes.datasets.video import VideoInfo
+from actiontubes.detect import many_videos
+from actiontubes.detect.linking.link import link
+from actiontubes.detect.many_videos import (
+    RECORD,
+    Video,
+    done_before,
+    forget,
+    is_done,
+    join_videos,
+    run_videos,
+    videos_in,
+)
+from actiontubes.detect.sharing import Share, folder_lock, launched_share
+from actiontubes.detect.video_results import VideoSummary, write_video_tubes
+from actiontubes.detect.video_tubes import VideoTubes
+
+SETTINGS = {"checkpoint": "0" * 64, "every": 1, "labels": None}
+
+
+def write_results(name: str, folder: Path) -> VideoSummary:
+    """Two tubes of a made-up video."""
+    from actiontubes.datasets.tables import Detections
+
+    frame = np.tile(np.arange(16, dtype=np.int32), 2)
+    corner = np.repeat([[0.0, 0], [100, 50]], 16, axis=0)
+    found = Detections(
+        np.zeros(32, np.int32), frame, np.repeat([0, 1], 16).astype(np.int32),
+        np.repeat([0.9, 0.5], 16), np.concatenate([corner, corner + 20], axis=1), (name,),
+        ("run", "sit"),
+    )  # fmt: skip
+    info = VideoInfo(Path(name), 320, 240, 25.0, 16)
+    scores = np.array([[0.9, 0.0], [0.0, 0.5]])
+    tubes = VideoTubes(info, link(found), found, scores.max(axis=1), scores)
+    return write_video_tubes(tubes, name, folder)
+
+
+class Detecting:
+    """Stands for a detector: what began, ran and ended; `during` is called while it runs."""
+
+    def __init__(self, during: Callable[[str], None] = lambda name: None) -> None:
+        self.during = during
+        self.began: list[str] = []
+        self.ran: list[str] = []
+        self.ended: list[str] = []
+
+    @contextmanager
+    def __call__(self, path: Path, name: str) -> Iterator[Callable[[Path], VideoSummary]]:
+        if name == "bad":
+            raise InputError(f"{path}: no boxes for it")
+        self.began.append(name)
+
+        def run(folder: Path) -> VideoSummary:
+            self.ran.append(name)
+            summary = write_results(name, folder)
+            self.during(name)
+            return summary
+
+        try:
+            yield run
+        finally:
+            self.ended.append(name)
+
+
+def videos(folder: Path, *names: str) -> list[Video]:
+    """With files that are no videos: nothing here looks into them."""
+    for name in names:
+        (folder / f"{name}.mp4").write_text(name)
+    return videos_in(folder / "out", [folder / f"{name}.mp4" for name in names], names)
+
+
+def run(todo: list[Video], detecting: Detecting, settings: dict = SETTINGS) -> list:
+    out = todo[0].folder.parents[1]
+    return [result for _, result in run_videos(todo, detecting, settings, out, None)]
+
+
+def tables(out: Path) -> list[bytes]:
+    return [(out / name).read_bytes() for name in TABLES]
+
+
+def test_done_videos_are_passed_over(tmp_path: Path) -> None:
+    todo, detecting = videos(tmp_path, "a", "b", "c", "d"), Detecting()
+    out = tmp_path / "out"
+    run(todo[:2], detecting)
+    assert set(done_before(todo, SETTINGS)) == {"a", "b"}
+    results = run(todo, detecting)
+    assert results[:2] == [None, None] and [r.tubes for r in results[2:]] == [2, 2]
+    assert detecting.ran == ["a", "b", "c", "d"] == detecting.ended
+    assert join_videos(todo, out) == 4 * 16
+    again = tmp_path / "again"
+    again.mkdir()
+    others = videos_in(again, [video.path for video in todo], [video.name for video in todo])
+    run_all = [result for _, result in run_videos(others, Detecting(), SETTINGS, again, None)]
+    assert all(isinstance(result, VideoSummary) for result in run_all)
+    join_videos(others, again)
+    assert tables(out) == tables(again)
+    assert read_table(Videos, out / "videos.parquet").video == ("a", "b", "c", "d")
+    assert np.unique(read_table(Tubes, out / "tubes.parquet").tube).tolist() == list(range(8))
+    # Joined anew: only the videos asked for, in their order.
+    join_videos([todo[3], todo[0]], out)
+    assert read_table(Videos, out / "videos.parquet").video == ("d", "a")
+
+
+def test_the_next_is_begun_while_one_runs(tmp_path: Path) -> None:
+    seen = {}
+    detecting = Detecting(lambda name: seen.update({name: list(detecting.began)}))
+    run(videos(tmp_path, "a", "b", "c"), detecting)
+    assert seen == {"a": ["a", "b"], "b": ["a", "b", "c"], "c": ["a", "b", "c"]}
+
+
+@pytest.mark.parametrize("error", [InputError("torn"), OSError(28, "No space left on device")])
+def test_bad_videos_do_not_stop_the_others(tmp_path: Path, error: Exception) -> None:
+    def during(name: str) -> None:
+        if name == "torn":
+            raise error
+
+    todo = videos(tmp_path, "a", "bad", "torn", "b")
+    results = run(todo, Detecting(during))
+    assert [type(result) for result in results] == [
+        VideoSummary, InputError, type(error), VideoSummary
+    ]  # fmt: skip
+    assert results[2] is error
+    assert [video.name for video in todo if not is_done(video, None)] == ["bad", "torn"]
+    below = tmp_path / "out" / "videos"
+    assert sorted(path.name for path in below.iterdir()) == ["a", "b"], "nothing half-written"
+    assert join_videos(todo, tmp_path / "out") == 32
+    assert isinstance(run(todo, Detecting())[2], VideoSummary), "a rerun takes it up"
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    def during(name: str) -> None:
+        if name == "b":
+            raise KeyboardInterrupt
+
+    todo, detecting = videos(tmp_path, "a", "b", "c"), Detecting(during)
+    with pytest.raises(KeyboardInterrupt):
+        run(todo, detecting)
+    assert sorted(detecting.ended) == ["a", "b", "c"], "what was being read ahead ends, too"
+    assert sorted(path.name for path in (tmp_path / "out" / "videos").iterdir()) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("during", "why"),
+    [
+        (lambda path: path.unlink(), "deleted or changed while it was read"),
+        (lambda path: path.write_text("longer than before"), "deleted or changed"),
+    ],
+)
+def test_a_video_that_changes_while_it_is_read(tmp_path: Path, during, why: str) -> None:
+    todo = videos(tmp_path, "a", "b")
+    results = run(todo, Detecting(lambda name: name == "a" and during(todo[0].path)))
+    assert isinstance(results[0], InputError) and why in str(results[0])
+    assert isinstance(results[1], VideoSummary) and not todo[0].folder.exists()
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    todo = videos(tmp_path, "a", "b")
+    run(todo[:1], Detecting())
+    for changes, why in (
+        ({"every": 4}, "made with --every 1, this run has --every 4; give another --out, or --ove"),
+        ({"checkpoint": "1" * 64}, "--checkpoint 00000000..., this run has --checkpoint 11111111"),
+        ({"labels": ["run"]}, "made with no --labels, this run has --labels ['run']"),
+        ({"link": "act"}, "made with no --link, this run has --link act"),
+    ):
+        with pytest.raises(InputError) as error:
+            done_before(todo, SETTINGS | changes)
+        assert why in str(error.value) and str(todo[0].folder) in str(error.value)
+    forget(todo, tmp_path / "out")
+    assert not done_before(todo, SETTINGS | {"every": 4}) and not todo[0].folder.exists()
+
+
+def test_another_video_of_that_name_is_refused(tmp_path: Path) -> None:
+    todo = videos(tmp_path, "a")
+    run(todo, Detecting())
+    moved = tmp_path / "elsewhere.mp4"
+    todo[0].path.rename(moved)
+    assert done_before(todo, SETTINGS), "gone, but it was there"
+    moved.rename(todo[0].path)
+    assert done_before(todo, SETTINGS)
+    todo[0].path.write_text("another")
+    with pytest.raises(InputError, match=r"was made from another .*a\.mp4, or before it changed"):
+        done_before(todo, SETTINGS)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "not JSON"])
+def test_a_damaged_record(tmp_path: Path, content: str) -> None:
+    todo = videos(tmp_path, "a")
+    run(todo, Detecting())
+    (todo[0].folder / RECORD).write_text(content)
+    with pytest.raises(InputError, match=r"record\.json: not a record of results; delete that"):
+        done_before(todo, SETTINGS)
+
+
+def test_joined_tables_never_stand_beside_newer_results(tmp_path: Path) -> None:
+    todo, out = videos(tmp_path, "a", "b"), tmp_path / "out"
+    run(todo[:1], Detecting())
+    join_videos(todo, out)
+    there = [(out / name).is_file() for name in TABLES]
+    assert all(there)
+    results = run_videos(todo, Detecting(), SETTINGS, out, None)
+    assert next(results)[1] is None and all((out / name).is_file() for name in TABLES)
+    next(results)
+    assert not any((out / name).exists() for name in TABLES)
+    join_videos(todo, out)
+    forget(todo[:1], out)
+    assert not any((out / name).exists() for name in TABLES)
+    forget(todo, out)
+    assert join_videos(todo, out) == 0 and not any((out / name).exists() for name in TABLES)
+
+
+def test_drawn_copies(tmp_path: Path, monkeypatch) -> None:
+    drawn: list[tuple[str, bool]] = []
+    full_for = ["b"]
+
+    def draw(video: Path, tubes: Tubes, path: Path, *, trail: bool) -> None:
+        assert len(tubes) == 32
+        if video.stem in full_for:
+            full_for.remove(video.stem)
+            raise OSError(28, "No space left on device")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        drawn.append((video.stem, trail))
+
+    monkeypatch.setattr(many_videos, "draw_video", draw)
+    todo, out = videos(tmp_path, "a", "b"), tmp_path / "out"
+    detecting = Detecting()
+
+    def results(trail: bool) -> list:
+        return [r for _, r in run_videos(todo, detecting, SETTINGS, out, {"trail": trail})]
+
+    assert [type(result) for result in results(False)] == [VideoSummary, OSError]
+    assert [is_done(video, {"trail": False}) for video in todo] == [True, False]
+    assert results(False) == [None, None] and results(False) == [None, None]
+    assert drawn == [("a", False), ("b", False)] and detecting.ran == ["a", "b"]
+    results(True)
+    todo[0].drawn.unlink()
+    results(True)
+    assert drawn[2:] == [("a", True), ("b", True), ("a", True)] and detecting.ran == ["a", "b"]
+
+
+def test_names_as_folders(tmp_path: Path) -> None:
+    names = ["y", "y/a.mp4", "y%2Fa.mp4", ".hidden", "..", "%2Ehidden"]
+    found = videos_in(tmp_path, [Path(name) for name in names], names)
+    assert len({video.folder for video in found}) == len(names)
+    assert all(video.folder.parent == tmp_path / "videos" for video in found)
+    assert not any(video.folder.name.startswith(".") for video in found)
+    assert json.dumps([video.drawn.name for video in found[:2]]) == (
+        '["y.tubes.mp4", "a.mp4.tubes.mp4"]'
+    )
+
+
+def test_shares(monkeypatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched_share() == Share(0, 1, 0)
+    for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert launched_share() == Share(5, 8, 1)
+
+
+HOLD = (
+    "import sys, time\nfrom pathlib import Path\n"
+    "from actiontubes.detect.sharing import folder_lock\n"
+    "with folder_lock(Path(sys.argv[1]), sys.argv[2] == 'shared'):\n"
+    "    print('held', flush=True); time.sleep(60)\n"
+)
+
+
+def holder(folder: Path, kind: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), kind], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    return process
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    other = holder(tmp_path, "alone")
+    try:
+        for shared in (True, False):
+            with (
+                pytest.raises(InputError, match="another actiontubes detect writes there; wait"),
+                folder_lock(tmp_path, shared),
+            ):
+                pass
+    finally:
+        other.kill()
+        other.wait()
+    with folder_lock(tmp_path, shared=False):
+        pass
+
+
+def test_waiting_for_the_others_ends_when_they_are_killed(tmp_path: Path) -> None:
+    other = holder(tmp_path, "shared")
+    with folder_lock(tmp_path, shared=True) as wait_for_others:
+        threading.Timer(0.3, other.kill).start()
+        begin = time.perf_counter()
+        wait_for_others()
+        assert time.perf_counter() - begin >= 0.2
+    other.wait()
