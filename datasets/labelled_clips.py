@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,14 @@ from torch.utils.data import Dataset
 
 from .augmentation import Augmentation, Change, draw_change
 from .files import InputError
+from .flow import CHANNELS, FlowMethod
+from .flow_cache import read_with_flow
 from .labelled_videos import LabelledVideos
 from .media import measure, read_pictures
 
 Array = np.ndarray
+Reader = Callable[[Path, int, int], Iterator[Array]]
+"""Of a video, a first frame and the one to stop before: (H, W, C) uint8 each."""
 
 # The crop's share of the picture's shorter side: 224 of 256 (paper, section 3).
 _SEEN = 224 / 256
@@ -37,7 +42,7 @@ class LabelledClip:
     """One clip of T frames.
 
     Attributes:
-        clip: (T, H, W, 3) uint8 RGB.
+        clip: (T, H, W, C) uint8, RGB or flow.
         label: the class, from 0.
         name: tells where it is from, such as "<video>:<first frame>".
         seed: 0 to 2**31 - 1, for whatever is drawn at random later for this sample.
@@ -54,7 +59,7 @@ class LabelledBatch:
     """N clips of one shape.
 
     Attributes:
-        clips: (N, T, H, W, 3) uint8 RGB.
+        clips: (N, T, H, W, C) uint8, RGB or flow.
         labels: (N,) int64.
         names, seeds: N each.
     """
@@ -125,14 +130,22 @@ class LabelledClips(Dataset[LabelledClip]):
         videos: to draw from.
         settings: see there.
         seed: not negative; another one gives other samples.
+        read: `read_pictures`, or for flow `flow_reader`.
     """
 
-    def __init__(self, videos: LabelledVideos, settings: CropSettings, *, seed: int) -> None:
+    def __init__(
+        self,
+        videos: LabelledVideos,
+        settings: CropSettings,
+        *,
+        seed: int,
+        read: Reader = read_pictures,
+    ) -> None:
         if seed < 0:
             raise InputError(f"seed: {seed} is negative")
         if not len(videos):
             raise InputError("no video to train on")
-        self._videos, self._settings, self._seed = videos, settings, seed
+        self._videos, self._settings, self._seed, self._read = videos, settings, seed, read
         self._sided = sided_labels(videos.labels)
         self._counts: dict[int, int] = {}
         self._unreadable: set[int] = set()
@@ -173,7 +186,7 @@ class LabelledClips(Dataset[LabelledClip]):
         label = int(self._videos.label[video])
         where, x, y = rng.random(3)
         start = int(where * (max(self._counts[video] - settings.frames, 0) + 1))
-        pictures = read_looped(path, start, settings.frames)
+        pictures = read_looped(path, start, settings.frames, self._read)
         drawn = draw_change(settings.augmentation(), rng, pictures, settings.size, settings.size)
         _, height, width, _ = pictures.shape
         change = replace(
@@ -196,10 +209,17 @@ class WholeVideos(Dataset[LabelledClip]):
         videos: V of them.
         size: pixels a side of the square.
         frames: a shorter video is repeated up to so many frames.
+        read: as of `LabelledClips`.
     """
 
-    def __init__(self, videos: LabelledVideos, size: int = 224, frames: int = 64) -> None:
-        self._videos, self._size, self._frames = videos, size, frames
+    def __init__(
+        self,
+        videos: LabelledVideos,
+        size: int = 224,
+        frames: int = 64,
+        read: Reader = read_pictures,
+    ) -> None:
+        self._videos, self._size, self._frames, self._read = videos, size, frames, read
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -215,9 +235,9 @@ class WholeVideos(Dataset[LabelledClip]):
         return LabelledClip(torch.from_numpy(looped(pictures, count)), label, name)
 
     def _squares(self, path: Path) -> Iterator[Array]:
-        """(1, size, size, 3) for each frame: of the large ones only one is held."""
+        """(1, size, size, C) for each frame: of the large ones only one is held."""
         count = 0
-        for picture in read_pictures(path, 0, _LONGEST + 1):
+        for picture in self._read(path, 0, _LONGEST + 1):
             height, width, _ = picture.shape
             yield square(height, width, self._size).pictures(picture[None])
             count += 1
@@ -229,8 +249,18 @@ class WholeVideos(Dataset[LabelledClip]):
             raise InputError(f"{path}: no frame in it; get it again")
 
 
-def read_looped(path: Path, start: int, count: int) -> Array:
-    """`count` frames from `start` on, (count, H, W, 3) uint8; repeated where there are fewer.
+def flow_reader(method: FlowMethod) -> Reader:
+    """Reads the flow of videos, from the cache beside them or computed now."""
+    return partial(_read_flow, method=method)  # which a loader's processes can be given
+
+
+def _read_flow(path: Path, start: int, stop: int, method: FlowMethod) -> Iterator[Array]:
+    for picture in read_with_flow(path, start, stop, method):
+        yield picture[..., CHANNELS["flow"]]
+
+
+def read_looped(path: Path, start: int, count: int, read: Reader = read_pictures) -> Array:
+    """`count` frames from `start` on, (count, H, W, C) uint8; repeated where there are fewer.
 
     Where nothing is left at `start`, which a container that counts wrongly may say, from the
     video's end back.
@@ -238,9 +268,9 @@ def read_looped(path: Path, start: int, count: int) -> Array:
     Raises:
         InputError: nothing can be read.
     """
-    pictures = list(read_pictures(path, start, start + count))
+    pictures = list(read(path, start, start + count))
     if not pictures and start:
-        pictures = list(read_pictures(path, 0, start))[-count:]
+        pictures = list(read(path, 0, start))[-count:]
     if not pictures:
         raise InputError(f"{path}: no frame in it; get it again")
     return looped(np.stack(pictures), count)

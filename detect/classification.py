@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ..backbones.classifier import Classifier, PretrainedModel
+from ..backbones.flow import FLOW_MEAN, FLOW_STD
 from ..backbones.inception import Trunk, get_variant
 from ..backbones.weights import load_pretrained, save_pretrained
 from ..datasets.files import InputError
@@ -28,7 +29,7 @@ _NORM_MOMENTUM = 0.1
 
 
 class ClassifierNetwork(nn.Module):
-    """Trunk and classifier as one module: (N, T, H, W, 3) uint8 clips → (N, classes) logits.
+    """Trunk and classifier as one module: (N, T, H, W, C) uint8 clips → (N, classes) logits.
 
     Args:
         model: with a head; it is trained in place.
@@ -57,7 +58,7 @@ class ClassifierNetwork(nn.Module):
 
 
 def logits_of(model: PretrainedModel, clips: Tensor) -> Tensor:
-    """(N, T, H, W, 3) uint8 clips → (N, classes)."""
+    """(N, T, H, W, C) uint8 clips → (N, classes)."""
     assert model.head is not None
     return model.head(model.trunk(model.normalise(clips)))
 
@@ -70,6 +71,7 @@ def new_classifier(
     width: float = 1.0,
     dropout: float = 0.2,
     freeze: str | None = None,
+    channels_in: Literal[2, 3] = 3,
     seed: int = 0,
 ) -> PretrainedModel:
     """A trunk and a classifier to be trained.
@@ -82,6 +84,7 @@ def new_classifier(
         width: of the trunk's channels; of weights, the one they have.
         dropout: of the classifier.
         freeze: the last endpoint of the trunk that is not trained.
+        channels_in: 3 for RGB, 2 for optical flow.
         seed: of the new weights.
 
     Raises:
@@ -98,10 +101,12 @@ def new_classifier(
     variant = get_variant(backbone)
     if weights is None:
         layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
-        trunk = Trunk(replace(variant, layout=layout), width)
-        model = PretrainedModel(trunk, None, tuple(labels), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        trunk = Trunk(replace(variant, layout=layout), width, channels_in=channels_in)
+        half = (0.5, 0.5, 0.5)
+        mean, std = (half, half) if channels_in == 3 else (FLOW_MEAN, FLOW_STD)
+        model = PretrainedModel(trunk, None, tuple(labels), mean, std)
     else:
-        model = load_pretrained(variant, weights)
+        model = load_pretrained(variant, weights, channels_in=channels_in)
         if model.trunk.width != width:
             raise InputError(f"--weights {weights}: of width {model.trunk.width}, not {width}")
     if model.head is not None and same_names(model.labels, labels):
@@ -117,17 +122,20 @@ def new_classifier(
     return model
 
 
-def pretrained_classifier(backbone: str, weights: str | None) -> PretrainedModel:
-    """A classifier as it was trained.
+def pretrained_classifier(
+    backbone: str, weights: str | None, channels_in: Literal[2, 3] = 3
+) -> PretrainedModel:
+    """A classifier as it was trained, on RGB or flow.
 
     Raises:
         InputError: weights that cannot be had, or that name no classes.
     """
     if weights is None:
         raise InputError("--steps 0: without training there must be --weights")
-    model = load_pretrained(get_variant(backbone), weights)
+    model = load_pretrained(get_variant(backbone), weights, channels_in=channels_in)
     if model.head is None or not model.labels:
-        raise InputError(f"--weights {weights}: they name no classes; train, or take others")
+        stream = "RGB" if channels_in == 3 else "flow"
+        raise InputError(f"{weights}: no classifier on {stream}; train one, or take other weights")
     return model
 
 

@@ -13,10 +13,31 @@ from tqdm import tqdm
 
 from ..backbones.classifier import PretrainedModel
 from ..datasets.files import InputError, write_json
-from ..datasets.labelled_clips import CropSettings, LabelledClips, WholeVideos
-from ..datasets.labelled_videos import LabelledVideos, with_labels
+from ..datasets.flow import FlowMethod
+from ..datasets.labelled_clips import (
+    CropSettings,
+    LabelledClips,
+    Reader,
+    WholeVideos,
+    flow_reader,
+)
+from ..datasets.labelled_videos import (
+    LabelledVideos,
+    codes_of,
+    plain_name,
+    same_names,
+    with_labels,
+)
+from ..datasets.media import read_pictures
 from .classification import Norm, train_classifier
-from .classification_scores import accuracies, right_classes, score_videos, write_predictions
+from .classification_scores import (
+    VideoScores,
+    accuracies,
+    fuse,
+    right_classes,
+    score_videos,
+    write_predictions,
+)
 from .training import Schedule
 from .training_state import EVALUATIONS, write_evaluation
 
@@ -34,6 +55,7 @@ class Trial:
         whole: whether all frames are scored, too, at the end.
         backwards: whether the frames are shown in reversed order.
         class_map: see `right_classes`.
+        flow_method: how flow is computed where no cache lies beside a video.
         workers: processes that read videos.
     """
 
@@ -42,6 +64,7 @@ class Trial:
     whole: bool = True
     backwards: bool = False
     class_map: Mapping[str, Sequence[str]] | None = None
+    flow_method: FlowMethod = "tvl1"
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -56,32 +79,54 @@ def score_classifier(
     out: Path,
     trial: Trial,
     accelerator: Accelerator,
+    *,
+    other: PretrainedModel | None = None,
 ) -> dict[str, Any]:
     """Scores the videos; writes results.json and predictions.csv to the folder `out`.
 
     Args:
         model: in evaluation mode, with a head and labels; it moves to the accelerator's device.
+        other: on the other stream (RGB or flow), of the same classes; their logits are averaged.
 
     Returns:
         see `accuracies`.
 
     Raises:
-        InputError: a class that the classifier does not know; no video can be read.
+        InputError: a class that the classifier does not know; no video can be read; the two
+            classifiers' classes differ.
     """
-    assert model.head is not None
-    for part in (model.trunk, model.head):
-        part.to(accelerator.device)
     right = right_classes(videos.labels, model.labels, trial.class_map)
-    scores = score_videos(
-        model, WholeVideos(videos, trial.size, trial.frames), frames=trial.frames,
-        whole=trial.whole, backwards=trial.backwards, half=accelerator.mixed_precision == "bf16",
-        workers=trial.workers,
-    )  # fmt: skip
+    if other is not None and not same_names(model.labels, other.labels):
+        raise InputError("--fuse: its classes are others; give two classifiers of the same ones")
+    scores = _scores(model, videos, trial, accelerator)
+    if other is not None:
+        code = codes_of(other.labels)
+        order = [code[plain_name(label)] for label in model.labels]
+        scores = fuse(scores, _scores(other, videos, trial, accelerator), order)
     result = accuracies(scores, videos.labels, right)
     if accelerator.is_main_process:
         write_predictions(scores, videos.labels, model.labels, out / PREDICTIONS)
         write_json(result, out / RESULTS)
     return result
+
+
+def _scores(
+    model: PretrainedModel, videos: LabelledVideos, trial: Trial, accelerator: Accelerator
+) -> VideoScores:
+    assert model.head is not None
+    for part in (model.trunk, model.head):
+        part.to(accelerator.device)
+    read = reader(model, trial.flow_method)
+    return score_videos(
+        model, WholeVideos(videos, trial.size, trial.frames, read), frames=trial.frames,
+        whole=trial.whole, backwards=trial.backwards, half=accelerator.mixed_precision == "bf16",
+        workers=trial.workers,
+    )  # fmt: skip
+
+
+def reader(model: PretrainedModel, flow_method: FlowMethod) -> Reader:
+    """What reads a model's input from videos."""
+    return read_pictures if model.trunk.channels_in == 3 else flow_reader(flow_method)
 
 
 def classify_on(
@@ -123,7 +168,10 @@ def classify_on(
     one_cell = crops.size < 2 * _LEAST_SIZE and crops.frames < 2 * _LEAST_FRAMES
     if norm == "batch" and schedule.batch == 1 and one_cell:
         raise InputError("batch: 1 clip so small is one cell for the last batch norms; give 2")
-    samples = LabelledClips(with_labels(train_videos, model.labels), crops, seed=seed)
+    samples = LabelledClips(
+        with_labels(train_videos, model.labels), crops, seed=seed,
+        read=reader(model, trial.flow_method),
+    )  # fmt: skip
     last: list[dict[str, Any]] = []
 
     def evaluate(averaged: PretrainedModel, step: int) -> dict[str, float]:

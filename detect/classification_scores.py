@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,20 @@ def score_videos(
     return VideoScores(
         names, np.array(label), np.stack(clip), np.stack(video) if whole else None, np.stack(read)
     )
+
+
+def fuse(one: VideoScores, other: VideoScores, order: Sequence[int]) -> VideoScores:
+    """Late fusion of two streams: the mean of their logits (equal weights, as I3D and the paper).
+
+    Args:
+        one, other: of the same videos.
+        order: for each class of `one` its place among those of `other`.
+    """
+    video = None
+    if one.video is not None and other.video is not None:
+        video = (one.video + other.video[:, order]) / 2
+    clip = (one.clip + other.clip[:, order]) / 2
+    return replace(one, clip=clip, video=video, read=one.read & other.read)
 
 
 def right_classes(

@@ -21,6 +21,9 @@ def classify(
     splits: list[int] | None = None,
     labels: list[str] | None = None,
     allow_missing: bool = False,
+    streams: Literal["rgb", "flow"] = "rgb",
+    flow_method: Literal["tvl1", "dis"] = "tvl1",
+    fuse: str | None = None,
     backbone: str = "s3d-g",
     width: float = 1.0,
     weights: str | None = "kinetics400",
@@ -74,6 +77,11 @@ def classify(
         labels: The classes in the order of the outputs, or a file with one a line (default: the
             data set's order); numbers in a list count them from 0.
         allow_missing: Go on although more than half of the videos are missing.
+        streams: What the network sees: rgb, or optical flow (`actiontubes flow` computes it once,
+            before; else it is computed each time).
+        flow_method: tvl1 (the paper's), or dis, which is faster.
+        fuse: With --steps 0: weights of a second classifier, on the other stream, whose logits are
+            averaged with those of --weights.
         backbone: The network (`actiontubes models` lists the family).
         width: Multiplies the trunk's channels.
         weights: The first weights: kinetics400, imagenet, a file, or null for none.
@@ -128,6 +136,10 @@ def classify(
 
     if class_map is not None and steps:
         raise InputError("--class-map: goes with --steps 0; training learns the data's own classes")
+    if fuse is not None and steps:
+        raise InputError("--fuse: goes with --steps 0; train each stream for itself before")
+    if reverse and (streams == "flow" or fuse is not None):
+        raise InputError("--reverse: flow does not play backwards; give rgb alone")
     if steps < 0:
         raise InputError(f"steps: {steps} is less than 0")
     if steps and norm == "frozen" and weights is None:
@@ -135,8 +147,9 @@ def classify(
     crops = CropSettings(frames, size, flip, colour)
     trial = Trial(
         frames, size, not clips_only, reverse, read_class_map(class_map) if class_map else None,
-        workers,
+        flow_method, workers,
     )  # fmt: skip
+    channels_in: Literal[2, 3] = 2 if streams == "flow" else 3
     schedule = Schedule(
         max(steps, 1), batch, accumulate, optimiser, lr, warm_up, decay, weight_decay, clip_norm,
         ema, save_every, evaluate_every,
@@ -162,13 +175,18 @@ def classify(
             require_no_run(folders[split])
     results: list[dict[str, Any]] = []
     if not steps:
-        model = pretrained_classifier(backbone, weights)
+        model = pretrained_classifier(backbone, weights, channels_in)
+        other = fuse and pretrained_classifier(backbone, fuse, 3 if streams == "flow" else 2)
         for split, folder in folders.items():
-            results.append(score_classifier(model, tests[split], folder, trial, accelerator))
+            results.append(
+                score_classifier(
+                    model, tests[split], folder, trial, accelerator, other=other or None
+                )
+            )
     for split, videos in trains.items():
         model = new_classifier(
             backbone, videos.labels, weights=weights, width=width, dropout=dropout, freeze=freeze,
-            seed=seed,
+            channels_in=channels_in, seed=seed,
         )  # fmt: skip
         if trackers:
             accelerator.init_trackers(folders[split].name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from actiontubes.datasets.labelled_clips import (
     LabelledClips,
     WholeVideos,
     collate,
+    flow_reader,
     frame_count,
     looped,
     read_looped,
@@ -25,7 +27,6 @@ from actiontubes.datasets.labelled_clips import (
     square,
 )
 from actiontubes.datasets.labelled_videos import LabelledVideos
-from torch.utils.data import DataLoader
 
 HEIGHT, WIDTH = 64, 96
 
@@ -121,15 +122,22 @@ def test_the_same_whatever_was_asked_before(media: list[Path]) -> None:
         assert (ours.name, ours.label, ours.seed) == (theirs.name, theirs.label, theirs.seed)
     another = LabelledClips(labelled(media), settings, seed=8)
     assert any(another[i].name != one[i].name for i in range(9))
-    loader = DataLoader(
-        one, 3, sampler=range(6), collate_fn=collate, num_workers=1,
-        multiprocessing_context="spawn",
-    )  # fmt: skip
-    for batch, first in zip(loader, (0, 3)):
-        expected = collate([other[first + i] for i in range(3)])
-        assert torch.equal(batch.clips, expected.clips)
-        assert torch.equal(batch.labels, expected.labels)
-        assert (batch.names, batch.seeds) == (expected.names, expected.seeds)
+    # A loader's processes get a copy.
+    copied = pickle.loads(pickle.dumps(LabelledClips(labelled(media), settings, seed=7)))
+    assert torch.equal(copied[3].clip, one[3].clip)
+
+
+def test_flow_in_place_of_pictures(media: list[Path]) -> None:
+    """Both read the same squares of the same frames; flow has no colour to change."""
+    settings = CropSettings(8, 28, flip=0.0, colour=0.3)
+    reader = pickle.loads(pickle.dumps(flow_reader("dis")))
+    flow = LabelledClips(labelled(media[1:2]), settings, seed=1, read=reader)[0]
+    pictures = LabelledClips(labelled(media[1:2]), settings, seed=1)[0]
+    assert (flow.name, flow.label) == (pictures.name, pictures.label)
+    assert flow.clip.shape == (8, 28, 28, 2) and pictures.clip.shape == (8, 28, 28, 3)
+    assert torch.equal(flow.clip[5:], flow.clip[:3]), "five frames, repeated"
+    whole = WholeVideos(labelled(media[1:2]), 28, 8, reader)[0]
+    assert whole.clip.shape == (8, 28, 28, 2)
 
 
 def test_left_and_right_are_never_mirrored(media: list[Path]) -> None:

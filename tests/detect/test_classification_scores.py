@@ -31,6 +31,7 @@ from actiontubes.detect.classification_recipe import (
 from actiontubes.detect.classification_scores import (
     VideoScores,
     accuracies,
+    fuse,
     read_class_map,
     right_classes,
     score_videos,
@@ -164,6 +165,17 @@ def test_accuracies_by_hand() -> None:
     none = replace(spread(), read=np.zeros(5, bool))
     with pytest.raises(InputError, match="a: this video and all 5 others are unreadable"):
         accuracies(none, labels, right)
+
+
+def test_late_fusion() -> None:
+    one, other = spread(), spread()
+    order = [5, 4, 3, 2, 1, 0]
+    fused = fuse(one, replace(other, read=np.array([True, False, True, True, True])), order)
+    assert fused.video is not None and one.video is not None
+    assert np.array_equal(fused.clip, (one.clip + one.clip[:, ::-1]) / 2)
+    assert np.array_equal(fused.video, (one.video + one.video[:, ::-1]) / 2)
+    assert fused.read.tolist() == [True, False, True, True, False]
+    assert fuse(one, replace(other, video=None), order).video is None
 
 
 def test_means_of_splits() -> None:

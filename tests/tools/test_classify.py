@@ -102,16 +102,37 @@ def test_weights_as_they_are(classify: Callable, tmp_path: Path) -> None:
     assert done.code == 0 and "out: clips 100.0 top-1" in done.out
 
 
+def test_flow_and_its_fusion_with_rgb(classify: Callable, tmp_path: Path) -> None:
+    assert classify("--out", "rgb").code == 0
+    flow = ("--streams", "flow", "--flow-method", "dis")
+    done = classify(*flow, "--out", "flow")
+    assert (done.code, done.err) == (0, [])
+    weights = [f"{stream}/classifier.safetensors" for stream in ("rgb", "flow")]
+    assert load_pretrained(get_variant("i2d"), weights[1], channels_in=2).mean != (0.5, 0.5)
+    done = classify("--steps", 0, "--weights", weights[0], "--fuse", weights[1], *flow[2:])
+    assert (done.code, done.err) == (0, [])
+    words = ("--steps", 0, "--weights", weights[1], "--fuse", weights[0], *flow)
+    assert classify(*words, "--out", "other").code == 0
+    results = [(tmp_path / f"{out}/results.json").read_text() for out in ("out", "other")]
+    assert results[0] == results[1]
+    done = classify("--steps", 0, "--weights", weights[0], "--fuse", weights[0])
+    assert done.code == 2
+    assert "rgb/classifier.safetensors: no classifier on flow; train one" in done.err[0]
+    done = classify(*words, "--reverse")
+    assert done.code == 2 and "--reverse: flow does not play backwards" in done.err[0]
+
+
 def test_videos_that_cannot_be_read(classify: Callable, data: Path, tmp_path: Path) -> None:
-    (data / "run/b.avi").write_bytes(b"nothing")
     (data / "sit/a.avi").unlink()
     done = classify()
-    assert done.code == 0 and len(done.err) == 2
-    assert done.err[0] == (
+    assert done.code == 0 and done.err == [
         "warning: data: 1 of the 2 videos of train1 are missing, the first sit/a.avi; they are "
         "left out"
-    )
-    assert re.search(r"warning: data/run/b\.avi: .*; it is left out", done.err[1])
+    ]
+    (data / "run/b.avi").write_bytes(b"nothing")
+    done = classify("--steps", 0, "--weights", "out/classifier.safetensors")
+    assert done.code == 0 and len(done.err) == 1
+    assert re.search(r"warning: data/run/b\.avi: .*; it is left out", done.err[0])
     result = json.loads((tmp_path / "out/results.json").read_text())
     assert result["unreadable"] == ["run/b.avi"] and result["videos"] == 1
 
@@ -147,13 +168,14 @@ def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(classification, "new_classifier", new_classifier)
     monkeypatch.setattr(classification_recipe, "classify_on", classify_on)
-    words = ["--compile", "--reverse", "--clips-only"]
+    words = ["--compile", "--reverse", "--clips-only", "--flow-method", "dis"]
     for name, values in OPTIONS.items():
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     with pytest.raises(Stop):
         classify(*words)
     expected = {name: v[0] if len(v) == 1 else v for name, v in OPTIONS.items()}
     expected |= {"compile": True, "backwards": True, "whole": False, "resume": False}
+    expected |= {"channels_in": 3, "flow_method": "dis"}
     expected["class_map"] = None
     assert asked == expected
 
@@ -191,6 +213,7 @@ def test_defaults_are_those_of_the_library() -> None:
         ("--steps -1", "steps: -1 is less than 0"),
         ("--lr 0", "lr: 0.0 is not more than 0"),
         ("--workers -1", "workers: -1 is less than 0"),
+        ("--fuse w.pth", "--fuse: goes with --steps 0"),
         ("--steps 0", "--steps 0: without training there must be --weights"),
         ("--class-map jhmdb", "--class-map: goes with --steps 0"),
         (
