@@ -22,10 +22,13 @@ from ..datasets.flow import CHANNELS, ensure_flow
 from ..datasets.read_ahead import read_ahead
 from .detector import Detector, DetectorSettings
 from .fusion import ScoreFusion
+from .onnx_detector import OnnxDetector
 from .proposals import Proposals
 
 Array = np.ndarray
 Mode = Literal["shared", "per_clip"]
+Detects = Detector | ScoreFusion | OnnxDetector
+"""All that finds actions on the key frames of a piece."""
 
 CORE = 64
 """Key frames of a shared clip. With its context it has 1.4 times as many frames."""
@@ -191,7 +194,7 @@ def _compiled(trunk: Trunk, length: int) -> Callable[[Tensor, Collection[str]], 
 
 
 def look(
-    detector: Detector | ScoreFusion,
+    detector: Detects,
     piece: Piece,
     *,
     device: str = "cpu",
@@ -236,7 +239,7 @@ def look(
 
 
 def find_actions(
-    detector: Detector | ScoreFusion,
+    detector: Detects,
     frames: Iterable[Array],
     *,
     people: Proposals | None = None,

@@ -184,6 +184,12 @@ def _draw_tag(
     cv2.putText(canvas, text, origin, font, font_scale, ink, thickness, cv2.LINE_AA)
 
 
+def draw_status(canvas: np.ndarray, text: str) -> None:
+    """Writes a line into the bottom left corner of a (H, W, 3) uint8 RGB picture, in place."""
+    bottom = canvas.shape[0] - 1
+    _draw_tag(canvas, (0, bottom, 0, bottom), text, _DARK_GREY, [])
+
+
 def _place(
     box: Box, tag: tuple[int, int], canvas: tuple[int, int], taken: list[Box], below: bool
 ) -> tuple[int, int]:

@@ -209,7 +209,8 @@ def export_detector(
     metadata = json.dumps({"settings": settings, "clip_frames": frames})
     with whole_file(path) as temporary:
         if path.suffix == ".pt2":
-            torch.export.save(program, temporary, extra_files={KEY: metadata})
+            with _quiet():
+                torch.export.save(program, temporary, extra_files={KEY: metadata})
         else:
             _write_onnx(program, temporary, opset, metadata, detector.settings.labels)
     return frames

@@ -18,9 +18,7 @@ from ..datasets.read_ahead import write_behind
 from ..datasets.table_files import TABLES, open_labels, open_table
 from ..datasets.tables import Detections, Tubes, select_rows, write_table
 from ..datasets.video import VideoInfo, probe, read_frames
-from .dense import FrameBoxes, Mode, look, pieces_ahead
-from .detector import Detector
-from .fusion import ScoreFusion
+from .dense import Detects, FrameBoxes, Mode, look, pieces_ahead
 from .linking.greedy import ACT, GreedyRules
 from .linking.piecewise import PieceLinker
 from .linking.viterbi import ViterbiRules
@@ -39,7 +37,7 @@ video-mAP@0.5 was 2.5 with boxes of any score, 17.1 from 0.05 on, 32.2 from 0.2 
 def trained_tubes(
     video: Path,
     name: str,
-    detector: Detector | ScoreFusion,
+    detector: Detects,
     people: Proposals | None = None,
     *,
     rules: GreedyRules | ViterbiRules = ACT,

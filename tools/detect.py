@@ -56,7 +56,8 @@ def detect(
         videos: Video files of any kind that FFmpeg reads, folders of them, patterns such as
             'clips/*.avi', or text files (.txt) with a path a line.
         out: The folder to write to.
-        checkpoint: A trained detector (detector.safetensors); it carries its classes and sizes.
+        checkpoint: A trained detector (detector.safetensors, or an .onnx that `actiontubes export`
+            wrote); it carries its classes and sizes.
         fuse: A second one, such as one on optical flow beside one on RGB: on each of the first
             one's proposals, the mean of both their scores counts.
         backbone: Without checkpoint, the network: i3d (the default), s3d or s3d-g (`actiontubes
@@ -239,27 +240,33 @@ def _trained(
     import torch
 
     from ..backbones.folding import fold_norms
-    from ..detect.dense import compile_trunk
+    from ..detect.dense import Detects, compile_trunk
     from ..detect.detector_file import load_detector
     from ..detect.fusion import ScoreFusion
     from ..detect.linking.greedy import ACT, SINGH, GreedyRules
     from ..detect.linking.viterbi import PENG, ViterbiRules
+    from ..detect.onnx_detector import load_onnx_detector
     from ..detect.trained_tubes import THRESHOLD, trained_tubes
 
     if every is not None and every < 1:
         raise InputError(f"--every {every}: give 1 or more frames from one key frame to the next")
-    parts = [load_detector(path).to(device) for path in (checkpoint, fuse) if path is not None]
-    detector = parts[0] if fuse is None else ScoreFusion(*parts)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision or "no")
+    mode, link, every = mode or "shared", link or "act", every or 1
+    detector: Detects
+    if checkpoint.suffix == ".onnx":
+        _refuse("does not go with an ONNX model, which runs as it was exported", fuse=fuse,
+                precision=precision, compile=compile or None)  # fmt: skip
+        detector = load_onnx_detector(checkpoint, device=device)
+    else:
+        parts = [load_detector(path).to(device) for path in (checkpoint, fuse) if path is not None]
+        detector = fold_norms(parts[0] if fuse is None else ScoreFusion(*parts), half)
+        for part in parts if compile else ():
+            compile_trunk(part, mode)
     rules: dict[str, GreedyRules | ViterbiRules] = {"act": ACT, "viterbi": PENG, "online": SINGH}
     asks = proposals is not None or detector.proposals is None
     people_of, source = None, None
     if asks:
         people_of, source = _people_of(proposals or "default", device)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision or "no")
-    fold_norms(detector, half)
-    mode, link, every = mode or "shared", link or "act", every or 1
-    for part in parts if compile else ():
-        compile_trunk(part, mode)
     lowest = THRESHOLD if threshold is None else threshold
 
     def start(video: Path, name: str) -> AbstractContextManager[Callable[[Path], VideoSummary]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..datasets.files import InputError
-
 
 def export(
     checkpoint: Path,
@@ -37,8 +35,6 @@ def export(
     from ..detect.detector_file import load_detector
     from ..detect.export import export_detector
 
-    if out.suffix == checkpoint.suffix or out == checkpoint:
-        raise InputError(f"--out {out}: give a name that ends in .onnx or .pt2")
     detector = load_detector(checkpoint)
     length = export_detector(detector, out, frames=frames, opset=opset, given=given)
     settings = detector.settings

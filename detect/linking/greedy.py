@@ -145,6 +145,10 @@ class GreedyLinker:
         self._linked = [LinkedBoxes.concatenate(self._linked)]
         return self._linked[0]
 
+    def close(self, tubes: Array) -> None:
+        """Lets some tubes grow no more, by their numbers; what follows them starts new ones."""
+        self._open = self._open.rows(np.flatnonzero(~np.isin(self._open.tube, tubes)))
+
     def take_closed(self) -> LinkedBoxes:
         """The boxes of tubes that can grow no more; they are then forgotten."""
         linked = self.linked()

@@ -63,6 +63,13 @@ class OnlineLinker:
         """The tubes that can grow no more; they are then forgotten, so memory stays bounded."""
         return self._assembled(self._linker.take_closed())
 
+    def close(self, tubes: Array) -> None:
+        """Lets some tubes grow no more, by the numbers of `update`, so that none grows for ever.
+
+        What follows them starts new ones.
+        """
+        self._linker.close(tubes)
+
     def _assembled(self, linked: LinkedBoxes) -> Tubes:
         rules = self.rules
         return assemble(linked, *self._names, rules.min_score, rules.min_length, rules.score_top)
