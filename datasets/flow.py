@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from queue import SimpleQueue
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -71,6 +71,7 @@ def estimator(method: FlowMethod) -> Callable[[Array, Array], Array]:
     """
     import cv2
 
+    algorithm: Any  # OpenCV's stubs do not know that the third argument of `calc` may be None
     if method == "tvl1":
         if not hasattr(cv2, "optflow"):
             raise InputError(
