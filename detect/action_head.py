@@ -25,9 +25,11 @@ _CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))  # Fast R-CNN's weights of the regress
 
 
 class TemporalMean(nn.Module):
-    """Pools the mean of the window's time steps, then two fully connected layers (Fast R-CNN).
+    """Pools the mean of the window's time steps for the scores, and its middle step for the boxes.
 
-    The mean of the poolings is the pooling of the mean, which costs a fifth with five steps.
+    Two fully connected layers each (Fast R-CNN). Who moves is somewhere else in every time step, so
+    that where he is on the key frame is seen in the middle one. The mean of the poolings is the
+    pooling of the mean, which costs a fifth with five steps.
 
     Args:
         channels: of the feature map.
@@ -38,13 +40,8 @@ class TemporalMean(nn.Module):
 
     def __init__(self, channels: int, hidden: int, size: int = 7, norm: bool = False) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.BatchNorm2d(channels) if norm else nn.Identity())
-        self.layers.append(nn.Flatten(1))
-        for width in (channels * size**2, hidden):
-            self.layers.append(nn.Linear(width, hidden, bias=not norm))
-            if norm:
-                self.layers.append(nn.BatchNorm1d(hidden))
-            self.layers.append(nn.ReLU(inplace=True))
+        self.layers = _two_layers(channels, hidden, size, norm)
+        self.box_layers = _two_layers(channels, hidden, size, norm)
         self.size, self.out_channels, self.box_channels = size, hidden, hidden
 
     def forward(
@@ -53,13 +50,24 @@ class TemporalMean(nn.Module):
         """See `ActionHead.forward`.
 
         Returns:
-            (R, out_channels) for the scores, and (R, box_channels) for the boxes: the same here.
+            (R, out_channels) for the scores, and (R, box_channels) for the boxes.
         """
         starts = window_starts(key_frames, grid, window, maps.shape[2])
         means = mean_over_time(maps, window)
         pooled = roi_align_3d(means, boxes, clip, grid, self.size, starts[:, None])
-        features = self.layers(pooled[:, :, 0])
-        return features, features
+        middle = roi_align_3d(maps, boxes, clip, grid, self.size, starts[:, None] + window // 2)
+        return self.layers(pooled[:, :, 0]), self.box_layers(middle[:, :, 0])
+
+
+def _two_layers(channels: int, hidden: int, size: int, norm: bool) -> nn.Sequential:
+    layers = nn.Sequential(nn.BatchNorm2d(channels) if norm else nn.Identity())
+    layers.append(nn.Flatten(1))
+    for width in (channels * size**2, hidden):
+        layers.append(nn.Linear(width, hidden, bias=not norm))
+        if norm:
+            layers.append(nn.BatchNorm1d(hidden))
+        layers.append(nn.ReLU(inplace=True))
+    return layers
 
 
 class RemainingBlocks(nn.Module):

@@ -143,7 +143,8 @@ class Detector(nn.Module):
         proposals: finds them, or None where they are given.
         resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
         examples: proposals of each key frame that the head is trained on.
-        box_weight: of the loss action_boxes among the others.
+        box_weight, proposal_box_weight: of the losses action_boxes and proposal_boxes among the
+            others. The second is small, as torchvision divides it by all anchors drawn.
         flow_trunk: of two streams, the one of flow; ends at the head's endpoint.
     """
 
@@ -156,10 +157,12 @@ class Detector(nn.Module):
         resnet: KeyFrameResNet | None = None,
         examples: int = 64,
         box_weight: float = 1.0,
+        proposal_box_weight: float = 1.0,
         flow_trunk: Trunk | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.examples, self.box_weight = settings, examples, box_weight
+        self.settings, self.examples = settings, examples
+        self.box_weight, self.proposal_box_weight = box_weight, proposal_box_weight
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
         self.flow_trunk = flow_trunk
         for norm in self._frozen_norms():
@@ -270,7 +273,8 @@ class Detector(nn.Module):
             logits, deltas, examples, multi_label=self.head.multi_label,
             own_background=self.head.own_background,
         )  # fmt: skip
-        return losses | {"action_boxes": self.box_weight * losses["action_boxes"]}
+        weights = {"action_boxes": self.box_weight, "proposal_boxes": self.proposal_box_weight}
+        return {name: weights.get(name, 1.0) * loss for name, loss in losses.items()}
 
     def find(
         self,

@@ -81,7 +81,7 @@ def detect(
             (default: no, which is float32).
         compile: With checkpoint: compile the network first; pays on a GPU, for many videos.
         threshold: Without checkpoint, the lowest score of a tube that is kept (default: 0.05); with
-            it, of the boxes that tubes are made of (default: 0.2).
+            it, of the boxes that tubes are made of (default: 0.4).
         device: Where networks run; auto takes a GPU if there is one.
         trail: Draw the way of each box's centre over the last second.
         tables_only: Write no drawn videos.

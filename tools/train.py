@@ -54,6 +54,7 @@ def train(
     background: float = 0.1,
     examples: int = 64,
     box_weight: float = 1.0,
+    proposal_box_weight: float = 1.0,
     cache: bool = False,
     workers: int = 0,
     steps: int = 10_000,
@@ -132,6 +133,7 @@ def train(
         background: Share of clips from anywhere, with people or without.
         examples: Proposals of each key frame that the head is trained on.
         box_weight: Weight of the loss of the head's boxes.
+        proposal_box_weight: Weight of the loss of the RPN's boxes.
         cache: Keep the decoded videos in memory (small data sets).
         workers: Processes that read clips.
         steps: Optimiser steps.
@@ -172,8 +174,8 @@ def train(
     )
     if examples < 1:
         raise InputError(f"examples: {examples} is less than 1")
-    if not box_weight >= 0:
-        raise InputError(f"box_weight: {box_weight} is less than 0")
+    if not min(box_weight, proposal_box_weight) >= 0:
+        raise InputError("box_weight, proposal_box_weight: give no less than 0")
     keep_freed_memory()
     accelerator = make_accelerator(precision, device, trackers, out)
     # All are looked at before any is trained on.
@@ -203,6 +205,7 @@ def train(
             freeze=freeze, seed=seed,
         )  # fmt: skip
         detector.examples, detector.box_weight = examples, box_weight
+        detector.proposal_box_weight = proposal_box_weight
         if trackers:
             accelerator.init_trackers(folder.name)
         _, result = train_on(
