@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..backbones.folding import fold_norms
 from ..datasets.files import InputError
 from .action_head import Found, keep_best
-from .detector import DetectorSettings
-from .detector_file import read_settings
+from .detector import Detector, DetectorSettings
+from .detector_file import load_detector, read_settings
 from .onnx_contents import read_metadata
 
 KEY = "actiontubes-detector"
@@ -128,6 +129,26 @@ class OnnxDetector:
                     break
                 rows.append(row)
             yield clip, rows, start
+
+
+def open_detector(
+    path: Path, *, device: str = "cpu", half: torch.dtype | None = None
+) -> Detector | OnnxDetector:
+    """A detector's file of either kind, by its ending, ready to look at videos with.
+
+    Args:
+        path: .onnx, or what `detector_file.save_detector` wrote.
+        device: where it runs.
+        half: precision of the trunk's weights; see `dense.look`.
+
+    Raises:
+        InputError: as `load_detector` and `load_onnx_detector`; `half` with an .onnx.
+    """
+    if path.suffix != ".onnx":
+        return fold_norms(load_detector(path).to(device), half)
+    if half is not None:
+        raise InputError(f"{path}: an ONNX model runs as it was exported; leave --precision out")
+    return load_onnx_detector(path, device=device)
 
 
 def load_onnx_detector(path: Path, *, device: str = "cpu") -> OnnxDetector:

@@ -1,0 +1,240 @@
+"""Live sources: dropped frames are the oldest, stalls end in a line or a new connection."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from actiontubes.datasets import stream
+from actiontubes.datasets.files import InputError
+from actiontubes.datasets.stream import (
+    LiveSource,
+    endless,
+    file_pictures,
+    open_source,
+    stream_pictures,
+)
+
+
+def numbered_pictures(number: int) -> Iterator[np.ndarray]:
+    for each in range(number):
+        yield np.full((4, 6, 3), each, np.uint8)
+
+
+class Camera:
+    """A source that gives a picture when it is told to."""
+
+    def __init__(self) -> None:
+        self.opened = 0
+        self._given = threading.Semaphore(0)
+        self._taken = threading.Semaphore(0)
+
+    def __call__(self) -> Iterator[np.ndarray]:
+        self.opened += 1
+        for number in count():
+            self._given.acquire()
+            yield np.full((4, 6, 3), number % 256, np.uint8)
+            self._taken.release()
+
+    def give(self, pictures: int) -> None:
+        """Returns when all but the last are in the queue, and the last soon is."""
+        for _ in range(pictures):
+            self._given.release()
+        for _ in range(pictures):
+            assert self._taken.acquire(timeout=20)
+
+
+def test_the_oldest_are_dropped() -> None:
+    camera = Camera()
+    source = LiveSource(camera, "camera", longest=3)
+    frames = source.frames()
+    giver = threading.Thread(target=camera.give, args=(1,))
+    giver.start()
+    assert next(frames).number == 0
+    giver.join()
+    camera.give(10)  # nobody looks meanwhile
+    assert source.dropped == 7
+    begin = time.monotonic()
+    assert [next(frames).number for _ in range(3)] == [8, 9, 10]
+    assert time.monotonic() - begin < 10
+    threading.Timer(0.2, camera.give, (1,)).start()
+    frame = next(frames)
+    assert (frame.number, frame.picture[0, 0, 0]) == (11, 11)
+    assert source.dropped == 7
+    source.stop()
+    assert list(frames) == []
+
+
+def test_without_dropping_the_source_waits() -> None:
+    source = LiveSource(lambda: numbered_pictures(50), "file", longest=2, drop=False)
+    seen = []
+    for frame in source.frames():
+        time.sleep(0.001)
+        seen.append((frame.number, frame.picture[0, 0, 0]))
+    assert seen == [(number, number) for number in range(50)] and source.dropped == 0
+
+
+def test_times_are_those_of_arrival() -> None:
+    times = [frame.time for frame in LiveSource(lambda: numbered_pictures(9), "file").frames()]
+    assert times == sorted(times) and abs(times[-1] - time.monotonic()) < 30
+
+
+def test_what_stalls_ends_in_one_line() -> None:
+    camera = Camera()
+    source = LiveSource(camera, "rtsp://me:secret@host/cam", timeout=0.3)
+    frames = source.frames()
+    threading.Thread(target=camera.give, args=(2,)).start()
+    assert [next(frames).number for _ in range(2)] == [0, 1]
+    with pytest.raises(InputError) as error:
+        next(frames)
+    assert str(error.value) == "rtsp://host/cam: no frame for 0.3 s"
+
+
+def test_what_stalls_is_connected_again() -> None:
+    """Numbers go on; each connection that gives frames starts the count of attempts anew."""
+    opened = []
+
+    def unsteady() -> Iterator[np.ndarray]:
+        opened.append(1)
+        yield from numbered_pictures(2)
+        if len(opened) < 3:
+            threading.Event().wait(1.5)  # longer than the timeout
+        yield from numbered_pictures(1)
+
+    source = LiveSource(unsteady, "camera 0", timeout=0.3, retries=1)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        frames = source.frames()
+        numbers = [next(frames).number for _ in range(7)]
+        source.stop()
+    assert numbers == list(range(7)) and len(opened) == 3
+    lines = [str(each.message) for each in told]
+    assert lines == ["camera 0: no frame for 0.3 s; connecting again (1 of 1)"] * 2
+
+
+def test_what_cannot_be_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_LONGEST_WAIT", 0.01)
+    opened = []
+
+    def broken() -> Iterator[np.ndarray]:
+        opened.append(1)
+        if len(opened) > 1:
+            raise InputError("camera 0: gone")
+        yield from numbered_pictures(1)
+
+    source = LiveSource(broken, "camera 0", retries=3)
+    with pytest.warns(UserWarning) as told, pytest.raises(InputError, match=r"camera 0: gone$"):
+        list(source.frames())
+    assert len(opened) == 4
+    assert [str(each.message) for each in told] == [
+        "camera 0: ended; connecting again (1 of 3)",
+        "camera 0: gone; connecting again (2 of 3)",
+        "camera 0: gone; connecting again (3 of 3)",
+    ]
+
+
+@pytest.mark.parametrize("error", [InputError("no such camera"), ZeroDivisionError("a mistake")])
+def test_errors_at_first_come_through_at_once(error: Exception) -> None:
+    def broken() -> Iterator[np.ndarray]:
+        raise error
+        yield
+
+    with pytest.raises(type(error), match=str(error)):
+        list(LiveSource(broken, "camera", retries=5).frames())
+
+
+def test_stopping_lets_the_thread_end() -> None:
+    before = threading.active_count()
+    source = LiveSource(endless(lambda: numbered_pictures(3)), "file", drop=False)
+    for frame in source.frames():
+        if frame.number == 20:
+            source.stop()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+
+
+def test_files(numbered, tmp_path: Path) -> None:
+    """At once, and at their own rate: 10 frames at 25 a second take 9 intervals of 40 ms."""
+    path = numbered.write(tmp_path / "v.mp4", 10)
+    read = open_source(str(path), timeout=1, at_once=True)
+    assert numbered.numbers(list(read())) == list(range(10))
+    begin = time.monotonic()
+    assert numbered.numbers(list(file_pictures(path))) == list(range(10))
+    assert time.monotonic() - begin >= 0.35
+    looped = endless(read)()
+    assert numbered.numbers([next(looped) for _ in range(25)]) == [n % 10 for n in range(25)]
+
+
+def test_streams(numbered, tmp_path: Path, serve: Callable[[bytes], str]) -> None:
+    path = numbered.write(tmp_path / "v.ts", 30)
+    address = serve(path.read_bytes())
+    assert numbered.numbers(list(stream_pictures(address, 10))) == list(range(30))
+
+
+def test_streams_that_hang(numbered, tmp_path: Path, serve: Callable[..., str]) -> None:
+    path = numbered.write(tmp_path / "v.ts", 200, options={"preset": "ultrafast"})
+    address = serve(path.read_bytes(), hang=True)
+    with pytest.raises(InputError, match=r"^http://127.0.0.1:\d+/v: cannot be read \(nothing for"):
+        list(stream_pictures(address, 0.5))
+
+
+def test_streams_that_are_none(serve: Callable[[bytes], str], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        list(stream_pictures("http://127.0.0.1:9/v", 1))
+    # A playlist that points at a file of this machine.
+    secret = tmp_path / "secret.ts"
+    secret.write_bytes(b"x")
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    with pytest.raises(InputError, match=r"cannot be read|has no video"):
+        list(stream_pictures(serve(playlist.encode()) + ".m3u8", 5))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Serves bytes by HTTP on this machine; `hang` keeps the connection open behind them."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    servers = []
+    over = threading.Event()
+
+    def start(content: bytes, hang: bool = False) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                if not hang:
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+                if hang:
+                    self.wfile.flush()
+                    over.wait(20)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/v"
+
+    yield start
+    over.set()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_sources_that_are_none() -> None:
+    with pytest.raises(InputError, match=r"absent.mp4: no such file; give a camera's number"):
+        open_source("absent.mp4", timeout=1)
+    with pytest.raises(InputError, match=r"camera 99.*cannot be opened"):
+        list(open_source("99", timeout=1)())
