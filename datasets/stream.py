@@ -102,7 +102,7 @@ def stream_pictures(address: str, timeout: float) -> Iterator[Array]:
     import av
     from av.video.reformatter import Colorspace, VideoReformatter
 
-    options = {"fflags": "nobuffer", "rtsp_transport": "tcp", "protocol_whitelist": _PROTOCOLS}
+    options = {"rtsp_transport": "tcp", "protocol_whitelist": _PROTOCOLS}
     shown = _without_password(address)
     try:
         with av.open(address, container_options=options, timeout=timeout) as container:
