@@ -9,10 +9,13 @@ no actors, and things in front that hide them.
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -40,6 +43,7 @@ from .video_writer import open_writer
 
 Array = np.ndarray
 T = TypeVar("T")
+_Truth: TypeAlias = tuple[tuple[Act, ...], Array]  # an actor's acts and its (T, 4) boxes
 
 FPS = 25.0
 _SMALLEST = 96  # pixels of a frame's side
@@ -93,6 +97,7 @@ def make_figures(
     height: int = 144,
     width: int = 216,
     seed: int = 0,
+    workers: int = 0,
     progress: bool = True,
 ) -> None:
     """Writes a data set laid out as `prepare` does, the same for the same seed.
@@ -106,6 +111,7 @@ def make_figures(
         frames: of each video, at 25 a second.
         height, width: of the videos in pixels, even.
         seed: of all random choices.
+        workers: processes that draw the videos; 0 draws them in this one.
         progress: a bar on stderr.
 
     Raises:
@@ -123,20 +129,19 @@ def make_figures(
         )
     for name in ("groundtruth.parquet", "videos.parquet"):
         (folder / name).unlink(missing_ok=True)
-    names: list[str] = []
-    truth: list[list[Actor]] = []
     plans = [
-        (f"{split}_{k:03}", np.random.default_rng([seed, part, k, 1]), cast)
+        _Plan(f"{split}_{k:03}", (seed, part, k, 1), cast)
         for part, (split, count) in enumerate((("train", train), ("test", test)))
         for k, cast in enumerate(deal(count, np.random.default_rng([seed, part])))
     ]
-    for name, rng, cast in tqdm(plans, desc="figures", unit="video", disable=not progress):
-        scene = make_scene(cast, frames, height, width, rng)
-        with open_writer(folder / "videos" / f"{name}.mp4", FPS) as writer:
-            for frame in render(scene.background, scene.shapes, scene.camera, height, width):
-                writer.write(frame)
-        names.append(name)
-        truth.append(scene.actors)
+    draw = partial(_draw, folder / "videos", frames, height, width)
+    if workers:
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            done = pool.map(draw, plans)
+            truth = list(tqdm(done, "figures", len(plans), unit="video", disable=not progress))
+    else:
+        truth = [draw(plan) for plan in tqdm(plans, "figures", unit="video", disable=not progress)]
+    names = [plan.name for plan in plans]
     write_table(
         Videos(
             video=tuple(names),
@@ -149,6 +154,24 @@ def make_figures(
         folder / "videos.parquet",
     )
     write_table(_tubes(names, truth), folder / "groundtruth.parquet")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Of one video: its name, the seed of all random choices, and each actor's timeline."""
+
+    name: str
+    seed: tuple[int, ...]
+    cast: list[tuple[str, ...]]
+
+
+def _draw(folder: Path, frames: int, height: int, width: int, plan: _Plan) -> list[_Truth]:
+    """Writes one video, and returns what its actors do."""
+    scene = make_scene(plan.cast, frames, height, width, np.random.default_rng(plan.seed))
+    with open_writer(folder / f"{plan.name}.mp4", FPS) as writer:
+        for frame in render(scene.background, scene.shapes, scene.camera, height, width):
+            writer.write(frame)
+    return [(actor.acts, actor.boxes) for actor in scene.actors]
 
 
 def make_scene(
@@ -261,13 +284,13 @@ def _any(options: Sequence[T], rng: np.random.Generator) -> T:
     return options[int(rng.integers(len(options)))]
 
 
-def _tubes(names: Sequence[str], casts: Sequence[Sequence[Actor]]) -> Tubes:
+def _tubes(names: Sequence[str], casts: Sequence[Sequence[_Truth]]) -> Tubes:
     """Ground truth: one tube for each action."""
     parts = [
-        (video, LABELS.index(act.label), np.arange(act.begin, act.end), actor.boxes)
+        (video, LABELS.index(act.label), np.arange(act.begin, act.end), boxes)
         for video, actors in enumerate(casts)
-        for actor in actors
-        for act in actor.acts
+        for acts, boxes in actors
+        for act in acts
     ]
     lengths = [len(frames) for _, _, frames, _ in parts]
     return Tubes(

@@ -148,7 +148,8 @@ def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
     tube = _unique_tubes(video, _numbers(table, "tube", np.int64, path))
     scores = {}
     for column in ("score", "tube_score"):
-        if column in table.column_names and table[column].null_count < len(table):
+        there = column in table.column_names
+        if there and (not len(table) or table[column].null_count < len(table)):
             scores[column] = _numbers(table, column, np.float64, path)
             _refuse(~np.isfinite(scores[column]), path, column, "is not a finite number")
     tubes = Tubes(video, frame, label, boxes, tube, video_names, label_names, **scores)

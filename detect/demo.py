@@ -33,6 +33,14 @@ class PairScores:
     right: float | None
 
 
+I2D = {
+    "sit down / stand up": PairScores((0.0, 0.0), 50.0),
+    "pick up / put down": PairScores((0.0, 0.0), 50.0),
+    "push / pull": PairScores((0.0, 0.0), 50.0),
+}
+"""What `actiontubes demo --backbone i2d --out i2d` wrote to i2d/pairs.json."""
+
+
 def score_pairs(
     truth: Tubes,
     detections: Detections,
@@ -73,15 +81,22 @@ def _right(truth: Tubes, detections: Detections, pair: tuple[str, str]) -> float
     return 100 * won / (won + lost) if won + lost else None
 
 
-def pairs_table(pairs: Mapping[str, PairScores]) -> str:
-    """The pairs as an HTML table."""
-    rows = [
-        f"<tr><td>{escape(name)}</td><td>{' / '.join(map(_percent, scores.ap))}</td>"
-        f"<td>{_percent(scores.right)}</td></tr>"
-        for name, scores in pairs.items()
-    ]
-    head = "<tr><th>pair</th><th>AP at IoU 0.5</th><th>right</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+def pairs_table(columns: Mapping[str, Mapping[str, PairScores]]) -> str:
+    """The pairs as an HTML table.
+
+    Args:
+        columns: the pairs' scores by the name of a detector.
+    """
+    names = list(dict.fromkeys(name for pairs in columns.values() for name in pairs))
+    heads = "".join(f"<th>{escape(x)}: AP</th><th>right</th>" for x in columns)
+    rows = [f"<tr><th>pair</th>{heads}</tr>"]
+    for name in names:
+        cells = ""
+        for pairs in columns.values():
+            ap = " / ".join(map(_percent, pairs[name].ap))
+            cells += f"<td>{ap}</td><td>{_percent(pairs[name].right)}</td>"
+        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
+    return f"<table>{''.join(rows)}</table>"
 
 
 def _percent(value: float | None) -> str:

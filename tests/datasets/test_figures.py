@@ -194,7 +194,8 @@ def test_files_are_as_prepare_writes_them(folder: Path) -> None:
 
 def test_the_seed_decides(folder: Path, tmp_path: Path) -> None:
     small = {"train": 3, "test": 2, "frames": 60, "height": 96, "width": 128, "progress": False}
-    make_figures(tmp_path / "same", seed=5, **small)  # type: ignore[arg-type]
+    # However many processes draw them.
+    make_figures(tmp_path / "same", seed=5, workers=2, **small)  # type: ignore[arg-type]
     for name in ("groundtruth.parquet", "videos.parquet", "videos/test_001.mp4"):
         assert (tmp_path / "same" / name).read_bytes() == (folder / name).read_bytes()
     make_figures(tmp_path / "other", seed=6, **small)  # type: ignore[arg-type]

@@ -115,6 +115,8 @@ def test_round_trip_of_no_rows(tmp_path: Path, kind: type, columns: dict, ending
     write_table(select_rows(full, np.zeros(3, bool)), tmp_path / f"none.{ending}")
     none = read_table(kind, tmp_path / f"none.{ending}")
     assert len(none) == 0 and none.boxes.shape == (0, 4) and none.video_names == ()
+    if kind is Tubes:
+        assert (none.tube_score is None) == (full.tube_score is None)
     assert none.frame.dtype == np.int32
 
 

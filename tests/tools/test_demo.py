@@ -1,0 +1,40 @@
+"""The README's first command, but for the length of its training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+from actiontubes.datasets.figures import LABELS, PAIRS
+from actiontubes.datasets.tables import Tubes, read_table
+from actiontubes.datasets.video import probe
+
+
+def test_demo_leaves_what_it_says(command: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    few = ("demo", "--out", out, "--videos", 3, "--steps", 2)
+    done = command(*few)
+    assert done.code == 0, done.err
+    for path in (out / "tubes.png", out / "test_000.tubes.mp4", out / "report" / "index.html"):
+        assert path.is_file() and str(path) in done.out
+    assert "detect VIDEO --checkpoint" in done.out
+    assert json.loads((out / "results.json").read_text())["protocol"] == "act"
+    pairs = json.loads((out / "pairs.json").read_text())
+    assert list(pairs) == [" / ".join(pair) for pair in PAIRS]
+    page = (out / "report" / "index.html").read_text()
+    assert "i2d: AP" in page and "s3d-g: AP" in page
+    assert cv2.imread(str(out / "tubes.png")).shape == (4 * 288, 4 * 432, 3)
+    assert probe(out / "test_000.tubes.mp4").num_frames == 64
+    assert set(read_table(Tubes, out / "tubes.parquet").label_names) <= set(LABELS)
+
+    # Again: nothing is drawn or trained anew, and other videos are not taken for these.
+    state = (out / "trained" / "state.pt").stat().st_mtime_ns
+    assert command(*few).code == 0
+    assert (out / "trained" / "state.pt").stat().st_mtime_ns == state
+    done = command("demo", "--out", out, "--videos", 4, "--steps", 2)
+    assert done.code == 2
+    assert done.err[-1].endswith(
+        "was drawn with --videos 3 --seed 0; say so, or give another --out"
+    )
