@@ -28,15 +28,16 @@ from ..datasets.augmentation import Augmentation
 from ..datasets.clips import Clips, ClipSettings
 from ..datasets.figure_motion import LABELS
 from ..datasets.figures import make_figures
-from ..datasets.media import read_pictures
 from ..datasets.video_sets import VideoSet, open_video_sets
-from .dense import CORE, Mode, Piece, find_actions, look, pieces
+from .benchmark_videos import STAGES, benchmark_videos
+from .dense import CORE, Mode, Piece, look, pieces
 from .detector import Detector, DetectorSettings, ProposalSource, build_detector
 from .detector_training import train_detector
 from .training import LOSSES, Schedule, make_optimizer
 
 # Three people a frame: x1 y1 x2 y2 as shares of the picture.
 _PEOPLE = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
+_SOURCES: tuple[ProposalSource, ...] = ("given", "features", "resnet50")
 _SCHEDULE = Schedule(steps=1, lr=1e-4)
 _UNCOUNTED = 4  # steps of the short training run, in which its worker processes start
 _TENSOR_PEAK = 989e12
@@ -109,8 +110,8 @@ def benchmark_detector(
         progress: called with a name before each timed run.
 
     Returns:
-        the workload, device, threads, torch's version; `dense` of `benchmark_dense` with
-        end_to_end_fps of `benchmark_videos`; `train` of `benchmark_training` and of `data_wait`.
+        the workload, device, threads, torch's version; `dense` of `benchmark_dense` and
+        `benchmark_videos`; `train` of `benchmark_training` and of `data_wait`.
     """
     dense = benchmark_dense(load, progress)
     training = benchmark_training(load, progress)
@@ -119,7 +120,13 @@ def benchmark_detector(
         progress("making figures")
         make_figures(data, train=4, test=1, height=240, width=320, progress=False)
         train_set, test_set = open_video_sets(data)
-        dense["end_to_end_fps"] = benchmark_videos(load, test_set, progress)
+        half = torch.bfloat16 if load.device == "cuda" else None
+        dense |= benchmark_videos(
+            {source: _for_finding(load, source) for source in _SOURCES},
+            test_set.media[0],
+            lambda frames, first: [_people(*frames.shape[1:3])] * len(frames),
+            half=half, device=load.device, progress=progress,
+        )  # fmt: skip
         progress("short training run")
         training |= data_wait(load, train_set, Path(folder) / "run")
     return {
@@ -166,36 +173,6 @@ def benchmark_dense(
     if half:
         work = count_flops(runs["dense, shared"])
         result["tensor_peak_share"] = _peak_share(work, median(seconds["dense, shared"]))
-    return result
-
-
-def benchmark_videos(
-    load: Workload, videos: VideoSet, progress: Callable[[str], None] = lambda name: None
-) -> dict[str, float]:
-    """Frames a second from a video file to boxes, by where the proposals come from.
-
-    Decoding, resizing, proposals and the shared mode, every frame a key frame; the second of two
-    passes over the first video.
-    """
-    count = int(videos.num_frames[0])
-    result: dict[str, float] = {}
-    sources: tuple[ProposalSource, ...] = ("given", "features", "resnet50")
-    for source in sources:
-        detector = _for_finding(load, source)
-
-        def people(frames: np.ndarray, first: int) -> list[np.ndarray]:
-            return [_people(*frames.shape[1:3])] * len(frames)
-
-        for _ in range(2):
-            progress(f"a video, {source}")
-            begin = time.perf_counter()
-            for _ in find_actions(
-                detector, read_pictures(videos.media[0], 0, count), device=load.device,
-                half=torch.bfloat16 if load.device == "cuda" else None,
-                people=people if source == "given" else None,
-            ):  # fmt: skip
-                pass
-            result[source] = count / (time.perf_counter() - begin)
     return result
 
 
@@ -331,9 +308,15 @@ def benchmark_table(result: dict[str, Any]) -> str:
             if "shared_bfloat16_fps" in dense
             else []
         ),
-        "from the video file, proposals "
+        "from the video file to tables, proposals "
         + ", ".join(f"{source}: {fps:.1f}" for source, fps in dense["end_to_end_fps"].items())
         + " frames a second",
+        *(
+            f"proposals {source}: "
+            + ", ".join(f"{stage} {stages[stage]:.0%}" for stage in STAGES)
+            + f" of the time; {stages['limit']} limits"
+            for source, stages in dense["stages"].items()
+        ),
         f"{'training step (s3d)':28}  seconds  clips/s  times    memory  peak",
     ]
     for name, row in training["runs"].items():
@@ -384,7 +367,7 @@ class _Step:
 def count_runs(load: Workload) -> int:
     """How often `benchmark_detector` calls `progress`."""
     kinds = 4 + 2 * has_bfloat16(load.device)
-    return (_unseen(load.device) + load.repeats) * kinds + 1 + 2 * 3 + 1
+    return (_unseen(load.device) + load.repeats) * kinds + 1 + 3 * len(_SOURCES) + 1
 
 
 def _unseen(device: str) -> int:

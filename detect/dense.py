@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from .onnx_detector import OnnxDetector
 from .proposals import Proposals
 
 Array = np.ndarray
+Item = TypeVar("Item")
 Mode = Literal["shared", "per_clip"]
 Detects = Detector | ScoreFusion | OnnxDetector
 """All that finds actions on the key frames of a piece."""
@@ -276,29 +277,34 @@ def pieces_ahead(
     mode: Mode = "shared",
     every: int = 1,
     device: str = "cpu",
+    threads: bool = True,
 ) -> Iterator[Iterator[Piece]]:
     """The pieces of a video, read, looked at for people and cut in three threads.
 
     They begin with the block, end with it, and keep a few frames and one piece ready. Clips are on
-    `device` or on the way there. See `find_actions`.
+    `device` or on the way there. Without `threads` all is done when a piece is asked for. See
+    `find_actions`.
     """
     size = (settings.width_pixels, settings.height)
     channels = CHANNELS[settings.clip_streams]
     if settings.streams != "rgb":
         frames = ensure_flow(frames, settings.flow_method)
     with ExitStack() as stack:
+
+        def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
+            return stack.enter_context(read_ahead(items, depth)) if threads else iter(items)
+
         small: Iterable[tuple[Array, Array | None]]
         if people is None:
-            resized = ((resize(frame[..., channels], size[1], size[0]), None) for frame in frames)
-            small = stack.enter_context(read_ahead(resized, _FRAMES_AHEAD))
+            small = ((resize(frame[..., channels], size[1], size[0]), None) for frame in frames)
         else:
-            whole = stack.enter_context(read_ahead(frames, _FRAMES_AHEAD))
-            seen = _with_people(whole, size, channels, people, every)
-            small = stack.enter_context(read_ahead(seen, _FRAMES_AHEAD))
-        parts = pieces(small, settings.frames, frame_step=settings.frame_step, mode=mode,
-                       every=every)  # fmt: skip
-        sent = (_sent(piece, device) for piece in parts)
-        yield stack.enter_context(read_ahead(sent, 1))
+            whole = ahead(frames, _FRAMES_AHEAD)
+            small = _with_people(whole, size, channels, people, every)
+        parts = pieces(
+            ahead(small, _FRAMES_AHEAD), settings.frames, frame_step=settings.frame_step,
+            mode=mode, every=every,
+        )  # fmt: skip
+        yield ahead((_sent(piece, device) for piece in parts), 1)
 
 
 def _sent(piece: Piece, device: str) -> Piece:

@@ -102,12 +102,12 @@ def trained_tubes(
             ) as bar,
         ):
             tubes = TubeStore(file)
-            linking = _Linking(detections.write, tubes.add, rules, threshold, every)
+            linking = Linking(detections.write, tubes.add, rules, threshold, every)
             with write_behind(linking.add, 2) as give:
                 for piece in ahead:
                     bar.total = info.num_frames
                     found = look(detector, piece, device=device, half=half)
-                    give(_detections(found, name, labels, info.width, info.height))
+                    give(as_detections(found, name, labels, info.width, info.height))
                     bar.update(int(piece.frames[-1]) + 1 - bar.n)
             linking.finish(num_frames)
             with open_table(folder / TABLES[1]) as table:
@@ -127,8 +127,14 @@ def trained_tubes(
         yield run
 
 
-class _Linking:
-    """Takes a video's detections piece by piece, gives out its tables' rows as they are known."""
+class Linking:
+    """Takes a video's detections piece by piece, gives out its tables' rows as they are known.
+
+    Args:
+        write: takes rows of the detections.
+        keep: takes whole tubes.
+        rules, threshold, every: see `trained_tubes`.
+    """
 
     def __init__(
         self,
@@ -203,7 +209,7 @@ def between(tubes: Tubes, every: int) -> Detections:
     )  # fmt: skip
 
 
-def _detections(
+def as_detections(
     found: FrameBoxes, name: str, labels: tuple[str, ...], width: int, height: int
 ) -> Detections:
     return Detections(

@@ -18,6 +18,7 @@ from actiontubes.detect.benchmark import (
     has_bfloat16,
     timed_rounds,
 )
+from actiontubes.detect.benchmark_videos import STAGES
 from actiontubes.tools.main import main
 from torch import nn
 
@@ -45,6 +46,10 @@ def test_figures_agree(measured) -> None:
     dense, training = result["dense"], result["train"]
     assert dense["ratio"] > 1, "a frame is computed twice at most, not 8 times"
     assert set(dense["end_to_end_fps"]) == {"given", "features", "resnet50"}
+    for source, stages in dense["stages"].items():
+        shares = {stage: stages[stage] for stage in STAGES}
+        assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) > 0, source
+        assert shares[stages["limit"]] == max(shares.values()) and stages["seconds_per_frame"] > 0
     assert min(dense["shared_fps"], dense["per_clip_fps"], *dense["end_to_end_fps"].values()) > 0
     rows = training["runs"]
     half = has_bfloat16("cpu")

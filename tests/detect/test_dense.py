@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from actiontubes.detect.dense import CORE, Piece, find_actions, look, pieces
+from actiontubes.detect.dense import (
+    CORE,
+    Piece,
+    clip_length,
+    compile_trunk,
+    find_actions,
+    look,
+    pieces,
+    pieces_ahead,
+)
 from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -209,6 +218,54 @@ def test_boxes_are_shares_of_the_picture(size: tuple[int, int]) -> None:
             assert np.abs(box - expected).max(axis=1).min() < 1e-6
     frames = {found.frame.dtype for found in find_actions(detector, video(3), people=two_people)}
     assert frames == {np.dtype(np.int32)}
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("mode", ["shared", "per_clip"])
+def test_threads_change_nothing(mode: Any, every: int) -> None:
+    """Bit by bit what is found without them; each source of people sees its frames once."""
+    detector, frames = narrow(), video(CORE + 21, size=(64, 96))
+    found: list[list[Array]] = []
+    for threads in (True, False):
+        seen: list[int] = []
+
+        def people(batch: Array, first: int, seen: list[int] = seen) -> list[Array]:
+            seen += range(first, first + len(batch))
+            return two_people(batch, first)
+
+        with pieces_ahead(
+            detector.settings, frames, people=people, mode=mode, every=every, threads=threads
+        ) as ahead:
+            rows = [np.stack([f.frame, f.label, f.score, *f.boxes.T], axis=1)
+                    for f in (look(detector, piece) for piece in ahead)]  # fmt: skip
+        found.append(np.concatenate(rows))
+        assert seen == list(range(0, len(frames), every))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("mode", ["shared", "per_clip"])
+@pytest.mark.parametrize("frames", [1, 8, 20, 21])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_only_full_clips_are_compiled(monkeypatch, mode: Any, frames: int, step: int) -> None:
+    """All but the last piece of a shared video: its shapes are those that were compiled."""
+    calls: list[int] = []
+
+    def compiling(plain: Any, dynamic: bool) -> Any:
+        assert dynamic is False
+        return lambda clips, names: calls.append(clips.shape[2]) or plain(clips, names)
+
+    monkeypatch.setattr(torch, "compile", compiling)
+    detector = narrow(frames=frames, frame_step=step, endpoint="MaxPool_3a_3x3", width=0.01)
+    compile_trunk(detector, mode)
+    count = 2 * CORE * step + 5 if mode == "shared" else 9
+    parts = list(pieces(((frame, np.zeros((0, 4))) for frame in video(count)), frames,
+                        frame_step=step, mode=mode))  # fmt: skip
+    lengths = [piece.clips.shape[1] for piece in parts]
+    assert set(lengths[:-1]) == {clip_length(detector.settings, mode)}
+    for piece in (parts[0], parts[-1]):
+        look(detector, piece)
+    full = [lengths[0], lengths[-1]]
+    assert calls == [length for length in full if length == lengths[0]]
 
 
 def test_nobody_and_nothing() -> None:

@@ -23,7 +23,7 @@ from actiontubes.detect import video_results
 from actiontubes.detect.detector import DetectorSettings, build_detector
 from actiontubes.detect.detector_file import save_detector
 from actiontubes.detect.linking.greedy import ACT
-from actiontubes.detect.trained_tubes import _Linking
+from actiontubes.detect.trained_tubes import Linking
 from actiontubes.detect.video_results import TubeStore
 
 PIECE, PEOPLE, LABELS, STAY = 64, 8, ("run", "sit", "jump"), 100
@@ -51,7 +51,7 @@ def state_of_linking(pieces: int, folder: Path, every: int) -> tuple[int, int, i
     rows = waiting = 0
     with open_table(folder / "detections.parquet") as table, TemporaryFile(dir=folder) as file:
         tubes = TubeStore(file)
-        linking = _Linking(table.write, tubes.add, ACT, 0.2, every)
+        linking = Linking(table.write, tubes.add, ACT, 0.2, every)
         for number in range(pieces):
             linking.add(busy_piece(number, every))
             waiting = max(waiting, table._rows)
