@@ -302,14 +302,18 @@ class Clips(Dataset[Sample]):
     def _pictures(self, video: int, start: int, stop: int) -> Array:
         """(stop - start, h, w, C) uint8; the last frame again where the file ends too early."""
         if self._cache is None:
-            return _read(self._set, video, start, stop, self._settings)
+            return self._read(video, start, stop)
         if video not in self._cache:
-            whole = _read(self._set, video, 0, int(self._set.num_frames[video]), self._settings)
+            whole = self._read(video, 0, int(self._set.num_frames[video]))
             limit = [
                 round(_CACHED * side) for side in (self._settings.height, self._settings.width)
             ]
             self._cache[video] = _shrunk(whole, *limit)
         return self._cache[video][start:stop]
+
+    def _read(self, video: int, start: int, stop: int) -> Array:
+        streams, method = self._settings.streams, self._settings.flow_method
+        return read_of_set(self._set, video, start, stop, streams, method)
 
 
 def _by_video(table: Detections, video_set: VideoSet) -> list[tuple[Array, Array]]:
@@ -325,13 +329,28 @@ def _by_video(table: Detections, video_set: VideoSet) -> list[tuple[Array, Array
     return rows
 
 
-def _read(video_set: VideoSet, video: int, start: int, stop: int, settings: ClipSettings) -> Array:
+def read_of_set(
+    video_set: VideoSet,
+    video: int,
+    start: int,
+    stop: int,
+    streams: Streams = "rgb",
+    flow_method: FlowMethod = "tvl1",
+) -> Array:
+    """Frames of a video of the set, (stop - start, h, w, C) uint8.
+
+    Raises:
+        InputError: it cannot be read, or has no frame `start`.
+
+    Warns:
+        it ends too early; its last frame is repeated.
+    """
     path = video_set.media[video]
-    if settings.streams == "rgb":
+    if streams == "rgb":
         pictures = list(read_pictures(path, start, stop))
     else:
-        both = read_with_flow(path, start, stop, settings.flow_method)
-        pictures = [one[..., CHANNELS[settings.streams]] for one in both]
+        both = read_with_flow(path, start, stop, flow_method)
+        pictures = [one[..., CHANNELS[streams]] for one in both]
     if len(pictures) == stop - start:
         return np.stack(pictures)
     if not pictures:

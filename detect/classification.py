@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from ..backbones.classifier import Classifier, PretrainedModel
 from ..backbones.flow import FLOW_MEAN, FLOW_STD
-from ..backbones.inception import Trunk, get_variant
+from ..backbones.inception import ENDPOINTS, Trunk, cut, get_variant
 from ..backbones.weights import load_pretrained, save_pretrained
 from ..datasets.files import InputError
 from ..datasets.labelled_clips import LabelledBatch, LabelledClip, collate
@@ -69,6 +69,7 @@ def new_classifier(
     *,
     weights: str | None = None,
     width: float = 1.0,
+    last: str | None = None,
     dropout: float = 0.2,
     freeze: str | None = None,
     channels_in: Literal[2, 3] = 3,
@@ -82,6 +83,7 @@ def new_classifier(
             their order; else it is a new one.
         weights: see `load_pretrained`; None for new ones.
         width: of the trunk's channels; of weights, the one they have.
+        last: the trunk's last endpoint; of weights, what comes behind it is left out. None: all.
         dropout: of the classifier.
         freeze: the last endpoint of the trunk that is not trained.
         channels_in: 3 for RGB, 2 for optical flow.
@@ -97,11 +99,13 @@ def new_classifier(
         raise InputError(f"dropout: {dropout} is no share below 1")
     if not 0 < width <= 8:
         raise InputError(f"width: {width} is not more than 0 and 8 at most")
+    if last is not None and last not in ENDPOINTS:
+        raise InputError(f"no endpoint {last}; one of {', '.join(ENDPOINTS)}")
     torch.manual_seed(seed)
     variant = get_variant(backbone)
     if weights is None:
         layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
-        trunk = Trunk(replace(variant, layout=layout), width, channels_in=channels_in)
+        trunk = Trunk(replace(variant, layout=layout), width, last or ENDPOINTS[-1], channels_in)
         half = (0.5, 0.5, 0.5)
         mean, std = (half, half) if channels_in == 3 else (FLOW_MEAN, FLOW_STD)
         model = PretrainedModel(trunk, None, tuple(labels), mean, std)
@@ -109,6 +113,10 @@ def new_classifier(
         model = load_pretrained(variant, weights, channels_in=channels_in)
         if model.trunk.width != width:
             raise InputError(f"--weights {weights}: of width {model.trunk.width}, not {width}")
+        if last is not None and last != model.trunk.last:
+            if ENDPOINTS.index(model.trunk.last) < ENDPOINTS.index(last):
+                raise InputError(f"{weights}: ends with {model.trunk.last}, before {last}")
+            model = replace(model, trunk=cut(model.trunk, last)[0], head=None)
     if model.head is not None and same_names(model.labels, labels):
         model.head.dropout.p = dropout
     else:
