@@ -311,7 +311,8 @@ def _sent(piece: Piece, device: str) -> Piece:
     """The piece with its clips on the way to a GPU, from pinned memory: nobody waits for them."""
     if device == "cpu":
         return piece
-    clips = piece.clips.pin_memory().to(device, non_blocking=True)
+    with torch.cuda.device(device):  # a thread's own is the first one
+        clips = piece.clips.pin_memory().to(device, non_blocking=True)
     return replace(piece, clips=clips)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..datasets.files import InputError
+from ..datasets.read_ahead import read_ahead, write_behind
 from ..datasets.tables import Tubes
 from ..datasets.video import VideoInfo, probe, read_timed_frames
 from ..datasets.video_writer import open_writer
@@ -34,6 +35,7 @@ _LEGIBLE_SIDE = 480
 _LARGEST_SCALE = 4
 # What lies farther outside the canvas is drawn at this many pixels: more than a line is wide.
 _OUTSIDE = 100
+_FRAMES_AHEAD = 4  # decoded before they are drawn into, and drawn before they are encoded
 
 Box = tuple[int, int, int, int]
 Colour = tuple[int, int, int]
@@ -321,16 +323,13 @@ def draw_video(
     ranks = _ranks(found)
     fps = 25.0 if math.isnan(info.fps) else info.fps
     scale = scale or legible_scale(info.width, info.height)
-    frames = tqdm(
-        read_timed_frames(video),
-        total=info.num_frames,
-        desc=video.name,
-        unit="frame",
-        delay=1,
-        disable=not progress,
-    )
-    with open_writer(out, fps) as writer:
-        for number, (time, frame) in enumerate(frames):
+    bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
+    with (
+        open_writer(out, fps) as writer,
+        read_ahead(read_timed_frames(video), _FRAMES_AHEAD) as frames,
+        write_behind(lambda one: writer.write(one[0], one[1]), _FRAMES_AHEAD) as write,
+    ):
+        for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
             now = _rows_between(found, number, number)
             truth_now = slice(0) if truth is None else _rows_between(truth, number, number)
             past = _rows_between(found, number - round(fps), number)
@@ -348,7 +347,7 @@ def draw_video(
                 else None,
                 scale=scale,
             )
-            writer.write(drawn, time)
+            write((drawn, time))
     for kind, table in (("tubes", found), ("ground truth", truth)):
         late = 0 if table is None else int((table.frame >= writer.num_frames).sum())
         if late:
