@@ -323,11 +323,15 @@ def draw_video(
     ranks = _ranks(found)
     fps = 25.0 if math.isnan(info.fps) else info.fps
     scale = scale or legible_scale(info.width, info.height)
+
+    def encode(drawn: tuple[np.ndarray, float]) -> None:
+        writer.write(*drawn)
+
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
         open_writer(out, fps) as writer,
         read_ahead(read_timed_frames(video), _FRAMES_AHEAD) as frames,
-        write_behind(lambda one: writer.write(one[0], one[1]), _FRAMES_AHEAD) as write,
+        write_behind(encode, _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
             now = _rows_between(found, number, number)

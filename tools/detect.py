@@ -133,7 +133,7 @@ def detect(
                 print(f"actiontubes detect: {one_line(result)}", file=sys.stderr)
             elif result is not None:
                 frames += result.num_frames
-                print(result.text())
+                print(result.text(), flush=True)
         seconds = time.perf_counter() - begin
         if share.index:
             return 0
