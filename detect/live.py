@@ -32,7 +32,7 @@ from .trained_tubes import THRESHOLD
 Array = np.ndarray
 LONGEST = 120.0
 """Seconds after which a tube is closed although it goes on, and another one begins."""
-RULES = replace(SINGH, gap=15, min_box_score=THRESHOLD)
+RULES = replace(SINGH, gap=15)
 """Of linking. Frames that were dropped count in the gap, which is half a second at 30 a second."""
 _UNIT, _MARGIN = 4, 4  # as in `dense`: the stride in time, and frames beyond a key frame's context
 _TRAIL = 1.0  # seconds of a box's way that are drawn
@@ -284,6 +284,7 @@ def run_live(
     show: Iterable[Show] = (),
     keep: Keep | None = None,
     most_frames: int | None = None,
+    threshold: float = THRESHOLD,
     scale: int | None = None,
     half: torch.dtype | None = None,
     device: str = "cpu",
@@ -303,6 +304,7 @@ def run_live(
         show: get every drawn frame.
         keep: gets the tubes that have ended.
         most_frames: frames to look at.
+        threshold: the lowest score of a box in a tube.
         scale: see `draw_tubes`.
         half, device: see `look`.
         progress: show frames a second, latency and dropped frames on stderr.
@@ -331,7 +333,7 @@ def run_live(
     try:
         with bar:
             for piece, keys in parts:
-                found = look(detector, piece, device=device, half=half, threshold=THRESHOLD)
+                found = look(detector, piece, device=device, half=half, threshold=threshold)
                 for place, frame in enumerate(keys):
                     if shape is not None and frame.picture.shape != shape:
                         now = f"{frame.picture.shape[1]}x{frame.picture.shape[0]}"

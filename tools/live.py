@@ -30,6 +30,7 @@ def live(
     frames: int | None = None,
     timeout: float = 10.0,
     retries: int | None = None,
+    threshold: float = 0.2,
     precision: Literal["no", "bf16", "fp16"] = "no",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     trail: bool = False,
@@ -60,6 +61,7 @@ def live(
         timeout: Seconds without a frame after which a source has stalled.
         retries: How often in a row a source that stalled or ended is connected again (default: 10;
             0 for files).
+        threshold: The lowest score of the boxes that tubes are made of.
         precision: bf16 or fp16 compute in half precision where that is safe.
         device: Where networks run; auto takes a GPU if there is one.
         trail: Draw the way of each box's centre over the last second.
@@ -114,7 +116,7 @@ def live(
         summary = run_live(
             live_source, detector, people, step=step, look_ahead=look_ahead,
             tubes=LiveTubes(detector.settings.labels, trail=trail), show=shows, keep=keep,
-            most_frames=frames, half=half, device=device,
+            most_frames=frames, threshold=threshold, half=half, device=device,
         )  # fmt: skip
     where = "" if out is None else f": {out}"
     print(

@@ -1,0 +1,104 @@
+"""`actiontubes live` on files."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from actiontubes.datasets.tables import Detections, Tubes, read_table
+from actiontubes.datasets.video import read_frames
+
+
+def test_a_file(command: Callable, figures: Path, trained: Path, tmp_path: Path) -> None:
+    """What `detect` finds on every frame is what live tubes are made of."""
+    video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    out = tmp_path / "out"
+    words = ["--checkpoint", checkpoint, "--out", out, "--threshold", 0.01]
+    done = command("live", video, *words, "--speed", "max", "--look-ahead", 8)
+    assert done.code == 0
+    assert re.match(r"52 frames, 0 dropped, \d+ tubes, latency .*: .*out\n", done.out)
+    assert sorted(path.name for path in out.iterdir()) == ["live-0001.mp4", "tubes.csv"]
+    assert sum(1 for _ in read_frames(out / "live-0001.mp4")) == 52
+    tubes = read_table(Tubes, out / "tubes.csv")
+    assert len(np.unique(tubes.tube)) == int(done.out.split(" dropped, ")[1].split()[0]) > 0
+
+    done = command("detect", video, "--checkpoint", checkpoint, "--out", tmp_path / "d",
+                   "--tables-only")  # fmt: skip
+    assert done.code == 0
+    found = read_table(Detections, tmp_path / "d" / "detections.parquet")
+    boxes = {
+        (frame, found.label_names[label], *box)
+        for frame, label, box in zip(found.frame, found.label, found.boxes.round(1).tolist())
+    }
+    same = [
+        (frame, tubes.label_names[label], *box) in boxes
+        for frame, label, box in zip(tubes.frame, tubes.label, tubes.boxes.round(1).tolist())
+    ]
+    # Not those between two found ones.
+    assert np.mean(same) > 0.5
+
+
+def test_the_run_ends_after_so_many_frames(
+    command: Callable, figures: Path, trained: Path, tmp_path: Path
+) -> None:
+    video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    words = ["--checkpoint", checkpoint, "--out", tmp_path, "--speed", "max"]
+    done = command("live", video, *words, "--loop", "--frames", 70, "--proposals", "frame")
+    assert done.code == 0 and done.out.startswith("70 frames, 0 dropped")
+    assert sum(1 for _ in read_frames(tmp_path / "live-0001.mp4")) == 70
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process there")
+def test_ctrl_c_leaves_whole_files(figures: Path, trained: Path, tmp_path: Path) -> None:
+    words = ["live", figures / "videos" / "test_000.mp4", "--loop", "--out", tmp_path, "--show",
+             "--port", 0, "--checkpoint", trained / "detector.safetensors"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "actiontubes.tools.main", *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("open http://127.0.0.1:")
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    frames = int(out.split()[0])
+    assert "Traceback" not in err and re.match(r"\d+ frames, \d+ dropped, \d+ tubes, latency", out)
+    read_table(Tubes, tmp_path / "tubes.csv")
+    assert sum(1 for _ in read_frames(tmp_path / "live-0001.mp4")) == frames > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("absent.mp4", "absent.mp4: no such file; give a camera's number"),
+        ("VIDEO --step 0", "--step 0: give 1 or more"),
+        ("VIDEO --frames 0", "--frames 0: give 1 or more"),
+        ("VIDEO --timeout 0", "--timeout 0.0: give more than 0 seconds"),
+        ("0 --loop", "--loop: is for files"),
+        ("rtsp://host/cam --speed max", "--speed max: is for files"),
+        ("VIDEO --out full", "full/tubes.csv: is there already"),
+        ("rtsp://127.0.0.1:9/cam --out out", "rtsp://127.0.0.1:9/cam: cannot be read"),
+        ("99 --out out", "camera 99"),
+    ],
+)
+def test_errors(
+    command: Callable, figures: Path, trained: Path, words: str, message: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "tubes.csv").touch()
+    line = words.replace("VIDEO", str(figures / "videos" / "test_000.mp4")).split()
+    done = command("live", *line, "--checkpoint", trained / "detector.safetensors")
+    assert done.code == 2 and message in done.err[-1], done.err
