@@ -21,6 +21,7 @@ COMMANDS = {
     "live": "a camera or stream in: tubes drawn as they grow, in a browser or a file",
     "train": "train a detector on JHMDB, UCF101-24 or your own videos",
     "classify": "train or test a network that names whole videos",
+    "study": "the paper's study: accuracy against cost, over networks, seeds and streams",
     "visualize": "draw the tubes of a table into their video",
     "evaluate": "frame-mAP and video-mAP of detections and tubes",
     "link": "link detections into tubes",

@@ -1,0 +1,156 @@
+"""The study's figures, after the paper's: accuracy against multiply-adds, and bars side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..datasets.files import whole_file
+from .evaluation.charts import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+from .study_scores import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Row = Mapping[str, Any]
+"""Of `study_scores.summarise`."""
+LINES = {"top-heavy-i3d": (ORANGE, "o"), "bottom-heavy-i3d": (BLUE, "s")}
+_POINTS = (GREEN, PURPLE, RED, SKY)
+_AXES = {"top1": "top-1 accuracy, %", "pairs": "opposites told apart, %"}
+_PANEL = (5.2, 3.9)  # inches
+
+
+def cost_figure(rows: Sequence[Row], path: Path) -> None:
+    """Accuracy against multiply-adds: a line for each sweep over K from I2D to I3D, others as
+    points, all with their confidence intervals.
+
+    Args:
+        rows: of one stream.
+        path: its ending, such as .svg or .png, decides the format.
+    """
+
+    def draw(axes: Axes, measure: str) -> None:
+        known = [row for row in rows if row[measure] is not None]
+        base = {row["backbone"]: row for row in known}
+        swept = {name: line_of(known, name) for name in LINES}
+        for name, (colour, mark) in LINES.items():
+            points = swept[name]
+            if not any(row["backbone"] not in ("i2d", "i3d") for row in points):
+                continue
+            x, y, bars = _columns(points, measure)
+            axes.errorbar(x, y, bars, color=colour, marker=mark, ms=5, lw=1.6, capsize=2.5,
+                          elinewidth=0.8, label=name)  # fmt: skip
+            for row in points:
+                if k := re.search(r"\(.*?(\w{2})(_3x3)?\)$", row["backbone"]):
+                    above = name.startswith("top")
+                    axes.annotate(
+                        k[1], (row["multiply_adds"] / 1e9, row[measure].mean), fontsize=8,
+                        color=colour, textcoords="offset points",
+                        xytext=(-4, 6) if above else (4, -11), ha="right" if above else "left",
+                    )  # fmt: skip
+        drawn = {row["backbone"] for points in swept.values() for row in points}
+        others = [row for row in known if row["backbone"] not in drawn]
+        for row, colour in zip(others, [colour for _ in others for colour in _POINTS]):
+            x, y, bars = _columns([row], measure)
+            axes.errorbar(x, y, bars, color=colour, marker="D", ms=6, ls="", capsize=2.5,
+                          elinewidth=0.8, label=row["backbone"])  # fmt: skip
+        for name in ("i2d", "i3d"):
+            if name in base:
+                x, y, bars = _columns([base[name]], measure)
+                axes.errorbar(x, y, bars, color="black", marker="*", ms=10, ls="", capsize=2.5,
+                              elinewidth=0.8, zorder=3)  # fmt: skip
+                axes.annotate(name.upper(), (x[0], y[0]), textcoords="offset points",
+                              xytext=(8, -4), fontsize=9)  # fmt: skip
+        axes.set_xlabel("multiply-adds of a clip, 10⁹")
+        axes.set_ylabel(_AXES[measure])
+        axes.margins(x=0.12)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=8, frameon=False, loc="best")
+
+    _draw(_measures(rows), draw, path)
+
+
+def bar_figure(groups: Mapping[str, Mapping[str, Row]], path: Path, reverse: bool = False) -> None:
+    """Bars side by side, with their confidence intervals; the dotted line is chance.
+
+    Args:
+        groups: rows by the name of a group and of a bar in it.
+        path: its ending decides the format.
+        reverse: two bars for each row: of normal video, and of the same played backwards.
+    """
+    rows = [row for bars in groups.values() for row in bars.values()]
+
+    def draw(axes: Axes, measure: str) -> None:
+        series: dict[str, list[Interval | None]] = {}
+        if reverse:
+            for name, key in (("normal", measure), ("reversed", f"reversed_{measure}")):
+                series[name] = [row[key] for bars in groups.values() for row in bars.values()]
+        else:
+            for name in dict.fromkeys(name for bars in groups.values() for name in bars):
+                mine = [bars.get(name) for bars in groups.values()]
+                series[name] = [row[measure] if row else None for row in mine]
+        thick = 0.8 / len(series)
+        colours = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
+        for k, (name, values) in enumerate(series.items()):
+            shown = [(i, value) for i, value in enumerate(values) if value is not None]
+            place = [i + (k - (len(series) - 1) / 2) * thick for i, _ in shown]
+            axes.bar(
+                place, [value.mean for _, value in shown], thick * 0.94, label=name,
+                color=colours[k % len(colours)],
+                yerr=[value.half or 0.0 for _, value in shown], capsize=2.5,
+                error_kw={"elinewidth": 0.8},
+            )  # fmt: skip
+            for x, (_, value) in zip(place, shown):
+                axes.text(x, 1.5, f"{value.mean:.0f}", ha="center", fontsize=8, color="white")
+        axes.set_xticks(range(len(groups)), list(groups), fontsize=9)
+        axes.set_ylim(0, 104)
+        axes.set_ylabel(_AXES[measure])
+        if measure == "pairs":
+            axes.axhline(50, color="black", lw=0.8, ls=":")
+        if len(series) > 1:
+            axes.legend(
+                fontsize=8, frameon=False, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1)
+            )
+
+    _draw(_measures(rows), draw, path)
+
+
+def line_of(rows: Sequence[Row], sweep: str) -> list[Row]:
+    """The networks of a sweep by their multiply-adds, between I2D and I3D where they are there."""
+    mine = [row for row in rows if row["backbone"].startswith(sweep)]
+    ends = [row for row in rows if row["backbone"] in ("i2d", "i3d")]
+    return sorted([*mine, *ends], key=lambda row: row["multiply_adds"])
+
+
+def _measures(rows: Sequence[Row]) -> list[str]:
+    """Of `_AXES` those that were measured."""
+    return [name for name in _AXES if any(row[name] is not None for row in rows)]
+
+
+def _columns(rows: Sequence[Row], measure: str) -> tuple[list[float], list[float], list[float]]:
+    """Multiply-adds in 10^9, percent, and half widths of the intervals."""
+    values: list[Interval] = [row[measure] for row in rows]
+    cost = [row["multiply_adds"] / 1e9 for row in rows]
+    return cost, [value.mean for value in values], [value.half or 0.0 for value in values]
+
+
+def _draw(measures: Sequence[str], draw: Callable[[Axes, str], None], path: Path) -> None:
+    """A panel a measure, side by side; the same file for the same numbers."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"svg.hashsalt": path.stem}):
+        figure = Figure(figsize=(_PANEL[0] * len(measures), _PANEL[1]), layout="constrained")
+        FigureCanvasAgg(figure)
+        for place, measure in enumerate(measures, 1):
+            axes = figure.add_subplot(1, len(measures), place)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(axis="y", color="#e3e7ee", lw=0.8)
+            axes.set_axisbelow(True)
+            draw(axes, measure)
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, dpi=120, metadata=metadata)

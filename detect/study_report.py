@@ -1,0 +1,247 @@
+"""The study's results as tables, figures and one page."""
+
+from __future__ import annotations
+
+import base64
+import csv
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ..datasets.files import whole_file, write_json
+from .study_figures import LINES, bar_figure, cost_figure, line_of
+from .study_scores import (
+    MEASURES,
+    Interval,
+    Record,
+    equal_cost_difference,
+    paired_difference,
+    summarise,
+)
+
+TABLE, PAGE, ALL = "results.md", "index.html", "results.json"
+_HEADS = {
+    "top1": "top-1 %", "pairs": "pairs %", "reversed_top1": "reversed top-1 %",
+    "reversed_pairs": "reversed pairs %",
+}  # fmt: skip
+_PLACEMENTS = {"none": "s3d", "temporal": "s3d-g(temporal)", "branches": "s3d-g"}
+_EXPLAINED = (
+    "Mean and 95 % confidence interval (Student's t) over the seeds. Pairs: of the clips of "
+    "classes that only the direction of time tells apart, those whose true class scores above its "
+    "opposite; chance is 50. Reversed: the same clips played backwards, with the labels that they "
+    "have when played forwards."
+)
+_FIGURES = {
+    "cost": ("Accuracy against multiply-adds", "Top-heavy: 3D convolution from K on; bottom-heavy: "
+             "below K alone."),
+    "reversed": ("Normal and reversed frame order", "Dotted: chance."),
+    "gating": ("Where the gates stand", "None, after each convolution over time, or after all four "
+               "branches of each block."),
+    "streams": ("RGB, optical flow, and both by late fusion", ""),
+}  # fmt: skip
+
+
+def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
+    """Writes results.csv, .md and .json, a .svg a figure, and index.html with all of it.
+
+    Figures for which the runs lack networks are left out, and taken away where an earlier report
+    has left them.
+
+    Args:
+        records: of `study.run_study`.
+        title: what was studied, in a line.
+
+    Returns:
+        the page's path.
+    """
+    rows = summarise(records)
+    found = findings(records)
+    _write_csv(rows, out / "results.csv")
+    text = f"{markdown(rows)}\n{findings_markdown(found)}" if found else markdown(rows)
+    _write(text, out / TABLE)
+    write_json(
+        {
+            "rows": [{k: _plain(v) for k, v in row.items()} for row in rows],
+            "findings": [{"finding": name, **_plain(value)} for name, value in found.items()],
+        },
+        out / ALL,
+    )
+    drawn = _draw(rows, out)
+    sections = [_section("Results", _table(rows), _EXPLAINED)]
+    if found:
+        sections.append(_section("The paper's findings", _findings_table(found), _FOUND))
+    for name, (head, below) in _FIGURES.items():
+        if name in drawn:
+            picture = base64.b64encode((out / f"{name}.svg").read_bytes()).decode()
+            image = f'<img alt="{head}" src="data:image/svg+xml;base64,{picture}">'
+            sections.append(_section(head, image, below))
+        else:
+            (out / f"{name}.svg").unlink(missing_ok=True)
+    template = files(f"{__package__}.evaluation").joinpath("report.html").read_text("utf-8")
+    page = Template(template).substitute(
+        title="Speed and accuracy of the family",
+        subtitle=escape(title),
+        body="<style>img { max-width: 100%; }</style>" + "\n".join(sections),
+    )
+    _write(page, out / PAGE)
+    return out / PAGE
+
+
+_FOUND = (
+    "Differences in points, paired by seed. Yes: the interval lies above 0, as the paper has it; "
+    "no: below; open: it holds 0. Of equal multiply-adds: the mean over K of top-heavy's accuracy "
+    "less that of the bottom-heavy line at the same multiply-adds."
+)
+
+
+def findings(records: Sequence[Record]) -> dict[str, Interval]:
+    """The paper's statements as differences that should be above 0, by their wording; those for
+    which there are runs."""
+
+    def against(one: str, other: str, measure: str) -> Interval | None:
+        return paired_difference(records, (one, measure), (other, measure))
+
+    def turned(backbone: str) -> Interval | None:
+        return paired_difference(records, (backbone, "pairs"), (backbone, "reversed_pairs"))
+
+    rows = [row for row in summarise(records) if row["streams"] == "rgb"]
+    top, bottom = ([row["backbone"] for row in line_of(rows, name)] for name in LINES)
+    stated = {
+        "I3D above I2D, pairs": against("i3d", "i2d", "pairs"),
+        "S3D above I2D, pairs": against("s3d", "i2d", "pairs"),
+        "I3D's pairs fall on reversed video, by": turned("i3d"),
+        "S3D at or above I3D, top-1": against("s3d", "i3d", "top1"),
+        "S3D-G at or above S3D, top-1": against("s3d-g", "s3d", "top1"),
+    }
+    for measure in ("top1", "pairs"):
+        name = f"top-heavy at or above bottom-heavy at equal multiply-adds, {_HEADS[measure]}"
+        stated[name.removesuffix(" %")] = equal_cost_difference(records, top, bottom, measure)
+    change = paired_difference(records, ("i2d", "reversed_top1"), ("i2d", "top1"))
+    found = {name: value for name, value in stated.items() if value is not None}
+    return found if change is None else found | {_SAME: change}
+
+
+_SAME = "I2D the same on reversed video, top-1 changes by"
+
+
+def verdict(name: str, value: Interval) -> str:
+    """ "yes", "no" or "open"; of the one that should be 0, by whether it is."""
+    low, high = value.mean - (value.half or 0), value.mean + (value.half or 0)
+    if name == _SAME:
+        return "yes" if low <= 0 <= high else "no"
+    if value.half is None:
+        return "open"
+    return "yes" if low > 0 else "no" if high < 0 else "open"
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    heads, lines = _cells(rows)
+    return _pipes(heads, lines)
+
+
+def findings_markdown(found: Mapping[str, Interval]) -> str:
+    """The findings as a Markdown table."""
+    lines = [[name, str(value), verdict(name, value)] for name, value in found.items()]
+    return _pipes(["the paper's finding", "points", "found"], lines)
+
+
+def _pipes(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    ruled = [" | ".join(["---", *["---:"] * (len(heads) - 1)])]
+    body = [" | ".join(line) for line in (heads, *lines)]
+    return "".join(f"| {line} |\n" for line in [body[0], *ruled, *body[1:]])
+
+
+def _cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells; columns in which nothing was measured are left out."""
+    several = len({row["streams"] for row in rows}) > 1
+    shown = [name for name in MEASURES if any(row[name] is not None for row in rows)]
+    heads = ["network", *["input"] * several, "seeds", "multiply-adds, 10⁹", "parameters, 10⁶",
+             "clips/s", *(_HEADS[name] for name in shown)]  # fmt: skip
+    lines = []
+    for row in rows:
+        line = [row["backbone"], *[row["streams"]] * several, str(row["seeds"])]
+        line += [f"{row['multiply_adds'] / 1e9:.3f}", f"{row['parameters'] / 1e6:.3f}"]
+        line += [f"{row['clips_per_second']:.1f}"]
+        lines.append(line + ["-" if row[name] is None else str(row[name]) for name in shown])
+    return heads, lines
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """One line a row; of each measure the mean and the half width of its interval."""
+    flat = []
+    for row in rows:
+        line: dict[str, Any] = {}
+        for name, value in row.items():
+            if name in MEASURES:
+                line[name] = value and f"{value.mean:.4f}"
+                line[f"{name}_half"] = value and value.half and f"{value.half:.4f}"
+            else:
+                line[name] = value
+        flat.append(line)
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, list(flat[0]))
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
+    """Draws the figures that the rows are enough for, and returns their names."""
+    drawn = []
+    rgb = {row["backbone"]: row for row in rows if row["streams"] == "rgb"}
+    if len(rgb) > 1:
+        drawn.append("cost")
+        cost_figure(list(rgb.values()), out / "cost.svg")
+    turned = {name.upper(): {"": rgb[name]} for name in ("i2d", "i3d", "s3d", "s3d-g")
+              if name in rgb}  # fmt: skip
+    if turned:
+        drawn.append("reversed")
+        bar_figure(turned, out / "reversed.svg", reverse=True)
+    placed = {where: rgb[name] for where, name in _PLACEMENTS.items() if name in rgb}
+    if len(placed) > 1:
+        drawn.append("gating")
+        bar_figure({where: {"": row} for where, row in placed.items()}, out / "gating.svg")
+    by_network: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        by_network.setdefault(row["backbone"], {})[row["streams"]] = row
+    several = {name: bars for name, bars in by_network.items() if len(bars) > 1}
+    if several:
+        drawn.append("streams")
+        bar_figure(several, out / "streams.svg")
+    return drawn
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    return _html_table(*_cells(rows))
+
+
+def _findings_table(found: Mapping[str, Interval]) -> str:
+    lines = [[name, str(value), verdict(name, value)] for name, value in found.items()]
+    return _html_table(["finding", "points", "found"], lines)
+
+
+def _html_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    def row(cells: Sequence[str], kind: str) -> str:
+        return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
+
+    return f"<table>{row(heads, 'th')}{''.join(row(line, 'td') for line in lines)}</table>"
+
+
+def _section(title: str, content: str, text: str = "") -> str:
+    paragraph = f"<p>{escape(text)}</p>" if text else ""
+    return f"<section><h2>{escape(title)}</h2>{paragraph}{content}</section>"
+
+
+def _plain(value: Any) -> Any:
+    return {"mean": value.mean, "half": value.half} if isinstance(value, Interval) else value
+
+
+def _write(text: str, path: Path) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
