@@ -384,7 +384,9 @@ def build_detector(
                 f"head: mixed: no blocks are left behind {last}; use an earlier endpoint, or mean"
             )
         trunk, blocks = cut(trunk, settings.endpoint)
-        features = RemainingBlocks(blocks, shapes["Mixed_5c"][0], settings.roi_size)
+        features = RemainingBlocks(
+            blocks, shapes[settings.endpoint][0], shapes["Mixed_5c"][0], settings.roi_size
+        )
     head = ActionHead(
         features, len(settings.labels), multi_label=settings.multi_label,
         own_background=settings.own_background, per_class_boxes=settings.per_class_boxes,

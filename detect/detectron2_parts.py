@@ -202,7 +202,8 @@ class ActionROIHeads(StandardROIHeads):
             features = TemporalMean(trunk.out_channels, head.HIDDEN)
         elif head.FEATURES == "mixed" and len(rest):
             last = [name for name, _ in rest.named_children()][-1]
-            features = RemainingBlocks(rest, endpoint_shapes(trunk.width)[last][0])
+            channels = trunk.out_channels, endpoint_shapes(trunk.width)[last][0]
+            features = RemainingBlocks(rest, *channels)
         elif head.FEATURES == "mixed":
             raise InputError(
                 f"MODEL.ROI_ACTION_HEAD.FEATURES mixed: no blocks behind {settings.ENDPOINT}"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..backbones.classifier import PretrainedModel
 from ..backbones.inception import ENDPOINTS, get_variant
+from ..backbones.torchvision_trunks import TORCHVISION, load_torchvision_trunk
 from ..backbones.weights import fetch_torchvision, load_pretrained
 from ..datasets.augmentation import Augmentation
 from ..datasets.clips import Clips, ClipSettings
@@ -74,7 +75,7 @@ def new_detector(
         weights: of the trunk, see `load_pretrained`, or a trained detector; None for new ones.
         flow_weights: of the trunk on flow, likewise; None for `weights`.
         resnet_weights: "imagenet", or the path of a state dict of torchvision's ResNet, or None.
-        freeze: the last endpoint of the trunk that is not trained.
+        freeze: the last endpoint that is not trained, of the trunk or of the blocks in the head.
         seed: of the new weights.
 
     Raises:
@@ -97,30 +98,48 @@ def new_detector(
     if detector.resnet is not None and resnet_weights is not None:
         _load_resnet(detector, resnet_weights)
     if freeze is not None:
-        try:
-            for each in (detector.trunk, detector.flow_trunk):
-                if each is not None:
-                    each.freeze(freeze)
-        except ValueError as error:
-            raise InputError(f"--freeze: {error}") from error
+        freeze_layers(detector, freeze)
     return detector
+
+
+def freeze_layers(detector: Detector, last: str) -> None:
+    """Keeps the layers up to the endpoint `last` as they are, in the trunks and in the head.
+
+    Raises:
+        InputError: no such endpoint; blocks of the head whose norms are trained.
+    """
+    features = detector.head.features
+    blocks = dict(features.blocks.named_children()) if hasattr(features, "blocks") else {}
+    if last in blocks and detector.settings.norm == "batch":
+        raise InputError(f"--freeze {last}: --norm batch trains the norms of the head's blocks")
+    try:
+        for trunk in (detector.trunk, detector.flow_trunk):
+            if trunk is not None:
+                trunk.freeze(trunk.last if last in blocks else last)
+    except ValueError as error:
+        raise InputError(f"--freeze: {error}") from error
+    if last in blocks:
+        for name in list(blocks)[: list(blocks).index(last) + 1]:
+            blocks[name].requires_grad_(False)
 
 
 def _pretrained(settings: DetectorSettings, weights: str, *, channels_in: int) -> PretrainedModel:
     """A trunk's weights, from a file or name of `load_pretrained`, or out of a trained detector."""
     option = f"--{'flow-' * (channels_in == 2)}weights {weights}"
-    variant = get_variant(settings.backbone)
-    if not is_detector(Path(weights)):
-        model = load_pretrained(variant, weights, channels_in=channels_in)
-    else:
+    name = settings.backbone
+    if is_detector(Path(weights)):
         model = trunk_of(load_detector(Path(weights)), channels_in)
-        if model.trunk.variant.name != variant.name:
-            raise InputError(f"{option}: of {model.trunk.variant.name}, not of {variant.name}")
+        if model.trunk.variant.name != name:
+            raise InputError(f"{option}: of {model.trunk.variant.name}, not of {name}")
         needed = {*settings.endpoints, *ENDPOINTS[-1:] * (settings.head == "mixed")}
         if not needed <= {name for name, _ in model.trunk.named_children()}:
             raise InputError(
                 f"{option}: ends with {model.trunk.last}; give weights of a whole trunk"
             )
+    elif name in TORCHVISION:
+        model = load_torchvision_trunk(name, weights)
+    else:
+        model = load_pretrained(get_variant(name), weights, channels_in=channels_in)
     if model.trunk.width != settings.width:
         raise InputError(f"{option}: of width {model.trunk.width}, not {settings.width}")
     return model

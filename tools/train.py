@@ -93,7 +93,8 @@ def train(
         train_videos: Names of the videos to train on, or a file that lists them.
         test_videos: Names of the videos to evaluate on, or a file that lists them.
         labels: The classes in the order of the outputs (default: those of the ground truth).
-        backbone: The network (`actiontubes models` lists the family).
+        backbone: The network (`actiontubes models` lists the family), or torchvision's r2plus1d_18,
+            mvit_v2_s or swin3d_t, whose endpoints are layer1 to layer4, or stage1 to stage4.
         width: Multiplies the trunk's channels.
         endpoint: The layer whose features are pooled in the boxes.
         weights: The trunk's first weights: kinetics400, imagenet, a file (a trained detector's,
@@ -103,7 +104,7 @@ def train(
         flow_method: tvl1 (the paper's), or dis, which is faster.
         flow_weights: First weights of the trunk on flow, as weights (default: the same, averaged
             over the colours).
-        freeze: The last layer of the trunk that is not trained.
+        freeze: The last layer of the trunk, or of its blocks in the head, that is not trained.
         norm: frozen keeps the batch norms of the weights; batch trains them, for new weights.
         proposals: resnet50 (the paper's: an RPN on the key frame), resnet18, features (an RPN on
             the trunk's features), ground-truth (jittered), or a source of person boxes as detect

@@ -9,9 +9,7 @@ import pytest
 import torch
 from actiontubes.backbones.inception import (
     Grid,
-    Trunk,
     Variant,
-    cut,
     endpoint_shapes,
     get_variant,
     receptive_grid,
@@ -219,7 +217,7 @@ def mean_pooling() -> TemporalMean:
 
 
 def all_steps() -> RemainingBlocks:
-    return RemainingBlocks(nn.Identity(), 3)
+    return RemainingBlocks(nn.Identity(), 3, 3)
 
 
 @pytest.mark.parametrize("make", [mean_pooling, all_steps])
@@ -288,25 +286,12 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
 
     keys = torch.tensor([0, 12, 31])
     boxes = torch.tensor([[20.0, 20, 60, 60]]).expand(3, -1)
-    blocks = RemainingBlocks(Spy(), 3)
+    blocks = RemainingBlocks(Spy(), 3, 3)
+    blocks.box_layers = nn.Flatten(1)
     mean, middle = blocks(maps, grid, boxes, torch.zeros(3).long(), keys, 3)
     assert seen[0].tolist() == [[0, 1, 2], [2, 3, 4], [5, 6, 7]]
     assert mean.tolist() == [[1.0] * 3, [3.0] * 3, [6.0] * 3]
-    assert middle.shape == (3, blocks.box_channels) and middle[:, 0].tolist() == [1, 3, 6]
-
-
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-@pytest.mark.parametrize(("endpoint", "size"), [("Mixed_4f", 7), ("Mixed_3c", 7), ("Mixed_3c", 5)])
-def test_boxes_come_from_every_cell_behind_the_blocks(
-    variant: Variant, endpoint: str, size: int
-) -> None:
-    trunk, rest = cut(Trunk(variant, width=0.125), endpoint)
-    blocks = RemainingBlocks(rest, endpoint_shapes(0.125)["Mixed_5c"][0], size).eval()
-    maps = torch.rand(1, trunk.out_channels, 5, 6, 8)
-    grid = Grid((0.0, 0.0, 0.0), (4, 16, 16))
-    boxes, none = torch.tensor([[20.0, 20, 60, 60]]), torch.zeros(1, dtype=torch.long)
-    scores, places = blocks(maps, grid, boxes, none, none, 5)
-    assert scores.shape == (1, blocks.out_channels) and places.shape == (1, blocks.box_channels)
+    assert middle.shape == (3, 3 * 7 * 7) and middle[:, 0].tolist() == [1, 3, 6]
 
 
 @pytest.mark.parametrize("scoring", ["softmax", "multi_label", "own_background"])

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from accelerate import Accelerator
 from actiontubes.datasets.figures import make_figures
+from actiontubes.datasets.files import InputError
 from actiontubes.datasets.video_sets import VideoSet, open_video_sets
-from actiontubes.detect.detector import DetectorSettings
-from actiontubes.detect.recipe import Supervision, new_detector, train_on
+from actiontubes.detect.detector import DetectorSettings, build_detector
+from actiontubes.detect.recipe import Supervision, freeze_layers, new_detector, train_on
 from actiontubes.detect.training import Schedule
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -90,3 +91,25 @@ def test_boxes_of_several_classes_ask_for_several_labels(
     )  # fmt: skip
     with pytest.warns(UserWarning, match="2 boxes .* more than one class.*--multi-label"):
         run(tmp_path / "two", replace(train_set, tubes=both), test_set, schedule)
+
+
+def test_freezing_reaches_into_the_head() -> None:
+    settings = DetectorSettings(
+        ("run", "sit"), backbone="i3d", width=0.0625, endpoint="Mixed_4f", head="mixed",
+        proposals="given", height=64, width_pixels=64, norm="batch",
+    )  # fmt: skip
+    with pytest.raises(InputError, match="--freeze Mixed_5b: --norm batch trains the norms"):
+        new_detector(settings, freeze="Mixed_5b")
+    for last, trained in (("Mixed_3c", True), ("Mixed_5b", True), ("Mixed_5c", False)):
+        detector = build_detector(replace(settings, norm="frozen"))
+        freeze_layers(detector, last)
+        blocks = detector.head.features.blocks
+        assert not any(p.requires_grad for p in detector.trunk.Mixed_3c.parameters())
+        assert any(p.requires_grad for p in detector.trunk.Mixed_4f.parameters()) == (
+            last == "Mixed_3c"
+        )
+        assert any(p.requires_grad for p in blocks.Mixed_5b.parameters()) == (last == "Mixed_3c")
+        assert any(p.requires_grad for p in blocks.Mixed_5c.parameters()) == trained
+        assert all(p.requires_grad for p in detector.head.features.box_layers.parameters())
+    with pytest.raises(InputError, match="--freeze: no endpoint Mixed_9"):
+        freeze_layers(detector, "Mixed_9")
