@@ -353,7 +353,7 @@ def _progress(
     with tqdm(
         total=len(runs), unit=" runs", leave=False,
         disable=not accelerator.is_main_process,
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} runs "
+        bar_format="{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total} runs "
         "[{elapsed}<{remaining}]",
     ) as bar:  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -65,7 +66,10 @@ def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
     write_json(
         {
             "rows": [{k: _plain(v) for k, v in row.items()} for row in rows],
-            "findings": [{"finding": name, **_plain(value)} for name, value in found.items()],
+            "findings": [
+                {"finding": name, **asdict(value), "found": verdict(name, value)}
+                for name, value in found.items()
+            ],
         },
         out / ALL,
     )
@@ -239,7 +243,7 @@ def _section(title: str, content: str, text: str = "") -> str:
 
 
 def _plain(value: Any) -> Any:
-    return {"mean": value.mean, "half": value.half} if isinstance(value, Interval) else value
+    return asdict(value) if isinstance(value, Interval) else value
 
 
 def _write(text: str, path: Path) -> None:
