@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..backbones.classifier import normalise
 from ..backbones.flow import FLOW_MEAN, FLOW_STD
 from ..backbones.inception import Grid, Trunk, cut, endpoint_shapes, get_variant, receptive_grid
+from ..backbones.torchvision_trunks import TORCHVISION, TorchvisionTrunk
 from ..datasets.files import InputError
 from ..datasets.flow import FlowMethod, Streams
 from .action_head import (
@@ -42,7 +43,7 @@ class DetectorSettings:
 
     Attributes:
         labels: the classes, in the order of the head's outputs.
-        backbone: of `inception.get_variant`.
+        backbone: of `inception.get_variant`, or of `torchvision_trunks.TORCHVISION`.
         width: of the trunk's channels.
         endpoint: whose features are pooled.
         proposals: an RPN on a ResNet of the key frame ("resnet50", the paper's, or "resnet18"), on
@@ -183,11 +184,13 @@ class Detector(nn.Module):
     @property
     def window(self) -> int:
         """Time steps of the feature map around a key frame."""
-        stride = endpoint_shapes()[self.settings.endpoint][1]
+        stride = _shapes(self.settings)[self.settings.endpoint][1]
         return max(1, -(-self.settings.frames // stride))
 
     def grid(self, endpoint: str, length: int) -> Grid:
         """Where the cells of an endpoint look in clips of `length` frames."""
+        if isinstance(self.trunk, TorchvisionTrunk):
+            return self.trunk.variant.grid(endpoint)
         size = (length, self.settings.height, self.settings.width_pixels)
         return receptive_grid(self.trunk.variant, endpoint, size)
 
@@ -331,6 +334,13 @@ class Detector(nn.Module):
         return self.head(maps[endpoint], grid, rois, clip_of, key_frames, self.window)
 
 
+def _shapes(settings: DetectorSettings) -> dict[str, tuple[int, int, int]]:
+    """Of every endpoint of the backbone: channels, stride in time, stride in space."""
+    if settings.backbone in TORCHVISION:
+        return TORCHVISION[settings.backbone].shapes
+    return endpoint_shapes(settings.width)
+
+
 def build_detector(
     settings: DetectorSettings, trunk: Trunk | None = None, flow_trunk: Trunk | None = None
 ) -> Detector:
@@ -344,10 +354,10 @@ def build_detector(
 
     Raises:
         InputError: sizes that are no multiples of the feature map's stride, an endpoint that
-            leaves no blocks for the head, or two trunks whose maps do not lie upon each other.
+            leaves no blocks for the head, two trunks whose maps do not lie upon each other, or what
+            torchvision's networks do not have.
     """
-    shapes = endpoint_shapes(settings.width)
-    variant = get_variant(settings.backbone)
+    shapes = _shapes(settings)
     used = settings.endpoints
     for endpoint in used:
         if endpoint not in shapes:
@@ -358,7 +368,12 @@ def build_detector(
                 f"size {settings.height}x{settings.width_pixels}: give multiples of {stride}, the "
                 f"stride of {endpoint}"
             )
-    if trunk is None:
+    if settings.backbone in TORCHVISION:
+        _require_plain(settings)
+        # A trunk of the family by all that is asked of it but its grid and how it is cut.
+        trunk = trunk or cast(Trunk, TorchvisionTrunk(TORCHVISION[settings.backbone]))
+    elif trunk is None:
+        variant = get_variant(settings.backbone)
         if settings.norm == "batch":
             # The family's 1e-3 suits hundreds of thousands of steps.
             layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
@@ -373,7 +388,10 @@ def build_detector(
     last = max(used, key=list(shapes).index)
     features: TemporalMean | RemainingBlocks
     if settings.head == "mean":
-        trunk, _ = cut(trunk, last)
+        if isinstance(trunk, TorchvisionTrunk):
+            trunk.end_at(last)
+        else:
+            trunk, _ = cut(trunk, last)
         features = TemporalMean(
             shapes[settings.endpoint][0], settings.hidden, settings.roi_size,
             settings.norm == "batch",
@@ -407,6 +425,15 @@ def build_detector(
     resnet = KeyFrameResNet(50 if settings.proposals == "resnet50" else 18)
     proposals = network(resnet.out_channels)
     return Detector(settings, trunk, head, proposals, resnet, flow_trunk=flow_trunk)
+
+
+def _require_plain(settings: DetectorSettings) -> None:
+    for name, value in (("width", 1.0), ("head", "mean"), ("streams", "rgb")):
+        if getattr(settings, name) != value:
+            raise InputError(
+                f"{name}: {getattr(settings, name)} is for the S3D family; {settings.backbone} "
+                f"takes {value}"
+            )
 
 
 def _require_one_grid(settings: DetectorSettings, rgb: Trunk, flow: Trunk) -> None:

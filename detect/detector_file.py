@@ -17,6 +17,7 @@ from ..backbones.convert import load_state
 from ..backbones.flow import FLOW_MEAN, FLOW_STD, flow_from_rgb
 from ..backbones.inception import Layout, Trunk, Variant, get_variant
 from ..backbones.layers import PoolPadding
+from ..backbones.torchvision_trunks import TORCHVISION
 from ..backbones.weights import tuples, variant_from_json
 from ..datasets.files import InputError, whole_file
 from .detector import Detector, DetectorSettings, build_detector
@@ -116,11 +117,13 @@ def trunk_of(detector: Detector, channels_in: int) -> PretrainedModel:
 
 
 def _trunks(settings: DetectorSettings, record: dict[str, Any]) -> list[Trunk]:
-    """The trunk, and of two streams that of flow, with new weights.
+    """The trunk, and of two streams that of flow, with new weights; none of torchvision's.
 
     Raises:
         LookupError, TypeError, AttributeError, ValueError: they are not ours.
     """
+    if settings.backbone in TORCHVISION:
+        return []
     channels = {"variant": 2 if settings.streams == "flow" else 3}
     if settings.streams == "both":
         channels["flow_variant"] = 2

@@ -172,11 +172,9 @@ class LiveTubes:
         self._times.append((frame.number, frame.time))
         for row in np.flatnonzero(number >= 0):
             tube = self._growing.setdefault(int(number[row]), _Growing(_bare(frame), frame.number))
-            tube.last, tube.boxes, tube.total = (
-                frame.number,
-                tube.boxes + 1,
-                tube.total + score[row],
-            )
+            tube.last = frame.number
+            tube.boxes += 1
+            tube.total += float(score[row])
             tube.way.append((frame.time, (boxes[row, :2] + boxes[row, 2:]) / 2))
             while frame.time - tube.way[0][0] > _TRAIL:
                 tube.way.popleft()
@@ -185,12 +183,14 @@ class LiveTubes:
             if tube >= 0 and self._growing[tube].boxes >= self.rules.min_length
         ]  # fmt: skip
         drawn = self._drawn(frame, label[rows], boxes[rows], number[rows], scale)
-        for tube in [
-            tube for tube, its in self._growing.items()
+        long = [
+            each for each, its in self._growing.items()
             if frame.time - its.first.time >= self.longest
-        ]:  # fmt: skip
-            self._linker.close(np.array([tube]))
-            del self._growing[tube]
+        ]  # fmt: skip
+        if long:
+            self._linker.close(np.array(long))
+            for each in long:
+                del self._growing[each]
         return drawn
 
     def _drawn(
@@ -221,9 +221,9 @@ class LiveTubes:
         taken = self._numbered(self._linker.take_closed())
         if self._times:
             newest = self._times[-1][0]
-            over = [t for t, its in self._growing.items() if newest - its.last > self.rules.gap]
-            for tube in over:
-                del self._growing[tube]
+            for number, tube in list(self._growing.items()):
+                if newest - tube.last > self.rules.gap:
+                    del self._growing[number]
             needed = min((its.first.number for its in self._growing.values()), default=newest)
             while self._times[0][0] < needed:
                 self._times.popleft()

@@ -137,9 +137,8 @@ def _handler(shown: _Shown) -> type[BaseHTTPRequestHandler]:
             try:
                 while True:
                     with shown.changed:
-                        shown.changed.wait_for(
-                            lambda seen=number: shown.closed or shown.number > seen, _PATIENCE
-                        )
+                        if shown.number == number and not shown.closed:
+                            shown.changed.wait(_PATIENCE)
                         if shown.closed:
                             return
                         jpeg, number = shown.jpeg, shown.number
