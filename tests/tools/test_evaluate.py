@@ -77,7 +77,6 @@ def test_ucf101_24_from_the_pickle_under_all_protocols(
                 assert found == pytest.approx(wanted["mAP"], abs=1e-3)
     assert f"{numbers['act']['frame_map']['0.5']:.2f}" == "76.35"
     assert "76.35" in done.stdout
-    # The target is 5 s on two cores; a busy machine gets twice that.
 
 
 def test_json_of_one_protocol(call: Run, dump: Path) -> None:
