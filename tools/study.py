@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -121,12 +121,13 @@ def study(
     runs = plan(names, streams or ["rgb"], [0, 1, 2] if seeds is None else seeds)
     if not runs:
         raise InputError("seeds: none; give one at least")
+    sides = _numbers(size, (80, 64) if clips == "actors" else (224,))
+    length = frames if frames is not None else 9 if clips == "actors" else 64
     if clips == "actors":
-        height, wide = _numbers(size, (80, 64))
-        actors = ActorSettings(frames or 9, frame_step, height, wide, flow_method=flow_method)
+        actors = ActorSettings(length, frame_step, sides[0], sides[1], flow_method=flow_method)
         shape = asdict(actors)
     else:
-        crops = CropSettings(frames or 64, *_numbers(size, (224,)))
+        crops = CropSettings(length, sides[0])
         shape = asdict(crops) | {"flow_method": flow_method}
     drawn = data is None
     folder = out / "data" if data is None else data
@@ -135,12 +136,10 @@ def study(
         "split": split, "pairs": pairs, "precision": precision, **asdict(network),
         **asdict(schedule), **shape,
     }  # fmt: skip
-    settings.pop("save_every")
+    del settings["save_every"]  # which changes nothing
     accelerator = make_accelerator(precision, device, None, out)
-    if accelerator.is_main_process:
-        require_same(settings, out / SETTINGS)
-        if drawn:
-            _draw_figures(folder, videos)
+    if drawn and accelerator.is_main_process:
+        _draw_figures(folder, videos)
     accelerator.wait_for_everyone()
     if clips == "actors":
         parts = open_video_sets(folder, media=media, split=split)
@@ -153,12 +152,14 @@ def study(
         labels = lists[0].labels
     known = [f"{a}/{b}" for a, b in PAIRS if {a, b} <= set(labels)]
     opposite = named_pairs(known if pairs is None else pairs, labels)
+    if accelerator.is_main_process:
+        require_same(settings, out / SETTINGS)
 
     def open_material(stream: Stream) -> Material:
         if clips == "videos":
             return video_material(lists[0], lists[1], crops, stream, flow_method)
-        actors_of = ActorSettings(**(asdict(actors) | {"stream": stream}))
-        material = actor_material(parts[0], parts[1], actors_of, memory=round(memory * 1e9))
+        seen = replace(actors, stream=stream)
+        material = actor_material(parts[0], parts[1], seen, memory=round(memory * 1e9))
         if drawn and stream == "flow" and accelerator.is_main_process:
             cache_flow(material.media, flow_method)
         accelerator.wait_for_everyone()
@@ -170,12 +171,8 @@ def study(
     )
     if not accelerator.is_main_process:
         return
-    frame_count, *sides = (
-        shape["frames"],
-        *_numbers(size, (80, 64) if clips == "actors" else (224,)),
-    )
     title = (
-        f"{'The drawn figures' if drawn else folder.name}: clips of {frame_count} frames of "
+        f"{'The drawn figures' if drawn else folder.name}: clips of {length} frames of "
         f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times {width:g}; "
         f"{steps} steps of {batch} clips; {records[0]['clips']} clips to test on."
     )
