@@ -137,8 +137,9 @@ def _handler(shown: _Shown) -> type[BaseHTTPRequestHandler]:
             try:
                 while True:
                     with shown.changed:
-                        if shown.number == number and not shown.closed:
-                            shown.changed.wait(_PATIENCE)
+                        while shown.number == number and not shown.closed:
+                            if not shown.changed.wait(_PATIENCE):
+                                break
                         if shown.closed:
                             return
                         jpeg, number = shown.jpeg, shown.number
