@@ -305,7 +305,9 @@ def action_losses(
         logits, deltas: of `ActionHead`.
         examples: of `choose_examples`.
         multi_label, own_background: of the head. Where background has its own sigmoid, so has it
-            its own loss.
+            its own loss; of a covered box it learns 1 - IoU of the refined box with the truth, so
+            that of several boxes of a person the best placed one scores highest (as IoU-aware
+            RetinaNet, Wu et al. 2020).
     """
     labels, covered = examples.labels, examples.labels.any(dim=1)
     # With a box a class, the one of the (first) true class learns.
@@ -331,6 +333,12 @@ def action_losses(
         target = torch.where(covered, first + 1, 0)
         losses["action"] = F.cross_entropy(logits, target, reduction="sum") / examples.of
     return losses
+
+
+def _placed(deltas: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
+    """(R,) IoU of boxes moved by their deltas with the same boxes moved by their targets."""
+    found, truth = (_CODER.decode_single(each, boxes).reshape(-1, 4) for each in (deltas, targets))
+    return box_iou(found, truth).diagonal()
 
 
 @dataclass(frozen=True)
