@@ -30,7 +30,7 @@ def live(
     frames: int | None = None,
     timeout: float = 10.0,
     retries: int | None = None,
-    threshold: float = 0.2,
+    threshold: float = 0.4,
     precision: Literal["no", "bf16", "fp16"] = "no",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     trail: bool = False,
