@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from actiontubes.backbones.inception import Trunk, cut, endpoint_shapes, get_variant
 from actiontubes.datasets.files import InputError
+from actiontubes.detect.action_head import ActionHead, RemainingBlocks
 from actiontubes.detect.dense import FrameBoxes, Piece, look, pieces
 from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
 from actiontubes.detect.export import BatchedProposals, export_detector, traced
@@ -188,12 +190,16 @@ def test_batched_proposals(keys: int) -> None:
     torch.testing.assert_close(boxes, torch.cat(expected), atol=1e-4, rtol=0)
 
 
-def test_torch_export(own: tuple[Detector, Path], tmp_path: Path) -> None:
-    """A program of torch.export with the trunk's remaining blocks in the head, saved and loaded."""
-    settings = replace(SETTINGS, backbone="i2d", endpoint="Mixed_3b", head="mixed",
-                       proposal_endpoint="Mixed_3b", per_class_boxes=False, frames=4,
-                       norm="frozen")  # fmt: skip
+def test_torch_export(tmp_path: Path) -> None:
+    """A program of torch.export with one of the trunk's blocks in the head, saved and loaded."""
+    settings = replace(SETTINGS, backbone="i2d", proposal_endpoint="MaxPool_3a_3x3", frames=4)
     detector = disturbed(settings)
+    _, rest = cut(Trunk(get_variant("i2d"), settings.width), settings.endpoint)
+    shapes = endpoint_shapes(settings.width)
+    before, behind = (shapes[name][0] for name in (settings.endpoint, "Mixed_3b"))
+    blocks = torch.nn.Sequential(rest.Mixed_3b)
+    detector.head = ActionHead(RemainingBlocks(blocks, before, behind, 3), 2).eval()
+    torch.nn.init.normal_(detector.head.scores.weight)
     path = tmp_path / "model.pt2"
     assert export_detector(detector, path, frames=8) == 8
     record = {KEY: ""}
