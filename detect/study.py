@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from ..backbones.classifier import Classifier, PretrainedModel
 from ..backbones.cost import multiply_adds, parameters
-from ..backbones.inception import ENDPOINTS, Trunk, get_variant
+from ..backbones.inception import ENDPOINTS, VARIANTS, Trunk, get_variant
 from ..datasets.files import InputError, whole_file, write_json
 from .classification import logits_of, new_classifier, train_classifier
 from .classification_scores import VideoScores, fuse, score_videos
@@ -33,6 +34,7 @@ from .study_scores import clip_accuracy
 from .training import Schedule
 from .training_state import LOSSES, STATE
 
+STREAMS = ("rgb", "flow", "both")
 RUNS, SETTINGS, SCORES = "runs", "study.json", "scores.npz"
 _ALL = "(K)"
 _TIMED_CLIPS, _TIMED_PASSES = 8, 5
@@ -159,8 +161,8 @@ def run_study(
     *,
     pairs: Sequence[tuple[int, int]] = (),
     workers: int = 0,
-) -> list[dict[str, Any]]:
-    """Runs what is not done yet, and returns the records of all runs.
+) -> None:
+    """Runs what is not done yet; `read_records` has the results.
 
     Args:
         runs: of `plan`.
@@ -171,28 +173,45 @@ def run_study(
         workers: processes that read videos.
 
     Raises:
-        InputError: see `train_classifier`; a record that is none.
+        InputError: see `train_classifier`; scores to be fused are gone.
     """
     # All processes decide alike, before any writes a record.
     left = [run for run in runs if not run.record(out).is_file()]
     accelerator.wait_for_everyone()
     trained = [run for run in left if run.streams != "both"]
     with _progress(trained, accelerator) as bar:
-        material: Material | None = None
-        for before, run in zip([None, *trained], trained):
-            if material is None or before is None or before.streams != run.streams:
-                material = None  # of the other stream: its clips take memory
-                material = open_material(run.streams)  # type: ignore[arg-type]
-            train_and_score(
-                run, material, out, network, schedule, accelerator, pairs, workers,
-                partial(bar, run),
-            )  # fmt: skip
+        for stream, mine in groupby(trained, lambda run: run.streams):
+            material = open_material(stream)
+            for run in mine:
+                train_and_score(
+                    run, material, out, network, schedule, accelerator, pairs, workers,
+                    partial(bar, run),
+                )  # fmt: skip
     if accelerator.is_main_process:
         for run in left:
             if run.streams == "both":
                 _fuse(run, out, pairs)
     accelerator.wait_for_everyone()
-    return [_read_json(run.record(out)) for run in runs]
+
+
+def read_records(out: Path) -> list[dict[str, Any]]:
+    """The records of all runs that are done, stream by stream in the family's order.
+
+    Raises:
+        InputError: a record that is none.
+    """
+    records = []
+    for path in sorted((out / RUNS).glob("*.json")):
+        record = _read_json(path)
+        try:
+            base, _, k = record["backbone"].rstrip(")").partition("(")
+            place = ENDPOINTS.index(k) if k in ENDPOINTS else len(k)
+            family = list(VARIANTS).index(base)
+            order = (STREAMS.index(record["streams"]), family, place, int(record["seed"]))
+        except (LookupError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: no record of a run; delete it, or move it away") from error
+        records.append((order, record))
+    return [record for _, record in sorted(records, key=lambda pair: pair[0])]
 
 
 def train_and_score(

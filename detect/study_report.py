@@ -28,6 +28,10 @@ _HEADS = {
     "top1": "top-1 %", "pairs": "pairs %", "reversed_top1": "reversed top-1 %",
     "reversed_pairs": "reversed pairs %",
 }  # fmt: skip
+_STYLE = (
+    "<style>main { max-width: 1160px; } img { max-width: 100%; } th, td { font-size: 13px; padding: 4px 8px; } "
+    "td { white-space: nowrap; }</style>"
+)
 _PLACEMENTS = {"none": "s3d", "temporal": "s3d-g(temporal)", "branches": "s3d-g"}
 _EXPLAINED = (
     "Mean and 95 % confidence interval (Student's t) over the seeds. Pairs: of the clips of "
@@ -52,7 +56,7 @@ def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
     has left them.
 
     Args:
-        records: of `study.run_study`.
+        records: of `study.read_records`.
         title: what was studied, in a line.
 
     Returns:
@@ -88,7 +92,7 @@ def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
     page = Template(template).substitute(
         title="Speed and accuracy of the family",
         subtitle=escape(title),
-        body="<style>img { max-width: 100%; }</style>" + "\n".join(sections),
+        body=_STYLE + "\n".join(sections),
     )
     _write(page, out / PAGE)
     return out / PAGE

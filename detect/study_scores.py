@@ -13,7 +13,7 @@ import numpy as np
 
 Array = np.ndarray
 Record = Mapping[str, Any]
-"""Of one run, as `study.run_record` makes it and its JSON file holds it."""
+"""Of one run, as `study.train_and_score` writes it."""
 
 MEASURES = {
     "top1": ("normal", "top1"),

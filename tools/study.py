@@ -25,6 +25,8 @@ def study(
     media: Path | None = None,
     clips: Literal["actors", "videos"] = "actors",
     split: int = 1,
+    train_videos: list[str] | None = None,
+    test_videos: list[str] | None = None,
     videos: int = 160,
     pairs: list[str] | None = None,
     backbones: list[str] | None = None,
@@ -57,7 +59,7 @@ def study(
     of time tells apart. Writes to OUT: index.html, its figures (cost.svg, reversed.svg, gating.svg,
     streams.svg), results.md, results.csv and results.json, and of each run its record and its
     checkpoint (runs). Run again, it goes on where it was stopped, and skips what is done; more
-    networks, seeds or streams can be added later.
+    networks, seeds or streams can be added later, and the page shows all.
 
     Args:
         out: The folder to write to.
@@ -66,6 +68,9 @@ def study(
         media: The folder of the videos (default: the data's).
         clips: Clips around each actor of a detection set, or of whole labelled videos.
         split: Which split of the data.
+        train_videos: Of a detection set, the videos to train on, or a list of them (default: the
+            split's).
+        test_videos: The videos to test on.
         videos: How many videos of figures are drawn to train on; a quarter as many to test on.
         pairs: Classes that are opposite, such as "sit down/stand up" (default: those of the drawn
             figures, where the data has both).
@@ -105,7 +110,15 @@ def study(
     from ..datasets.labelled_clips import CropSettings
     from ..datasets.labelled_videos import open_labelled_videos
     from ..datasets.video_sets import open_video_sets
-    from ..detect.study import SETTINGS, Network, plan, require_same, run_study, sweep
+    from ..detect.study import (
+        SETTINGS,
+        Network,
+        plan,
+        read_records,
+        require_same,
+        run_study,
+        sweep,
+    )
     from ..detect.study_material import actor_material, cache_flow, named_pairs, video_material
     from ..detect.study_report import TABLE, write_report
     from ..detect.training import Schedule
@@ -133,8 +146,8 @@ def study(
     folder = out / "data" if data is None else data
     settings = {
         "data": {"videos": videos} if drawn else str(folder.resolve()), "clips": clips,
-        "split": split, "pairs": pairs, "precision": precision, **asdict(network),
-        **asdict(schedule), **shape,
+        "split": split, "train_videos": train_videos, "test_videos": test_videos, "pairs": pairs,
+        "precision": precision, **asdict(network), **asdict(schedule), **shape,
     }  # fmt: skip
     del settings["save_every"]  # which changes nothing
     accelerator = make_accelerator(precision, device, None, out)
@@ -142,7 +155,9 @@ def study(
         _draw_figures(folder, videos)
     accelerator.wait_for_everyone()
     if clips == "actors":
-        parts = open_video_sets(folder, media=media, split=split)
+        parts = open_video_sets(
+            folder, media=media, split=split, train_videos=train_videos, test_videos=test_videos
+        )
         labels = parts[0].labels
     else:
         lists = [
@@ -166,11 +181,12 @@ def study(
         return material
 
     keep_freed_memory()
-    records = run_study(
+    run_study(
         runs, open_material, out, network, schedule, accelerator, pairs=opposite, workers=workers
     )
     if not accelerator.is_main_process:
         return
+    records = read_records(out)
     title = (
         f"{'The drawn figures' if drawn else folder.name}: clips of {length} frames of "
         f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times {width:g}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from actiontubes.datasets.actor_clips import (
 )
 from actiontubes.datasets.files import InputError
 from actiontubes.datasets.flow import ZERO
+from actiontubes.datasets.media import read_picture
 from actiontubes.datasets.tables import Tubes
-from actiontubes.datasets.video_sets import VideoSet
+from actiontubes.datasets.video_sets import VideoSet, open_video_sets
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -205,6 +207,29 @@ def test_windows_are_cut_where_they_lie(x: float, y: float, width: float, height
 def test_settings_that_are_none(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(SMALL, **changes)
+
+
+def test_real_video(shared: Callable[[str], Path]) -> None:
+    folder = shared("ucf101-24")
+    name = "v_Basketball_g01_c01"
+    videos, _ = open_video_sets(
+        folder / "pyannot.pkl", media=folder / "videos", train_videos=[name], test_videos=[name]
+    )
+    tests = FixedActorClips(ActorTubes(videos, ActorSettings(), memory=0))
+    box = read_picture(videos.media[0], int(tests[1].name.rpartition(":")[2]))
+    assert box is not None
+    row = videos.tubes.frame.tolist().index(int(tests[1].name.rpartition(":")[2]))
+    x1, y1, x2, y2 = videos.tubes.boxes[row].round().astype(int)
+    # The middle of the clip's middle frame is the middle of the box, as large as the tube asks for.
+    clip = tests[1].clip.numpy()[4]
+    largest = (videos.tubes.boxes[:, 2:] - videos.tubes.boxes[:, :2]).max(axis=0)
+    scale = (np.array([64, 80]) / (1.25 * largest)).min()
+    size = np.round(scale * np.array([x2 - x1, y2 - y1])).astype(int)
+    theirs = cv2.resize(box[y1:y2, x1:x2], size.tolist(), interpolation=cv2.INTER_AREA)
+    x, y = (np.array([64, 80]) - size) // 2
+    ours = clip[y : y + size[1], x : x + size[0]]
+    inner = np.s_[2:-2, 2:-2]
+    assert np.abs(ours[inner].astype(float) - theirs[inner]).mean() < 7
 
 
 def test_nothing_to_draw_from(video_set: VideoSet) -> None:

@@ -16,10 +16,12 @@ from actiontubes.backbones.inception import ENDPOINTS, VARIANTS, get_variant
 from actiontubes.backbones.weights import load_file
 from actiontubes.datasets.files import InputError
 from actiontubes.datasets.labelled_clips import LabelledClip
+from actiontubes.detect.classification import new_classifier
 from actiontubes.detect.study import (
     Network,
     Run,
     plan,
+    read_records,
     require_same,
     run_study,
     sweep,
@@ -73,7 +75,8 @@ def forbidden(stream: Stream) -> Material:
 
 
 def studied(out: Path, runs: Sequence[Run], open_material: Any = open_bars) -> list[dict[str, Any]]:
-    return run_study(runs, open_material, out, TINY, STEPS, Accelerator(cpu=True), pairs=PAIRS)
+    run_study(runs, open_material, out, TINY, STEPS, Accelerator(cpu=True), pairs=PAIRS)
+    return read_records(out)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +117,7 @@ def test_what_a_run_leaves(done: Path) -> None:
 def test_what_is_done_is_skipped(done: Path) -> None:
     before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
     records = studied(done, plan(["i3d", "i2d"], ["rgb"], [0]), forbidden)
-    assert [record["backbone"] for record in records] == ["i3d", "i2d"]
+    assert [record["backbone"] for record in records] == ["i2d", "i3d"]
     assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
 
@@ -177,12 +180,46 @@ def test_both_streams_are_fused(done: Path, tmp_path: Path) -> None:
         studied(tmp_path, runs, forbidden)
 
 
+def test_weights_are_cut_at_the_last_endpoint(done: Path) -> None:
+    weights = str(Run("i3d", "rgb", 0).folder(done) / "classifier.safetensors")
+    whole, short = (
+        new_classifier("i3d", LABELS, weights=weights, width=0.0625, last=last)
+        for last in (None, "Mixed_3b")
+    )
+    assert (whole.trunk.last, short.trunk.last) == ("Mixed_3c", "Mixed_3b")
+    clips = torch.rand(1, 3, 9, 32, 32)
+    with torch.inference_mode():
+        expected = whole.trunk.endpoints(clips, ["Mixed_3b"])["Mixed_3b"]
+        assert torch.equal(short.trunk(clips), expected)
+    assert short.head is not None and short.head.fc.in_features == expected.shape[1]
+    with pytest.raises(InputError, match="ends with Mixed_3c, before Mixed_4b"):
+        new_classifier("i3d", LABELS, weights=weights, width=0.0625, last="Mixed_4b")
+    with pytest.raises(InputError, match="no endpoint Mixed_9z"):
+        new_classifier("i3d", LABELS, last="Mixed_9z")
+
+
 def test_a_damaged_record(tmp_path: Path) -> None:
     run = Run("i2d", "rgb", 0)
     run.record(tmp_path).parent.mkdir()
     run.record(tmp_path).write_text("{")
     with pytest.raises(InputError, match=r"i2d.rgb.0.json: damaged; delete it"):
         studied(tmp_path, [run], forbidden)
+    run.record(tmp_path).write_text('{"backbone": "i7d", "streams": "rgb", "seed": 0}')
+    with pytest.raises(InputError, match=r"i2d.rgb.0.json: no record of a run; delete it"):
+        studied(tmp_path, [run], forbidden)
+
+
+def test_records_come_in_the_family_s_order(tmp_path: Path) -> None:
+    names = ["s3d-g(temporal)", "s3d-g", "s3d", "top-heavy-i3d(Mixed_3c)", "i2d",
+             "top-heavy-i3d(Conv2d_2c_3x3)"]  # fmt: skip
+    for run in plan(names, ["both"], [10, 9]):
+        record = {"backbone": run.backbone, "streams": run.streams, "seed": run.seed}
+        run.record(tmp_path).parent.mkdir(exist_ok=True)
+        run.record(tmp_path).write_text(json.dumps(record))
+    ordered = [names[k] for k in (4, 5, 3, 2, 1, 0)]
+    assert [(r["streams"], r["backbone"], r["seed"]) for r in read_records(tmp_path)] == [
+        *itertools.product(("rgb", "flow", "both"), ordered, (9, 10))
+    ]
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_study_and_what_is_added_to_it(study: Callable, figures: Path, tmp_pat
     before = {path: path.stat().st_mtime_ns for path in (out / "runs").rglob("*")}
 
     more = study("--data", figures, "--seeds", 0, 1, "--backbones", "i2d")
-    assert more.code == 0 and rows(out) == [("i2d", "rgb", "2")]
+    assert more.code == 0 and rows(out) == [("i2d", "rgb", "2"), ("s3d", "rgb", "1")]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items() if path.is_file())
 
     other = study("--data", figures, "--steps", 3)
