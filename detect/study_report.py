@@ -29,8 +29,8 @@ _HEADS = {
     "reversed_pairs": "reversed pairs %",
 }  # fmt: skip
 _STYLE = (
-    "<style>main { max-width: 1160px; } img { max-width: 100%; } th, td { font-size: 13px; padding: 4px 8px; } "
-    "td { white-space: nowrap; }</style>"
+    "<style>main { max-width: 1160px; } img { max-width: 100%; } "
+    "th, td { font-size: 13px; padding: 4px 8px; } td { white-space: nowrap; }</style>"
 )
 _PLACEMENTS = {"none": "s3d", "temporal": "s3d-g(temporal)", "branches": "s3d-g"}
 _EXPLAINED = (
