@@ -371,7 +371,7 @@ def _progress(
     """A bar over all runs; called with a run and the share of it that is done."""
     with tqdm(
         total=len(runs), unit=" runs", leave=False,
-        disable=not accelerator.is_main_process,
+        disable=not runs or not accelerator.is_main_process,
         bar_format="{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total} runs "
         "[{elapsed}<{remaining}]",
     ) as bar:  # fmt: skip
