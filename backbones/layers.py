@@ -221,7 +221,7 @@ class ConvNormReLU(nn.Module):
         return F.relu(y, inplace=in_place)
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of a convolution that does what this one and its norm do in evaluation."""
+        """Weight and bias of a convolution that does what this and its norm do in evaluation."""
         weight, norm = self.conv.weight, self.norm
         if norm is None:
             assert self.conv.bias is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import nn
 from tqdm import tqdm
 
 from ..backbones.classifier import PretrainedModel
@@ -22,6 +23,7 @@ from ..datasets.files import InputError, write_json
 from ..datasets.media import read_pictures
 from ..datasets.tables import Detections, Tubes, read_table, write_table
 from ..datasets.video_sets import VideoSet
+from .action_head import RemainingBlocks
 from .detect_set import detect_set, score_set
 from .detector import Detector, DetectorSettings, build_detector
 from .detector_file import is_detector, load_detector, trunk_of
@@ -109,7 +111,9 @@ def freeze_layers(detector: Detector, last: str) -> None:
         InputError: no such endpoint; blocks of the head whose norms are trained.
     """
     features = detector.head.features
-    blocks = dict(features.blocks.named_children()) if hasattr(features, "blocks") else {}
+    blocks: dict[str, nn.Module] = {}
+    if isinstance(features, RemainingBlocks):
+        blocks = dict(features.blocks.named_children())
     if last in blocks and detector.settings.norm == "batch":
         raise InputError(f"--freeze {last}: --norm batch trains the norms of the head's blocks")
     try:
