@@ -371,6 +371,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
             rows += len(ended[0])
         if frame.number % (count // 10) == count // 10 - 1:
             sizes.append(process.memory_info().rss / 1e6)
+    print(f"{count} frames, {rows} rows, MB: {[round(size, 1) for size in sizes]}")
     assert rows > count
     # Ten seconds of open tubes are there after the first tenth.
     assert max(sizes[5:]) < max(sizes[:5]) + 5, sizes
