@@ -305,9 +305,7 @@ def action_losses(
         logits, deltas: of `ActionHead`.
         examples: of `choose_examples`.
         multi_label, own_background: of the head. Where background has its own sigmoid, so has it
-            its own loss; of a covered box it learns 1 - IoU of the refined box with the truth, so
-            that of several boxes of a person the best placed one scores highest (as IoU-aware
-            RetinaNet, Wu et al. 2020).
+            its own loss.
     """
     labels, covered = examples.labels, examples.labels.any(dim=1)
     # With a box a class, the one of the (first) true class learns.
@@ -317,28 +315,20 @@ def action_losses(
     boxes = F.smooth_l1_loss(
         refined[covered], examples.deltas[covered], beta=1 / 9, reduction="sum"
     )
-    losses = {"action_boxes": boxes / examples.of}
+    losses: dict[str, Tensor] = {}
     if multi_label:
         per_class = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         losses["action"] = per_class.sum() / labels.shape[1] / examples.of
     elif own_background:
-        is_background = 1 - covered.to(logits)
-        background = F.binary_cross_entropy_with_logits(
-            logits[:, 0], is_background, reduction="sum"
-        )
+        truth = 1 - covered.to(logits)
+        background = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="sum")
         action = F.cross_entropy(logits[covered][:, 1:], first[covered], reduction="sum")
         losses["background"] = background / examples.of / 2
         losses["action"] = action / examples.of_covered
     else:
         target = torch.where(covered, first + 1, 0)
         losses["action"] = F.cross_entropy(logits, target, reduction="sum") / examples.of
-    return losses
-
-
-def _placed(deltas: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
-    """(R,) IoU of boxes moved by their deltas with the same boxes moved by their targets."""
-    found, truth = (_CODER.decode_single(each, boxes).reshape(-1, 4) for each in (deltas, targets))
-    return box_iou(found, truth).diagonal()
+    return losses | {"action_boxes": boxes / examples.of}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _PAIRS = (
     "AP: frame-AP at IoU 0.5 of the two classes. Right: of the ground truth boxes that a detection "
     "of either class overlaps by 0.5 or more, the percentage on which the true class scores "
     "higher; 50 is chance. I2D, which sees no order of frames, was trained once on the same videos "
-    "for as many steps (demo --backbone i2d); its column is that run's."
+    "for as many steps (demo --backbone i2d); its columns are that run's."
 )
 
 

@@ -170,5 +170,5 @@ def test_help(capsys) -> None:
 def test_an_unknown_command_names_the_known(capsys) -> None:
     assert main(["detekt"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("actiontubes: no command detekt; one of demo, detect, train, ")
+    assert err.startswith("actiontubes: no command detekt; one of demo, detect, live, train, ")
     assert err.count("\n") == 1

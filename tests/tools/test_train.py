@@ -151,9 +151,11 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "steps": (11,), "batch": (3,), "accumulate": (2,), "optimiser": ("adamw",), "lr": (0.02,),
     "warm_up": (13,), "decay": ("cosine",), "weight_decay": (0.002,), "clip_norm": (4.0,),
     "ema": (0.75,), "save_every": (14,), "evaluate_every": (15,), "seed": (16,),
+    "box_weight": (1.5,), "proposal_box_weight": (2.5,), "streams": ("both",),
+    "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
 }  # fmt: skip
-FLAGS = ("multi_label", "per_class_boxes", "unbalanced", "cache", "compile")
+FLAGS = ("own_background", "per_class_boxes", "unbalanced", "cache", "compile")
 
 
 def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch) -> None:
@@ -171,7 +173,7 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch) -> N
         detector: Any, train_set, test_set, out, schedule, supervision, accelerator, **rest
     ):
         asked.update(vars(schedule), **vars(supervision), **vars(supervision.augmentation))
-        asked.update(rest, examples=detector.examples, train=train_set.names, test=test_set.names)
+        asked.update(vars(detector), **rest, train=train_set.names, test=test_set.names)
         raise Stop
 
     monkeypatch.setattr(recipes, "new_detector", new_detector)
@@ -187,7 +189,8 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch) -> N
         if name not in ("size", "splits", "train_videos", "test_videos")
     }
     expected = alone | {
-        "multi_label": True, "per_class_boxes": True, "balance": False, "cache": True,
+        "own_background": True, "multi_label": False, "per_class_boxes": True, "balance": False,
+        "cache": True,
         "compile": True, "height": 96, "width_pixels": 112, "crop": True, "resume": False,
         "train": ("a",), "test": ("b",),
     }  # fmt: skip
