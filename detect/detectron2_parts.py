@@ -149,6 +149,8 @@ class ActionFeatures(nn.Module):
         self, features: TemporalMean | RemainingBlocks, grid: Grid, frames: int = 20
     ) -> None:
         super().__init__()
+        # detectron2's predictor refines boxes; weights of no use would stop its training on GPUs.
+        features.box_layers = nn.Sequential()
         self.features, self.grid, self.frames = features, grid, frames
 
     def forward(self, maps: list[Tensor], boxes: list[Any]) -> Tensor:
