@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "write a trained detector as ONNX or for torch.export",
     "weights": "list, fetch or locate pretrained weights",
 }
+_LONG = ("demo", "train", "classify", "study")  # they share a machine for minutes and hours
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ..datasets.files import InputError
 
     warnings.showwarning = _one_line_warning
-    # Threads that spin while they wait make a training step beside another busy process take five
-    # times as long; torch's OpenMP reads this once, when it is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if command in _LONG:
+        # Threads that spin while they wait make a step beside another busy process take five times
+        # as long, and a tenth less alone; torch's OpenMP reads this once, when it is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         function = getattr(import_module(f".{command}", __package__), command)
         return function(**_parse(function, command, arguments[1:])) or 0
