@@ -304,8 +304,8 @@ def action_losses(
     Args:
         logits, deltas: of `ActionHead`.
         examples: of `choose_examples`.
-        multi_label, own_background: of the head. Where background has its own sigmoid, so has it
-            its own loss.
+        multi_label, own_background: of the head. Where background has a sigmoid of its own there is
+            a third loss, background, at half weight, and action is over covered examples alone.
     """
     labels, covered = examples.labels, examples.labels.any(dim=1)
     # With a box a class, the one of the (first) true class learns.

@@ -155,10 +155,11 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
 }  # fmt: skip
-FLAGS = ("own_background", "per_class_boxes", "unbalanced", "cache", "compile")
+FLAGS = ("per_class_boxes", "unbalanced", "cache", "compile")
 
 
-def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("scoring", ["multi_label", "own_background"])
+def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scoring: str) -> None:
     """Each at a value that no other has."""
     asked: dict[str, Any] = {}
 
@@ -178,7 +179,7 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch) -> N
 
     monkeypatch.setattr(recipes, "new_detector", new_detector)
     monkeypatch.setattr(recipes, "train_on", train_on)
-    words = [f"--{name.replace('_', '-')}" for name in FLAGS]
+    words = [f"--{name.replace('_', '-')}" for name in (scoring, *FLAGS)]
     for name, values in OPTIONS.items():
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     with pytest.raises(Stop):
@@ -189,8 +190,8 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch) -> N
         if name not in ("size", "splits", "train_videos", "test_videos")
     }
     expected = alone | {
-        "own_background": True, "multi_label": False, "per_class_boxes": True, "balance": False,
-        "cache": True,
+        "own_background": scoring == "own_background", "multi_label": scoring == "multi_label",
+        "per_class_boxes": True, "balance": False, "cache": True,
         "compile": True, "height": 96, "width_pixels": 112, "crop": True, "resume": False,
         "train": ("a",), "test": ("b",),
     }  # fmt: skip
