@@ -6,22 +6,19 @@ steps are pooled in the proposal's box, averaged over time, classified, and the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
+from torchvision.models.detection._utils import BoxCoder
 
 from ..backbones.inception import Grid
 from ..backbones.layers import mean_over_time
 from .roi import roi_align_3d, window_starts
-from .sampling import sample
 
-_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))  # Fast R-CNN's weights of the regression targets
+BOX_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
+"""What the deltas of boxes mean: Fast R-CNN's regression targets with its weights."""
 _NARROW = 64  # channels that boxes are refined from
 
 
@@ -218,197 +215,3 @@ class ActionHead(nn.Module):
         if self.own_background:
             return logits[:, :1].neg().sigmoid() * logits[:, 1:].softmax(dim=1)
         return logits.softmax(dim=1)[:, 1:]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Proposals that the head is trained on, of all key frames one after the other.
-
-    Attributes:
-        boxes: (R, 4) in pixels of the clip.
-        key: (R,) which key frame each lies in.
-        labels: (R, classes) one or several 1s; all 0 on background.
-        deltas: (R, 4) regression targets; 0 on background.
-        of: number of examples that the losses are divided by.
-        of_covered: the same for a loss of those that cover a ground truth box alone.
-    """
-
-    boxes: Tensor
-    key: Tensor
-    labels: Tensor
-    deltas: Tensor
-    of: int
-    of_covered: float
-
-
-def choose_examples(
-    proposals: Sequence[Tensor],
-    boxes: Sequence[Tensor],
-    labels: Sequence[Tensor],
-    seeds: Sequence[int],
-    *,
-    count: int = 64,
-    positives: float = 0.5,
-    iou: float = 0.5,
-) -> Examples:
-    """Matches the proposals of K key frames with their ground truth, and draws some of them.
-
-    Args:
-        proposals: K times (P, 4) in pixels of the clip; ground truth joins them.
-        boxes, labels: K times (G, 4) and (G, classes), where G may be 0.
-        seeds: K, so that the draw depends on nothing else.
-        count: proposals drawn for each key frame, as many as there are.
-        positives: the largest share of those that cover a ground truth box.
-        iou: the least overlap of those.
-    """
-    matcher = Matcher(iou, iou)
-    chosen_boxes, chosen_key, chosen_labels, chosen_deltas = [], [], [], []
-    for key, (found, truth, classes, seed) in enumerate(zip(proposals, boxes, labels, seeds)):
-        candidates = torch.cat([found.to(truth), truth])
-        if len(truth):
-            match = matcher(box_iou(truth, candidates))
-        else:
-            match = candidates.new_full((len(candidates),), -1, dtype=torch.int64)
-        rows = torch.cat(sample(match >= 0, match < 0, count, positives, seed))
-        covered = match[rows] >= 0
-        target = match[rows].clamp(min=0)
-        known = classes[target] if len(truth) else classes.new_zeros(len(rows), classes.shape[1])
-        deltas = candidates.new_zeros(len(rows), 4)
-        if covered.any():
-            deltas[covered] = _CODER.encode_single(
-                truth[target[covered]], candidates[rows][covered]
-            )
-        chosen_boxes.append(candidates[rows])
-        chosen_key.append(rows.new_full((len(rows),), key))
-        chosen_labels.append(known * covered[:, None])
-        chosen_deltas.append(deltas)
-    return Examples(
-        torch.cat(chosen_boxes), torch.cat(chosen_key), torch.cat(chosen_labels),
-        torch.cat(chosen_deltas), count * len(proposals), positives * count * len(proposals),
-    )  # fmt: skip
-
-
-def action_losses(
-    logits: Tensor,
-    deltas: Tensor,
-    examples: Examples,
-    *,
-    multi_label: bool = False,
-    own_background: bool = False,
-) -> dict[str, Tensor]:
-    """The head's losses, as Fast R-CNN's: action and action_boxes.
-
-    Divided by the number of examples asked for, not found, so that the mean over processes is the
-    loss of all their clips in one.
-
-    Args:
-        logits, deltas: of `ActionHead`.
-        examples: of `choose_examples`.
-        multi_label, own_background: of the head. Where background has a sigmoid of its own there is
-            a third loss, background, at half weight, and action is over covered examples alone.
-    """
-    labels, covered = examples.labels, examples.labels.any(dim=1)
-    # With a box a class, the one of the (first) true class learns.
-    first = labels.argmax(dim=1)
-    which = first if deltas.shape[1] > 1 else torch.zeros_like(examples.key)
-    refined = deltas[torch.arange(len(deltas), device=deltas.device), which]
-    boxes = F.smooth_l1_loss(
-        refined[covered], examples.deltas[covered], beta=1 / 9, reduction="sum"
-    )
-    losses: dict[str, Tensor] = {}
-    if multi_label:
-        per_class = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
-        losses["action"] = per_class.sum() / labels.shape[1] / examples.of
-    elif own_background:
-        truth = 1 - covered.to(logits)
-        background = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="sum")
-        action = F.cross_entropy(logits[covered][:, 1:], first[covered], reduction="sum")
-        losses["background"] = background / examples.of / 2
-        losses["action"] = action / examples.of_covered
-    else:
-        target = torch.where(covered, first + 1, 0)
-        losses["action"] = F.cross_entropy(logits, target, reduction="sum") / examples.of
-    return losses | {"action_boxes": boxes / examples.of}
-
-
-@dataclass(frozen=True)
-class Found:
-    """Boxes found on key frames, R rows, sorted by key frame and falling score.
-
-    Attributes:
-        key: (R,) which key frame.
-        label: (R,) class, from 0.
-        score: (R,) probability.
-        boxes: (R, 4) in pixels of the clip.
-    """
-
-    key: Tensor
-    label: Tensor
-    score: Tensor
-    boxes: Tensor
-
-
-def choose_found(
-    probabilities: Tensor,
-    deltas: Tensor,
-    proposals: Tensor,
-    key: Tensor,
-    size: tuple[int, int],
-    *,
-    threshold: float = 0.01,
-    nms_iou: float = 0.5,
-    most: int = 100,
-) -> Found:
-    """Refines the boxes, and keeps the best of each class where they overlap.
-
-    Args:
-        probabilities: (R, classes).
-        deltas: (R, 1, 4) or (R, classes, 4).
-        proposals: (R, 4) in pixels of the clip.
-        key: (R,) which key frame, in rising order.
-        size: (height, width) of the clip, at whose edges boxes are cut; one wholly outside is none.
-        threshold: the lowest score kept.
-        nms_iou: boxes of a class that overlap a better one by more are dropped.
-        most: boxes kept of each key frame.
-    """
-    refined = refine(deltas, proposals, size)
-    return keep_best(probabilities, refined, key, threshold=threshold, nms_iou=nms_iou, most=most)
-
-
-def refine(deltas: Tensor, proposals: Tensor, size: tuple[int, int]) -> Tensor:
-    """Proposals moved by their deltas and cut at the picture's edges; see `choose_found`.
-
-    Returns:
-        (R, 1, 4) or (R, classes, 4) in pixels of the clip.
-    """
-    refined = _CODER.decode_single(deltas.flatten(1), proposals).unflatten(1, (-1, 4))
-    return clip_boxes_to_image(refined, size)
-
-
-def keep_best(
-    probabilities: Tensor,
-    boxes: Tensor,
-    key: Tensor,
-    *,
-    threshold: float = 0.01,
-    nms_iou: float = 0.5,
-    most: int = 100,
-) -> Found:
-    """The best boxes of each class where they overlap, of boxes that are refined already.
-
-    Args:
-        boxes: (R, 1, 4) or (R, classes, 4) of `refine`.
-        probabilities, key, threshold, nms_iou, most: see `choose_found`.
-    """
-    classes = probabilities.shape[1]
-    refined = boxes.expand(-1, classes, -1)
-    inside = (refined[..., 2:] > refined[..., :2]).all(dim=-1)
-    row, label = torch.nonzero((probabilities > threshold) & inside, as_tuple=True)
-    score, chosen, of = probabilities[row, label], refined[row, label], key[row]
-    kept = batched_nms(chosen.float(), score.float(), of * classes + label, nms_iou)
-    # NMS sorts by score; a stable sort by key frame keeps that order within each.
-    kept = kept[torch.argsort(of[kept], stable=True)]
-    of = of[kept]
-    rank = torch.arange(len(of), device=of.device) - torch.searchsorted(of, of)
-    kept = kept[rank < most]
-    return Found(key[row][kept], label[kept], score[kept], chosen[kept])

@@ -31,7 +31,8 @@ from ..datasets.figures import make_figures
 from ..datasets.video_sets import VideoSet, open_video_sets
 from .benchmark_videos import STAGES, benchmark_videos
 from .dense import CORE, Mode, Piece, look, pieces
-from .detector import Detector, DetectorSettings, ProposalSource, build_detector
+from .detector import Detector, build_detector
+from .detector_settings import DetectorSettings, ProposalSource
 from .detector_training import train_detector
 from .training import LOSSES, Schedule, make_optimizer
 

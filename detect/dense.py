@@ -20,7 +20,8 @@ from ..backbones.inception import Trunk
 from ..datasets.augmentation import resize
 from ..datasets.flow import CHANNELS, ensure_flow
 from ..datasets.read_ahead import read_ahead
-from .detector import Detector, DetectorSettings
+from .detector import Detector
+from .detector_settings import DetectorSettings
 from .fusion import ScoreFusion
 from .onnx_detector import OnnxDetector
 from .proposals import Proposals

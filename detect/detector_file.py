@@ -20,7 +20,8 @@ from ..backbones.layers import PoolPadding
 from ..backbones.torchvision_trunks import TORCHVISION
 from ..backbones.weights import tuples, variant_from_json
 from ..datasets.files import InputError, whole_file
-from .detector import Detector, DetectorSettings, build_detector
+from .detector import Detector, build_detector
+from .detector_settings import DetectorSettings
 
 _KEY = "actiontubes-detector"
 # Numbers in a file that no weights go with, and that memory would be made for.

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..datasets.clips import Batch, collate
-from .detector import Detector, DetectorSettings
+from .detector import Detector
 from .detector_file import save_detector
+from .detector_settings import DetectorSettings
 from .training import Schedule, train
 
 DETECTOR = "detector.safetensors"

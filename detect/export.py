@@ -26,8 +26,8 @@ from ..backbones.folding import fold_norms
 from ..backbones.inception import Grid
 from ..datasets.files import InputError, whole_file
 from ..datasets.flow import CHANNELS
-from .action_head import refine
 from .detector import Detector
+from .found import refine
 from .onnx_detector import KEY, default_frames
 from .proposal_network import ProposalNetwork
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..datasets.files import InputError
-from .action_head import Found, choose_found
 from .detector import Detector
+from .found import Found, choose_found
 
 _ALIKE = (
     "labels", "frames", "frame_step", "height", "width_pixels", "multi_label", "per_class_boxes",

@@ -21,7 +21,7 @@ from ..datasets.files import InputError
 from ..datasets.stream import LiveFrame, LiveSource
 from ..datasets.tables import Tubes
 from .dense import Detects, Piece, look
-from .detector import DetectorSettings
+from .detector_settings import DetectorSettings
 from .drawing import draw_status, draw_tubes
 from .linking.greedy import SINGH, GreedyRules
 from .linking.online import OnlineLinker

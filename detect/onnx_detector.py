@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..backbones.folding import fold_norms
 from ..datasets.files import InputError
-from .action_head import Found, keep_best
-from .detector import Detector, DetectorSettings
+from .detector import Detector
 from .detector_file import load_detector, read_settings
+from .detector_settings import DetectorSettings
+from .found import Found, keep_best
 from .onnx_contents import read_metadata
 
 KEY = "actiontubes-detector"

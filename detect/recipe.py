@@ -25,8 +25,9 @@ from ..datasets.tables import Detections, Tubes, read_table, write_table
 from ..datasets.video_sets import VideoSet
 from .action_head import RemainingBlocks
 from .detect_set import detect_set, score_set
-from .detector import Detector, DetectorSettings, build_detector
+from .detector import Detector, build_detector
 from .detector_file import is_detector, load_detector, trunk_of
+from .detector_settings import DetectorSettings
 from .detector_training import train_detector
 from .evaluation.evaluate import Evaluation
 from .proposals import Proposals, open_proposals, table_proposals

@@ -159,7 +159,7 @@ def train(
     from ..backbones.layers import keep_freed_memory
     from ..datasets.augmentation import Augmentation
     from ..datasets.video_sets import open_video_sets
-    from ..detect.detector import DetectorSettings
+    from ..detect.detector_settings import DetectorSettings
     from ..detect.recipe import LEARNED, Supervision, new_detector, train_on
     from ..detect.training import Schedule
     from ..detect.training_state import require_no_run

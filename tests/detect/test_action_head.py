@@ -14,15 +14,9 @@ from actiontubes.backbones.inception import (
     get_variant,
     receptive_grid,
 )
-from actiontubes.detect.action_head import (
-    ActionHead,
-    Examples,
-    RemainingBlocks,
-    TemporalMean,
-    action_losses,
-    choose_examples,
-    choose_found,
-)
+from actiontubes.detect.action_head import ActionHead, RemainingBlocks, TemporalMean
+from actiontubes.detect.examples import Examples, action_losses, choose_examples
+from actiontubes.detect.found import choose_found
 from actiontubes.detect.proposal_network import jittered
 from actiontubes.detect.roi import roi_align_3d, window_starts
 from hypothesis import assume, given, settings

@@ -22,7 +22,7 @@ from actiontubes.detect.classification import (
     new_classifier,
     train_classifier,
 )
-from actiontubes.detect.detector import DetectorSettings
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.recipe import new_detector
 from actiontubes.detect.training import Schedule
 from torch import nn

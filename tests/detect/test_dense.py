@@ -18,7 +18,8 @@ from actiontubes.detect.dense import (
     pieces,
     pieces_ahead,
 )
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -10,7 +10,8 @@ import torch
 from actiontubes.backbones.inception import Trunk, get_variant
 from actiontubes.backbones.layers import ConvNormReLU
 from actiontubes.datasets.files import InputError
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -15,8 +15,9 @@ from actiontubes.backbones.classifier import PretrainedModel
 from actiontubes.backbones.inception import HOWTO100M_LAYOUT, Trunk, get_variant
 from actiontubes.backbones.weights import save_pretrained
 from actiontubes.datasets.files import InputError
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
 from actiontubes.detect.detector_file import load_detector, save_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from safetensors.torch import load_file, safe_open, save_file
 from torch import Tensor
 

@@ -15,7 +15,8 @@ from actiontubes.backbones.inception import Trunk, cut, endpoint_shapes, get_var
 from actiontubes.datasets.files import InputError
 from actiontubes.detect.action_head import ActionHead, RemainingBlocks
 from actiontubes.detect.dense import FrameBoxes, Piece, look, pieces
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.export import BatchedProposals, export_detector, traced
 from actiontubes.detect.onnx_detector import (
     KEY,

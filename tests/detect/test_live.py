@@ -14,9 +14,9 @@ from actiontubes.datasets.files import InputError
 from actiontubes.datasets.stream import LiveFrame, LiveSource
 from actiontubes.datasets.tables import Tubes, read_table
 from actiontubes.datasets.video import probe, read_timed_frames
-from actiontubes.detect.action_head import Found
 from actiontubes.detect.dense import pieces
-from actiontubes.detect.detector import DetectorSettings
+from actiontubes.detect.detector_settings import DetectorSettings
+from actiontubes.detect.found import Found
 from actiontubes.detect.live import RULES, LiveTubes, live_pieces, run_live
 from actiontubes.detect.live_files import DrawnParts, TubeFile
 from torch import Tensor

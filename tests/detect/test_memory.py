@@ -20,8 +20,9 @@ from actiontubes.datasets import table_files
 from actiontubes.datasets.table_files import open_table
 from actiontubes.datasets.tables import Detections
 from actiontubes.detect import video_results
-from actiontubes.detect.detector import DetectorSettings, build_detector
+from actiontubes.detect.detector import build_detector
 from actiontubes.detect.detector_file import save_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.linking.greedy import ACT
 from actiontubes.detect.trained_tubes import Linking
 from actiontubes.detect.video_results import TubeStore

@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from actiontubes.datasets.figures import make_figures
 from actiontubes.datasets.files import InputError
 from actiontubes.datasets.video_sets import VideoSet, open_video_sets
-from actiontubes.detect.detector import DetectorSettings, build_detector
+from actiontubes.detect.detector import build_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.recipe import Supervision, freeze_layers, new_detector, train_on
 from actiontubes.detect.training import Schedule
 

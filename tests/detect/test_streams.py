@@ -24,8 +24,9 @@ from actiontubes.datasets.video import read_frames
 from actiontubes.datasets.video_sets import open_video_sets
 from actiontubes.detect.dense import find_actions, joined
 from actiontubes.detect.detect_set import detect_set
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
 from actiontubes.detect.detector_file import is_detector, load_detector, save_detector, trunk_of
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.fusion import ScoreFusion, fuse_scores
 from actiontubes.detect.recipe import Supervision, new_detector, train_on
 from actiontubes.detect.trained_tubes import trained_tubes

@@ -11,8 +11,9 @@ import torch
 from actiontubes.backbones.torchvision_trunks import TORCHVISION
 from actiontubes.datasets.files import InputError
 from actiontubes.detect.dense import look, pieces
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
 from actiontubes.detect.detector_file import load_detector, save_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.recipe import new_detector
 
 pytestmark = pytest.mark.usefixtures("one_thread")

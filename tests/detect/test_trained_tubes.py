@@ -18,7 +18,8 @@ from actiontubes.datasets.table_files import TABLES
 from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table, select_rows
 from actiontubes.datasets.video import read_frames
 from actiontubes.detect.dense import CORE, joined, look, pieces
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.linking.greedy import ACT, SINGH
 from actiontubes.detect.linking.link import link
 from actiontubes.detect.linking.viterbi import PENG

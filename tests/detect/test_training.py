@@ -26,8 +26,9 @@ import torch
 from accelerate import Accelerator
 from actiontubes.datasets.clips import Sample, collate
 from actiontubes.datasets.files import InputError
-from actiontubes.detect.detector import Detector, DetectorSettings, build_detector
+from actiontubes.detect.detector import Detector, build_detector
 from actiontubes.detect.detector_file import load_detector, save_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.detector_training import key_seeds, plain_settings, train_detector
 from actiontubes.detect.training import Schedule, average, make_optimizer, share_norms
 from actiontubes.detect.training_state import LossLog

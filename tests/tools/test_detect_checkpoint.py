@@ -24,8 +24,9 @@ from actiontubes.datasets.tables import (
     write_table,
 )
 from actiontubes.datasets.video import read_frames
-from actiontubes.detect.detector import DetectorSettings, build_detector
+from actiontubes.detect.detector import build_detector
 from actiontubes.detect.detector_file import save_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.linking.link import link
 from actiontubes.detect.trained_tubes import THRESHOLD
 

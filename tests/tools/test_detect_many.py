@@ -17,8 +17,9 @@ import torch
 from actiontubes.datasets.table_files import TABLES
 from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table
 from actiontubes.detect import proposals
-from actiontubes.detect.detector import DetectorSettings, build_detector
+from actiontubes.detect.detector import build_detector
 from actiontubes.detect.detector_file import save_detector
+from actiontubes.detect.detector_settings import DetectorSettings
 
 LENGTHS = {"a": 20, "b": 300, "c": 31, "d": 12}
 

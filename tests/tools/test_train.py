@@ -19,7 +19,7 @@ from actiontubes.backbones.inception import Trunk, get_variant
 from actiontubes.backbones.weights import save_pretrained
 from actiontubes.datasets.augmentation import Augmentation
 from actiontubes.detect import recipe as recipes
-from actiontubes.detect.detector import DetectorSettings
+from actiontubes.detect.detector_settings import DetectorSettings
 from actiontubes.detect.recipe import Supervision
 from actiontubes.detect.training import Schedule
 from actiontubes.tools.train import train as train_function

@@ -1,0 +1,126 @@
+"""What the action head is trained on: proposals matched with the ground truth, and its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.models.detection._utils import Matcher
+from torchvision.ops import box_iou
+
+from .action_head import BOX_CODER
+from .sampling import sample
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Proposals that the head is trained on, of all key frames one after the other.
+
+    Attributes:
+        boxes: (R, 4) in pixels of the clip.
+        key: (R,) which key frame each lies in.
+        labels: (R, classes) one or several 1s; all 0 on background.
+        deltas: (R, 4) regression targets; 0 on background.
+        of: number of examples that the losses are divided by.
+        of_covered: the same for a loss of those that cover a ground truth box alone.
+    """
+
+    boxes: Tensor
+    key: Tensor
+    labels: Tensor
+    deltas: Tensor
+    of: int
+    of_covered: float
+
+
+def choose_examples(
+    proposals: Sequence[Tensor],
+    boxes: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    seeds: Sequence[int],
+    *,
+    count: int = 64,
+    positives: float = 0.5,
+    iou: float = 0.5,
+) -> Examples:
+    """Matches the proposals of K key frames with their ground truth, and draws some of them.
+
+    Args:
+        proposals: K times (P, 4) in pixels of the clip; ground truth joins them.
+        boxes, labels: K times (G, 4) and (G, classes), where G may be 0.
+        seeds: K, so that the draw depends on nothing else.
+        count: proposals drawn for each key frame, as many as there are.
+        positives: the largest share of those that cover a ground truth box.
+        iou: the least overlap of those.
+    """
+    matcher = Matcher(iou, iou)
+    chosen_boxes, chosen_key, chosen_labels, chosen_deltas = [], [], [], []
+    for key, (found, truth, classes, seed) in enumerate(zip(proposals, boxes, labels, seeds)):
+        candidates = torch.cat([found.to(truth), truth])
+        if len(truth):
+            match = matcher(box_iou(truth, candidates))
+        else:
+            match = candidates.new_full((len(candidates),), -1, dtype=torch.int64)
+        rows = torch.cat(sample(match >= 0, match < 0, count, positives, seed))
+        covered = match[rows] >= 0
+        target = match[rows].clamp(min=0)
+        known = classes[target] if len(truth) else classes.new_zeros(len(rows), classes.shape[1])
+        deltas = candidates.new_zeros(len(rows), 4)
+        if covered.any():
+            deltas[covered] = BOX_CODER.encode_single(
+                truth[target[covered]], candidates[rows][covered]
+            )
+        chosen_boxes.append(candidates[rows])
+        chosen_key.append(rows.new_full((len(rows),), key))
+        chosen_labels.append(known * covered[:, None])
+        chosen_deltas.append(deltas)
+    return Examples(
+        torch.cat(chosen_boxes), torch.cat(chosen_key), torch.cat(chosen_labels),
+        torch.cat(chosen_deltas), count * len(proposals), positives * count * len(proposals),
+    )  # fmt: skip
+
+
+def action_losses(
+    logits: Tensor,
+    deltas: Tensor,
+    examples: Examples,
+    *,
+    multi_label: bool = False,
+    own_background: bool = False,
+) -> dict[str, Tensor]:
+    """The head's losses, as Fast R-CNN's: action and action_boxes.
+
+    Divided by the number of examples asked for, not found, so that the mean over processes is the
+    loss of all their clips in one.
+
+    Args:
+        logits, deltas: of `ActionHead`.
+        examples: of `choose_examples`.
+        multi_label, own_background: of the head. Where background has a sigmoid of its own there is
+            a third loss, background, at half weight, and action is over covered examples alone.
+    """
+    labels, covered = examples.labels, examples.labels.any(dim=1)
+    # With a box a class, the one of the (first) true class learns.
+    first = labels.argmax(dim=1)
+    which = first if deltas.shape[1] > 1 else torch.zeros_like(examples.key)
+    refined = deltas[torch.arange(len(deltas), device=deltas.device), which]
+    boxes = F.smooth_l1_loss(
+        refined[covered], examples.deltas[covered], beta=1 / 9, reduction="sum"
+    )
+    losses: dict[str, Tensor] = {}
+    if multi_label:
+        per_class = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        losses["action"] = per_class.sum() / labels.shape[1] / examples.of
+    elif own_background:
+        truth = 1 - covered.to(logits)
+        background = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="sum")
+        action = F.cross_entropy(logits[covered][:, 1:], first[covered], reduction="sum")
+        losses["background"] = background / examples.of / 2
+        losses["action"] = action / examples.of_covered
+    else:
+        target = torch.where(covered, first + 1, 0)
+        losses["action"] = F.cross_entropy(logits, target, reduction="sum") / examples.of
+    return losses | {"action_boxes": boxes / examples.of}
