@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from ..datasets.table_files import TABLES, join_tables
 from ..datasets.tables import Tubes, read_table
 from ..datasets.video_files import DRAWN
 from .drawing import draw_video
+from .linking.suppress import suppress_across_classes
 from .video_results import VideoSummary
 
 RECORD = "record.json"
 _DRAWN_RECORD = "drawn.json"
+_TOLD = 3  # of the values of an option, in a message
 Settings = Mapping[str, Any]
-Drawing = Mapping[str, Any]
 Start = Callable[[Path, str], AbstractContextManager[Callable[[Path], VideoSummary]]]
 """A video and its name → a block in which a function writes its tables to a folder.
 
@@ -49,6 +50,20 @@ class Video:
     name: str
     folder: Path
     drawn: Path
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the drawn copies show.
+
+    Attributes:
+        one_label: of tubes that overlap in a frame, whatever their classes, only the best; the
+            tables keep all.
+        trail: see `draw_video`.
+    """
+
+    one_label: bool
+    trail: bool = False
 
 
 def videos_in(out: Path, paths: Sequence[Path], names: Sequence[str]) -> list[Video]:
@@ -95,7 +110,8 @@ def done_before(videos: Sequence[Video], settings: Settings) -> dict[str, dict[s
         made = record["settings"]
         differs = [key for key in {**wanted, **made} if wanted.get(key) != made.get(key)]
         if differs:
-            key = differs[0]
+            # Trained or not decides which of the others there are.
+            key = "checkpoint" if "checkpoint" in differs else differs[0]
             raise InputError(
                 f"{video.folder}: was made with {_told(key, made.get(key))}, this run has "
                 f"{_told(key, wanted.get(key))}; give another --out, or --overwrite"
@@ -111,9 +127,14 @@ def done_before(videos: Sequence[Video], settings: Settings) -> dict[str, dict[s
 
 
 def _told(key: str, value: Any) -> str:
+    if value is None:
+        return f"no --{key}"
     if isinstance(value, str) and len(value) == 64:
-        value = f"{value[:8]}..."
-    return f"no --{key}" if value is None else f"--{key.replace('_', '-')} {value}"
+        value = f"{value[:8]}... (SHA-256)"
+    if isinstance(value, list):
+        more = f" and {len(value) - _TOLD} more" if len(value) > _TOLD else ""
+        value = ", ".join(map(str, value[:_TOLD])) + more
+    return f"--{key} {value}"
 
 
 def read_record(video: Video) -> dict[str, Any] | None:
@@ -146,7 +167,7 @@ def run_videos(
         start: see `Start`.
         settings: see `done_before`.
         out: the folder of the joined tables, which are taken away once they no longer hold.
-        drawing: options of `draw_video` for a copy with the tubes drawn; None makes no copies.
+        drawing: of a copy with the tubes drawn; None makes no copies.
 
     Yields:
         each video with what was found in it, None where that was known, or the InputError or
@@ -166,9 +187,7 @@ def run_videos(
                         summary = _write_results(video, now.run, settings, out)
                 if not is_done(video, drawing):
                     assert drawing is not None
-                    tubes = read_table(Tubes, video.folder / TABLES[1])
-                    draw_video(video.path, tubes, video.drawn, **drawing)
-                    write_json(drawing, video.folder / _DRAWN_RECORD)
+                    _draw(video, drawing)
             except (InputError, OSError) as error:
                 yield video, error
             else:
@@ -222,6 +241,14 @@ def _write_results(
     return summary
 
 
+def _draw(video: Video, drawing: Drawing) -> None:
+    tubes = read_table(Tubes, video.folder / TABLES[1])
+    if drawing.one_label:
+        tubes = suppress_across_classes(tubes)
+    draw_video(video.path, tubes, video.drawn, trail=drawing.trail)
+    write_json(asdict(drawing), video.folder / _DRAWN_RECORD)
+
+
 def is_done(video: Video, drawing: Drawing | None) -> bool:
     """Whether the video has results, and where it is to be drawn, a copy drawn from them."""
     if not (video.folder / RECORD).is_file():
@@ -230,7 +257,7 @@ def is_done(video: Video, drawing: Drawing | None) -> bool:
     return drawing is None or (
         video.drawn.is_file()
         and record.is_file()
-        and json.loads(record.read_text(encoding="utf-8")) == drawing
+        and json.loads(record.read_text(encoding="utf-8")) == asdict(drawing)
     )
 
 

@@ -39,10 +39,12 @@ def detect(
     --checkpoint. Writes to the folder OUT, for pandas, a spreadsheet or `actiontubes evaluate`:
     tubes.parquet (without training one tube a person, with the best label), labels.csv (each
     tube's labels, five at most), detections.parquet (those for every frame) and videos.parquet;
-    and each video with its tubes drawn, VIDEO.tubes.mp4. OUT/videos keeps these tables for each
-    video: run again, the command takes up what is not done, whatever stopped it. A video that
-    cannot be read does not stop the others. `accelerate launch -m actiontubes.tools.main detect`
-    shares the videos among GPUs or machines.
+    and each video with its tubes drawn, VIDEO.tubes.mp4. With --checkpoint a person may have tubes
+    of several classes: the tables keep all, the drawn video shows the best of those that overlap
+    (`actiontubes visualize` draws all of a table). OUT/videos keeps these tables for each video:
+    run again, the command takes up what is not done, whatever stopped it. A video that cannot be
+    read does not stop the others. `accelerate launch -m actiontubes.tools.main detect` shares the
+    videos among GPUs or machines.
 
     Args:
         videos: Video files of any kind that FFmpeg reads, folders of them, patterns such as
@@ -76,12 +78,13 @@ def detect(
             it, of the boxes that tubes are made of (default: 0.4).
         device: Where networks run; auto takes a GPU if there is one.
         trail: Draw the way of each box's centre over the last second.
-        tables_only: Write no drawn videos.
+        tables_only: Write no drawn videos; a run without it draws them later from the tables.
         overwrite: Look at all videos anew, also at those that are done.
     """
     from ..backbones.layers import keep_freed_memory
     from ..datasets.video_files import find_videos, video_names
     from ..detect.many_videos import (
+        Drawing,
         done_before,
         forget,
         is_done,
@@ -115,7 +118,8 @@ def detect(
             checkpoint, fuse, proposals, every, mode, link, precision, compile, threshold, where,
             share.index == 0,
         )  # fmt: skip
-    drawing = None if tables_only else {"trail": trail}
+    # Without a checkpoint each person has one tube: two that overlap are two people.
+    drawing = None if tables_only else Drawing(checkpoint is not None, trail)
     folder = out / "videos"
     out.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ from actiontubes.datasets.tables import Tubes, read_table
 from actiontubes.datasets.video import probe, read_timed_frames
 from actiontubes.detect.dense import pieces
 from actiontubes.detect.detector_settings import DetectorSettings
+from actiontubes.detect.drawing import draw_tubes
 from actiontubes.detect.found import Found
 from actiontubes.detect.live import RULES, LiveTubes, live_pieces, run_live
 from actiontubes.detect.live_files import DrawnParts, TubeFile
@@ -157,6 +158,8 @@ def test_tubes_grow_end_and_are_numbered_on() -> None:
     # Drawn once it is long enough to count, under its better label.
     unlike = [not np.array_equal(d, f.picture) for d, f in zip(drawn, frames(range(20)))]
     assert unlike == [False] * (RULES.min_length - 1) + [True] * (21 - RULES.min_length)
+    alone = draw_tubes(picture(19), np.array([[4, 4, 20, 20]]), ["walk"], [0.9], [0], scale=1)
+    np.testing.assert_array_equal(drawn[19], alone)
     assert len(tubes.take_closed()[0]) == 0
     nobody = np.empty(0)
     for frame in frames(range(20, 40)):

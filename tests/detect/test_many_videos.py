@@ -7,20 +7,30 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from actiontubes.datasets.files import InputError
-from actiontubes.datasets.table_files import TABLES
-from actiontubes.datasets.tables import Tubes, Videos, read_table
-from actiontubes.datasets.video import VideoInfo
+from actiontubes.datasets.table_files import TABLES, open_labels
+from actiontubes.datasets.tables import (
+    Detections,
+    Tubes,
+    Videos,
+    read_table,
+    select_rows,
+    write_table,
+)
+from actiontubes.datasets.video import VideoInfo, read_frames
 from actiontubes.detect import many_videos
+from actiontubes.detect.drawing import draw_video
 from actiontubes.detect.linking.link import link
 from actiontubes.detect.many_videos import (
     RECORD,
+    Drawing,
     Video,
     done_before,
     forget,
@@ -30,27 +40,28 @@ from actiontubes.detect.many_videos import (
     videos_in,
 )
 from actiontubes.detect.sharing import Share, folder_lock, launched_share
-from actiontubes.detect.video_results import VideoSummary, write_video_tubes
-from actiontubes.detect.video_tubes import VideoTubes
+from actiontubes.detect.video_results import VideoSummary, one_video
 
 SETTINGS = {"checkpoint": "0" * 64, "every": 1, "labels": None}
 
 
-def write_results(name: str, folder: Path) -> VideoSummary:
-    """Two tubes of a made-up video."""
-    from actiontubes.datasets.tables import Detections
-
+def write_results(
+    name: str, folder: Path, corners: Sequence[tuple[float, float]] = ((0, 0), (100, 50))
+) -> VideoSummary:
+    """Two tubes of a made-up video, of 20x20 pixels."""
     frame = np.tile(np.arange(16, dtype=np.int32), 2)
-    corner = np.repeat([[0.0, 0], [100, 50]], 16, axis=0)
+    corner = np.repeat(np.array(corners, np.float64), 16, axis=0)
     found = Detections(
         np.zeros(32, np.int32), frame, np.repeat([0, 1], 16).astype(np.int32),
         np.repeat([0.9, 0.5], 16), np.concatenate([corner, corner + 20], axis=1), (name,),
         ("run", "sit"),
     )  # fmt: skip
     info = VideoInfo(Path(name), 320, 240, 25.0, 16)
-    scores = np.array([[0.9, 0.0], [0.0, 0.5]])
-    tubes = VideoTubes(info, link(found), found, scores.max(axis=1), scores)
-    return write_video_tubes(tubes, name, folder)
+    for table, file in zip((found, link(found), one_video(name, info)), TABLES[:3], strict=True):
+        write_table(table, folder / file)
+    with open_labels(folder / TABLES[3]) as labels:
+        labels.writerows([(name, 0, "run", "0.9"), (name, 1, "sit", "0.5")])
+    return VideoSummary(name, 16, 2, ())
 
 
 class Detecting:
@@ -176,9 +187,15 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     run(todo[:1], Detecting())
     for changes, why in (
         ({"every": 4}, "made with --every 1, this run has --every 4; give another --out, or --ove"),
-        ({"checkpoint": "1" * 64}, "--checkpoint 00000000..., this run has --checkpoint 11111111"),
-        ({"labels": ["run"]}, "made with no --labels, this run has --labels ['run']"),
+        (
+            {"checkpoint": "1" * 64},
+            "--checkpoint 00000000... (SHA-256), this run has --checkpoint 11111111... (SHA-256);",
+        ),
+        ({"labels": ["run"]}, "made with no --labels, this run has --labels run;"),
+        ({"labels": list("abcde")}, "made with no --labels, this run has --labels a, b, c and 2 m"),
         ({"link": "act"}, "made with no --link, this run has --link act"),
+        # Without training there is a backbone, which nobody may have asked for.
+        ({"backbone": "i3d", "checkpoint": None}, "--checkpoint 00000000... (SHA-256), this run h"),
     ):
         with pytest.raises(InputError) as error:
             done_before(todo, SETTINGS | changes)
@@ -244,16 +261,54 @@ def test_drawn_copies(tmp_path: Path, monkeypatch) -> None:
     detecting = Detecting()
 
     def results(trail: bool) -> list:
-        return [r for _, r in run_videos(todo, detecting, SETTINGS, out, {"trail": trail})]
+        drawing = Drawing(one_label=False, trail=trail)
+        return [r for _, r in run_videos(todo, detecting, SETTINGS, out, drawing)]
 
     assert [type(result) for result in results(False)] == [VideoSummary, OSError]
-    assert [is_done(video, {"trail": False}) for video in todo] == [True, False]
+    assert [is_done(video, Drawing(one_label=False)) for video in todo] == [True, False]
     assert results(False) == [None, None] and results(False) == [None, None]
     assert drawn == [("a", False), ("b", False)] and detecting.ran == ["a", "b"]
     results(True)
     todo[0].drawn.unlink()
     results(True)
     assert drawn[2:] == [("a", True), ("b", True), ("a", True)] and detecting.ran == ["a", "b"]
+
+
+def test_one_label_a_person_is_drawn_and_all_are_kept(tmp_path: Path, numbered: Any) -> None:
+    """A person as "run" (0.9) and, one pixel beside it, "sit" (0.5)."""
+
+    @contextmanager
+    def detecting(path: Path, name: str) -> Iterator[Callable[[Path], VideoSummary]]:
+        yield lambda folder: write_results(name, folder, [(20, 10), (21, 10)])
+
+    path, out = numbered.write(tmp_path / "a.mp4", 16), tmp_path / "out"
+    todo = videos_in(out, [path], ["a"])
+
+    def drawn(drawing: Drawing) -> np.ndarray:
+        ((_, result),) = run_videos(todo, detecting, SETTINGS, out, drawing)
+        assert not isinstance(result, Exception)
+        return np.stack(list(read_frames(todo[0].drawn)))
+
+    one, both = drawn(Drawing(one_label=True)), drawn(Drawing(one_label=False))
+    tubes = read_table(Tubes, todo[0].folder / TABLES[1])
+    assert tubes.tube_score is not None and len(tubes) == 32
+    for expected, rows in ((one, tubes.tube_score > 0.8), (both, tubes.tube_score > 0)):
+        draw_video(path, select_rows(tubes, rows), tmp_path / "expected.mp4", progress=False)
+        np.testing.assert_array_equal(
+            expected, np.stack(list(read_frames(tmp_path / "expected.mp4")))
+        )
+    assert (one != both).any()
+
+
+def test_tables_first_and_drawings_later(tmp_path: Path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(many_videos, "draw_video", lambda video, *a, **k: drawn.append(video.stem))
+    todo, detecting, out = videos(tmp_path, "a", "b"), Detecting(), tmp_path / "out"
+    run(todo, detecting)
+    assert detecting.ran == ["a", "b"] and not drawn
+    results = list(run_videos(todo, detecting, SETTINGS, out, Drawing(one_label=True)))
+    assert [result for _, result in results] == [None, None]
+    assert detecting.began == detecting.ran == drawn == ["a", "b"]
 
 
 def test_names_as_folders(tmp_path: Path) -> None:

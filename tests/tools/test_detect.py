@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -91,12 +92,20 @@ def test_writes_tables_and_drawn_videos(numbered, detect: Detect, tmp_path: Path
     for name, count in (("a", 20), ("b", 10)):
         drawn = list(read_frames(folder / f"{name}.tubes.mp4"))
         assert len(drawn) == count and drawn[0].shape == (192, 256, 3)
+        # Tubes that overlap are people who do, and all are drawn.
+        drawn_with = json.loads((folder / "videos" / name / "drawn.json").read_text())
+        assert drawn_with == {"one_label": False, "trail": True}
 
 
 def test_tables_only(numbered, detect: Detect, tmp_path: Path) -> None:
+    """And drawn by a later run, which does not look at the video again."""
     numbered.write(tmp_path / "a.mp4", 5)
     assert detect("a.mp4", "--tables-only")[0] == 0
     assert files(tmp_path / "out") == TABLES
+    code, out, err = detect("a.mp4")
+    assert (code, err) == (0, [])
+    assert out.splitlines() == ["1 of 1 were done before", "5 frames in all: out"]
+    assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
 
 
 def test_nobody_in_sight(numbered, detect: Detect, tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
     assert (done.code, done.err) == (0, [])
     assert files(out) == sorted([*TABLES, "test_000.tubes.mp4"])
     assert sum(1 for _ in read_frames(out / "test_000.tubes.mp4")) == 52
+    drawn_with = json.loads((out / "videos/test_000/drawn.json").read_text())
+    assert drawn_with == {"one_label": True, "trail": False}
     videos = read_table(Videos, out / "videos.parquet")
     assert (videos.video, videos.num_frames.tolist()) == (("test_000",), [52])
 
