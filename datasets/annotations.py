@@ -9,9 +9,10 @@ from .act_files import read_act_ground_truth
 from .any_format import read_ground_truth
 from .ava import is_ava
 from .files import InputError, load_pickle
+from .listed_videos import read_video_list, videos_meant
 from .prepare import Splits, act_splits, prepare_jhmdb, prepare_ucf101_24, ucf_splits
 from .tables import Tubes, Videos, read_table
-from .ucf101_24 import is_pyannot, read_pyannot, read_video_list
+from .ucf101_24 import is_pyannot, read_pyannot
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,8 @@ def read_annotations(data: Path) -> Annotations:
         if table is not None:
             videos = _table(data, "videos")
             known = read_table(Videos, videos) if videos is not None else None
-            return Annotations(table, read_table(Tubes, table), known, _split_lists(data, known))
+            tubes = read_table(Tubes, table)
+            return Annotations(table, tubes, known, _split_lists(data, tubes, known))
         if any((data / name).is_file() for name in ("pyannot.pkl", "UCF101v2-GT.pkl")):
             prepared = prepare_ucf101_24(data)
         elif any((data / name).exists() for name in ("JHMDB-GT.pkl", "puppet_mask")):
@@ -87,8 +89,12 @@ def _listed_beside(data: Path, videos: Videos) -> Splits:
         return {}
 
 
-def _split_lists(folder: Path, videos: Videos | None) -> Splits:
-    lists = {path.stem: read_video_list(path) for path in sorted(folder.glob("splits/*.txt"))}
+def _split_lists(folder: Path, tubes: Tubes, videos: Videos | None) -> Splits:
+    known = [*tubes.video_names, *(videos.video if videos is not None else ())]
+    lists = {
+        path.stem: videos_meant(read_video_list(path), known)
+        for path in sorted(folder.glob("splits/*.txt"))
+    }
     if not lists and videos is not None:
         for part in ("train", "test"):
             members = [name for name, of in zip(videos.video, videos.split) if of == part]

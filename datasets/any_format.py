@@ -18,8 +18,9 @@ from .act_files import (
 from .ava import is_ava, read_ava_detections, read_ava_ground_truth
 from .coco import read_coco_results
 from .files import InputError, load_pickle
+from .listed_videos import Listed, read_video_list, videos_meant
 from .tables import Detections, Tubes, Videos, read_table, select_rows
-from .ucf101_24 import is_pyannot, read_final_annots, read_pyannot, read_video_list
+from .ucf101_24 import is_pyannot, read_final_annots, read_pyannot
 from .yowo_files import read_yowo_detections
 
 
@@ -33,20 +34,21 @@ def read_ground_truth(
             pyannot.pkl or finalAnnots.mat; an AVA CSV file.
         split: the test videos of this split, from 1 (prepared folders and ACT pickles; 1 there
             unless `videos` is given).
-        videos: a list of the videos evaluated, one a line.
+        videos: a list of the videos evaluated, one a line, see `videos_meant`.
 
     Returns:
         the ground truth, its `video_names` the videos evaluated; and what is known of the videos.
 
     Raises:
-        InputError: not readable, no box in it, or `split` where the format has none.
+        InputError: not readable, no box in it, `split` where the format has none, or a line of the
+            list that may mean several videos.
     """
-    names = read_video_list(videos) if videos is not None else None
-    if names is not None and split is not None:
+    listed = read_video_list(videos) if videos is not None else None
+    if listed is not None and split is not None:
         raise InputError("--split and --videos: give one of them")
-    tubes, details = _read_ground_truth(path, split, names)
-    if names is not None:
-        tubes = _of_videos(tubes, names, path)
+    tubes, details = _read_ground_truth(path, split, listed)
+    if listed is not None:
+        tubes = _of_videos(tubes, videos_meant(listed, tubes.video_names), path)
     if not len(tubes):
         raise InputError(f"{path}: no ground truth box of the videos evaluated")
     return tubes, details
@@ -102,20 +104,25 @@ def read_tubes(path: Path, ground_truth: Tubes) -> Tubes:
 
 
 def _read_ground_truth(
-    path: Path, split: int | None, names: list[str] | None
+    path: Path, split: int | None, listed: list[Listed] | None
 ) -> tuple[Tubes, Videos | None]:
     if path.is_dir():
-        return _read_folder(path, split, names)
+        return _read_folder(path, split, listed)
     if path.suffix in (".pkl", ".pickle"):
         content = load_pickle(path)
         if not is_pyannot(content):
-            chosen = 0 if names is not None else split or 1
+            chosen = 0 if listed is not None else split or 1
             return read_act_ground_truth(path, chosen, content=content)
         _no_split(path, split, "pyannot.pkl")
+        names = None if listed is None else videos_meant(listed, sorted(content))
         return read_pyannot(path, names, content)
     if path.suffix == ".mat":
         _no_split(path, split, "finalAnnots.mat")
-        return read_final_annots(path, names)
+        tubes, details = read_final_annots(path)
+        if listed is not None:
+            names = videos_meant(listed, details.video)
+            tubes = _of_videos(tubes, names, path, set(details.video))
+        return tubes, details
     _no_split(path, split, "a table")
     if path.suffix == ".csv" and path.is_file() and is_ava(path):
         return read_ava_ground_truth(path), None
@@ -123,7 +130,7 @@ def _read_ground_truth(
 
 
 def _read_folder(
-    path: Path, split: int | None, names: list[str] | None
+    path: Path, split: int | None, listed: list[Listed] | None
 ) -> tuple[Tubes, Videos | None]:
     table = next((file for file in _tables(path, "groundtruth") if file.is_file()), None)
     if table is None:
@@ -131,20 +138,20 @@ def _read_folder(
             f"{path}: no groundtruth.parquet in it; actiontubes prepare makes one, or name a file"
         )
     tubes = read_table(Tubes, table)
-    file = next((file for file in _tables(path, "videos") if file.is_file()), None)
-    videos = read_table(Videos, file) if file is not None else None
-    if names is None:
-        listed = path / "splits" / f"test{split or 1}.txt"
-        if listed.is_file():
-            names = read_video_list(listed)
+    about = next((file for file in _tables(path, "videos") if file.is_file()), None)
+    videos = read_table(Videos, about) if about is not None else None
+    known = [*tubes.video_names, *(videos.video if videos is not None else ())]
+    if listed is None:
+        file = path / "splits" / f"test{split or 1}.txt"
+        if file.is_file():
+            listed = read_video_list(file)
         elif split is not None:
-            raise InputError(f"{listed}: no such split")
+            raise InputError(f"{file}: no such split")
         elif videos is not None:
             test = [name for name, part in zip(videos.video, videos.split) if part == "test"]
-            names = test or list(videos.video)
-    if names is not None:
-        known = set(tubes.video_names) | set(videos.video if videos is not None else ())
-        tubes = _of_videos(tubes, names, path, known)
+            tubes = _of_videos(tubes, test or list(videos.video), path, set(known))
+    if listed is not None:
+        tubes = _of_videos(tubes, videos_meant(listed, known), path, set(known))
     return tubes, videos
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from .act_files import read_act_ground_truth
 from .files import InputError, load_pickle, whole_file
 from .jhmdb import Boxes, annotation_file, read_jhmdb_folder, read_splits
+from .listed_videos import read_video_list, videos_meant
 from .media import FRAME_ENDINGS, VIDEO_ENDINGS
 from .tables import Tubes, Videos, write_table
-from .ucf101_24 import is_pyannot, read_pyannot, read_video_list
+from .ucf101_24 import is_pyannot, read_pyannot
 
 Splits = Mapping[str, Sequence[str]]
 
@@ -202,9 +203,11 @@ def ucf_splits(root: Path, names: Sequence[str]) -> dict[str, list[str]]:
         raise InputError(f"{root / 'testlist01.txt'}: missing; it comes from {UCF_ANNOTATIONS}")
     known = set(names)
     # The list of all 101 classes serves too.
-    chosen = [name for name in read_video_list(test) if name in known]
+    chosen = [name for name in videos_meant(read_video_list(test), names) if name in known]
     train = test.with_name("trainlist01.txt")
-    rest = read_video_list(train) if train.is_file() else sorted(known - set(chosen))
+    if not train.is_file():
+        return {"test1": chosen, "train1": sorted(known - set(chosen))}
+    rest = videos_meant(read_video_list(train), names)
     return {"test1": chosen, "train1": [name for name in rest if name in known]}
 
 

@@ -1,4 +1,4 @@
-"""UCF101-24: its ground truth files and split lists, and `prepare`."""
+"""UCF101-24: its ground truth files."""
 
 from __future__ import annotations
 
@@ -81,29 +81,6 @@ def is_pyannot(content: Any) -> bool:
         return False
     first = next(iter(content.values()))
     return isinstance(first, dict) and {"annotations", "numf", "label"} <= set(first)
-
-
-def read_video_list(path: Path) -> list[str]:
-    """Reads testlist01.txt or another list: one video a line, its ending and a label dropped.
-
-    Raises:
-        InputError: no such file, or nothing in it.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; a list has one video a line")
-    names = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            name = line.split()[0]
-            names.append(
-                name.removesuffix(Path(name).suffix) if Path(name).suffix in _ENDINGS else name
-            )
-    if not names:
-        raise InputError(f"{path}: no video in it; a list has one video a line")
-    return names
-
-
-_ENDINGS = (".avi", ".mp4", ".mkv", ".mov", ".webm")
 
 
 def _chosen(content: dict, names: list[str] | None, path: Path) -> list[str]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from .annotations import Annotations, read_annotations
 from .files import InputError
+from .listed_videos import Listed, read_video_list, videos_meant
 from .media import find_media, measure
 from .tables import Tubes, Videos, select_rows
-from .ucf101_24 import read_video_list
 
 Array = np.ndarray
 
@@ -68,8 +68,8 @@ def open_video_sets(
             any one file that `read_ground_truth` takes, but AVA's.
         media: the folder of the videos, searched with all that is below it (default: the data).
         split: which split, from 1.
-        train_videos, test_videos: names, or the last parts of names, or one word that is the path
-            of a list file.
+        train_videos, test_videos: names, or one word that is the path of a list file; both as
+            `videos_meant` takes them.
         labels: the classes in the order wanted (default: those of both parts, sorted).
 
     Returns:
@@ -153,24 +153,19 @@ def _parts(
 
 def _named(words: list[str], known: Sequence[str], path: Path) -> list[str]:
     """The known names that the words, or the one list file, mean."""
-    source = ""
+    listed = [Listed(word) for word in words]
     if len(words) == 1 and Path(words[0]).is_file():
-        source = f"{words[0]}: "
-        words = read_video_list(Path(words[0]))
-    by_last: dict[str, list[str]] = {}
-    for name in known:
-        by_last.setdefault(name.rpartition("/")[2], []).append(name)
+        listed = read_video_list(Path(words[0]))
+    if not listed:
+        raise InputError("an empty list of videos; name some")
+    names = videos_meant(listed, known)
     exact = set(known)
-    chosen = []
-    for word in words:
-        found = [word] if word in exact else by_last.get(word, [])
-        if len(found) != 1:
-            which = f"is one of {', '.join(found)}" if found else f"is not in {path}"
-            raise InputError(f"{source}video {word} {which}; give names such as {known[0]}")
-        chosen += found
-    if not chosen:
-        raise InputError(f"{source}an empty list of videos; name some")
-    return list(dict.fromkeys(chosen))
+    for video, name in zip(listed, names):
+        if name not in exact:
+            raise InputError(
+                f"{video.place}video {name} is not in {path}; give names such as {known[0]}"
+            )
+    return list(dict.fromkeys(names))
 
 
 def _of_videos(tubes: Tubes, names: tuple[str, ...]) -> Tubes:

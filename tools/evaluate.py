@@ -53,7 +53,8 @@ def evaluate(
         tubes: Tubes for video-mAP: a table with tube_score, a folder of ACT or MOC files, or
             video_detections.pkl.
         split: Evaluate the test videos of this split, from 1.
-        videos: Evaluate the videos of this list, one a line (testlist01.txt).
+        videos: Evaluate the videos of this list, one a line (testlist01.txt), with or without class
+            folder, file ending and class number.
         protocol: Whose rules; all prints the four side by side.
         choices: Rules changed one by one, such as tube_suppression=none frame_pixels=continuous.
         frame_suppression: What ACT and MOC do to boxes of each frame and class before frame-mAP:

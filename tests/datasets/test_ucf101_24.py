@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.files import InputError
-from actiontubes.datasets.ucf101_24 import (
-    CLASSES,
-    read_final_annots,
-    read_pyannot,
-    read_video_list,
-)
+from actiontubes.datasets.ucf101_24 import CLASSES, read_final_annots, read_pyannot
 from scipy.io import savemat
 
 
@@ -44,7 +39,6 @@ def test_all_of_it(shared: Callable[[str], Path]) -> None:
     tubes, videos = read_pyannot(shared("ucf101-24/pyannot.pkl"))
     assert (len(videos), len(np.unique(tubes.tube)), len(tubes)) == (3194, 4458, 573_862)
     assert tubes.boxes[:, 2].max() <= 320 and tubes.boxes[:, 3].max() <= 240
-    assert len(read_video_list(shared("ucf101-24/testlist01.txt"))) == 910
 
 
 @pytest.mark.parametrize(
@@ -59,17 +53,6 @@ def test_damaged(tmp_path: Path, change: dict[str, object], message: str) -> Non
 def test_unknown_video_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"1 of 1 .*Basketball/v_2"):
         read_pyannot(pyannot(tmp_path), ["Basketball/v_2"])
-
-
-def test_lists(tmp_path: Path) -> None:
-    path = tmp_path / "list.txt"
-    path.write_text("a/one.avi 1\n\na/v_two.x\n")
-    assert read_video_list(path) == ["a/one", "a/v_two.x"]
-    path.write_text("\n")
-    with pytest.raises(InputError, match="no video in it"):
-        read_video_list(path)
-    with pytest.raises(InputError, match="no such file"):
-        read_video_list(tmp_path / "other.txt")
 
 
 def test_damaged_matlab_file(tmp_path: Path) -> None:
