@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -12,13 +12,13 @@ import numpy as np
 from ..datasets.table_files import TABLES, open_labels
 from ..datasets.tables import Tubes, Videos, select_rows, write_table
 from ..datasets.video import VideoInfo
-from .video_tubes import LABELS_KEPT, VideoTubes
 
 Array = np.ndarray
 _TOLD = 5  # tubes in a summary
 _TOLD_LABELS = 3
 _ROW = np.dtype([("frame", np.int32), ("score", np.float64), ("box", np.float64, 4)])
-_ROWS_AT_ONCE = 1 << 16
+_LABEL = np.dtype([("label", np.int32), ("score", np.float64)])
+_ROWS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -75,38 +75,47 @@ def one_video(name: str, info: VideoInfo) -> Videos:
     return Videos((name,), frames, width, height, np.array([info.fps]), ("",))
 
 
-def write_video_tubes(found: VideoTubes, name: str, folder: Path) -> VideoSummary:
-    """Writes the `TABLES` of one video.
+def write_about(
+    store: TubeStore, name: str, labels: tuple[str, ...], info: VideoInfo, folder: Path
+) -> VideoSummary:
+    """Writes what stands of a video beside its boxes, its size and its tubes' labels.
 
-    In labels.csv stand each tube's best `LABELS_KEPT` labels, without those of score 0.
+    Args:
+        store: with all tubes, after `best_first`.
+        name: of the video.
+        labels: the names that the tubes' labels index.
+        info: with the number of frames.
+        folder: the folder to write to.
     """
-    write_table(found.detections, folder / TABLES[0])
-    write_table(found.tubes, folder / TABLES[1])
-    write_table(one_video(name, found.info), folder / TABLES[2])
-    names, best = found.tubes.label_names, []
-    with open_labels(folder / TABLES[3]) as labels:
-        for tube, scores in enumerate(found.label_scores):
-            order = np.argsort(-scores, kind="stable")[:LABELS_KEPT]
-            given = [(names[label], float(scores[label])) for label in order[scores[order] > 0]]
-            labels.writerows((name, tube, label, f"{score:.6f}") for label, score in given)
-            if tube < _TOLD:
-                frames = found.tubes.frame[found.tubes.tube == tube]
-                score = float(found.tube_scores[tube])
-                told = tuple(given[:_TOLD_LABELS])
-                best.append(BestTube(score, int(frames[0]), int(frames[-1]), told))
-    count = len(found.label_scores)
-    return VideoSummary(name, found.info.num_frames or 0, count, tuple(best))
+    write_table(one_video(name, info), folder / TABLES[2])
+    with open_labels(folder / TABLES[3]) as listed:
+        listed.writerows(
+            (name, number, label, f"{score:.6f}") for number, label, score in store.labels(labels)
+        )
+    return store.summary(name, labels, info.num_frames or 0)
+
+
+class Part(NamedTuple):
+    """Rows of one tube that stand together on disk: the first one's number, and how many."""
+
+    start: int
+    rows: int
 
 
 class _Known(NamedTuple):
-    """What stays in memory of a tube; sorted, the best comes first."""
+    """What stays in memory of a tube; sorted, the best comes first. `labels` holds `_LABEL`s."""
 
     minus_score: float
     label: int
     first: int
-    start: int
-    rows: int
+    parts: tuple[Part, ...]
     last: int
+    labels: bytes
+
+    def told(self, names: tuple[str, ...]) -> list[tuple[str, float]]:
+        """Names and scores of its labels, the best first, then those above 0."""
+        given = np.frombuffer(self.labels, _LABEL).tolist()
+        return [(names[label], score) for i, (label, score) in enumerate(given) if not i or score]
 
 
 class TubeStore:
@@ -126,44 +135,80 @@ class TubeStore:
     def add(self, tubes: Tubes) -> None:
         """Takes whole tubes, with scores, one label each."""
         tubes = select_rows(tubes, np.lexsort((tubes.frame, tubes.tube)))
-        assert tubes.tube_score is not None
-        tube_score = tubes.tube_score
-        rows = np.empty(len(tubes), _ROW)
-        rows["frame"], rows["score"], rows["box"] = tubes.frame, tubes.score, tubes.boxes
-        self._file.write(rows.tobytes())
-        starts = np.flatnonzero(np.diff(tubes.tube, prepend=-1))
+        assert tubes.score is not None and tubes.tube_score is not None
+        starts = np.flatnonzero(np.diff(tubes.tube, prepend=-1)).tolist()
         for start, stop in zip(starts, [*starts[1:], len(tubes)]):
-            first, last = int(tubes.frame[start]), int(tubes.frame[stop - 1])
-            self._known.append(
-                _Known(-float(tube_score[start]), int(tubes.label[start]), first,
-                       self._rows + int(start), int(stop - start), last)
-            )  # fmt: skip
-        self._rows += len(tubes)
+            rows = slice(start, stop)
+            part = self.put(tubes.frame[rows], tubes.score[rows], tubes.boxes[rows])
+            span = int(tubes.frame[start]), int(tubes.frame[stop - 1])
+            score = float(tubes.tube_score[start])
+            self.keep([part], span, score, [(int(tubes.label[start]), score)])
+
+    def put(self, frame: Array, score: Array, boxes: Array) -> Part:
+        """Writes rows of one tube, which counts once `keep` gets all its parts.
+
+        Args:
+            frame: (R,), rising.
+            score: (R,) of each box.
+            boxes: (R, 4).
+        """
+        rows = np.empty(len(frame), _ROW)
+        rows["frame"], rows["score"], rows["box"] = frame, score, boxes
+        self._file.write(rows.tobytes())
+        part = Part(self._rows, len(rows))
+        self._rows += len(rows)
+        return part
+
+    def keep(
+        self,
+        parts: Sequence[Part],
+        span: tuple[int, int],
+        score: float,
+        labels: Sequence[tuple[int, float]],
+    ) -> None:
+        """Takes a tube whose rows are written.
+
+        Args:
+            parts: what `put` returned for it, in the order of its frames.
+            span: its first frame and its last.
+            score: of the tube.
+            labels: label and score, the best first.
+        """
+        packed = np.array(labels, _LABEL).tobytes()
+        self._known.append(_Known(-score, labels[0][0], span[0], tuple(parts), span[1], packed))
 
     def best_first(self, name: str, labels: tuple[str, ...]) -> Iterator[Tubes]:
-        """The tubes, numbered from 0 by falling score, then label and begin, some at a time.
+        """The tubes, numbered from 0 by falling score, then label and begin, some rows at a time.
+
+        Each tube has its best label, and its rows the scores that `put` got.
 
         Args:
             name: of the video.
             labels: the names that the tubes' labels index.
         """
         self._known.sort()
-        first, batch, size = 0, [], 0
-        for number, tube in enumerate(self._known):
-            batch.append(self._read(tube))
-            size += tube.rows
-            if size >= _ROWS_AT_ONCE or number + 1 == len(self._known):
-                yield self._table(batch, first, name, labels)
-                first, batch, size = number + 1, [], 0
-        if not self._known:
-            yield self._table([], 0, name, labels)
+        parts = ((number, part) for number, tube in enumerate(self._known) for part in tube.parts)
+        numbers: list[int] = []
+        batch: list[Array] = []
+        size = 0
+        for number, part in parts:
+            numbers.append(number)
+            batch.append(self._read(part))
+            size += part.rows
+            if size >= _ROWS_AT_ONCE:
+                yield self._table(numbers, batch, name, labels)
+                numbers, batch, size = [], [], 0
+        if batch or not self._known:
+            yield self._table(numbers, batch, name, labels)
 
-    def _read(self, tube: _Known) -> Array:
-        self._file.seek(tube.start * _ROW.itemsize)
-        return np.frombuffer(self._file.read(tube.rows * _ROW.itemsize), _ROW)
+    def _read(self, part: Part) -> Array:
+        self._file.seek(part.start * _ROW.itemsize)
+        return np.frombuffer(self._file.read(part.rows * _ROW.itemsize), _ROW)
 
-    def _table(self, batch: list[Array], first: int, name: str, labels: tuple[str, ...]) -> Tubes:
-        known = self._known[first : first + len(batch)]
+    def _table(
+        self, numbers: list[int], batch: list[Array], name: str, labels: tuple[str, ...]
+    ) -> Tubes:
+        known = [self._known[number] for number in numbers]
         rows = np.concatenate([np.empty(0, _ROW), *batch])
         counts = [len(one) for one in batch]
         return Tubes(
@@ -171,23 +216,30 @@ class TubeStore:
             rows["frame"].copy(),
             np.repeat(np.array([tube.label for tube in known], np.int32), counts),
             rows["box"].copy(),
-            np.repeat(np.arange(first, first + len(batch), dtype=np.int64), counts),
+            np.repeat(np.array(numbers, np.int64), counts),
             (name,),
             labels,
             rows["score"].copy(),
             np.repeat(np.array([-tube.minus_score for tube in known], np.float64), counts),
         )
 
+    def label_scores(self, numbers: Array, count: int) -> tuple[Array, Array]:
+        """After `best_first`: labels and scores, both (N, count), of N tubes with so many each."""
+        packed = b"".join(self._known[number].labels for number in numbers)
+        given = np.frombuffer(packed, _LABEL).reshape(len(numbers), count)
+        return given["label"], given["score"]
+
     def labels(self, labels: tuple[str, ...]) -> Iterator[tuple[int, str, float]]:
-        """After `best_first`: number, label and score of each tube."""
+        """After `best_first`: number, label and score of each tube's labels, the best first."""
         for number, tube in enumerate(self._known):
-            yield number, labels[tube.label], -tube.minus_score
+            for label, score in tube.told(labels):
+                yield number, label, score
 
     def summary(self, name: str, labels: tuple[str, ...], num_frames: int) -> VideoSummary:
         """After `best_first`."""
         best = [
             BestTube(-tube.minus_score, tube.first, tube.last,
-                     ((labels[tube.label], -tube.minus_score),))
+                     tuple(tube.told(labels)[:_TOLD_LABELS]))
             for tube in self._known[:_TOLD]
         ]  # fmt: skip
         return VideoSummary(name, num_frames, len(self._known), tuple(best))

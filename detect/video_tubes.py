@@ -1,10 +1,11 @@
-"""From a video file to its labelled action tubes, in one pass and constant memory."""
+"""From a video file to the files of its labelled action tubes, in one pass and constant memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from weakref import WeakKeyDictionary
 
 import cv2
@@ -13,10 +14,12 @@ from tqdm import tqdm
 
 from ..backbones.classifier import PretrainedModel
 from ..datasets.read_ahead import read_ahead
-from ..datasets.tables import Detections, Tubes
-from ..datasets.video import VideoInfo, probe, read_frames
+from ..datasets.table_files import TABLES, open_table
+from ..datasets.tables import Detections
+from ..datasets.video import probe, read_frames
 from .linking.persons import PersonLinker, PersonTrack
 from .proposals import Proposals
+from .video_results import Part, TubeStore, VideoSummary, write_about
 from .zero_shot import ClipFeatures, Labels, clip_features, person_logits
 
 Array = np.ndarray
@@ -29,34 +32,7 @@ as the video has where that is less."""
 LABELS_KEPT = 5
 """Labels a person in the table of detections."""
 _BATCH = 8
-
-
-@dataclass(frozen=True)
-class VideoTubes:
-    """What was found in one video.
-
-    Attributes:
-        info: of the video, with the number of frames that were read.
-        tubes: one a person, with the person's best label.
-        detections: a box a person, frame and label, the person's best `LABELS_KEPT` labels.
-        tube_scores: (P,) for each tube, in the order of its number, falling.
-        label_scores: (P, labels) for each tube, the share of each label.
-    """
-
-    info: VideoInfo
-    tubes: Tubes
-    detections: Detections
-    tube_scores: Array
-    label_scores: Array
-
-
-@dataclass
-class _Evidence:
-    """Logits of one person so far: sums over frames of the person's own and of the scene's."""
-
-    own: Array | float = 0.0
-    scene: Array | float = 0.0
-    frames: int = 0
+_BOXES_OPEN = 256  # of a person who is still there, before they go to disk
 
 
 def find_tubes(
@@ -65,14 +41,18 @@ def find_tubes(
     model: PretrainedModel,
     proposals: Proposals,
     labels: Labels,
+    folder: Path,
     *,
     scene: float = 0.5,
     clip_length: int = 64,
     threshold: float = 0.05,
     device: str = "cpu",
     progress: bool = True,
-) -> VideoTubes:
-    """Finds the people of a video, follows them and names what each does.
+) -> VideoSummary:
+    """Finds the people of a video, follows them, names what each does, and writes the tables.
+
+    Memory does not grow with the frames: boxes wait on disk. Some 500 bytes stay of each tube, and
+    less than one for each of its boxes.
 
     Args:
         video: the file.
@@ -80,6 +60,9 @@ def find_tubes(
         model: trunk and classifier.
         proposals: where people are in each frame.
         labels: the classes to choose from.
+        folder: gets the `TABLES` of `table_files`. Tubes, one a person with the best label, are
+            numbered from the best score to the lowest; detections stand in the tubes' order, a box
+            a frame with the person's best `LABELS_KEPT` labels.
         scene: weight of the whole picture's logits beside the person's own.
         clip_length: frames that the trunk sees at once.
         threshold: the lowest score of a tube that is kept.
@@ -91,24 +74,31 @@ def find_tubes(
     """
     info = probe(video)
     linker = PersonLinker()
-    # Weak, so that it forgets the tracks that the linker drops.
-    evidence = WeakKeyDictionary[PersonTrack, _Evidence]()
     ended: list[PersonTrack] = []
     clip: list[Array] = []
     size = trunk_size(info.width, info.height)
-    picture_size = np.array([info.width, info.height, info.width, info.height], np.float64)
     counted = 0  # frames whose evidence is in
-
-    def add_clip(end: int) -> None:
-        """Adds the evidence of the frames from `counted` to `end`, seen with those before."""
-        nonlocal counted
-        people = [t for t in (*linker.active, *ended) if t.start < end and t.end > counted]
-        if people:
-            features = clip_features(model, np.stack(clip), device, clip_length)
-            _add_evidence(model, features, people, evidence, counted, end, picture_size)
-        counted = end
-
     number = 0
+
+    def add_clip(people: _People) -> None:
+        """Adds the evidence of the frames from `counted` on, seen with those before."""
+        nonlocal counted
+        there = [t for t in (*linker.active, *ended) if t.start < number and t.end > counted]
+        if there:
+            features = clip_features(model, np.stack(clip), device, clip_length)
+            people.look(model, features, there, counted, number)
+        counted = number
+        for track in linker.active:
+            people.spill(track, counted)
+        # From here on the prior is the same however long the video is.
+        if number >= LENGTH_PRIOR:
+            close(people)
+
+    def close(people: _People) -> None:
+        for track in ended:
+            people.close(track, number)
+        ended.clear()
+
     bar = tqdm(
         total=info.num_frames,
         desc=video.name,
@@ -118,25 +108,30 @@ def find_tubes(
         delay=1,
     )
     with (
+        TemporaryFile(dir=folder) as file,
         bar,
         read_ahead(_batches(read_frames(video)), 2) as batches,
         read_ahead(_with_people(batches, proposals), 2) as seen,
     ):
-        for batch, people_of_batch in seen:
-            for frame, people in zip(batch, people_of_batch, strict=True):
-                ended += linker.step(number, people, frame)
+        store = TubeStore(file)
+        people = _People(store, labels, scene, threshold, info.width, info.height)
+        for batch, boxes_of_batch in seen:
+            for frame, boxes in zip(batch, boxes_of_batch, strict=True):
+                ended += linker.step(number, boxes, frame)
                 if len(clip) == clip_length:
                     del clip[0]
                 clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
                 number += 1
                 if number - counted == clip_length:
-                    add_clip(number)
+                    add_clip(people)
             bar.update(len(batch))
         ended += linker.finish()
         if number > counted:
-            add_clip(number)
-    info = replace(info, num_frames=number)
-    return _tables(info, name, ended, evidence, labels, scene, threshold)
+            add_clip(people)
+        close(people)
+        info = replace(info, num_frames=number)
+        _write_boxes(store, name, labels.names, folder)
+        return write_about(store, name, labels.names, info, folder)
 
 
 def trunk_size(width: int, height: int) -> tuple[int, int]:
@@ -169,80 +164,122 @@ def _with_people(
         number += len(batch)
 
 
-def _add_evidence(
-    model: PretrainedModel,
-    clip: ClipFeatures,
-    people: list[PersonTrack],
-    evidence: MutableMapping[PersonTrack, _Evidence],
-    start: int,
-    end: int,
-    picture_size: Array,
-) -> None:
-    """Adds what each person does in the frames from start to end, the last ones of `clip`."""
-    first = end - clip.frames  # number of the clip's first frame
-    boxes = np.zeros((len(people), clip.frames, 4))
-    present = np.zeros((len(people), clip.frames), bool)
-    for row, track in enumerate(people):
-        begin, stop = max(track.start, start), min(track.end, end)
-        place = slice(begin - first, stop - first)
-        boxes[row, place] = track.boxes[begin - track.start : stop - track.start]
-        present[row, place] = True
-    logits, frames = person_logits(model, clip, boxes / picture_size, present)
-    for track, own, count in zip(people, logits, frames.tolist(), strict=True):
-        sums = evidence.setdefault(track, _Evidence())
-        sums.own = sums.own + own * count
-        sums.scene = sums.scene + clip.scene * count
-        sums.frames += count
+@dataclass
+class _Person:
+    """What is known of one person so far.
+
+    Attributes:
+        own, scene: logits of the person's region and of the whole picture, summed over frames.
+        frames: how many frames these were.
+        parts: the boxes on disk.
+        total: sum of the person scores of these boxes.
+    """
+
+    own: Array | float = 0.0
+    scene: Array | float = 0.0
+    frames: int = 0
+    parts: list[Part] = field(default_factory=list)
+    total: float = 0.0
 
 
-def _tables(
-    info: VideoInfo,
-    name: str,
-    tracks: list[PersonTrack],
-    evidence: MutableMapping[PersonTrack, _Evidence],
-    labels: Labels,
-    scene: float,
-    threshold: float,
-) -> VideoTubes:
-    """Scores the tracks and lays them out as tables, the best tube first."""
-    found, prior = [], min(LENGTH_PRIOR, info.num_frames or 0)
-    for track in tracks:
-        seen = evidence[track]
-        logits = ((1 - scene) * seen.own + scene * seen.scene) / seen.frames
-        share = labels.scores(np.asarray(logits))
-        tube_score = share.max() * sum(track.scores) / (len(track.scores) + prior)
-        if tube_score >= threshold:
-            found.append((float(tube_score), track, share))
-    found.sort(key=lambda entry: (-entry[0], entry[1].start, *entry[1].boxes[0]))
-    scores = np.array([share for _, _, share in found]).reshape(len(found), len(labels.names))
-    lengths = [len(track.boxes) for _, track, _ in found]
-    boxes = np.concatenate([np.empty((0, 4)), *(np.stack(t.boxes) for _, t, _ in found)])
-    boxes = _with_margin(boxes, info.width, info.height)
-    frames = [np.arange(track.start, track.end, dtype=np.int32) for _, track, _ in found]
-    frame = np.concatenate([np.empty(0, np.int32), *frames])
-    person = np.concatenate([np.empty(0), *(np.array(t.scores) for _, t, _ in found)])
-    tube = np.repeat(np.arange(len(found), dtype=np.int64), lengths)
-    best = scores.argmax(axis=1).astype(np.int32)
-    tube_scores = np.array([score for score, _, _ in found])
-    own = scores.max(axis=1, initial=0)
-    tubes = Tubes(
-        np.zeros(len(tube), np.int32), frame, best[tube], boxes, tube, (name,), labels.names,
-        score=person * own[tube], tube_score=tube_scores[tube],
-    )  # fmt: skip
-    kept = np.argsort(-scores, axis=1, kind="stable")[:, :LABELS_KEPT].astype(np.int32)
-    repeats = kept.shape[1]
-    row = np.repeat(np.arange(len(tube)), repeats)
-    label = kept[tube].reshape(-1)
-    detections = Detections(
-        tubes.video[row], frame[row], label, person[row] * scores[tube[row], label], boxes[row],
-        (name,), labels.names,
-    )  # fmt: skip
-    return VideoTubes(info, tubes, detections, tube_scores, scores)
+class _People:
+    """Sums up what people do, moves their boxes to disk, and scores them once they are gone.
+
+    Args:
+        store: gets the tubes; scores of boxes are the detector's own.
+        labels, scene, threshold: see `find_tubes`.
+        width, height: of the picture.
+    """
+
+    def __init__(
+        self,
+        store: TubeStore,
+        labels: Labels,
+        scene: float,
+        threshold: float,
+        width: int,
+        height: int,
+    ) -> None:
+        self.store, self.labels, self.scene, self.threshold = store, labels, scene, threshold
+        self.picture = np.array([width, height, width, height], np.float64)
+        # Weak, so that it forgets the tracks that the linker drops.
+        self.known = WeakKeyDictionary[PersonTrack, _Person]()
+
+    def look(
+        self,
+        model: PretrainedModel,
+        clip: ClipFeatures,
+        tracks: list[PersonTrack],
+        start: int,
+        end: int,
+    ) -> None:
+        """Adds what each person does in the frames from start to end, the last ones of `clip`."""
+        first = end - clip.frames  # number of the clip's first frame
+        boxes = np.zeros((len(tracks), clip.frames, 4))
+        present = np.zeros((len(tracks), clip.frames), bool)
+        for row, track in enumerate(tracks):
+            begin, stop = max(track.start, start), min(track.end, end)
+            place = slice(begin - first, stop - first)
+            boxes[row, place] = track.boxes[begin - track.kept : stop - track.kept]
+            present[row, place] = True
+        logits, frames = person_logits(model, clip, boxes / self.picture, present)
+        for track, own, count in zip(tracks, logits, frames.tolist(), strict=True):
+            sums = self.known.setdefault(track, _Person())
+            sums.own = sums.own + own * count
+            sums.scene = sums.scene + clip.scene * count
+            sums.frames += count
+
+    def spill(self, track: PersonTrack, before: int) -> None:
+        """Moves boxes of the frames before `before` to disk, once there are many."""
+        if min(before, track.detected) - track.kept >= _BOXES_OPEN:
+            start = track.kept
+            self._put(self.known[track], start, *track.take(before))
+
+    def close(self, track: PersonTrack, num_frames: int) -> None:
+        """Scores a person who is gone, and keeps the tube if it is good enough.
+
+        Args:
+            num_frames: of the video, or `LENGTH_PRIOR` and more so far.
+        """
+        person = self.known[track]
+        logits = ((1 - self.scene) * person.own + self.scene * person.scene) / person.frames
+        share = self.labels.scores(np.asarray(logits))
+        prior = min(LENGTH_PRIOR, num_frames)
+        total = person.total + sum(track.scores)
+        score = float(share.max() * total / (track.length + prior))
+        if score >= self.threshold:
+            self._put(person, track.kept, track.boxes, track.scores)
+            best = np.argsort(-share, kind="stable")[:LABELS_KEPT]
+            given = list(zip(best.tolist(), share[best].tolist()))
+            self.store.keep(person.parts, (track.start, track.end - 1), score, given)
+
+    def _put(self, person: _Person, start: int, boxes: list[Array], scores: list[float]) -> None:
+        frame = np.arange(start, start + len(boxes), dtype=np.int32)
+        large = _with_margin(np.stack(boxes), self.picture)
+        person.parts.append(self.store.put(frame, np.array(scores), large))
+        person.total += sum(scores)
 
 
-def _with_margin(boxes: Array, width: int, height: int) -> Array:
+def _write_boxes(store: TubeStore, name: str, names: tuple[str, ...], folder: Path) -> None:
+    """Writes the tables of detections and of tubes, their scores by the labels' shares."""
+    count = min(LABELS_KEPT, len(names))
+    with open_table(folder / TABLES[0]) as detections, open_table(folder / TABLES[1]) as tubes:
+        for rows in store.best_first(name, names):
+            numbers, place = np.unique(rows.tube, return_inverse=True)
+            label, share = store.label_scores(numbers, count)
+            assert rows.score is not None
+            score = rows.score[:, None] * share[place]
+            tubes.write(replace(rows, score=score[:, 0]))
+            row = np.repeat(np.arange(len(rows)), count)
+            detections.write(
+                Detections(
+                    rows.video[row], rows.frame[row], label[place].ravel(), score.ravel(),
+                    rows.boxes[row], (name,), names,
+                )
+            )  # fmt: skip
+
+
+def _with_margin(boxes: Array, picture: Array) -> Array:
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * MARGIN
-    return np.concatenate([centre - half, centre + half], axis=1).clip(
-        0, [width, height, width, height]
-    )
+    return np.concatenate([centre - half, centre + half], axis=1).clip(0, picture)

@@ -36,7 +36,6 @@ def zero_shot(
     from ..backbones.folding import fold_norms
     from ..backbones.inception import get_variant
     from ..backbones.weights import load_pretrained
-    from ..detect.video_results import write_video_tubes
     from ..detect.video_tubes import find_tubes
     from ..detect.zero_shot import choose_labels
 
@@ -57,11 +56,10 @@ def zero_shot(
     @contextmanager
     def start(video: Path, name: str) -> Iterator[Callable[[Path], VideoSummary]]:
         def run(folder: Path) -> VideoSummary:
-            found = find_tubes(
-                video, name, model, people_of(name), chosen, scene=share, threshold=lowest,
-                device=device, progress=progress,
+            return find_tubes(
+                video, name, model, people_of(name), chosen, folder, scene=share,
+                threshold=lowest, device=device, progress=progress,
             )  # fmt: skip
-            return write_video_tubes(found, name, folder)
 
         yield run
 

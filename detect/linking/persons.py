@@ -34,13 +34,14 @@ class PersonTrack:
 
     Attributes:
         start: number of the first frame.
-        boxes: one x1 y1 x2 y2 a frame, in pixels.
-        scores: one person score a frame. Frames in which nobody was detected have half of the
-            last detection's score where the person was followed by appearance, and the lower of
-            the two neighbours' scores where the box is interpolated.
+        boxes: one x1 y1 x2 y2 a frame, in pixels, from frame `kept` on.
+        scores: one person score a frame, from frame `kept` on. Frames in which nobody was detected
+            have half of the last detection's score where the person was followed by appearance,
+            and the lower of the two neighbours' scores where the box is interpolated.
         velocity: recent motion of the box, in pixels a frame.
         detected: number of the last frame with a detection.
         follow: finds the person in the next frame while the detector misses them.
+        taken: frames whose boxes `take` has given away.
     """
 
     start: int
@@ -49,11 +50,34 @@ class PersonTrack:
     velocity: Array = field(default_factory=lambda: np.zeros(4))
     detected: int = 0
     follow: Follow | None = None
+    taken: int = 0
+
+    @property
+    def kept(self) -> int:
+        """Number of the first frame whose box is here."""
+        return self.start + self.taken
 
     @property
     def end(self) -> int:
         """Number of the frame after the last."""
-        return self.start + len(self.boxes)
+        return self.kept + len(self.boxes)
+
+    @property
+    def length(self) -> int:
+        """How many frames, those taken away among them."""
+        return self.end - self.start
+
+    def take(self, before: int) -> tuple[list[Array], list[float]]:
+        """Gives away boxes and scores of the frames from `kept` to `before`; those are final.
+
+        The last detection stays, for the next one is looked for from there, and all frames after
+        it, which may yet be cut off.
+        """
+        count = max(min(before, self.detected) - self.kept, 0)
+        boxes, scores = self.boxes[:count], self.scores[:count]
+        del self.boxes[:count], self.scores[:count]
+        self.taken += count
+        return boxes, scores
 
     def expected(self, frame: int) -> Array:
         """Where the box should be in `frame`."""
@@ -75,6 +99,8 @@ class PersonTrack:
 
 class PersonLinker:
     """Takes the people of one frame after the other and keeps the tracks that go on.
+
+    Of a track that goes on, all boxes stay that nobody takes (`PersonTrack.take`).
 
     Args:
         start_score: person score that a box needs to start a track.
@@ -153,12 +179,12 @@ class PersonLinker:
         if frame - track.detected > self.follow or track.end < frame:
             return
         if track.follow is None:
-            if len(track.boxes) < self.min_length or self._picture is None:
+            if track.length < self.min_length or self._picture is None:
                 return
             track.follow = follow(self._picture, track.boxes[-1])
         box = track.follow(picture)
         if box is not None:
-            score = track.scores[track.detected - track.start] / 2
+            score = track.scores[track.detected - track.kept] / 2
             track.extend(frame, box, score)
 
 
@@ -167,6 +193,6 @@ def _trimmed(tracks: list[PersonTrack], min_length: int) -> list[PersonTrack]:
     for track in tracks:
         track.follow = None  # frees the tracker's filters, some megabytes
         # Followed beyond it, they most likely left, and something else was followed.
-        length = track.detected - track.start + 1
-        del track.boxes[length:], track.scores[length:]
-    return [track for track in tracks if len(track.boxes) >= min_length]
+        here = track.detected - track.kept + 1
+        del track.boxes[here:], track.scores[here:]
+    return [track for track in tracks if track.length >= min_length]

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -16,16 +17,21 @@ import av
 import numpy as np
 import pytest
 import torch
+from actiontubes.backbones.classifier import Classifier, PretrainedModel
+from actiontubes.backbones.inception import Trunk, get_variant
 from actiontubes.datasets import table_files
 from actiontubes.datasets.table_files import open_table
 from actiontubes.datasets.tables import Detections
-from actiontubes.detect import video_results
+from actiontubes.datasets.video import VideoInfo
+from actiontubes.detect import video_results, video_tubes
 from actiontubes.detect.detector import build_detector
 from actiontubes.detect.detector_file import save_detector
 from actiontubes.detect.detector_settings import DetectorSettings
+from actiontubes.detect.linking import persons
 from actiontubes.detect.linking.greedy import ACT
 from actiontubes.detect.trained_tubes import Linking
 from actiontubes.detect.video_results import TubeStore
+from actiontubes.detect.zero_shot import ClipFeatures, choose_labels
 
 PIECE, PEOPLE, LABELS, STAY = 64, 8, ("run", "sit", "jump"), 100
 
@@ -76,6 +82,61 @@ def test_rows_do_not_stay_in_memory(tmp_path: Path, monkeypatch, every: int) -> 
     assert waiting < 5000
 
 
+def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
+    """Detection without training on a crowd in which each stays for so many frames; the tubes.
+
+    Neither pictures, nor a trunk, nor following by appearance take time.
+    """
+    classes = tuple(f"class {number}" for number in range(400))
+    trunk = Trunk(get_variant("i3d"), width=0.0625).eval()
+    head = Classifier(trunk.out_channels, len(classes)).eval()
+    model = PretrainedModel(trunk, head, classes, (0.5,) * 3, (0.5,) * 3)
+    picture = np.zeros((24, 32, 3), np.uint8)
+    number = np.arange(people)
+
+    def features(model: object, clip: np.ndarray, device: str, length: int) -> ClipFeatures:
+        seen = torch.rand(1, trunk.out_channels, 8, 1, 2)
+        return ClipFeatures(seen, np.zeros(400, np.float32), (length, *clip.shape[1:3]), len(clip))
+
+    def boxes(frame: int) -> np.ndarray:
+        top = 110 * ((frame + 13 * number) // stay % 2)
+        return np.stack(
+            [9 * number, top, 9 * number + 9, top + 80, 0.6 + 0.01 * number], axis=1
+        ).astype(np.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(persons, "follow", lambda picture, box: lambda picture: None)
+        patch.setattr(video_tubes, "clip_features", features)
+        patch.setattr(video_tubes, "trunk_size", lambda width, height: (32, 48))
+        patch.setattr(video_tubes, "probe", lambda path: VideoInfo(path, 320, 240, 25.0, frames))
+        patch.setattr(video_tubes, "read_frames", lambda path: (picture for _ in range(frames)))
+        summary = video_tubes.find_tubes(
+            Path("crowd.mp4"), "crowd", model,
+            lambda batch, first: [boxes(first + place) for place in range(len(batch))],
+            choose_labels(None, classes), folder, threshold=0, progress=False,
+        )  # fmt: skip
+    return summary.tubes
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("stay", [50, 1_000_000])
+def test_without_training_boxes_do_not_stay_in_memory(
+    tmp_path: Path, monkeypatch, stay: int
+) -> None:
+    """Neither those of tubes that ended nor those of tubes that go on."""
+    monkeypatch.setattr(table_files, "_GROUP", 2000)
+    monkeypatch.setattr(video_results, "_ROWS_AT_ONCE", 500)
+    monkeypatch.setattr(video_tubes, "_BOXES_OPEN", 64)
+    peaks, people = {}, 8
+    for frames in (100, 250, 750):  # the first to warm up
+        tracemalloc.start()
+        tubes = find_crowd(frames, people, stay, tmp_path)
+        peaks[frames] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert tubes == people if stay > frames else tubes > people * (frames // stay)
+    assert peaks[750] - peaks[250] < 300_000, peaks
+
+
 CROWD = 30  # boxes a frame that the detector below finds
 
 
@@ -116,18 +177,44 @@ DETECT = (
 )
 
 
-@pytest.mark.skipif(not os.environ.get("ACTIONTUBES_LONG"), reason="takes many minutes")
+FIND = (
+    "import resource, sys\n"
+    "from pathlib import Path\n"
+    "sys.path.append(sys.argv[1])\n"
+    "from test_memory import find_crowd\n"
+    "frames, people, stay = map(int, sys.argv[2:5])\n"
+    "print(find_crowd(frames, people, stay, Path(sys.argv[5])), 'tubes')\n"
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+)
+MINUTES = (2, int(os.environ.get("ACTIONTUBES_LONG_MINUTES", "60")))
+long_run = pytest.mark.skipif(not os.environ.get("ACTIONTUBES_LONG"), reason="takes many minutes")
+
+
+def peak(code: str, *words: object) -> float:
+    """Megabytes that a process of its own has held at most."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    return int(done.stdout.splitlines()[-1]) / 1024
+
+
+@long_run
 def test_an_hour_and_two_minutes(crowded: Path, tmp_path: Path) -> None:
-    peaks = {}
-    for minutes in (2, int(os.environ.get("ACTIONTUBES_LONG_MINUTES", "60"))):
+    peaks = []
+    for minutes in MINUTES:
         video = moving_video(tmp_path / f"{minutes}.mp4", minutes * 60 * 25)
         words = [video, "--checkpoint", crowded, "--threshold", 0.1, "--out", tmp_path / "out",
                  "--device", "cpu", "--tables-only"]  # fmt: skip
-        done = subprocess.run(
-            [sys.executable, "-c", DETECT, *map(str, words)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        peaks[minutes] = int(done.stdout.splitlines()[-1]) / 1024
-        print(done.stdout, f"{minutes} minutes: {peaks[minutes]:.0f} MB")
-    short, long = peaks.values()
-    assert long - short < 100
+        peaks.append(peak(DETECT, *words))
+    assert peaks[1] - peaks[0] < 100, peaks
+
+
+@long_run
+@pytest.mark.parametrize("stay", [100, 1_000_000])
+def test_an_hour_and_two_minutes_without_training(tmp_path: Path, stay: int) -> None:
+    """18 MB more than in two minutes were measured."""
+    folder = Path(__file__).parent
+    peaks = [peak(FIND, folder, minutes * 1500, 20, stay, tmp_path) for minutes in MINUTES]
+    assert peaks[1] - peaks[0] < 100, peaks

@@ -211,6 +211,32 @@ def test_properties_of_any_tracks(frames: list[Array], random) -> None:
         np.testing.assert_array_equal(one.boxes, other.boxes)
 
 
+@settings(deadline=None, max_examples=40)
+@given(crowds(), st.integers(0, 2**32 - 1))
+def test_boxes_that_are_taken_are_final(frames: list[Array], seed: int) -> None:
+    """Whenever they are taken, those taken and those left are the track that nobody took from."""
+    random = np.random.default_rng(seed)
+    linker, tracks = PersonLinker(), []
+    given_away: dict[PersonTrack, list[tuple[Array, float]]] = {}
+    for number, people in enumerate(frames):
+        tracks += linker.step(number, people)
+        for track in linker.active:
+            if random.random() < 0.3:
+                before = int(random.integers(0, number + 2))
+                rows = zip(*track.take(before), strict=True)
+                given_away.setdefault(track, []).extend(rows)
+                assert track.boxes
+    tracks += linker.finish()
+    whole = {tuple(track.boxes[0]): track for track in link([people.tolist() for people in frames])}
+    assert len(tracks) == len(whole)
+    for track in tracks:
+        rows = [*given_away.get(track, ()), *zip(track.boxes, track.scores, strict=True)]
+        expected = whole[tuple(rows[0][0])]
+        assert len(rows) == track.length == expected.length and track.start == expected.start
+        np.testing.assert_array_equal([box for box, _ in rows], expected.boxes)
+        assert [score for _, score in rows] == expected.scores
+
+
 class Square:
     """A textured square of 32 pixels that moves on a curve over a textured ground."""
 
