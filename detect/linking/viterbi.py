@@ -68,6 +68,10 @@ def link_viterbi(
     Trim them in time afterwards (see `trimming`): a path spans all frames, also those without the
     action.
 
+    Memory grows with the boxes: at its height some 600 bytes for each where a frame and class have
+    one, 750 where they have 4, 1500 where they have 10, since all boxes of neighbouring frames are
+    paired.
+
     Args:
         detections: boxes of any number of videos.
         rules: the parameters; `PENG`, `SAHA` and `YOWO` are the papers'.
