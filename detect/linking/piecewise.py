@@ -21,8 +21,8 @@ class PieceLinker:
 
     Greedy tubes are given out once they can grow no more, so memory grows with those that go on
     alone. Viterbi linking looks at whole videos: all detections are kept, at 52 bytes a box, and
-    all tubes come at the end, for far more (see `link_viterbi`). No frame cuts a video in two there:
-    boxes that do not overlap are joined, too, and frames without boxes are stepped over.
+    all tubes come at the end, for far more (see `link_viterbi`). No frame cuts a video in two
+    there: boxes that do not overlap are joined, too, and frames without boxes are stepped over.
 
     Args:
         rules: of linking.

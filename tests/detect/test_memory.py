@@ -214,7 +214,7 @@ def test_an_hour_and_two_minutes(crowded: Path, tmp_path: Path) -> None:
 @long_run
 @pytest.mark.parametrize("stay", [100, 1_000_000])
 def test_an_hour_and_two_minutes_without_training(tmp_path: Path, stay: int) -> None:
-    """18 MB more than in two minutes were measured."""
+    """17 to 33 MB more than in two minutes were measured."""
     folder = Path(__file__).parent
     peaks = [peak(FIND, folder, minutes * 1500, 20, stay, tmp_path) for minutes in MINUTES]
     assert peaks[1] - peaks[0] < 100, peaks
