@@ -1,7 +1,7 @@
 """A trained detector as one ONNX file, or as one of `torch.export`: trunk, proposals and head.
 
 The model takes one clip of a fixed length and any number of key frames in it, and gives scores and
-refined boxes; choosing among these is left to who runs it (`action_head.keep_best`).
+refined boxes; choosing among these is left to who runs it (`found.keep_best`).
 """
 
 from __future__ import annotations

@@ -15,15 +15,15 @@ from tqdm import tqdm
 from ..datasets.files import InputError
 from ..datasets.flow_cache import add_flow
 from ..datasets.read_ahead import write_behind
-from ..datasets.table_files import TABLES, open_labels, open_table
-from ..datasets.tables import Detections, Tubes, select_rows, write_table
+from ..datasets.table_files import TABLES, open_table
+from ..datasets.tables import Detections, Tubes, select_rows
 from ..datasets.video import VideoInfo, probe, read_frames
 from .dense import Detects, FrameBoxes, Mode, look, pieces_ahead
 from .linking.greedy import ACT, GreedyRules
 from .linking.piecewise import PieceLinker
 from .linking.viterbi import ViterbiRules
 from .proposals import Proposals
-from .video_results import TubeStore, VideoSummary, one_video
+from .video_results import TubeStore, VideoSummary, write_about
 
 Array = np.ndarray
 THRESHOLD = 0.4
@@ -113,13 +113,7 @@ def trained_tubes(
             with open_table(folder / TABLES[1]) as table:
                 for part in tubes.best_first(name, labels):
                     table.write(part)
-        write_table(one_video(name, replace(info, num_frames=num_frames)), folder / TABLES[2])
-        with open_labels(folder / TABLES[3]) as listed:
-            listed.writerows(
-                (name, number, label, f"{score:.6f}")
-                for number, label, score in tubes.labels(labels)
-            )
-        return tubes.summary(name, labels, num_frames)
+        return write_about(tubes, name, labels, replace(info, num_frames=num_frames), folder)
 
     with pieces_ahead(
         detector.settings, frames(), people=people, mode=mode, every=every, device=device
