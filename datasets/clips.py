@@ -38,6 +38,9 @@ class ClipSettings:
         height, width: pixels; the whole picture is stretched to them.
         key_frames: how many key frames share a clip.
         key_frame_step: frames of the clip from one to the next.
+        margin: frames of the clip before the first key frame's context and after the last one's.
+            A network that looks further than the context then sees no end of the clip there, as in
+            detection on long clips.
         frame_step: frames of the video from one frame of the clip to the next.
         streams: RGB pictures (C = 3), their flow (C = 2), or both (C = 5); flow is always that to
             the video's next frame.
@@ -49,24 +52,27 @@ class ClipSettings:
     width: int = 400
     key_frames: int = 1
     key_frame_step: int = 4
+    margin: int = 0
     frame_step: int = 1
     streams: Streams = "rgb"
     flow_method: FlowMethod = "tvl1"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, int) and value < 1:
-                raise InputError(f"{name}: {value} is less than 1")
+            least = 0 if name == "margin" else 1
+            if isinstance(value, int) and value < least:
+                raise InputError(f"{name}: {value} is less than {least}")
 
     @property
     def length(self) -> int:
         """Frames of a clip: each key frame has its whole context."""
-        return self.frames + (self.key_frames - 1) * self.key_frame_step
+        return self.frames + (self.key_frames - 1) * self.key_frame_step + 2 * self.margin
 
     @property
     def places(self) -> list[int]:
         """Where the key frames stand in the clip."""
-        return [self.frames // 2 + i * self.key_frame_step for i in range(self.key_frames)]
+        first = self.margin + self.frames // 2
+        return [first + i * self.key_frame_step for i in range(self.key_frames)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from .roi import roi_align_3d, window_starts
 
 BOX_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 """What the deltas of boxes mean: Fast R-CNN's regression targets with its weights."""
-_NARROW = 64  # channels that boxes are refined from
+_NARROW, _GROUPS = 64, 8  # channels that boxes are refined from, and groups that share a norm
 
 
 class TemporalMean(nn.Module):
@@ -90,8 +90,9 @@ class RemainingBlocks(nn.Module):
         super().__init__()
         self.blocks = blocks
         self.box_layers = nn.Sequential(
-            nn.Conv2d(channels, _NARROW, 1), nn.ReLU(inplace=True), nn.Flatten(1),
-            nn.Linear(_NARROW * size**2, hidden), nn.ReLU(inplace=True),
+            nn.Conv2d(channels, _NARROW, 1), nn.GroupNorm(_GROUPS, _NARROW),
+            nn.ReLU(inplace=True), nn.Flatten(1), nn.Linear(_NARROW * size**2, hidden),
+            nn.ReLU(inplace=True),
         )  # fmt: skip
         self.size, self.out_channels, self.box_channels = size, out_channels, hidden
 

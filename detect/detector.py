@@ -38,6 +38,8 @@ class Detector(nn.Module):
         proposals: finds them, or None where they are given.
         resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
         examples: proposals of each key frame that the head is trained on.
+        jitter: copies of each ground truth box, moved at random, that join the proposals in
+            training: until the RPN has learnt, it proposes little that covers anybody.
         box_weight, proposal_box_weight: of the losses action_boxes and proposal_boxes among the
             others. The second is small, as torchvision divides it by all anchors drawn.
         flow_trunk: of two streams, the one of flow; ends at the head's endpoint.
@@ -51,12 +53,13 @@ class Detector(nn.Module):
         proposals: ProposalNetwork | None = None,
         resnet: KeyFrameResNet | None = None,
         examples: int = 64,
+        jitter: int = 0,
         box_weight: float = 1.0,
         proposal_box_weight: float = 1.0,
         flow_trunk: Trunk | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.examples = settings, examples
+        self.settings, self.examples, self.jitter = settings, examples, jitter
         self.box_weight, self.proposal_box_weight = box_weight, proposal_box_weight
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
         self.flow_trunk = flow_trunk
@@ -162,6 +165,9 @@ class Detector(nn.Module):
             proposals, losses = self.propose(maps, clips, clip_of, key_frames, boxes, seeds)
             if given is not None:
                 proposals = [torch.cat(pair) for pair in zip(proposals, given)]
+        if self.jitter:
+            around = [jittered(one, seed, self.jitter) for one, seed in zip(boxes, seeds)]
+            proposals = [torch.cat(pair) for pair in zip(proposals, around)]
         examples = choose_examples(proposals, boxes, labels, seeds, count=self.examples)
         logits, deltas = self._score(
             maps, clips.shape[1], examples.boxes, clip_of[examples.key], key_frames[examples.key]

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from .action_head import BOX_CODER
 from .sampling import sample
+
+_NOWHERE = (-2.0, -2.0, -1.0, -1.0)
+_COVERS = 0.5  # the least IoU of a box with a person that it covers
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Examples:
         key: (R,) which key frame each lies in.
         labels: (R, classes) one or several 1s; all 0 on background.
         deltas: (R, 4) regression targets; 0 on background.
+        truth: (R, 4) the ground truth box that each overlaps best; on a key frame without any, one
+            outside the picture.
         of: number of examples that the losses are divided by.
         of_covered: the same for a loss of those that cover a ground truth box alone.
     """
@@ -32,6 +36,7 @@ class Examples:
     key: Tensor
     labels: Tensor
     deltas: Tensor
+    truth: Tensor
     of: int
     of_covered: float
 
@@ -44,7 +49,7 @@ def choose_examples(
     *,
     count: int = 64,
     positives: float = 0.5,
-    iou: float = 0.5,
+    iou: float = _COVERS,
 ) -> Examples:
     """Matches the proposals of K key frames with their ground truth, and draws some of them.
 
@@ -56,31 +61,22 @@ def choose_examples(
         positives: the largest share of those that cover a ground truth box.
         iou: the least overlap of those.
     """
-    matcher = Matcher(iou, iou)
-    chosen_boxes, chosen_key, chosen_labels, chosen_deltas = [], [], [], []
+    columns: list[list[Tensor]] = []
     for key, (found, truth, classes, seed) in enumerate(zip(proposals, boxes, labels, seeds)):
         candidates = torch.cat([found.to(truth), truth])
-        if len(truth):
-            match = matcher(box_iou(truth, candidates))
-        else:
-            match = candidates.new_full((len(candidates),), -1, dtype=torch.int64)
-        rows = torch.cat(sample(match >= 0, match < 0, count, positives, seed))
-        covered = match[rows] >= 0
-        target = match[rows].clamp(min=0)
-        known = classes[target] if len(truth) else classes.new_zeros(len(rows), classes.shape[1])
-        deltas = candidates.new_zeros(len(rows), 4)
-        if covered.any():
-            deltas[covered] = BOX_CODER.encode_single(
-                truth[target[covered]], candidates[rows][covered]
-            )
-        chosen_boxes.append(candidates[rows])
-        chosen_key.append(rows.new_full((len(rows),), key))
-        chosen_labels.append(known * covered[:, None])
-        chosen_deltas.append(deltas)
+        if not len(truth):
+            truth, classes = truth.new_tensor([_NOWHERE]), classes.new_zeros(1, classes.shape[1])
+        overlap, best = box_iou(truth, candidates).max(dim=0)
+        rows = torch.cat(sample(overlap >= iou, overlap < iou, count, positives, seed))
+        own, target = candidates[rows], truth[best[rows]]
+        covered = overlap[rows] >= iou
+        deltas = torch.zeros_like(own)
+        deltas[covered] = BOX_CODER.encode_single(target[covered], own[covered])
+        known = classes[best[rows]] * covered[:, None]
+        columns.append([own, rows.new_full((len(rows),), key), known, deltas, target])
     return Examples(
-        torch.cat(chosen_boxes), torch.cat(chosen_key), torch.cat(chosen_labels),
-        torch.cat(chosen_deltas), count * len(proposals), positives * count * len(proposals),
-    )  # fmt: skip
+        *map(torch.cat, zip(*columns)), count * len(proposals), positives * count * len(proposals)
+    )
 
 
 def action_losses(
@@ -101,6 +97,9 @@ def action_losses(
         examples: of `choose_examples`.
         multi_label, own_background: of the head. Where background has a sigmoid of its own there is
             a third loss, background, at half weight, and action is over covered examples alone.
+            That sigmoid learns how well the refined box covers a person, by its IoU, where that
+            is 0.5 or more (as YOLO's objectness, Redmon et al. 2016, section 2.2), so that the best
+            placed of a person's boxes scores highest; it moves no box.
     """
     labels, covered = examples.labels, examples.labels.any(dim=1)
     # With a box a class, the one of the (first) true class learns.
@@ -115,7 +114,9 @@ def action_losses(
         per_class = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         losses["action"] = per_class.sum() / labels.shape[1] / examples.of
     elif own_background:
-        truth = 1 - covered.to(logits)
+        placed = BOX_CODER.decode_single(refined.detach(), examples.boxes)
+        overlap = box_iou(placed, examples.truth).diagonal().to(logits)
+        truth = 1 - overlap * (overlap >= _COVERS)
         background = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="sum")
         action = F.cross_entropy(logits[covered][:, 1:], first[covered], reduction="sum")
         losses["background"] = background / examples.of / 2

@@ -43,7 +43,7 @@ class Supervision:
     """How clips are drawn for training; see `Clips` and `ClipSettings`.
 
     Attributes:
-        key_frames, key_frame_step: of a clip.
+        key_frames, key_frame_step, margin: of a clip.
         balance, background, cache: of `Clips`.
         workers: processes that read clips.
         augmentation: how clips vary, or None.
@@ -51,6 +51,7 @@ class Supervision:
 
     key_frames: int = 1
     key_frame_step: int = 4
+    margin: int = 0
     balance: bool = True
     background: float = 0.1
     cache: bool = False
@@ -207,8 +208,8 @@ def train_on(
         train_set,
         ClipSettings(
             settings.frames, settings.height, settings.width_pixels, supervision.key_frames,
-            supervision.key_frame_step, settings.frame_step, settings.clip_streams,
-            settings.flow_method,
+            supervision.key_frame_step, supervision.margin, settings.frame_step,
+            settings.clip_streams, settings.flow_method,
         ),
         augmentation=supervision.augmentation, seed=seed, balance=supervision.balance,
         background=supervision.background, cache=supervision.cache,

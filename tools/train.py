@@ -47,12 +47,14 @@ def train(
     size: list[int] | None = None,
     key_frames: int = 1,
     key_frame_step: int = 4,
+    margin: int = 0,
     flip: float = 0.5,
     scale: list[float] | None = None,
     colour: float = 0.2,
     unbalanced: bool = False,
     background: float = 0.1,
     examples: int = 64,
+    jitter: int = 0,
     box_weight: float = 1.0,
     proposal_box_weight: float = 1.0,
     cache: bool = False,
@@ -127,12 +129,15 @@ def train(
         size: Height and width of the input in pixels (default: 320 400).
         key_frames: Key frames of a clip that share one pass through the trunk.
         key_frame_step: Frames of the input from one key frame to the next.
+        margin: Further frames at both ends of a training clip, so that key frames are seen as in
+            detection, where clips are long.
         flip: Share of clips that are mirrored.
         scale: Smallest and largest zoom (default: 0.75 1.25).
         colour: By how much brightness, contrast and saturation vary.
         unbalanced: Draw rare classes only as often as they occur.
         background: Share of clips from anywhere, with people or without.
         examples: Proposals of each key frame that the head is trained on.
+        jitter: Copies of each true box, moved at random, that join the proposals in training.
         box_weight: Weight of the loss of the head's boxes.
         proposal_box_weight: Weight of the loss of the RPN's boxes.
         cache: Keep the decoded videos in memory (small data sets).
@@ -171,10 +176,18 @@ def train(
         save_every, evaluate_every,
     )  # fmt: skip
     supervision = Supervision(
-        key_frames, key_frame_step, not unbalanced, background, cache, workers, augmentation
+        key_frames,
+        key_frame_step,
+        margin,
+        not unbalanced,
+        background,
+        cache,
+        workers,
+        augmentation,
     )
-    if examples < 1:
-        raise InputError(f"examples: {examples} is less than 1")
+    for name, value, least in (("examples", examples, 1), ("jitter", jitter, 0)):
+        if value < least:
+            raise InputError(f"{name}: {value} is less than {least}")
     if not min(box_weight, proposal_box_weight) >= 0:
         raise InputError("box_weight, proposal_box_weight: give no less than 0")
     keep_freed_memory()
@@ -205,7 +218,7 @@ def train(
             settings, weights=weights, flow_weights=flow_weights, resnet_weights=resnet_weights,
             freeze=freeze, seed=seed,
         )  # fmt: skip
-        detector.examples, detector.box_weight = examples, box_weight
+        detector.examples, detector.jitter, detector.box_weight = examples, jitter, box_weight
         detector.proposal_box_weight = proposal_box_weight
         if trackers:
             accelerator.init_trackers(folder.name)

@@ -164,6 +164,22 @@ def test_boxes_are_cut_at_the_picture_and_no_thinner_than_a_pixel(media: list[Pa
     assert clips[0].boxes[0].tolist() == [[0, 0, 64, 96], [9, 18, 10, 24], [63, 14, 64, 16]]
 
 
+def test_a_margin_shows_more_frames_around_the_same_key_frames(media: list[Path]) -> None:
+    videos = video_set(media, [(0, frame, 0, 0, 1, 4, 40, 30) for frame in range(12)], ("x",))
+    plain, wide = (
+        Clips(videos, replace(SMALL, margin=margin), augmentation=None, seed=0, background=0)
+        for margin in (0, 5)
+    )
+    for position in range(8):
+        one, other = plain[position], wide[position]
+        assert len(other.clip) == len(one.clip) + 10
+        assert torch.equal(other.clip[5:-5], one.clip)
+        assert other.key_frames.tolist() == [place + 5 for place in one.key_frames.tolist()]
+        for mine, theirs in zip(one.boxes, other.boxes, strict=True):
+            assert torch.equal(mine, theirs)
+        assert int(other.name.split(":")[1]) == int(one.name.split(":")[1]) - 5
+
+
 def test_rare_classes_are_drawn_by_the_square_root_of_their_tubes(media: list[Path]) -> None:
     """Nine tubes of one class, one of the other: 3 to 1; without balance 9 long tubes to one."""
     rows = [(0, frame, 0, tube, tube, 4, 40, 30) for tube in range(9) for frame in range(12)]
@@ -245,6 +261,7 @@ def test_frames_as_pictures(tmp_path: Path, numbered: Any) -> None:
     [
         (lambda: ClipSettings(frames=0), "frames: 0 is less than 1"),
         (lambda: ClipSettings(key_frame_step=-1), "key_frame_step"),
+        (lambda: ClipSettings(margin=-1), "margin: -1 is less than 0"),
     ],
 )
 def test_settings_refused(make: Callable[[], Any], message: str) -> None:

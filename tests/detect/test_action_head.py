@@ -155,19 +155,39 @@ def test_losses_equal_a_loop(scene: tuple, multi_label: bool, per_class_boxes: b
     assert (moved.sum(dim=1) == examples.labels.any(dim=1)).all()
 
 
+def decoded(deltas: list[float], box: list[float]) -> list[float]:
+    """The inverse of `encoded`."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    x = box[0] + width / 2 + deltas[0] / 10 * width
+    y = box[1] + height / 2 + deltas[1] / 10 * height
+    wide, high = width * math.exp(deltas[2] / 5), height * math.exp(deltas[3] / 5)
+    return [x - wide / 2, y - high / 2, x + wide / 2, y + high / 2]
+
+
 def test_losses_of_a_background_of_its_own_by_hand(scene: tuple) -> None:
     torch.manual_seed(0)
     examples = choose_examples(*scene, count=16, positives=0.25)
     logits = torch.randn(len(examples.boxes), 4)
-    losses = action_losses(logits, torch.zeros(len(logits), 1, 4), examples, own_background=True)
+    deltas = torch.randn(len(logits), 1, 4, requires_grad=True)
+    losses = action_losses(logits, deltas, examples, own_background=True)
     background = action = 0.0
-    for row, truth in zip(logits.tolist(), examples.labels.tolist()):
-        sign = -1 if any(truth) else 1
-        background += math.log1p(math.exp(-sign * row[0]))
-        if any(truth):
-            action -= row[1 + truth.index(1)] - math.log(sum(map(math.exp, row[1:])))
+    seen: set[bool] = set()
+    _, people, _, _ = scene
+    rows = zip(logits.tolist(), deltas.tolist(), examples.key, examples.boxes, examples.labels)
+    for row, (move,), key, box, labels in rows:
+        # The person is the one that the example overlaps best, the IoU that of the refined box.
+        near = max(people[key].tolist(), key=lambda one: iou(one, box.tolist()), default=None)
+        well = iou(near, decoded(move, box.tolist())) if near else 0.0
+        well, seen = well if well >= 0.5 else 0.0, {*seen, well >= 0.5}
+        p = 1 / (1 + math.exp(-row[0]))
+        background -= (1 - well) * math.log(p) + well * math.log(1 - p)
+        if labels.any():
+            action -= row[1 + labels.tolist().index(1)] - math.log(sum(map(math.exp, row[1:])))
     assert losses["background"].item() == pytest.approx(background / (3 * 16) / 2, rel=1e-4)
     assert losses["action"].item() == pytest.approx(action / (3 * 4), rel=1e-4)
+    assert seen == {True, False}
+    # Scores learn from where boxes come to lie; boxes do not move for the scores' sake.
+    assert losses["action_boxes"].requires_grad and not losses["background"].requires_grad
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -12,6 +12,7 @@ from actiontubes.backbones.layers import ConvNormReLU
 from actiontubes.datasets.files import InputError
 from actiontubes.detect.detector import Detector, build_detector
 from actiontubes.detect.detector_settings import DetectorSettings
+from actiontubes.detect.proposal_network import jittered
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -113,6 +114,27 @@ def test_every_weight_learns(settings: DetectorSettings) -> None:
             frozen = norm == "frozen" and ".norm." in name
             assert parameter.requires_grad != frozen, name
             assert (parameter.grad is None) == frozen, name
+
+
+def test_jittered_people_join_the_proposals_in_training() -> None:
+    detector = build(WAYS["given"]).train()
+    corner = [torch.tensor([[0.0, 0, 9, 9]])] * 4
+    around = [
+        torch.cat([far, jittered(people, seed, copies=5)])
+        for far, people, seed in zip(corner, BOXES, SEEDS)
+    ]
+    batch = clips(), CLIP_OF, KEYS, BOXES, LABELS, SEEDS
+    far = detector(*batch, corner)
+    expected = detector(*batch, around)
+    detector.jitter = 5
+    found = detector(*batch, corner)
+    assert found == expected
+    # Of the corner nothing is to be learnt about where people are.
+    assert found["action_boxes"] > 10 * far["action_boxes"]
+    detector.eval()
+    with torch.no_grad():
+        maps = detector.maps(clips())
+        assert len(detector.score(maps, 16, corner, CLIP_OF, KEYS)[0]) == 4
 
 
 @pytest.mark.parametrize("way", ["given", "mixed"])

@@ -347,6 +347,7 @@ ACTIONS = {
     "v_SkateBoarding_g02_c01.mp4": {"skateboarding"},
     "v_SoccerJuggling_g23_c01.avi": {"juggling soccer ball"},
 }
+SHORT = ("v_CliffDiving_g03_c01.mp4", "v_HorseRiding_g01_c03.mp4", "v_SalsaSpin_g03_c01.mp4")
 
 
 def space_time_iou(frames: np.ndarray, boxes: np.ndarray, other: dict[int, np.ndarray]) -> float:
@@ -360,8 +361,12 @@ def space_time_iou(frames: np.ndarray, boxes: np.ndarray, other: dict[int, np.nd
 
 
 def test_real_clips(run, shared, tmp_path: Path) -> None:
-    """The main job: who does what, where and when on eight clips, by one command."""
-    videos = [shared(f"ucf101-24/videos/{name}") for name in ACTIONS]
+    """The main job: who does what, where and when, by one command.
+
+    On the three shortest of the eight clips; on all of them with ACTIONTUBES_LONG=1.
+    """
+    every = bool(os.environ.get("ACTIONTUBES_LONG"))
+    videos = [shared(f"ucf101-24/videos/{name}") for name in (ACTIONS if every else SHORT)]
     detector = shared("person_detectors/person_yolox_192.onnx")
     pyannot = shared("ucf101-24/pyannot.pkl")
     try:
@@ -395,6 +400,6 @@ def test_real_clips(run, shared, tmp_path: Path) -> None:
             )
             for there in (truth.tube == actor for actor in actors)
         )
-    assert sum(right.values()) >= 7, right
     assert right["v_CliffDiving_g03_c01"]
-    assert sum(overlap >= 0.3 for overlap in overlaps.values()) >= 6, overlaps
+    assert sum(right.values()) >= (7 if every else 3), right
+    assert sum(overlap >= 0.3 for overlap in overlaps.values()) >= (6 if every else 3), overlaps

@@ -146,8 +146,9 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "resnet_weights": ("r.pth",), "proposal_endpoint": ("Mixed_4c",), "proposal_count": (33,),
     "anchor_sides": (7, 9), "anchor_ratios": (0.3, 3.0), "head": ("mixed",), "hidden": (17,),
     "roi_size": (5,), "dropout": (0.25,), "frames": (6,), "frame_step": (3,), "size": (96, 112),
-    "key_frames": (2,), "key_frame_step": (5,), "flip": (0.125,), "scale": (0.9, 1.1),
-    "colour": (0.375,), "background": (0.625,), "examples": (12,), "workers": (1,),
+    "key_frames": (2,), "key_frame_step": (5,), "margin": (19,), "flip": (0.125,),
+    "scale": (0.9, 1.1), "colour": (0.375,), "background": (0.625,), "examples": (12,),
+    "jitter": (18,), "workers": (1,),
     "steps": (11,), "batch": (3,), "accumulate": (2,), "optimiser": ("adamw",), "lr": (0.02,),
     "warm_up": (13,), "decay": ("cosine",), "weight_decay": (0.002,), "clip_norm": (4.0,),
     "ema": (0.75,), "save_every": (14,), "evaluate_every": (15,), "seed": (16,),
@@ -271,8 +272,8 @@ def test_help_suffices(command, capsys) -> None:
             "proposal-count", "hidden", "roi-size", "frames", "frame-step", "key-frames",
             "key-frame-step", "examples", "steps", "batch", "accumulate", "save-every")),
         *((f"--{name} -1", f"{name.replace('-', '_')}: -1") for name in (
-            "workers", "warm-up", "evaluate-every", "weight-decay", "seed", "ema", "lr", "dropout",
-            "flip", "colour", "background", "clip-norm")),
+            "workers", "jitter", "margin", "warm-up", "evaluate-every", "weight-decay", "seed",
+            "ema", "lr", "dropout", "flip", "colour", "background", "clip-norm")),
     ],
 )  # fmt: skip
 def test_bad_options_are_told_before_any_work(
