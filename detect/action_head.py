@@ -15,7 +15,7 @@ from torchvision.models.detection._utils import BoxCoder
 
 from ..backbones.inception import Grid
 from ..backbones.layers import mean_over_time
-from .roi import roi_align_3d, window_starts
+from .roi import roi_align_3d, roi_align_at, window_starts
 
 BOX_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 """What the deltas of boxes mean: Fast R-CNN's regression targets with its weights."""
@@ -23,11 +23,11 @@ _NARROW, _GROUPS = 64, 8  # channels that boxes are refined from, and groups tha
 
 
 class TemporalMean(nn.Module):
-    """Pools the mean of the window's time steps for the scores, and its middle step for the boxes.
+    """Pools the mean of the window's time steps for the scores, and the key frame for the boxes.
 
     Two fully connected layers each (Fast R-CNN). Who moves is somewhere else in every time step, so
-    that where he is on the key frame is seen in the middle one. The mean of the poolings is the
-    pooling of the mean, which costs a fifth with five steps.
+    that where he is on the key frame is seen there alone. The mean of the poolings is the pooling
+    of the mean, which costs a fifth with five steps.
 
     Args:
         channels: of the feature map.
@@ -53,8 +53,8 @@ class TemporalMean(nn.Module):
         starts = window_starts(key_frames, grid, window, maps.shape[2])
         means = mean_over_time(maps, window)
         pooled = roi_align_3d(means, boxes, clip, grid, self.size, starts[:, None])
-        middle = roi_align_3d(maps, boxes, clip, grid, self.size, starts[:, None] + window // 2)
-        return self.layers(pooled[:, :, 0]), self.box_layers(middle[:, :, 0])
+        on_key_frames = roi_align_at(maps, boxes, clip, grid, self.size, key_frames)
+        return self.layers(pooled[:, :, 0]), self.box_layers(on_key_frames)
 
 
 def _two_layers(channels: int, hidden: int, size: int, norm: bool) -> nn.Sequential:
@@ -71,8 +71,8 @@ def _two_layers(channels: int, hidden: int, size: int, norm: bool) -> nn.Sequent
 class RemainingBlocks(nn.Module):
     """Pools every time step of the window, and puts it through the trunk's remaining blocks.
 
-    What is done is named by their mean over time and space. Where, is seen in the middle time step
-    before the blocks: behind them a box's edges are lost (of I3D's Kinetics features on eight clips
+    What is done is named by their mean over time and space. Where, is seen on the key frame before
+    the blocks: behind them a box's edges are lost (of I3D's Kinetics features on eight clips
     of UCF101-24, linear layers refined boxes of IoU 0.62 to 0.80 before the blocks, and to none
     better behind them).
 
@@ -116,7 +116,8 @@ class RemainingBlocks(nn.Module):
         steps = starts[:, None] + torch.arange(window, device=starts.device)
         pooled = roi_align_3d(maps, boxes, clip, grid, self.size, steps)
         pooled = pooled.contiguous(memory_format=torch.channels_last_3d)
-        for_boxes = self.box_layers(pooled[:, :, window // 2])
+        on_key_frames = roi_align_at(maps, boxes, clip, grid, self.size, key_frames)
+        for_boxes = self.box_layers(on_key_frames)
         return self.blocks(pooled).mean((2, 3, 4))[:count], for_boxes[:count]
 
 

@@ -20,6 +20,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from ..backbones.classifier import normalise
 from ..backbones.inception import Grid
+from .roi import steps_around
 from .sampling import SeededSampler
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -75,11 +76,9 @@ class KeyFrameResNet(nn.Module):
 
 def at_key_frames(maps: Tensor, grid: Grid, clip: Tensor, key_frames: Tensor) -> Tensor:
     """(N, C, T, H, W) maps → (K, C, H, W), between two time steps their weighted mean."""
-    place = ((key_frames - grid.first[0]) / grid.stride[0]).clamp(0, maps.shape[2] - 1)
-    before = place.floor().long()
-    after = (before + 1).clamp(max=maps.shape[2] - 1)
-    share = (place - before).to(maps.dtype)[:, None, None, None]
+    before, after, share = steps_around(key_frames, grid, maps.shape[2])
     frames = maps.transpose(1, 2)
+    share = share.to(maps.dtype)[:, None, None, None]
     return torch.lerp(frames[clip, before], frames[clip, after], share)
 
 

@@ -71,6 +71,40 @@ def roi_align_3d(
     return pooled.reshape(*steps.shape, channels, size, size).transpose(1, 2)
 
 
+def steps_around(key_frames: Tensor, grid: Grid, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The time steps before and after each key frame, and how far it lies from one to the other.
+
+    Args:
+        key_frames: (K,) frames of the clip, from 0; may lie between two of them.
+        grid: of the feature map.
+        steps: time steps of the feature map, beyond whose first and last nothing is seen.
+
+    Returns:
+        (K,) int64, (K,) int64 and (K,) from 0 to 1.
+    """
+    place = ((key_frames - grid.first[0]) / grid.stride[0]).clamp(0, steps - 1)
+    before = place.floor().long()
+    return before, (before + 1).clamp(max=steps - 1), place - before
+
+
+def roi_align_at(
+    features: Tensor, boxes: Tensor, clip: Tensor, grid: Grid, size: int, key_frames: Tensor
+) -> Tensor:
+    """ROIAlign on the key frame itself: between two time steps their weighted mean.
+
+    Args:
+        features, boxes, clip, grid, size: see `roi_align_3d`; boxes are (R, 4).
+        key_frames: (R,) the frame of its clip that each box lies in.
+
+    Returns:
+        (R, C, size, size).
+    """
+    before, after, share = steps_around(key_frames, grid, features.shape[2])
+    pooled = roi_align_3d(features, boxes, clip, grid, size, torch.stack([before, after], dim=1))
+    share = share.to(pooled.dtype)[:, None, None, None]
+    return torch.lerp(pooled[:, :, 0], pooled[:, :, 1], share)
+
+
 def enlarge(
     boxes: Tensor, factor: float, width: float, height: float, least: float = 0.0
 ) -> Tensor:

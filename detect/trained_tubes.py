@@ -28,10 +28,9 @@ from .video_results import TubeStore, VideoSummary, write_about
 Array = np.ndarray
 THRESHOLD = 0.4
 """Of the boxes in tubes. Where actions begin and end inside a video, weaker boxes before and after
-them make tubes too long: on the demo's figures (frame-mAP 89.1) video-mAP@0.5 was 38.5 with boxes
-from 0.05 on, 61.4 from 0.2, 76.2 from 0.4 and 83.0 from 0.5, where a weaker detector (frame-mAP
-65.5) came to 22, 39, 42 and 43, and lost whole tubes above (video-mAP@0.2 79.7 at 0.4, 69.7 at
-0.5)."""
+them make tubes too long: on the demo's figures (frame-mAP 88.8) video-mAP@0.5 was 42.0 with boxes
+from 0.05 on, 68.6 from 0.2, 82.9 from 0.4 and 83.7 from 0.5, where a weaker detector (frame-mAP
+65.5) lost whole tubes (video-mAP@0.2 79.7 from 0.4 on, 69.7 from 0.5)."""
 
 
 @contextmanager

@@ -273,19 +273,23 @@ def test_windows_at_the_ends_of_a_clip() -> None:
     assert window_starts(keys, grid, 8, 8).tolist() == [0] * 6
 
 
-def test_mean_of_windows_equals_pooling_every_step() -> None:
+def test_window_and_key_frame_equal_pooling_every_step() -> None:
     torch.manual_seed(1)
     maps = torch.randn(2, 6, 9, 6, 8)
     grid = Grid((1.5, 15.0, 15.0), (4, 16, 16))
     boxes = boxes_around(torch.Generator().manual_seed(0), 7)
     clip, keys = torch.tensor([0, 1, 1, 0, 0, 1, 0]), torch.tensor([0, 4, 9, 15, 18, 30, 35])
     features = TemporalMean(6, 4, size=3)
-    features.layers = nn.Sequential(nn.Flatten(1))
-    found, _ = features(maps, grid, boxes, clip, keys, 4)
+    features.layers = features.box_layers = nn.Sequential(nn.Flatten(1))
+    found, on_key_frames = features(maps, grid, boxes, clip, keys, 4)
     pooled = roi_align_3d(maps, boxes, clip, grid, 3)
     for i, start in enumerate(window_starts(keys, grid, 4, 9).tolist()):
         expected = pooled[i, :, start : start + 4].mean(dim=1).flatten()
         torch.testing.assert_close(found[i], expected)
+        place = min(max((keys[i].item() - 1.5) / 4, 0), 8)  # in time steps
+        before, after = math.floor(place), math.ceil(place)
+        expected = torch.lerp(pooled[i, :, before], pooled[i, :, after], place - before).flatten()
+        torch.testing.assert_close(on_key_frames[i], expected)
 
 
 def test_remaining_blocks_see_the_window_in_order() -> None:
@@ -298,14 +302,16 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
             seen.append(x[:, 0, :, 0, 0])
             return x
 
-    keys = torch.tensor([0, 12, 31])
+    keys = torch.tensor([0, 13.5, 31])
     boxes = torch.tensor([[20.0, 20, 60, 60]]).expand(3, -1)
     blocks = RemainingBlocks(Spy(), 3, 3)
     blocks.box_layers = nn.Flatten(1)
-    mean, middle = blocks(maps, grid, boxes, torch.zeros(3).long(), keys, 3)
+    mean, on_key_frame = blocks(maps, grid, boxes, torch.zeros(3).long(), keys, 3)
     assert seen[0].tolist() == [[0, 1, 2], [2, 3, 4], [5, 6, 7]]
     assert mean.tolist() == [[1.0] * 3, [3.0] * 3, [6.0] * 3]
-    assert middle.shape == (3, 3 * 7 * 7) and middle[:, 0].tolist() == [1, 3, 6]
+    # Boxes are seen on the key frame itself, wherever it stands between two time steps.
+    assert on_key_frame.shape == (3, 3 * 7 * 7)
+    assert on_key_frame[:, 0].tolist() == [0, 3.375, 7]
 
 
 @pytest.mark.parametrize("scoring", ["softmax", "multi_label", "own_background"])

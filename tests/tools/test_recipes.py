@@ -179,4 +179,4 @@ def test_a_recipe_is_found_by_name_beside_a_folder_of_that_name(
     with as_file(RECIPES / "demo.yaml") as path:
         (tmp_path / "custom").write_text(path.read_text().replace("steps: ", "steps: -"))
     done = command("train", "--config", "custom", "--data", figures)
-    assert done.err == ["actiontubes train: steps: -400 is less than 1"]
+    assert done.err == ["actiontubes train: steps: -340 is less than 1"]
