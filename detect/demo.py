@@ -34,9 +34,9 @@ class PairScores:
 
 
 I2D = {
-    "sit down / stand up": PairScores((20.7, 42.7), 54.8),
-    "pick up / put down": PairScores((41.9, 41.8), 49.1),
-    "push / pull": PairScores((47.8, 75.0), 72.8),
+    "sit down / stand up": PairScores((28.5, 44.7), 52.1),
+    "pick up / put down": PairScores((37.4, 45.1), 44.6),
+    "push / pull": PairScores((59.0, 66.6), 60.0),
 }
 """What `actiontubes demo --backbone i2d --out i2d` wrote to i2d/pairs.json (12 tubes a pair)."""
 
