@@ -20,7 +20,7 @@ from .coco import read_coco_results
 from .files import InputError, load_pickle
 from .listed_videos import Listed, read_video_list, videos_meant
 from .tables import Detections, Tubes, Videos, read_table, select_rows
-from .ucf101_24 import is_pyannot, read_final_annots, read_pyannot
+from .ucf101_24 import is_pyannot, load_final_annots, read_final_annots, read_pyannot
 from .yowo_files import read_yowo_detections
 
 
@@ -118,11 +118,9 @@ def _read_ground_truth(
         return read_pyannot(path, names, content)
     if path.suffix == ".mat":
         _no_split(path, split, "finalAnnots.mat")
-        tubes, details = read_final_annots(path)
-        if listed is not None:
-            names = videos_meant(listed, details.video)
-            tubes = _of_videos(tubes, names, path, set(details.video))
-        return tubes, details
+        entries = load_final_annots(path)
+        names = None if listed is None else videos_meant(listed, sorted(entries))
+        return read_final_annots(path, names, entries)
     _no_split(path, split, "a table")
     if path.suffix == ".csv" and path.is_file() and is_ava(path):
         return read_ava_ground_truth(path), None

@@ -54,15 +54,27 @@ def read_pyannot(
     return tubes_table(entries, tuple(chosen), CLASSES), _videos(chosen, lengths)
 
 
-def read_final_annots(path: Path, names: list[str] | None = None) -> tuple[Tubes, Videos]:
-    """Reads finalAnnots.mat of the same repository, where `sf` counts from 1 and `ef` is inclusive.
+def load_final_annots(path: Path) -> dict[str, Any]:
+    """What stands of each video in finalAnnots.mat of the same repository, by the video's name.
 
-    Args and errors as of `read_pyannot`.
+    Raises:
+        InputError: not readable, or not of this layout.
     """
     found = load_matlab(path, "annot", squeeze_me=True, struct_as_record=False)
     content = {str(getattr(entry, "name", "")): entry for entry in np.atleast_1d(found)}
     if not all(hasattr(entry, "tubes") for entry in content.values()):
         raise InputError(f"{path}: annot has no name and tubes; get finalAnnots.mat")
+    return content
+
+
+def read_final_annots(
+    path: Path, names: list[str] | None = None, content: dict[str, Any] | None = None
+) -> tuple[Tubes, Videos]:
+    """Reads finalAnnots.mat, where `sf` counts from 1 and `ef` is inclusive.
+
+    Args and errors as of `read_pyannot`; `content` of `load_final_annots`.
+    """
+    content = load_final_annots(path) if content is None else content
     chosen = _chosen(content, names, path)
     entries: list[TubeRows] = []
     for video, name in enumerate(chosen):

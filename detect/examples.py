@@ -74,9 +74,12 @@ def choose_examples(
         deltas[covered] = BOX_CODER.encode_single(target[covered], own[covered])
         known = classes[best[rows]] * covered[:, None]
         columns.append([own, rows.new_full((len(rows),), key), known, deltas, target])
+    joined = [torch.cat(column) for column in zip(*columns)]
+    of = count * len(proposals)
     return Examples(
-        *map(torch.cat, zip(*columns)), count * len(proposals), positives * count * len(proposals)
-    )
+        boxes=joined[0], key=joined[1], labels=joined[2], deltas=joined[3], truth=joined[4], of=of,
+        of_covered=positives * of,
+    )  # fmt: skip
 
 
 def action_losses(
