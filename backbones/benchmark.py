@@ -14,6 +14,31 @@ from .inception import ENDPOINTS, Trunk, get_variant
 Sizes = tuple[int, int, int, int]
 
 
+_MIXED = ", bfloat16"
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device multiplies in bfloat16; elsewhere that is slower than float32."""
+    return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
+def passes_of(names: Sequence[str], device: str, train: bool) -> list[str]:
+    """What `benchmark_backbones` runs in a round, by name."""
+    mixed = [f"{name}{_MIXED}" for name in names] if train and has_bfloat16(device) else []
+    return ["torchvision s3d", *names, *mixed]
+
+
+def _pass(network: nn.Module, clip: Tensor, train: bool, mixed: bool) -> Tensor:
+    if not train:
+        with torch.inference_mode():
+            return network(clip)
+    with torch.autocast(clip.device.type, torch.bfloat16, enabled=mixed):
+        output = network(clip)
+    output.float().square().mean().backward()
+    network.zero_grad()
+    return output.detach()
+
+
 def benchmark_backbones(
     names: Sequence[str],
     *,
@@ -24,9 +49,12 @@ def benchmark_backbones(
     width: int = 400,
     repeats: int = 7,
     device: str = "cpu",
+    train: bool = False,
     progress: Callable[[str], None] = lambda name: None,
 ) -> list[dict[str, object]]:
-    """Seconds of a forward pass in evaluation mode, round by round so that all meet the same load.
+    """Seconds of a forward pass in evaluation mode, or of one forward and back in training.
+
+    Round by round, so that all meet the same load.
 
     The first row is torchvision's S3D to the same endpoint as it comes, run eagerly; `s3d` has the
     same weights and must give the same output.
@@ -37,6 +65,8 @@ def benchmark_backbones(
         clips, frames, height, width: size of the input.
         repeats: rounds that are timed, after one that is not.
         device: where; on a GPU in bfloat16.
+        train: time forward and backward with norms that are trained, in float32, and where the
+            device multiplies in bfloat16 each network of the family in mixed precision too.
         progress: called with each network's name before it runs.
 
     Returns:
@@ -60,23 +90,24 @@ def benchmark_backbones(
             networks[name].load_state_dict(model.trunk.state_dict(), strict=False)
         else:
             networks[name] = Trunk(get_variant(name), last=last).eval()
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = torch.float32 if device == "cpu" or train else torch.bfloat16
     for name, network in networks.items():
-        network.to(device)
+        network.to(device).train(train)
         if name.startswith("torchvision"):
             network.to(dtype)
     clip = torch.rand(clips, 3, frames, height, width).to(device, dtype)
-    times: dict[str, list[float]] = {name: [] for name in networks}
+    passes = passes_of(names, device, train)
+    times: dict[str, list[float]] = {name: [] for name in passes}
     outputs: dict[str, Tensor] = {}
-    with torch.inference_mode():
-        for _ in range(repeats + 1):
-            for name, network in networks.items():
-                progress(name)
-                begin = time.perf_counter()
-                outputs[name] = network(clip)
-                if device != "cpu":
-                    torch.cuda.synchronize()
-                times[name].append(time.perf_counter() - begin)
+    for _ in range(repeats + 1):
+        for name in passes:
+            progress(name)
+            network = networks[name.removesuffix(_MIXED)]
+            begin = time.perf_counter()
+            outputs[name] = _pass(network, clip, train, name.endswith(_MIXED))
+            if device != "cpu":
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - begin)
     base = times["torchvision s3d"][1:]
     rows: list[dict[str, object]] = []
     for name, seconds in times.items():

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import s3d
 
+from ..backbones.benchmark import has_bfloat16
 from ..backbones.convert import from_torchvision_s3d
 from ..backbones.inception import ENDPOINTS, get_variant
 from ..datasets.augmentation import Augmentation
@@ -282,11 +283,6 @@ def timed_rounds(
             _finish(device)
             seconds[name].append(time.perf_counter() - begin)
     return {name: each[unseen:] for name, each in seconds.items()}
-
-
-def has_bfloat16(device: str) -> bool:
-    """Whether the device multiplies in bfloat16; elsewhere that is slower than float32."""
-    return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 
 def count_flops(run: Callable[[], object]) -> int:

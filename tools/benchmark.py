@@ -17,6 +17,7 @@ def benchmark(
     threads: int = 2,
     repeats: int = 7,
     device: Literal["cpu", "cuda"] = "cpu",
+    train: bool = False,
     size: float = 1.0,
     json: Path | None = None,
 ) -> None:
@@ -38,6 +39,8 @@ def benchmark(
         threads: Threads of a network on the CPU.
         repeats: Rounds that are timed, after one that is not.
         device: Where networks run; on a GPU in bfloat16.
+        train: Of the backbones, time a pass forward and back in training, on a CPU in float32 and
+            in bfloat16 where it has that.
         size: The dump's size; 1 is about 275,000 detections in 910 videos.
         json: Write the numbers to this file too.
     """
@@ -54,7 +57,7 @@ def benchmark(
     import torch
     from tqdm import tqdm
 
-    from ..backbones.benchmark import benchmark_backbones
+    from ..backbones.benchmark import benchmark_backbones, passes_of
     from ..backbones.layers import keep_freed_memory
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -83,7 +86,8 @@ def benchmark(
     names = backbones or ["s3d", "s3d-g", "i3d"]
     # The block size that glibc itself would come to, from the first pass on.
     keep_freed_memory(32 << 20)
-    with tqdm(total=(repeats + 1) * (len(names) + 1), unit=" passes", leave=False) as bar:
+    passes = (repeats + 1) * len(passes_of(names, device, train))
+    with tqdm(total=passes, unit=" passes", leave=False) as bar:
 
         def progress(name: str) -> None:
             bar.set_description(name)
@@ -91,7 +95,7 @@ def benchmark(
 
         rows = benchmark_backbones(
             names, last=endpoint, frames=frames, height=height, width=width, repeats=repeats,
-            device=device, progress=progress,
+            device=device, train=train, progress=progress,
         )  # fmt: skip
     print(f"1x3x{frames}x{height}x{width} to {endpoint}, {device}, {threads} threads, medians of "
           f"{repeats} rounds")  # fmt: skip

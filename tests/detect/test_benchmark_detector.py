@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from actiontubes.backbones.benchmark import has_bfloat16
 from actiontubes.detect import benchmark
 from actiontubes.detect.benchmark import (
     Workload,
@@ -15,7 +16,6 @@ from actiontubes.detect.benchmark import (
     benchmark_table,
     count_flops,
     count_runs,
-    has_bfloat16,
     timed_rounds,
 )
 from actiontubes.detect.benchmark_videos import STAGES
