@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 from .inception import ENDPOINTS, Trunk, get_variant
 
-Sizes = tuple[int, int, int, int]
-
-
 _MIXED = ", bfloat16"
 
 
