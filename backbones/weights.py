@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..datasets.files import InputError, load_pickle, whole_file
+from ..datasets.files import InputError, choose_from, load_pickle, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,7 +115,7 @@ def known_digest(entry: WeightsFile) -> str:
     if len(entry.sha256) < 64 and record.is_file():
         digest = record.read_bytes()[:64].decode("ascii", "replace")
         if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise InputError(f"{record}: not a SHA-256; delete it")
+            raise InputError(f"{record}: does not contain a SHA-256; delete it")
         return digest
     return entry.sha256
 
@@ -128,7 +128,7 @@ def fetch(name: str) -> Path:
             cached file whose SHA-256 is not the known one.
     """
     if name not in CATALOGUE:
-        raise InputError(f"no weights {name}; one of {', '.join(CATALOGUE)}")
+        raise InputError(f"{name}: unknown weights; {choose_from(name, CATALOGUE)}")
     return _fetch(CATALOGUE[name])
 
 
@@ -146,12 +146,12 @@ def _fetch(entry: WeightsFile) -> Path:
         if fault := _fault(path, entry):
             also = "" if entry.sha256 else f" and {_digest_record(entry).name}"
             raise InputError(
-                f"{path}: damaged, {fault}; delete it{also} and run `actiontubes weights fetch "
-                f"{entry.name}`"
+                f"{path}: is damaged ({fault}); delete it{also} and run the command again to "
+                "download it"
             )
         _record_digest(path, entry)
         return path
-    print(f"fetching {entry.name} from {entry.origin}", file=sys.stderr)
+    print(f"downloading {entry.name} from {entry.origin}", file=sys.stderr)
     try:
         with whole_file(path) as temporary:
             if entry.torchvision:
@@ -159,13 +159,13 @@ def _fetch(entry: WeightsFile) -> Path:
             elif entry.name == "i3d-kinetics400":
                 _download_i3d(temporary)
             else:
-                raise InputError("it cannot be downloaded by this command")
+                raise InputError("these weights cannot be downloaded automatically")
             if fault := _fault(temporary, entry):
-                raise InputError(f"another file came, {fault}")
+                raise InputError(f"the download is not the expected file ({fault})")
     except (OSError, HTTPException, InputError) as error:
         raise InputError(
-            f"{entry.name}: {' '.join(str(error).split())}; get {entry.file} from {entry.origin} "
-            f"and put it at {path}"
+            f"{entry.name}: {' '.join(str(error).split())}; download {entry.file} from "
+            f"{entry.origin} and save it as {path}"
         ) from error
     _record_digest(path, entry)
     return path
@@ -271,16 +271,16 @@ def load_pretrained(variant: Variant, weights: str, *, channels_in: int = 3) -> 
         if not path.exists():
             names = [name for backbone, name in _BY_BACKBONE if backbone == base]
             raise InputError(
-                f"{weights}: no such file, and no such weights for {variant.name}; there are "
-                f"{', '.join([*names, 'imagenet'])}"
+                f"--weights {weights}: no such file; for {variant.name} give "
+                f"{', '.join([*names, 'imagenet'])} or the path of a file"
             )
     model = load_file(path, variant)
     if channels_in == 2 and model.trunk.channels_in == 3:
         return flow_from_rgb(model)
     if model.trunk.channels_in != channels_in:
         raise InputError(
-            f"{path}: weights for {model.trunk.channels_in} input channels (optical flow), not for "
-            f"{channels_in}; give weights for RGB"
+            f"{path}: was trained on optical flow ({model.trunk.channels_in} channels), and "
+            "RGB is needed; give RGB weights"
         )
     return model
 
@@ -331,15 +331,17 @@ def state_dict(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:
         if asked := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(
-                f"{path}: refused, it asks for {asked[1]}; only tensors are read from it"
+                f"{path}: refused for safety: it would import {asked[1]}; only files with "
+                "nothing but tensors are read"
             ) from error
         raise InputError(
-            f"{path}: not a readable PyTorch file of tensors ({type(error).__name__}); get it again"
+            f"{path}: cannot be read as a PyTorch file of tensors ({type(error).__name__}); "
+            "download it again"
         ) from error
     if isinstance(source, Mapping) and isinstance(source.get("state_dict"), Mapping):
         source = source["state_dict"]
     if not isinstance(source, Mapping):
-        raise InputError(f"{path}: holds {type(source).__name__}, not a state dict")
+        raise InputError(f"{path}: contains a {type(source).__name__} instead of a state dict")
     tensors = {str(k): v for k, v in source.items() if isinstance(v, torch.Tensor)}
     return {key.removeprefix("module."): value for key, value in tensors.items()}
 
@@ -395,7 +397,9 @@ def _load_own(path: Path) -> PretrainedModel:
         SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError
     ) as error:  # fmt: skip
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path}: not weights of this project ({reason})") from error
+        raise InputError(
+            f"{path}: was not written by this project, or is damaged ({reason})"
+        ) from error
     parts = nn.ModuleDict({"trunk": trunk} if head is None else {"trunk": trunk, "head": head})
     convert.load_state(parts, tensors)
     return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)

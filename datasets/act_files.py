@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import InputError, load_pickle
+from .files import InputError, load_pickle, more_rows
 from .tables import Detections, Tubes, Videos
 
 Array = np.ndarray
@@ -44,23 +44,27 @@ def read_act_ground_truth(
     keys = ("labels", "gttubes", "nframes", "resolution", f"{subset}_videos")
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
-        raise InputError(f"{path}: no {', '.join(missing)}; it is no ACT ground truth pickle")
+        raise InputError(f"{path}: is not an ACT ground truth pickle: {', '.join(missing)} missing")
     lists = content[f"{subset}_videos"]
     if not 0 <= split <= len(lists):
-        raise InputError(f"{path}: no split {split}; it has 1 to {len(lists)}")
+        raise InputError(f"{path}: has no split {split}; choose 1 to {len(lists)}")
     names = sorted(content["gttubes"]) if split == 0 else list(lists[split - 1])
     for key in ("gttubes", "nframes", "resolution"):
         absent = [name for name in names if name not in content[key]]
         if absent:
             raise InputError(
-                f"{path}: {key} has no {absent[0]} (of {len(absent)}), a {subset} video"
+                f"{path}: {key} has no entry for the {subset} video "
+                f"{absent[0]}{f' (and {len(absent) - 1} more)' * (len(absent) > 1)}"
             )
     labels = tuple(map(str, content["labels"]))
     entries: list[TubeRows] = []
     for video, name in enumerate(names):
         for label, tubes in content["gttubes"][name].items():
             if not 0 <= int(label) < len(labels):
-                raise InputError(f"{path}: {name}: label {label} of {len(labels)} labels")
+                raise InputError(
+                    f"{path}: {name}: label {label} does not exist; the file has {len(labels)} "
+                    "labels, counted from 0"
+                )
             for tube in tubes:
                 entries.append((video, int(label), _rows(tube, f"{path}: {name}"), None))
     sizes = np.array([content["resolution"][name] for name in names], np.int64).reshape(-1, 2)
@@ -92,7 +96,10 @@ def read_act_tubes(folder: Path, ground_truth: Tubes) -> Tubes:
     for video, path in files.items():
         content = load_pickle(path)
         if not isinstance(content, dict):
-            raise InputError(f"{path}: no dict from label to tubes")
+            raise InputError(
+                f"{path}: must be a dict from label number to tubes (ACT's or MOC's "
+                "<video>_tubes.pkl)"
+            )
         for label, tubes in content.items():
             _check_label(label, ground_truth, path)
             for tube, score in tubes:
@@ -154,14 +161,17 @@ def read_tubelets(folder: Path, ground_truth: Tubes) -> Tubelets:
     for video, inside in enumerate(tqdm(folders, desc="reading", unit="video", delay=2)):
         for path in sorted(inside.glob("*.pkl")):
             if not path.stem.isdigit():
-                raise InputError(f"{path}: named by no frame number; ACT writes 00001.pkl and on")
+                raise InputError(f"{path}: its name must be a frame number such as 00001.pkl")
             part = _tubelets(load_pickle(path), path)
             if len(part):
                 parts.append(part)
                 places.append((video, int(path.stem) - 1))
     widths = {part.shape[1] for part in parts} or {6}
     if len(widths) > 1:
-        raise InputError(f"{folder}: tubelets of {sorted((w - 2) // 4 for w in widths)} frames")
+        lengths = " and ".join(str((width - 2) // 4) for width in sorted(widths))
+        raise InputError(
+            f"{folder}: mixes tubelets of {lengths} frames; they must all have the same length"
+        )
     counts = [len(part) for part in parts]
     rows = np.concatenate([np.empty((0, *widths)), *parts])
     video, frame = np.repeat(np.array(places, np.int64).reshape(-1, 2), counts, axis=0).T
@@ -192,7 +202,7 @@ def read_frame_detections(path: Path, ground_truth: Tubes) -> Detections:
         rows = np.asarray(content, np.float64).reshape(-1, 8)
     except (ValueError, TypeError):
         raise InputError(
-            f"{path}: no rows of 8 numbers (video, frame, label, score, x1, y1, x2, y2)"
+            f"{path}: must contain rows of 8 numbers: video, frame, label, score, x1, y1, x2, y2"
         ) from None
     rows[:, 1] -= 1
     return detections_table(rows, ground_truth.video_names, ground_truth.label_names, str(path))
@@ -202,14 +212,17 @@ def read_video_detections(path: Path, ground_truth: Tubes) -> Tubes:
     """Reads video_detections.pkl of MultiSports: label index to (video name, score, tube)s."""
     content = load_pickle(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path}: no dict from label to tubes")
+        raise InputError(
+            f"{path}: must be a dict from label number to tubes (video_detections.pkl of "
+            "MultiSports)"
+        )
     names = {name: video for video, name in _named(ground_truth)}
     entries: list[TubeRows] = []
     for label, tubes in content.items():
         _check_label(label, ground_truth, path)
         for name, score, tube in tubes:
             if name not in names:
-                raise InputError(f"{path}: label {label}: {name} is no video of the ground truth")
+                raise InputError(f"{path}: label {label}: video {name} is not in the ground truth")
             entries.append((names[name], int(label), _rows(tube, str(path)), float(score)))
     return tubes_table(entries, ground_truth.video_names, ground_truth.label_names)
 
@@ -248,17 +261,23 @@ def detections_table(
     """(N, 8) video, frame from 0, label, score, x1, y1, x2, y2 as a table; checked."""
     finite = np.isfinite(rows).all(axis=1)
     for bad, why in (
-        (~finite, "a value is not finite"),
-        ((rows[:, 0] < 0) | (rows[:, 0] >= len(videos)), f"no such video of {len(videos)}"),
-        (rows[:, 1] < 0, "a frame number below 1"),
-        ((rows[:, 2] < 0) | (rows[:, 2] >= len(labels)), f"no such label of {len(labels)}"),
-        ((rows[:, 3] < 0) | (rows[:, 3] > 1), "a score outside 0 to 1"),
-        ((rows[:, 6] < rows[:, 4]) | (rows[:, 7] < rows[:, 5]), "a box with x2 < x1 or y2 < y1"),
+        (~finite, "a value is NaN or infinite"),
+        (
+            (rows[:, 0] < 0) | (rows[:, 0] >= len(videos)),
+            f"the video number must be 0 to {len(videos) - 1}",
+        ),
+        (rows[:, 1] < 0, "frame must be 1 or more"),
+        (
+            (rows[:, 2] < 0) | (rows[:, 2] >= len(labels)),
+            f"the label number must be 0 to {len(labels) - 1}",
+        ),
+        ((rows[:, 3] < 0) | (rows[:, 3] > 1), "score must be between 0 and 1"),
+        ((rows[:, 6] < rows[:, 4]) | (rows[:, 7] < rows[:, 5]), "x2 < x1 or y2 < y1"),
     ):
         if bad.any():
             row = int(np.argmax(bad))
             raise InputError(
-                f"{source}: row {row + 1} (of {bad.sum()}): {why}: {rows[row].tolist()}"
+                f"{source}: row {row + 1}{more_rows(int(bad.sum()))}: {why}: {rows[row].tolist()}"
             )
     return Detections(
         video=rows[:, 0].astype(np.int32),
@@ -279,15 +298,19 @@ def _rows(tube: Any, source: str) -> Array:
     """The first five columns of a tube, its frames counted from 0; checked."""
     rows = np.asarray(tube, np.float64)
     if rows.ndim != 2 or rows.shape[1] < 5:
-        raise InputError(f"{source}: a tube of shape {rows.shape}, not (n, 5) frame and box")
+        raise InputError(
+            f"{source}: a tube has shape {rows.shape}; it must be (n, 5): frame, x1, y1, x2, y2"
+        )
     rows = rows[:, :5].copy()
     rows[:, 0] -= 1
     if not np.isfinite(rows).all():
-        raise InputError(f"{source}: a tube has a value that is not finite")
+        raise InputError(f"{source}: a tube contains NaN or infinity")
     if (rows[:, 0] < 0).any():
-        raise InputError(f"{source}: a frame number below 1; frames count from 1 in ACT's pickles")
+        raise InputError(
+            f"{source}: a frame number is below 1; frames count from 1 in ACT's pickles"
+        )
     if (rows[:, 3] < rows[:, 1]).any() or (rows[:, 4] < rows[:, 2]).any():
-        raise InputError(f"{source}: a box with x2 < x1 or y2 < y1")
+        raise InputError(f"{source}: a box has x2 < x1 or y2 < y1")
     return rows
 
 
@@ -298,12 +321,15 @@ def _tubelets(content: Any, path: Path) -> Array:
         for label, values in content.items():
             values = np.asarray(values, np.float64)
             if values.ndim != 2 or values.shape[1] % 4 != 1:
-                raise InputError(f"{path}: label {label}: shape {values.shape}, not (N, 4K + 1)")
+                raise InputError(
+                    f"{path}: label {label}: array of shape {values.shape}; it must be (N, 4K + "
+                    "1): the boxes of K frames, then the score"
+                )
             labels = np.full((len(values), 1), int(label) - 1.0)
             parts.append(np.concatenate([labels, values[:, -1:], values[:, :-1]], axis=1))
         widths = {part.shape[1] for part in parts}
         if len(widths) > 1:
-            raise InputError(f"{path}: tubelets of different lengths")
+            raise InputError(f"{path}: mixes tubelets of different lengths")
         return np.concatenate(parts) if parts else np.empty((0, 6))
     if isinstance(content, tuple) and len(content) == 2:
         rows = np.asarray(content[0], np.float64)
@@ -311,18 +337,23 @@ def _tubelets(content: Any, path: Path) -> Array:
             return np.empty((0, 6))
         if rows.ndim == 2 and rows.shape[1] % 4 == 2 and rows.shape[1] > 2:
             return rows
-    raise InputError(f"{path}: neither ACT's pair of arrays nor MOC's dict from label to tubelets")
+    raise InputError(
+        f"{path}: is neither ACT's pair of arrays nor MOC's dict from label to tubelets"
+    )
 
 
 def _check_label(label: Any, ground_truth: Tubes, path: Path) -> None:
     if not 0 <= int(label) < len(ground_truth.label_names):
-        raise InputError(f"{path}: label {label} of {len(ground_truth.label_names)} labels")
+        raise InputError(
+            f"{path}: label {label} does not exist; the ground truth has "
+            f"{len(ground_truth.label_names)} labels, counted from 0"
+        )
 
 
 def _require(paths: Iterable[Path], folder: Path, wanted: int) -> None:
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise InputError(
-            f"{folder}: {len(missing)} of {wanted} videos are missing, the first "
+            f"{folder}: {len(missing)} of {wanted} videos have no file; the first is "
             f"{missing[0].relative_to(folder)}"
         )

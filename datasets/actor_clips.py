@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from .augmentation import Augmentation, Change
 from .clips import read_of_set
-from .files import InputError
+from .files import InputError, as_option
 from .flow import FlowMethod
 from .labelled_clips import LabelledClip, sided_labels
 from .video_sets import VideoSet
@@ -60,11 +60,14 @@ class ActorSettings:
     def __post_init__(self) -> None:
         for name in ("frames", "frame_step", "height", "width"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)} is less than 1")
+                option = "--size" if name in ("height", "width") else as_option(name)
+                raise InputError(f"{option} {getattr(self, name)}: must be 1 or more")
         if not self.context >= 1:
-            raise InputError(f"context: {self.context} cuts actors off; give 1 or more")
+            raise InputError(
+                f"context {self.context}: must be 1 or more, or actors would be cut off"
+            )
         if not 0 <= self.jitter <= 1:
-            raise InputError(f"jitter: {self.jitter} is no share; give 0 to 1")
+            raise InputError(f"jitter {self.jitter}: must be between 0 and 1")
         Augmentation(flip=self.flip)  # an error where it is no share
 
 
@@ -105,7 +108,9 @@ class ActorTubes:
     ) -> None:
         tubes = video_set.tubes
         if not len(tubes):
-            raise InputError(f"no box on any of the {len(video_set)} videos; name others")
+            raise InputError(
+                f"none of the {len(video_set)} videos has a ground truth box; choose other videos"
+            )
         self.labels, self.settings = video_set.labels, settings
         self._set, self._left = video_set, memory
         order = np.lexsort((tubes.frame, tubes.tube))
@@ -227,7 +232,7 @@ class ActorClips(Dataset[LabelledClip]):
 
     def __init__(self, tubes: ActorTubes, *, seed: int) -> None:
         if seed < 0:
-            raise InputError(f"seed: {seed} is negative")
+            raise InputError(f"--seed {seed}: must be 0 or more")
         self._tubes, self._seed = tubes, seed
         self._sided = sided_labels(tubes.labels)
 

@@ -54,12 +54,12 @@ def read_annotations(data: Path) -> Annotations:
             prepared = prepare_jhmdb(data)
         else:
             raise InputError(
-                f"{data}: no ground truth in it: groundtruth.parquet or .csv, pyannot.pkl, "
-                "UCF101v2-GT.pkl, JHMDB-GT.pkl or puppet_mask"
+                f"{data}: contains no ground truth; expected groundtruth.parquet or .csv, "
+                "pyannot.pkl, UCF101v2-GT.pkl, JHMDB-GT.pkl or puppet_mask/"
             )
         return Annotations(data, prepared.tubes, prepared.videos, prepared.splits)
     if not data.is_file():
-        raise InputError(f"{data}: no such file or folder of ground truth")
+        raise InputError(f"{data}: file or folder not found")
     if data.suffix in (".pkl", ".pickle"):
         content = load_pickle(data)
         if not is_pyannot(content):
@@ -69,8 +69,8 @@ def read_annotations(data: Path) -> Annotations:
         return Annotations(data, tubes, known, _listed_beside(data, known))
     if data.suffix == ".csv" and is_ava(data):
         raise InputError(
-            f"{data}: seconds and fractions of pictures cannot be trained on; convert it to a "
-            "table of frames and pixels"
+            f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
+            "convert it to a table with frames and pixels"
         )
     tubes, details = read_ground_truth(data)
     splits = _listed_beside(data, details) if details is not None else {}

@@ -45,12 +45,14 @@ def read_ground_truth(
     """
     listed = read_video_list(videos) if videos is not None else None
     if listed is not None and split is not None:
-        raise InputError("--split and --videos: give one of them")
+        raise InputError("--split and --videos: give only one of them")
     tubes, details = _read_ground_truth(path, split, listed)
     if listed is not None:
         tubes = _of_videos(tubes, videos_meant(listed, tubes.video_names), path)
     if not len(tubes):
-        raise InputError(f"{path}: no ground truth box of the videos evaluated")
+        raise InputError(
+            f"{path}: has no ground truth for the videos to evaluate; check --split or --videos"
+        )
     return tubes, details
 
 
@@ -98,7 +100,7 @@ def read_tubes(path: Path, ground_truth: Tubes) -> Tubes:
         tubes = read_table(Tubes, path)
     if tubes.tube_score is None:
         if len(tubes):
-            raise InputError(f"{path}: no column tube_score; tubes are ranked by it")
+            raise InputError(f"{path}: has no column tube_score, which ranks the tubes")
         tubes = replace(tubes, tube_score=np.empty(0))
     return tubes
 
@@ -133,7 +135,7 @@ def _read_folder(
     table = next((file for file in _tables(path, "groundtruth") if file.is_file()), None)
     if table is None:
         raise InputError(
-            f"{path}: no groundtruth.parquet in it; actiontubes prepare makes one, or name a file"
+            f"{path}: has no groundtruth.parquet; run `actiontubes prepare`, or give a file"
         )
     tubes = read_table(Tubes, table)
     about = next((file for file in _tables(path, "videos") if file.is_file()), None)
@@ -144,7 +146,7 @@ def _read_folder(
         if file.is_file():
             listed = read_video_list(file)
         elif split is not None:
-            raise InputError(f"{file}: no such split")
+            raise InputError(f"--split {split}: {file} does not exist")
         elif videos is not None:
             test = [name for name, part in zip(videos.video, videos.split) if part == "test"]
             tubes = _of_videos(tubes, test or list(videos.video), path, set(known))
@@ -159,7 +161,7 @@ def _tables(folder: Path, name: str) -> tuple[Path, Path]:
 
 def _no_split(path: Path, split: int | None, what: str) -> None:
     if split is not None:
-        raise InputError(f"{path}: --split: {what} has no splits; name the videos with --videos")
+        raise InputError(f"--split: {what} ({path}) has no splits; list the videos with --videos")
 
 
 def _of_videos(tubes: Tubes, names: list[str], path: Path, known: set[str] | None = None) -> Tubes:
@@ -167,13 +169,16 @@ def _of_videos(tubes: Tubes, names: list[str], path: Path, known: set[str] | Non
     present = set(tubes.video_names) if known is None else known
     missing = [name for name in names if name not in present]
     if missing:
-        message = (
-            f"{path}: {len(missing)} of the {len(names)} videos to evaluate are not in it, the "
-            f"first {missing[0]}"
-        )
         if known is not None or len(missing) == len(names):
-            raise InputError(message)
-        warnings.warn(f"{message}: all detections there are false positives", stacklevel=3)
+            raise InputError(
+                f"{path}: {len(missing)} of {len(names)} videos to evaluate are missing; the first "
+                f"is {missing[0]}"
+            )
+        warnings.warn(
+            f"{path}: {len(missing)} of {len(names)} videos to evaluate have no ground truth (the "
+            f"first is {missing[0]}); all detections on them count as false positives",
+            stacklevel=3,
+        )
     place = {name: index for index, name in enumerate(dict.fromkeys(names))}
     code = np.array([place.get(name, -1) for name in tubes.video_names] or [-1], np.int32)
     video = code[tubes.video]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .files import InputError
+from .files import InputError, as_option
 from .flow import ZERO
 
 Array = np.ndarray
@@ -46,9 +46,14 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("flip", "colour"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name}: {getattr(self, name)} is no share; give 0 to 1")
+                raise InputError(
+                    f"{as_option(name)} {getattr(self, name)}: must be between 0 and 1"
+                )
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(f"scale: {self.scale} is not a least and a largest zoom")
+            raise InputError(
+                f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest "
+                "zoom, greater than 0 and in this order"
+            )
 
 
 @dataclass(frozen=True, eq=False)

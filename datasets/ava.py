@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import InputError
+from .files import InputError, more_rows
 from .tables import Detections, Tubes
 
 Array = np.ndarray
@@ -62,7 +62,9 @@ def read_ava_ground_truth(path: Path) -> Tubes:
     same = (np.diff(tubes.tube[order]) == 0) & (np.diff(tubes.frame[order]) == 0)
     if same.any():
         row = int(table["row"][order[int(np.argmax(same)) + 1]])
-        raise InputError(f"{path}: row {row}: repeats a person's action in the same second")
+        raise InputError(
+            f"{path}: row {row}: repeats an action of the same person in the same second"
+        )
     return tubes
 
 
@@ -76,7 +78,9 @@ def read_ava_detections(path: Path) -> Detections:
     bad = (table["last"] < 0) | (table["last"] > 1)
     if bad.any():
         row = int(table["row"][int(np.argmax(bad))])
-        raise InputError(f"{path}: row {row} (of {bad.sum()}): a score outside 0 to 1")
+        raise InputError(
+            f"{path}: row {row}{more_rows(int(bad.sum()))}: score must be between 0 and 1"
+        )
     return Detections(
         table["video"].astype(np.int32),
         table["frame"].astype(np.int32),
@@ -93,30 +97,38 @@ def _read(path: Path) -> dict[str, Array]:
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.reader(file), 1):
             if len(row) != 8:
-                raise InputError(f"{path}: row {number}: {len(row)} columns, not {len(_COLUMNS)}")
+                raise InputError(
+                    f"{path}: row {number}: has {len(row)} columns instead of {len(_COLUMNS)} "
+                    f"({', '.join(_COLUMNS)})"
+                )
             if not all(row[2:7]):
                 incomplete += 1
                 continue
             rows.append(row)
             numbers.append(number)
     if incomplete:
-        warnings.warn(
-            f"{path}: {incomplete} rows have no box or action and are left out", stacklevel=3
-        )
+        warnings.warn(f"{path}: ignoring {incomplete} rows without a box or action", stacklevel=3)
     values = np.empty((len(rows), 6))
     for i, row in enumerate(rows):
         try:
             values[i] = [float(row[j]) for j in (1, 2, 3, 4, 5, 7)]
         except ValueError:
-            raise InputError(f"{path}: row {numbers[i]}: a value is not a number") from None
+            raise InputError(
+                f"{path}: row {numbers[i]}: contains text where a number belongs"
+            ) from None
     boxes = values[:, 1:5]
     for bad, why in (
-        (~np.isfinite(values).all(axis=1), "a value is not finite"),
+        (~np.isfinite(values).all(axis=1), "contains NaN or infinity"),
         ((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]), "x2 < x1 or y2 < y1"),
-        ((values[:, 0] < 0) | (values[:, 0] % 1 != 0), "the second is no whole number from 0"),
+        (
+            (values[:, 0] < 0) | (values[:, 0] % 1 != 0),
+            "the second must be a whole number of 0 or more",
+        ),
     ):
         if bad.any():
-            raise InputError(f"{path}: row {numbers[int(np.argmax(bad))]} (of {bad.sum()}): {why}")
+            raise InputError(
+                f"{path}: row {numbers[int(np.argmax(bad))]}{more_rows(int(bad.sum()))}: {why}"
+            )
     video_names, video = np.unique([row[0] for row in rows], return_inverse=True)
     actions = sorted({row[6] for row in rows}, key=lambda name: (len(name), name))
     place = {name: index for index, name in enumerate(actions)}

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .augmentation import Augmentation, draw_change, shrink
-from .files import InputError
+from .files import InputError, as_option
 from .flow import CHANNELS, FlowMethod, Streams
 from .flow_cache import read_with_flow
 from .media import read_pictures
@@ -61,7 +61,7 @@ class ClipSettings:
         for name, value in vars(self).items():
             least = 0 if name == "margin" else 1
             if isinstance(value, int) and value < least:
-                raise InputError(f"{name}: {value} is less than {least}")
+                raise InputError(f"{as_option(name)} {value}: must be {least} or more")
 
     @property
     def length(self) -> int:
@@ -205,9 +205,9 @@ class Clips(Dataset[Sample]):
                 go through the same changes as the ground truth.
         """
         if not 0 <= background <= 1:
-            raise InputError(f"background: {background} is no share; give 0 to 1")
+            raise InputError(f"--background {background}: must be between 0 and 1")
         if seed < 0:
-            raise InputError(f"seed: {seed} is negative")
+            raise InputError(f"--seed {seed}: must be 0 or more")
         self._set = video_set
         self._settings = settings
         self._augmentation = augmentation
@@ -328,7 +328,10 @@ def _by_video(table: Detections, video_set: VideoSet) -> list[tuple[Array, Array
     rows = []
     for name in video_set.names:
         if name not in code:
-            raise InputError(f"no proposals for the video {name}; the table has {len(code)} videos")
+            raise InputError(
+                f"--proposals: the table has no boxes for the video {name} (it has {len(code)} "
+                "videos)"
+            )
         mine = np.flatnonzero(table.video == code[name])
         mine = mine[np.argsort(table.frame[mine], kind="stable")]
         rows.append((table.frame[mine], table.boxes[mine]))
@@ -361,12 +364,13 @@ def read_of_set(
         return np.stack(pictures)
     if not pictures:
         raise InputError(
-            f"{path}: has no frame {start}, of {video_set.num_frames[video]} that the table of "
-            "videos says; get the file again, or correct the table"
+            f"{path}: has no frame {start}, although the table of videos says "
+            f"{video_set.num_frames[video]} frames; download the video again, or correct the "
+            "table"
         )
     warnings.warn(
-        f"{path}: ends after {start + len(pictures)} of {video_set.num_frames[video]} frames; the "
-        "last one is repeated",
+        f"{path}: ends after {start + len(pictures)} of {video_set.num_frames[video]} frames; "
+        "the last frame is repeated",
         stacklevel=2,
     )
     return np.stack(pictures + [pictures[-1]] * (stop - start - len(pictures)))

@@ -107,9 +107,12 @@ def read_coco_results(
         images = {image["id"]: _frame(image) for image in described["images"]}
         categories = {each["id"]: str(each["name"]) for each in described["categories"]}
     except (TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{annotations}: no COCO annotations ({error!r})") from error
+        raise InputError(
+            f"{annotations}: is not a COCO annotation file ({error}); give the right one with "
+            "--annotations"
+        ) from error
     if not isinstance(content, list):
-        raise InputError(f"{path}: no list of results")
+        raise InputError(f"{path}: must be a JSON list of results")
     # Names are kept as the files have them: what the ground truth lacks is told by `aligned`.
     video_names = tuple(
         dict.fromkeys([*ground_truth.video_names, *(v for v, _ in images.values())])
@@ -126,8 +129,8 @@ def read_coco_results(
             rows[i] = video[name], frame, category, result["score"], x, y, x + width, y + height
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(
-                f"{path}: result {i + 1}: {error!r}; it needs image_id, category_id, bbox, score "
-                f"as in {annotations.name}"
+                f"{path}: result {i + 1}: needs image_id, category_id, bbox and score that "
+                f"fit {annotations.name} ({error})"
             ) from error
     return detections_table(rows, video_names, label_names, str(path))
 
@@ -150,9 +153,9 @@ def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: file not found") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable JSON ({error})") from error
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 
 
 def _frame(image: dict[str, Any]) -> tuple[str, int]:

@@ -145,7 +145,9 @@ def _numbered(
     if damage.first_error:
         of = f" of {stream.frames}" if stream.frames >= number else ""
         read = f"before frame {stop}" if number == stop else f"{number}{of} frames could be read"
-        warnings.warn(f"{path}: damaged or cut short ({damage.first_error}); {read}", stacklevel=2)
+        warnings.warn(
+            f"{path}: is damaged or incomplete ({damage.first_error}); {read}", stacklevel=2
+        )
 
 
 def _stated_packets(container: InputContainer, stream: VideoStream) -> int:
@@ -288,9 +290,9 @@ def opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStre
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a video file")
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: file not found")
     if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty; get it again")
+        raise InputError(f"{path}: is empty")
     # PyAV 19 reads metadata that are not UTF-8 of itself, and no longer knows the word.
     lenient: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
@@ -301,8 +303,8 @@ def opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStre
         )
     except (av.FFmpegError, OSError) as error:
         raise InputError(
-            f"{path}: cannot be opened as a video ({_reason(error)}); give a video file, or get it "
-            "again if it was cut short"
+            f"{path}: cannot be opened as a video ({_reason(error)}); it may be damaged or "
+            "not a video"
         ) from error
     with container:
         streams = [
@@ -311,7 +313,7 @@ def opened(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStre
             if not stream.disposition & av.stream.Disposition.attached_pic
         ]
         if not streams or container.format.name == "tty":  # FFmpeg paints text files
-            raise InputError(f"{path}: has no video stream; give a file with pictures")
+            raise InputError(f"{path}: contains no video, only other streams")
         stream = streams[0]
         stream.thread_type = "AUTO"
         stream.thread_count = threads
@@ -323,4 +325,6 @@ def _reason(error: Exception) -> str:
 
 
 def _undecodable(path: Path) -> InputError:
-    return InputError(f"{path}: no frame in it can be decoded; get it again or convert it to MP4")
+    return InputError(
+        f"{path}: none of its frames can be decoded; download it again, or convert it to MP4"
+    )

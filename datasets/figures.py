@@ -120,12 +120,17 @@ def make_figures(
     from tqdm import tqdm
 
     if train < 1 or test < 1:
-        raise InputError(f"{folder}: figures need a train and a test video at least")
+        raise InputError(
+            f"{folder}: the drawn data set needs at least one training and one test video"
+        )
     if frames < FEWEST_FRAMES:
-        raise InputError(f"{folder}: figures need {FEWEST_FRAMES} frames a video, not {frames}")
+        raise InputError(
+            f"{folder}: drawn videos need at least {FEWEST_FRAMES} frames, not {frames}"
+        )
     if min(height, width) < _SMALLEST or height % 2 or width % 2:
         raise InputError(
-            f"{folder}: figures need even sides of {_SMALLEST} pixels or more, not {width}x{height}"
+            f"{folder}: drawn videos need even sides of at least {_SMALLEST} pixels, not "
+            f"{width}x{height}"
         )
     for name in ("groundtruth.parquet", "videos.parquet"):
         (folder / name).unlink(missing_ok=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,30 @@ class InputError(ValueError):
     The message is one line that names the file, row or key, and the mend. The command line prints
     it without a traceback and exits with code 2.
     """
+
+
+def some_of(names: Iterable[object], shown: int = 3) -> str:
+    """The first names of a list, and how many more there are."""
+    words = [str(name) for name in names]
+    more = f" and {len(words) - shown} more" if len(words) > shown else ""
+    return ", ".join(words[:shown]) + more
+
+
+def choose_from(word: str, known: Iterable[str], shown: int = 10) -> str:
+    """What an unknown word may be instead: the first known ones, and the nearest of all."""
+    known = [str(name) for name in known]
+    near = difflib.get_close_matches(word, known, 1)
+    return f"choose from {some_of(known, shown)}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def more_rows(bad: int) -> str:
+    """What follows the first of `bad` rows in a message."""
+    return f" (and {bad - 1} more row{'s' * (bad > 2)})" if bad > 1 else ""
+
+
+def as_option(name: str) -> str:
+    """A parameter's name as the user types it: --look-ahead."""
+    return "--" + name.replace("_", "-")
 
 
 @contextmanager
@@ -66,9 +91,12 @@ def load_pickle(path: Path) -> Any:
         except RefusedError as error:
             asked = " ".join(str(error).split())
             raise InputError(
-                f"{path}: refused, {asked}; only plain containers and NumPy arrays are read from a "
-                "pickle"
+                f"{path}: refused for safety ({asked}); only plain containers and NumPy "
+                "arrays are read from pickles"
             ) from error
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InputError(f"{path}: not a readable pickle ({reason}); get it again") from error
+            raise InputError(
+                f"{path}: cannot be read as a pickle ({reason}); it may be damaged, download it "
+                "again"
+            ) from error

@@ -75,25 +75,27 @@ def estimator(method: FlowMethod) -> Callable[[Array, Array], Array]:
     if method == "tvl1":
         if not hasattr(cv2, "optflow"):
             raise InputError(
-                "TV-L1 is missing from this OpenCV; pip uninstall every opencv package, then pip "
-                "install opencv-contrib-python-headless; or choose dis"
+                "--flow-method tvl1: this OpenCV has no TV-L1; uninstall all opencv packages "
+                "and pip install opencv-contrib-python-headless, or use dis"
             )
         algorithm = cv2.optflow.createOptFlow_DualTVL1()
     elif method == "dis":
         algorithm = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     else:
-        raise InputError(f"flow method {method}: is none of tvl1, dis")
+        raise InputError(f"--flow-method {method}: must be tvl1 or dis")
 
     def estimate(before: Array, after: Array) -> Array:
         if before.shape != after.shape:
             sizes = " and ".join(f"{image.shape[1]}x{image.shape[0]}" for image in (before, after))
-            raise InputError(f"pictures of {sizes} in a row; flow needs pictures of one size")
+            raise InputError(
+                f"frames of {sizes} follow each other; optical flow needs frames of one size"
+            )
         try:
             return algorithm.calc(before, after, None)
         except cv2.error as error:
             raise InputError(
-                f"flow ({method}) fails on pictures of {before.shape[1]}x{before.shape[0]}: "
-                f"{error.err}; give larger ones"
+                f"--flow-method {method}: fails on frames of "
+                f"{before.shape[1]}x{before.shape[0]} ({error.err}); they may be too small"
             ) from error
 
     return estimate

@@ -51,7 +51,9 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
     pairs = with_fields(read_pictures(media, 0, NO_END), method, threads=0)
     first = next(pairs, None)
     if first is None:
-        raise InputError(f"{media}: no 00001.png or 00001.jpg in it; frames count from 00001")
+        raise InputError(
+            f"{media}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
+        )
     height, width = first[1].shape[:2]
     record = {"method": method, "height": height, "width": width, "bytes": _bytes(media)}
     number = -1
@@ -75,8 +77,8 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
             container.mux(stream.encode(None))
     except (av.FFmpegError, OSError) as error:
         raise InputError(
-            f"{path}: could not be written ({getattr(error, 'strerror', None) or error}); see that "
-            "the disk has room, or choose another folder"
+            f"{path}: could not be written ({getattr(error, 'strerror', None) or error}); "
+            "check the free disk space, or choose another folder"
         ) from error
     return number + 1
 
@@ -140,7 +142,7 @@ def read_cache(
                 yield np.ascontiguousarray(np.moveaxis(planes, 0, 2))
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: damaged ({reason}); {_mend(media, method)}") from error
+            raise InputError(f"{path}: is damaged ({reason}); {_mend(media, method)}") from error
 
 
 def read_with_flow(
@@ -222,4 +224,4 @@ def _unfit(media: Path, method: FlowMethod) -> str:
 
 
 def _mend(media: Path, method: FlowMethod) -> str:
-    return f"delete it, or run actiontubes flow {media} --method {method}"
+    return f"delete it, or run `actiontubes flow {media} --method {method}`"

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from .act_files import TubeRows, tubes_table
-from .files import InputError
+from .files import InputError, some_of
 from .matlab import load_matlab
 from .tables import Tubes, Videos
 
@@ -61,7 +61,7 @@ def read_jhmdb_folder(
             rows = boxes_of_joints(values)
             sizes[video] = values.shape[2], WIDTH, HEIGHT
         if not len(rows):
-            raise InputError(f"{path}: no person in any frame; get it again")
+            raise InputError(f"{path}: shows no person in any frame; download it again")
         entries.append((video, label, rows, None))
     videos = Videos(
         video=tuple(names),
@@ -130,8 +130,8 @@ def read_splits(folder: Path) -> list[dict[str, list[str]]]:
     missing = [path.name for path in files.values() if not path.is_file()]
     if missing:
         raise InputError(
-            f"{folder}: {len(missing)} of 63 split lists are missing, from splits.zip of the JHMDB "
-            f"site: {', '.join(missing)}"
+            f"{folder}: {len(missing)} of 63 split lists are missing; unpack splits.zip from "
+            f"the JHMDB site. Missing: {some_of(missing)}"
         )
     splits: list[dict[str, list[str]]] = [{"train": [], "test": []} for _ in range(3)]
     for (name, k), path in files.items():
@@ -140,7 +140,10 @@ def read_splits(folder: Path) -> list[dict[str, list[str]]]:
             if not words:
                 continue
             if len(words) != 2 or words[1] not in ("0", "1", "2"):
-                raise InputError(f"{path}: line {number}: not a video and 1 or 2; get it again")
+                raise InputError(
+                    f"{path}: line {number}: must be a video and 1 (train), 2 (test) or 0; "
+                    "download it again"
+                )
             if words[1] != "0":
                 subset = "train" if words[1] == "1" else "test"
                 splits[k - 1][subset].append(f"{name}/{words[0].removesuffix('.avi')}")
@@ -150,7 +153,7 @@ def read_splits(folder: Path) -> list[dict[str, list[str]]]:
 def _class(name: str) -> int:
     folder = name.split("/", 1)[0]
     if folder not in CLASSES:
-        raise InputError(f"{name}: {folder} is no class of JHMDB")
+        raise InputError(f"{name}: the folder {folder} is not a class of JHMDB")
     return CLASSES.index(folder)
 
 
@@ -159,5 +162,5 @@ def _load(path: Path, key: str) -> Array:
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or (key == "pos_img" and values.shape[0] != 2):
-        raise InputError(f"{path}: {key} of shape {values.shape}; get it again")
+        raise InputError(f"{path}: {key} has the wrong shape {values.shape}; download it again")
     return values

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .augmentation import Augmentation, Change, draw_change
-from .files import InputError
+from .files import InputError, as_option
 from .flow import CHANNELS, FlowMethod
 from .flow_cache import read_with_flow
 from .labelled_videos import LabelledVideos
@@ -112,7 +112,7 @@ class CropSettings:
     def __post_init__(self) -> None:
         for name in ("frames", "size"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)} is less than 1")
+                raise InputError(f"{as_option(name)} {getattr(self, name)}: must be 1 or more")
         self.augmentation()
 
     def augmentation(self) -> Augmentation:
@@ -142,9 +142,9 @@ class LabelledClips(Dataset[LabelledClip]):
         read: Reader = read_pictures,
     ) -> None:
         if seed < 0:
-            raise InputError(f"seed: {seed} is negative")
+            raise InputError(f"--seed {seed}: must be 0 or more")
         if not len(videos):
-            raise InputError("no video to train on")
+            raise InputError("there is no training video; check --data and --split")
         self._videos, self._settings, self._seed, self._read = videos, settings, seed, read
         self._sided = sided_labels(videos.labels)
         self._counts: dict[int, int] = {}
@@ -168,9 +168,11 @@ class LabelledClips(Dataset[LabelledClip]):
             except (InputError, OSError) as error:
                 if video not in self._unreadable:
                     self._unreadable.add(video)
-                    warnings.warn(f"{error}; another video is taken instead", stacklevel=2)
+                    warnings.warn(f"{error}; using another video instead", stacklevel=2)
                 last = error
-        raise InputError(f"{last}; nor can the {_MOST_UNREADABLE - 1} videos before it be read")
+        raise InputError(
+            f"{last}; the {_MOST_UNREADABLE - 1} videos tried before it could not be read either"
+        )
 
     def _video(self, position: int) -> int:
         turn, place = divmod(position, len(self._videos))
@@ -229,7 +231,7 @@ class WholeVideos(Dataset[LabelledClip]):
         try:
             pictures = np.concatenate(list(self._squares(self._videos.media[video])))
         except (InputError, OSError) as error:
-            warnings.warn(f"{error}; it is left out", stacklevel=2)
+            warnings.warn(f"{error}; skipping this video", stacklevel=2)
             return LabelledClip(torch.empty(0, self._size, self._size, 3), label, name)
         count = max(len(pictures), self._frames)
         return LabelledClip(torch.from_numpy(looped(pictures, count)), label, name)
@@ -243,10 +245,11 @@ class WholeVideos(Dataset[LabelledClip]):
             count += 1
         if count > _LONGEST:
             raise InputError(
-                f"{path}: more than {_LONGEST} frames, which no labelled clip has; cut it"
+                f"{path}: has more than {_LONGEST} frames, too long for classification; cut "
+                "it into clips"
             )
         if not count:
-            raise InputError(f"{path}: no frame in it; get it again")
+            raise InputError(f"{path}: contains no frames")
 
 
 def flow_reader(method: FlowMethod) -> Reader:
@@ -272,7 +275,7 @@ def read_looped(path: Path, start: int, count: int, read: Reader = read_pictures
     if not pictures and start:
         pictures = list(read(path, 0, start))[-count:]
     if not pictures:
-        raise InputError(f"{path}: no frame in it; get it again")
+        raise InputError(f"{path}: contains no frames")
     return looped(np.stack(pictures), count)
 
 

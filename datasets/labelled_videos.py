@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import InputError
+from .files import InputError, some_of
 from .media import FRAME_ENDINGS, find_media
 from .video_lists import Part, Row, VideoLists, read_lists, stem, without_times
 
@@ -129,9 +129,9 @@ def _codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str
     for name, label in rows:
         if plain_name(label) not in code:
             raise InputError(
-                f"{data}: class {label} of {name} is not among the {len(labels)} labels "
-                f"{', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}; add it, or take its "
-                "videos out"
+                f"{data}: video {name} has class {label}, which is not one of the "
+                f"{len(labels)} labels ({some_of(labels, 5)}); add the class to --labels, or "
+                "remove its videos"
             )
     return code
 
@@ -142,15 +142,21 @@ def _present(
     """The rows whose video is there."""
     missing = [name for name, _ in rows if name not in found]
     if missing:
-        what = (
-            f"{folder}: {len(missing)} of the {len(rows)} videos of {part} are missing, the first "
-            f"{missing[0]}"
-        )
         if len(missing) == len(rows):
-            raise InputError(f"{what}; say where the videos are (--media)")
+            raise InputError(
+                f"{folder}: none of the {len(rows)} {part} videos were found (the first is "
+                f"{missing[0]}); give their folder with --media"
+            )
+        few = f"{len(missing)} of the {len(rows)} {part} videos"
         if len(missing) > _MOST_MISSING * len(rows) and not allow_missing:
-            raise InputError(f"{what}; say where they are (--media), or --allow-missing")
-        warnings.warn(f"{what}; they are left out", stacklevel=3)
+            raise InputError(
+                f"{folder}: {few} were not found (the first is {missing[0]}); give their folder "
+                "with --media, or continue with --allow-missing"
+            )
+        warnings.warn(
+            f"{folder}: ignoring {few} that were not found; the first is {missing[0]}",
+            stacklevel=3,
+        )
     return [row for row in rows if row[0] in found]
 
 
@@ -160,7 +166,7 @@ def _find(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
     Of Kinetics' names the times may be missing in the file's.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of videos")
+        raise InputError(f"--media {folder}: folder not found")
     found: dict[str, Path] = {}
     for name in names:
         path = folder / name

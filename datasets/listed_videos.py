@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .files import InputError
+from .files import InputError, some_of
 from .video_lists import stem
-
-_TOLD = 3  # names in a message
 
 
 class Listed(NamedTuple):
@@ -31,18 +29,20 @@ def read_video_list(path: Path) -> list[Listed]:
         InputError: no such file, not a text file, or nothing in it.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; a list has one video a line")
+        raise InputError(f"{path}: file not found; it should list one video a line")
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8; give a list of videos") from error
+        raise InputError(
+            f"{path}: is not a UTF-8 text file; it should list one video a line"
+        ) from error
     listed = [
         Listed(line.strip(), f"{path}: line {number}: ")
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
     if not listed:
-        raise InputError(f"{path}: no video in it; a list has one video a line")
+        raise InputError(f"{path}: is empty; it should list one video a line")
     return listed
 
 
@@ -78,10 +78,8 @@ def _meant(video: Listed, by_last: dict[str, list[str]]) -> str:
             or [name for name in alike if _one_ends_in_the_other(_parts(name), parts)]
         )
         if len(found) > 1:
-            more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
             raise InputError(
-                f"{video.place}video {written} is one of {', '.join(found[:_TOLD])}{more}; write "
-                "the whole name"
+                f"{video.place}video {written} could be {some_of(found)}; write the full name"
             )
         if found:
             return found[0]

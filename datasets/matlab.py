@@ -22,14 +22,15 @@ def load_matlab(path: Path, key: str, **options: Any) -> Any:
     from scipy.io import loadmat
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: file not found")
     try:
         content = loadmat(path, **options)
     except Exception as error:
         # What scipy raises on damaged files is anything from zlib.error to TypeError.
         raise InputError(
-            f"{path}: not a readable MATLAB file ({type(error).__name__}: {error}); get it again"
+            f"{path}: cannot be read as a MATLAB file ({error}); it may be damaged, download "
+            "it again"
         ) from error
     if key not in content:
-        raise InputError(f"{path}: no variable {key}; get it again")
+        raise InputError(f"{path}: has no variable {key}; download it again")
     return content[key]

@@ -29,7 +29,7 @@ def find_media(folder: Path, names: Iterable[str]) -> dict[str, Path]:
         InputError: no such folder.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder of videos")
+        raise InputError(f"--media {folder}: folder not found")
     by_last: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
         by_last.setdefault(name.rpartition("/")[2], []).append(name)
@@ -104,7 +104,7 @@ def read_pictures(path: Path, start: int, stop: int) -> Iterator[np.ndarray]:
             return
         image = cv2.imread(str(file))
         if image is None:
-            raise InputError(f"{file}: not a readable picture; get it again")
+            raise InputError(f"{file}: cannot be read as an image; it may be damaged")
         yield np.ascontiguousarray(image[..., ::-1])
 
 
@@ -124,6 +124,8 @@ def measure(path: Path) -> tuple[int, int, int]:
         return count_frames(path), info.width, info.height
     first = read_picture(path, 0)
     if first is None:
-        raise InputError(f"{path}: no 00001.png or 00001.jpg in it; frames are numbered from 00001")
+        raise InputError(
+            f"{path}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
+        )
     count = sum(file.suffix in FRAME_ENDINGS and file.stem.isdigit() for file in path.iterdir())
     return count, first.shape[1], first.shape[0]

@@ -42,15 +42,17 @@ def pack_videos(
 
     if short_side < 1 or not 1 <= quality <= 31:
         raise InputError(
-            f"short side {short_side}, quality {quality}: the side is at least 1 pixel, quality 1 "
-            "(best) to 31"
+            f"--short-side {short_side}: must be at least 1 pixel (quality {quality}: 1, the "
+            "best, to 31)"
         )
     settings = f"actiontubes: short side {short_side}, quality {quality}"
     packed = {name: folder / f"{name}.avi" for name in media}
     for name, path in tqdm(packed.items(), desc="packing videos", unit="video", delay=2):
         source = media[name]
         if path.exists() and path.samefile(source):
-            raise InputError(f"{path}: is the video itself; pack into another folder")
+            raise InputError(
+                f"--pack {folder}: would overwrite the video {path}; choose another folder"
+            )
         if not _is_current(path, source, settings):
             _pack(source, path, short_side, quality, settings)
     return packed
@@ -75,7 +77,9 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
     frames = _frames(source, short_side)
     first = next(frames, None)
     if first is None:
-        raise InputError(f"{source}: no 00001.png or 00001.jpg in it; frames count from 00001")
+        raise InputError(
+            f"{source}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
+        )
     rate = Fraction(_rate(source)).limit_denominator(1001)
     try:
         with whole_file(path) as temporary, av.open(f"file:{temporary}", "w") as container:
@@ -93,7 +97,7 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
             container.mux(stream.encode(None))
     except av.FFmpegError as error:
         raise InputError(
-            f"{path}: could not be written ({error.strerror or error}); see that the disk has room"
+            f"{path}: could not be written ({error.strerror or error}); check the free disk space"
         ) from error
 
 

@@ -47,7 +47,7 @@ class ArraysOnly(pickle.Unpickler):
         # Protocols before 4 have no signs of their own for these; b"" is one of them.
         if module in ("builtins", "__builtin__") and name in ("bytes", "set", "frozenset"):
             return getattr(builtins, name)
-        raise RefusedError(f"it asks for {module}.{name}")
+        raise RefusedError(f"it would import {module}.{name}")
 
     def _element(self, kind: str | bytes, *_: object) -> _Element:
         return _Element(kind)
@@ -67,7 +67,7 @@ class ArraysOnly(pickle.Unpickler):
         axis_order: tuple[int, ...] | None = None,
     ) -> np.ndarray:
         if element.dtype.hasobject:
-            raise RefusedError("it asks for objects in a buffer")
+            raise RefusedError("it contains Python objects in a buffer")
         array = np.frombuffer(_bytes(data), element.dtype)
         if axis_order is not None:
             return array.reshape(shape).transpose(axis_order)
@@ -85,13 +85,13 @@ class _Element:
     def __init__(self, kind: str | bytes) -> None:
         name = kind.decode("latin1") if isinstance(kind, bytes) else str(kind)
         if not re.fullmatch(r"[<>|=]?([?bBhHiIlLqQfdFDO]|[biufcOSU]\d{1,9})", name):
-            raise RefusedError(f"it asks for arrays of {name}")
+            raise RefusedError(f"it contains arrays of type {name}")
         self.dtype = np.dtype(name)
 
     def __setstate__(self, state: tuple) -> None:
         order, *fields = state[1:5]
         if order not in ("<", ">", "|", "=") or any(field is not None for field in fields):
-            raise RefusedError("it asks for arrays of records")
+            raise RefusedError("it contains structured arrays")
         self.dtype = self.dtype.newbyteorder(order)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .act_files import read_act_ground_truth
-from .files import InputError, load_pickle, whole_file
+from .files import InputError, load_pickle, some_of, whole_file
 from .jhmdb import Boxes, annotation_file, read_jhmdb_folder, read_splits
 from .listed_videos import read_video_list, videos_meant
 from .media import FRAME_ENDINGS, VIDEO_ENDINGS
@@ -97,7 +97,10 @@ def prepare_ucf101_24(root: Path) -> Prepared:
     if annotations.is_file():
         content = load_pickle(annotations)
         if not is_pyannot(content):
-            raise InputError(f"{annotations}: not its layout; get it from {UCF_ANNOTATIONS}")
+            raise InputError(
+                f"{annotations}: is not the expected pyannot.pkl; download it from "
+                f"{UCF_ANNOTATIONS}"
+            )
         tubes, videos = read_pyannot(annotations, content=content)
         splits = ucf_splits(root, videos.video)
         wanted: dict[str, int | None] = {"videos": 3194, "tubes": 4458, "boxes": 573_862}
@@ -109,8 +112,8 @@ def prepare_ucf101_24(root: Path) -> Prepared:
         wanted = {}
     else:
         raise InputError(
-            f"{root}: neither pyannot.pkl (from {UCF_ANNOTATIONS}) nor UCF101v2-GT.pkl (from the "
-            "ACT-detector's UCF101 archive) is in it"
+            f"{root}: needs pyannot.pkl (from {UCF_ANNOTATIONS}) or UCF101v2-GT.pkl (from the "
+            "ACT-detector's UCF101 archive)"
         )
     places = {
         "UCF-101": f"UCF101.rar of {UCF_SITE}",
@@ -143,7 +146,7 @@ def _prepared(
     found = {"videos": len(videos), "tubes": len(np.unique(tubes.tube)), "boxes": len(tubes)}
     found |= {name: len(names) for name, names in splits.items()}
     remarks = [
-        f"{found.get(name, 0)} {name}, not the {count} of the whole data set"
+        f"found {found.get(name, 0)} {name}, but the complete data set has {count}"
         for name, count in wanted.items()
         if count is not None and found.get(name, 0) != count
     ]
@@ -200,7 +203,7 @@ def ucf_splits(root: Path, names: Sequence[str]) -> dict[str, list[str]]:
         (path / "testlist01.txt" for path in folders if (path / "testlist01.txt").is_file()), None
     )
     if test is None:
-        raise InputError(f"{root / 'testlist01.txt'}: missing; it comes from {UCF_ANNOTATIONS}")
+        raise InputError(f"{root}: testlist01.txt is missing; download it from {UCF_ANNOTATIONS}")
     known = set(names)
     # The list of all 101 classes serves too.
     chosen = [name for name in videos_meant(read_video_list(test), names) if name in known]
@@ -215,6 +218,6 @@ def _require(paths: Sequence[Path], root: Path, origin: str) -> None:
     missing = [str(path.relative_to(root)) for path in paths if not path.is_file()]
     if missing:
         raise InputError(
-            f"{root}: {len(missing)} of {len(paths)} annotation files are missing, from {origin}: "
-            f"{', '.join(missing)}"
+            f"{root}: {len(missing)} of {len(paths)} annotation files are missing; download "
+            f"them from {origin}. Missing: {some_of(missing)}"
         )

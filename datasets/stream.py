@@ -62,8 +62,8 @@ def open_source(source: str, *, timeout: float, at_once: bool = False) -> Open:
     path = Path(source)
     if not path.is_file():
         raise InputError(
-            f"{source}: no such file; give a camera's number, an address such as rtsp://..., or a "
-            "video file"
+            f"{source}: file not found; give a camera number, an address such as rtsp://..., "
+            "or a video file"
         )
     return lambda: file_pictures(path, at_once)
 
@@ -80,8 +80,10 @@ def camera_pictures(number: int) -> Iterator[Array]:
     try:
         if not camera.isOpened():
             where = f" (/dev/video{number})" if sys.platform == "linux" else ""
-            raise InputError(f"camera {number}{where}: cannot be opened; see that it is plugged in "
-                             "and that no other program uses it")  # fmt: skip
+            raise InputError(
+                f"camera {number}{where}: cannot be opened; check that it is plugged in and not "
+                "in use by another program"
+            )
         while True:
             came, picture = camera.read()
             if not came:
@@ -107,7 +109,7 @@ def stream_pictures(address: str, timeout: float) -> Iterator[Array]:
     try:
         with av.open(address, container_options=options, timeout=timeout) as container:
             if not container.streams.video:
-                raise InputError(f"{shown}: has no video; give the address of a video stream")
+                raise InputError(f"{shown}: contains no video; give the address of a video stream")
             stream = container.streams.video[0]
             stream.thread_type = "SLICE"  # threads by frames would hold some of them back
             reformatter = VideoReformatter()
@@ -127,7 +129,9 @@ def stream_pictures(address: str, timeout: float) -> Iterator[Array]:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ExitError):
             reason = f"nothing for {timeout:g} s"
-        raise InputError(f"{shown}: cannot be read ({reason}); see that it runs") from error
+        raise InputError(
+            f"{shown}: cannot be read ({reason}); check that the stream is running"
+        ) from error
 
 
 def _without_password(address: str) -> str:
@@ -218,13 +222,16 @@ class LiveSource:
             if self._stopped or (self.retries == 0 and queue.done and queue.error is None):
                 return
             error = queue.error or InputError(
-                f"{self.name}: {'ended' if queue.done else f'no frame for {self.timeout:g} s'}"
+                f"{self.name}: "
+                f"{'the stream ended' if queue.done else f'no frame for {self.timeout:g} s'}"
             )
             known = isinstance(error, InputError | OSError)
             if failed == self.retries or not ever or not known:
                 raise error
             failed += 1
-            warnings.warn(f"{error}; connecting again ({failed} of {self.retries})", stacklevel=2)
+            warnings.warn(
+                f"{error}; reconnecting (attempt {failed} of {self.retries})", stacklevel=2
+            )
             self._sleep(min(_LONGEST_WAIT, 2.0 ** (failed - 1)) if failed > 1 else 0.0)
 
     def _next_of(self, queue: _Queue) -> LiveFrame | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .files import InputError, whole_file
+from .files import InputError, more_rows, whole_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -133,17 +133,17 @@ def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
     video, video_names = _codes(table, "video", path)
     label, label_names = _codes(table, "label", path)
     frame = _numbers(table, "frame", np.int32, path)
-    _refuse(frame < 0, path, "frame", "is negative; frames count from 0")
+    _refuse(frame < 0, path, "frame", "is negative (frames count from 0)")
     boxes = np.stack([_numbers(table, column, np.float64, path) for column in _BOX], axis=1)
-    _refuse(~np.isfinite(boxes).all(axis=1), path, "x1..y2", "is not a finite number")
+    _refuse(~np.isfinite(boxes).all(axis=1), path, "x1, y1, x2 or y2", "is NaN or infinite")
     _refuse(
         (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]),
-        path, "x1..y2", "has x2 < x1 or y2 < y1; boxes are x1, y1, x2, y2, not x, y, width, height",
+        path, "x2 < x1", "or y2 < y1; write corners x1, y1, x2, y2, not x, y, width, height",
     )  # fmt: skip
     if kind is Detections:
         score = _numbers(table, "score", np.float64, path)
-        _refuse(~np.isfinite(score), path, "score", "is not a finite number")
-        _refuse((score < 0) | (score > 1), path, "score", "is outside 0 to 1; give probabilities")
+        _refuse(~np.isfinite(score), path, "score", "is NaN or infinite")
+        _refuse((score < 0) | (score > 1), path, "score", "must be between 0 and 1")
         return Detections(video, frame, label, score, boxes, video_names, label_names)  # type: ignore[return-value]
     tube = _unique_tubes(video, _numbers(table, "tube", np.int64, path))
     scores = {}
@@ -151,7 +151,7 @@ def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
         there = column in table.column_names
         if there and (not len(table) or table[column].null_count < len(table)):
             scores[column] = _numbers(table, column, np.float64, path)
-            _refuse(~np.isfinite(scores[column]), path, column, "is not a finite number")
+            _refuse(~np.isfinite(scores[column]), path, column, "is NaN or infinite")
     tubes = Tubes(video, frame, label, boxes, tube, video_names, label_names, **scores)
     _check_tubes(tubes, path)
     return tubes  # type: ignore[return-value]
@@ -216,7 +216,7 @@ def as_arrow(table: Detections | Tubes | Videos) -> pyarrow.Table:
 
 def _require_ending(path: Path) -> None:
     if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"{path}: a table's file ends in .parquet or .csv")
+        raise InputError(f"{path}: a table must be a .parquet or .csv file")
 
 
 def _read_columns(path: Path, required: tuple[str, ...]) -> pyarrow.Table:
@@ -225,7 +225,7 @@ def _read_columns(path: Path, required: tuple[str, ...]) -> pyarrow.Table:
 
     _require_ending(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: file not found")
     try:
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
@@ -242,11 +242,14 @@ def _read_columns(path: Path, required: tuple[str, ...]) -> pyarrow.Table:
                 ),
             )
     except pa.ArrowException as error:
-        raise InputError(f"{path}: not a readable table ({str(error).splitlines()[0]})") from error
+        raise InputError(
+            f"{path}: cannot be read as a table ({str(error).splitlines()[0]})"
+        ) from error
     missing = [column for column in required if column not in table.column_names]
     if missing:
         raise InputError(
-            f"{path}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}"
+            f"{path}: column {', '.join(missing)} is missing; the file has "
+            f"{', '.join(table.column_names)}"
         )
     return table
 
@@ -254,8 +257,7 @@ def _read_columns(path: Path, required: tuple[str, ...]) -> pyarrow.Table:
 def _refuse(bad: Array, path: Path, column: str, why: str) -> None:
     if bad.any():
         row = int(np.argmax(bad)) + 1
-        more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
-        raise InputError(f"{path}: row {row}{more}: {column} {why}")
+        raise InputError(f"{path}: row {row}{more_rows(int(bad.sum()))}: {column} {why}")
 
 
 def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[str, ...]]:
@@ -267,7 +269,7 @@ def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[
         return np.empty(0, np.int32), ()
     if not (pa.types.is_dictionary(values.type) or pa.types.is_string(values.type)
             or pa.types.is_large_string(values.type)):  # fmt: skip
-        raise InputError(f"{path}: column {column} holds {values.type}, not strings")
+        raise InputError(f"{path}: column {column} must contain text, not {values.type}")
     if values.null_count:
         _refuse(values.is_null().to_numpy(), path, column, "is empty")
     if not pa.types.is_dictionary(values.type):
@@ -284,16 +286,18 @@ def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[
 def _numbers(table: pyarrow.Table, column: str, dtype: type, path: Path) -> Array:
     values = table[column]
     if values.null_count:
-        _refuse(values.is_null().to_numpy(), path, column, "is empty or NaN")
+        _refuse(values.is_null().to_numpy(), path, column, "is empty or not a number")
     array = values.to_numpy()
     if array.dtype.kind not in "iuf" and len(array):
-        raise InputError(f"{path}: column {column} holds {values.type}, not numbers")
+        raise InputError(f"{path}: column {column} must contain numbers, not {values.type}")
     if np.issubdtype(dtype, np.integer):
         with np.errstate(invalid="ignore"):
             whole = array.astype(np.int64)
         _refuse(whole != array, path, column, "is not a whole number")
         limit = np.iinfo(dtype)
-        _refuse((whole < limit.min) | (whole > limit.max), path, column, "is out of range")
+        _refuse(
+            (whole < limit.min) | (whole > limit.max), path, column, "is too large or too small"
+        )
         return whole.astype(dtype)
     return array.astype(dtype)
 
@@ -319,13 +323,17 @@ def _check_tubes(tubes: Tubes, path: Path) -> None:
         bad[order[1:]] = same_tube & differs
         _refuse(bad, path, column, why)
 
-    refuse(np.diff(tubes.frame[order]) == 0, "frame", "repeats a frame of its tube")
-    refuse(np.diff(tubes.label[order]) != 0, "label", "differs from its tube's other rows")
+    refuse(
+        np.diff(tubes.frame[order]) == 0,
+        "this tube",
+        "already has a box on this frame; a tube has one box a frame",
+    )
+    refuse(np.diff(tubes.label[order]) != 0, "label", "must be the same in all rows of a tube")
     if tubes.tube_score is not None:
         refuse(
             np.diff(tubes.tube_score[order]) != 0,
             "tube_score",
-            "differs from its tube's other rows",
+            "must be the same in all rows of a tube",
         )
 
 
@@ -334,13 +342,13 @@ def _videos_from(table: pyarrow.Table, path: Path) -> Videos:
     video = tuple(names[code] for code in codes)
     repeated = np.ones(len(codes), bool)
     repeated[np.unique(codes, return_index=True)[1]] = False
-    _refuse(repeated, path, "video", "stands there twice")
+    _refuse(repeated, path, "this video", "is listed twice")
     numbers = {
         column: _numbers(table, column, np.int64, path)
         for column in ("num_frames", "width", "height")
     }
     for column, values in numbers.items():
-        _refuse(values < 1, path, column, "is less than 1")
+        _refuse(values < 1, path, column, "must be 1 or more")
     fps = np.full(len(video), np.nan)
     if "fps" in table.column_names:
         known = table["fps"].is_valid()

@@ -42,7 +42,10 @@ def read_pyannot(
     """
     content = load_pickle(path) if content is None else content
     if not is_pyannot(content):
-        raise InputError(f"{path}: no dict from video to annotations and numf; get pyannot.pkl")
+        raise InputError(
+            f"{path}: is not pyannot.pkl: it must be a dict from video to annotations, label and "
+            "numf"
+        )
     chosen = _chosen(content, names, path)
     entries: list[TubeRows] = []
     for video, name in enumerate(chosen):
@@ -63,7 +66,7 @@ def load_final_annots(path: Path) -> dict[str, Any]:
     found = load_matlab(path, "annot", squeeze_me=True, struct_as_record=False)
     content = {str(getattr(entry, "name", "")): entry for entry in np.atleast_1d(found)}
     if not all(hasattr(entry, "tubes") for entry in content.values()):
-        raise InputError(f"{path}: annot has no name and tubes; get finalAnnots.mat")
+        raise InputError(f"{path}: is not finalAnnots.mat: annot has no name and tubes")
     return content
 
 
@@ -101,7 +104,7 @@ def _chosen(content: dict, names: list[str] | None, path: Path) -> list[str]:
     missing = [name for name in names if name not in content]
     if missing:
         raise InputError(
-            f"{path}: {len(missing)} of {len(names)} videos of the list are not in it, the first "
+            f"{path}: {len(missing)} of {len(names)} listed videos are missing; the first is "
             f"{missing[0]}"
         )
     return list(dict.fromkeys(names))
@@ -111,7 +114,9 @@ def _class(label: int, name: str, path: Path) -> int:
     """The label's place in `CLASSES`, checked against the video's folder."""
     folder = name.split("/", 1)[0]
     if not 0 <= label < len(CLASSES) or CLASSES[label] != folder:
-        raise InputError(f"{path}: {name}: label {label} is not the class of its folder")
+        raise InputError(
+            f"{path}: {name}: label {label} does not match the class folder of the video"
+        )
     return label
 
 
@@ -119,7 +124,7 @@ def _from_corners(boxes: Array, start: int, length: int, source: str) -> Array:
     """(n, 5) frame, x1, y1, x2, y2 from x, y, width, height of any integer type."""
     boxes = np.asarray(boxes).astype(np.float64)
     if boxes.shape != (length, 4):
-        raise InputError(f"{source}: {boxes.shape[0]} boxes for {length} frames")
+        raise InputError(f"{source}: has {boxes.shape[0]} boxes for {length} frames")
     rows = np.empty((length, 5))
     rows[:, 0] = np.arange(start, start + length)
     rows[:, 1:3] = boxes[:, :2]

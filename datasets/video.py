@@ -117,9 +117,9 @@ def read_clip(path: Path, frames: Sequence[int], *, threads: int = 1) -> np.ndar
     """
     wanted = sorted(set(frames))
     if not wanted:
-        raise InputError(f"{path}: a clip of no frames was asked for")
+        raise InputError(f"{path}: an empty list of frames was requested")
     if wanted[0] < 0:
-        raise InputError(f"{path}: frame {wanted[0]} was asked for; frames count from 0")
+        raise InputError(f"{path}: frame {wanted[0]} was requested; frames count from 0")
     to_rgb = _rgb_converter(path)
     pictures = {}
     for run in _runs(wanted):
@@ -129,7 +129,7 @@ def read_clip(path: Path, frames: Sequence[int], *, threads: int = 1) -> np.ndar
                 pictures[shown.number] = to_rgb(shown)
     missing = [frame for frame in wanted if frame not in pictures]
     if missing:
-        raise InputError(f"{path}: frame {missing[0]} was asked for, which is past its last frame")
+        raise InputError(f"{path}: frame {missing[0]} was requested, but the video ends before it")
     return np.stack([pictures[frame] for frame in frames])
 
 
@@ -156,8 +156,8 @@ def _rgb_converter(path: Path) -> Callable[[ShownPicture], np.ndarray]:
         if (picture.width, picture.height) != (width, height) and not warned:
             warned = True
             warnings.warn(
-                f"{path}: frame {shown.number} is {picture.width}x{picture.height} where the video "
-                f"began as {width}x{height}; such frames are resized",
+                f"{path}: frame {shown.number} is {picture.width}x{picture.height}, while the "
+                f"video starts with {width}x{height}; such frames are resized",
                 stacklevel=2,
             )
         # Before PyAV 17 a picture's own matrix is heeded only where another one is asked for; RGB

@@ -35,7 +35,7 @@ def find_videos(given: Sequence[Path]) -> list[Path]:
     twice = [path for path, count in Counter(map(os.path.abspath, found)).items() if count > 1]
     if twice:
         video = next(video for video in found if os.path.abspath(video) == twice[0])  # noqa: PTH100
-        raise InputError(f"{video}: is given twice")
+        raise InputError(f"{video}: is given twice; give each video once")
     return found
 
 
@@ -61,10 +61,12 @@ def _lines(path: Path) -> list[Path]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a list of videos in UTF-8; give a text file") from error
+        raise InputError(
+            f"{path}: is not a UTF-8 text file; a .txt file must list one video path a line"
+        ) from error
     named = [Path(line) for line in lines if line and not line.startswith("#")]
     if not named:
-        raise InputError(f"{path}: lists no video; write a path on each line")
+        raise InputError(f"{path}: lists no videos; write one path a line")
     return [
         path.parent / video if not video.exists() and (path.parent / video).exists() else video
         for video in named

@@ -67,7 +67,7 @@ def read_lists(data: Path, split: int = 1) -> VideoLists:
             _label_order(data.parent, data),
         )
     elif not data.is_dir():
-        raise InputError(f"{data}: no such list or folder of videos")
+        raise InputError(f"{data}: list or folder not found")
     elif folder := _holds(data, "trainlist??.txt"):
         return _ucf101(folder, split)
     elif folder := _holds(data, "*_test_split?.txt"):
@@ -75,7 +75,7 @@ def read_lists(data: Path, split: int = 1) -> VideoLists:
     else:
         lists = _lists_of(data) or _class_folders(data)
     if split != 1:
-        raise InputError(f"{data}: no split {split}; this data set has one split")
+        raise InputError(f"--split {split}: this data set ({data}) has only one split")
     return lists
 
 
@@ -115,8 +115,8 @@ def _class_folders(data: Path) -> VideoLists:
         parts = {"train": tuple(_videos_by_class(data, ""))}
     if not any(parts.values()):
         raise InputError(
-            f"{data}: no list of videos, and no FOLDER/CLASS/VIDEO in it; see actiontubes classify "
-            "--help"
+            f"{data}: contains neither a list of videos nor FOLDER/CLASS/VIDEO; see "
+            "`actiontubes classify --help`"
         )
     return VideoLists(parts["train"], parts.get("test", ()))
 
@@ -151,7 +151,7 @@ def read_list(path: Path) -> list[tuple[str, str, Part | None]]:
         else:
             rows = [(*_plain_row(path, number, line), None) for number, line in lines]
     if not rows:
-        raise InputError(f"{path}: no video in it")
+        raise InputError(f"{path}: lists no videos")
     return rows
 
 
@@ -159,7 +159,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file in UTF-8; get it again") from error
+        raise InputError(f"{path}: is not a UTF-8 text file") from error
     yield from enumerate(text.splitlines(), 1)
 
 
@@ -178,15 +178,15 @@ def _table(
     for number, line in lines[1:]:
         fields = _fields(line)
         if len(fields) != len(header):
-            raise _bad(path, number, f"{len(fields)} columns where the header has {len(header)}")
+            raise _bad(path, number, f"has {len(fields)} columns, the header has {len(header)}")
         try:
             name, label, word = row(dict(zip(header, map(str.strip, fields))))
         except (LookupError, ValueError) as error:
             raise _bad(path, number, f"{type(error).__name__}: {error}") from error
         if not name or not label:
-            raise _bad(path, number, "no label; only lists with labels train or test")
+            raise _bad(path, number, "has no label; test lists without labels cannot be used")
         if word and word.lower() not in _PARTS:
-            raise _bad(path, number, f"split {word} is none of {', '.join(_PARTS)}")
+            raise _bad(path, number, f"split {word} must be one of {', '.join(_PARTS)}")
         rows.append((name, label, _PARTS[word.lower()] if word else None))
     return rows
 
@@ -213,7 +213,7 @@ def _plain_row(path: Path, number: int, line: str) -> Row:
         fields = line.rsplit(maxsplit=1)
     fields = [field.strip() for field in fields]
     if len(fields) != 2 or not all(fields):
-        raise _bad(path, number, f"{len(fields)} columns; give a path and a label")
+        raise _bad(path, number, f"must be a path and a label, but has {len(fields)} columns")
     return fields[0], fields[1]
 
 
@@ -221,10 +221,13 @@ def _something_v2(path: Path) -> list[tuple[str, str, Part | None]]:
     rows: list[tuple[str, str, Part | None]] = []
     content = _json(path)
     if not isinstance(content, list):
-        raise InputError(f"{path}: no list of videos, but {type(content).__name__}")
+        raise InputError(f"{path}: must be a JSON list of videos, not {type(content).__name__}")
     for number, entry in enumerate(content, 1):
         if not isinstance(entry, dict) or "id" not in entry or "template" not in entry:
-            raise _bad(path, number, "no id and template; only lists with labels train or test")
+            raise InputError(
+                f"{path}: entry {number}: needs id and template; test lists without labels cannot "
+                "be used"
+            )
         rows.append((str(entry["id"]), re.sub(r"[\[\]]", "", str(entry["template"])), None))
     return rows
 
@@ -233,7 +236,7 @@ def _json(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise InputError(f"{path}: not readable JSON ({error}); get it again") from error
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 
 
 def _label_order(folder: Path, beside: Path) -> tuple[str, ...]:
@@ -247,7 +250,7 @@ def _label_order(folder: Path, beside: Path) -> tuple[str, ...]:
             return tuple(line.strip() for _, line in _lines(path) if line.strip())
         content = _json(path)
         if not isinstance(content, dict) or not all(str(v).isdigit() for v in content.values()):
-            raise InputError(f"{path}: not a table of labels and their numbers")
+            raise InputError(f"{path}: must map each label to its number")
         return tuple(sorted(content, key=lambda label: int(content[label])))
     return ()
 
@@ -258,7 +261,7 @@ def _ucf101(folder: Path, split: int) -> VideoLists:
     for number, line in _lines(index) if index.is_file() else ():
         words = line.split()
         if words and len(words) != 2:
-            raise _bad(index, number, "give a number and a class")
+            raise _bad(index, number, "must be a number and a class")
         if words:
             number_of[words[1]] = words[0]
     train, test = (
@@ -270,14 +273,14 @@ def _ucf101(folder: Path, split: int) -> VideoLists:
 
 def _ucf101_rows(path: Path, number_of: dict[str, str]) -> Iterator[Row]:
     if not path.is_file():
-        raise InputError(f"{path}: no such list; UCF101 has the splits 1 to {_SPLITS}")
+        raise InputError(f"{path}: list not found; UCF101 has splits 1 to {_SPLITS}")
     for number, line in _lines(path):
         words = line.split()
         if not words:
             continue
         label = words[0].rpartition("/")[0]
         if not label or (number_of and label not in number_of):
-            raise _bad(path, number, f"{words[0]}: no class of classInd.txt before the /")
+            raise _bad(path, number, f"{words[0]} must be CLASS/VIDEO with a class of classInd.txt")
         if len(words) > 1 and number_of and words[1] != number_of[label]:
             raise _bad(path, number, f"{label} is class {number_of[label]}, not {words[1]}")
         yield words[0], label
@@ -286,7 +289,9 @@ def _ucf101_rows(path: Path, number_of: dict[str, str]) -> Iterator[Row]:
 def _hmdb51(folder: Path, split: int) -> VideoLists:
     files = sorted(folder.glob(f"*_test_split{split}.txt"))
     if not files:
-        raise InputError(f"{folder}: no lists of split {split}; HMDB51 has 1 to {_SPLITS}")
+        raise InputError(
+            f"{folder}: has no lists of split {split}; HMDB51 has splits 1 to {_SPLITS}"
+        )
     parts: dict[str, list[Row]] = {"1": [], "2": [], "0": []}
     labels = [file.name.rpartition("_test_split")[0] for file in files]
     for file, label in zip(files, labels):
@@ -295,7 +300,7 @@ def _hmdb51(folder: Path, split: int) -> VideoLists:
             if not words:
                 continue
             if len(words) != 2 or words[1] not in parts:
-                raise _bad(file, number, "give a video and 1 (train), 2 (test) or 0 (neither)")
+                raise _bad(file, number, "must be a video and 1 (train), 2 (test) or 0 (unused)")
             parts[words[1]].append((f"{label}/{words[0]}", label))
     return VideoLists(tuple(parts["1"]), tuple(parts["2"]), tuple(labels), numbered=True)
 

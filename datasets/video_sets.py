@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .annotations import Annotations, read_annotations
-from .files import InputError
+from .files import InputError, more_rows
 from .listed_videos import Listed, read_video_list, videos_meant
 from .media import find_media, measure
 from .tables import Tubes, Videos, select_rows
@@ -90,8 +90,8 @@ def open_video_sets(
     _check_classes(annotations, names, classes)
     if not len(_of_videos(annotations.tubes, tuple(train_names))):
         raise InputError(
-            f"{annotations.path}: no box on any of the {len(train_names)} videos to train on; name "
-            "videos with ground truth"
+            f"{annotations.path}: has no boxes for any of the {len(train_names)} training "
+            "videos; choose videos with ground truth"
         )
     folder = media or (data if data.is_dir() else data.parent)
     paths = _require_media(folder, names)
@@ -135,7 +135,9 @@ def _parts(
             parts[part] = _named(words, known, annotations.path)
     if parts["train"] is None and parts["test"] is None and annotations.splits:
         there = ", ".join(sorted(annotations.splits))
-        raise InputError(f"{annotations.path}: no split {split}; its lists are {there}")
+        raise InputError(
+            f"--split {split}: {annotations.path} has no such split; its lists are {there}"
+        )
     train, test = parts["train"], parts["test"]
     if train is None:
         train = [name for name in known if name not in set(test or ())]
@@ -144,8 +146,8 @@ def _parts(
     if not train or not test:
         train, test = train or test, test or train
         warnings.warn(
-            f"{annotations.path}: nothing says which videos to test on, so it is those trained on; "
-            "give a list of others",
+            f"{annotations.path}: defines no test videos, so the detector is tested on its "
+            "training videos; give --test-videos",
             stacklevel=3,
         )
     return train, test
@@ -157,13 +159,15 @@ def _named(words: list[str], known: Sequence[str], path: Path) -> list[str]:
     if len(words) == 1 and Path(words[0]).is_file():
         listed = read_video_list(Path(words[0]))
     if not listed:
-        raise InputError("an empty list of videos; name some")
+        raise InputError(
+            "--train-videos, --test-videos: the list is empty; name at least one video"
+        )
     names = videos_meant(listed, known)
     exact = set(known)
     for video, name in zip(listed, names):
         if name not in exact:
             raise InputError(
-                f"{video.place}video {name} is not in {path}; give names such as {known[0]}"
+                f"{video.place}video {name} is not in {path}; names look like {known[0]}"
             )
     return list(dict.fromkeys(names))
 
@@ -194,7 +198,7 @@ def _classes(tubes: Tubes, names: tuple[str, ...]) -> tuple[str, ...]:
 def _check_classes(annotations: Annotations, names: Sequence[str], labels: Sequence[str]) -> None:
     repeated = [name for i, name in enumerate(labels) if name in labels[:i]]
     if repeated:
-        raise InputError(f"labels: {repeated[0]} stands there twice; give each class once")
+        raise InputError(f"--labels: {repeated[0]} is given twice; give each class once")
     tubes = annotations.tubes
     chosen = _new_codes(tubes.video, tubes.video_names, names) >= 0
     other = chosen & (_new_codes(tubes.label, tubes.label_names, labels) < 0)
@@ -202,8 +206,8 @@ def _check_classes(annotations: Annotations, names: Sequence[str], labels: Seque
         annotations,
         other,
         lambda row: (
-            f"class {tubes.label_names[tubes.label[row]]} is not among the labels "
-            f"{', '.join(labels)}; add it, or take its rows out"
+            f"class {tubes.label_names[tubes.label[row]]} is not one of --labels "
+            f"({', '.join(labels)}); add it there, or remove its rows"
         ),
     )
 
@@ -212,7 +216,7 @@ def _refuse(annotations: Annotations, bad: Array, why: Callable[[int], str]) -> 
     """Raises an error that names the first bad row."""
     if bad.any():
         row = int(np.argmax(bad))
-        more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
+        more = more_rows(int(bad.sum()))
         raise InputError(f"{_place(annotations, row)}{more}: {why(row)}")
 
 
@@ -228,9 +232,9 @@ def _require_media(folder: Path, names: Sequence[str]) -> list[Path]:
     missing = [name for name in names if name not in found]
     if missing:
         raise InputError(
-            f"{folder}: no video file and no folder of frames for {len(missing)} of {len(names)} "
-            f"videos, the first {missing[0]}; say where the videos are (media), or name those that "
-            "are there (train and test videos)"
+            f"{folder}: {len(missing)} of {len(names)} videos were not found (the first is "
+            f"{missing[0]}); give their folder with --media, or choose other --train-videos "
+            "and --test-videos"
         )
     return [found[name] for name in names]
 
@@ -267,8 +271,8 @@ def _check_boxes(annotations: Annotations, sizes: Mapping[str, Array]) -> None:
         annotations,
         tubes.frame >= frames,
         lambda row: (
-            f"the video has {frames[row]} frames, counted from 0; correct the frame, or "
-            "the table of videos"
+            f"the video has only {frames[row]} frames (0 to {frames[row] - 1}); correct the frame, "
+            "or num_frames in the table of videos"
         ),
     )
     chosen = frames < unlimited[0]
@@ -278,16 +282,16 @@ def _check_boxes(annotations: Annotations, sizes: Mapping[str, Array]) -> None:
         annotations,
         chosen & outside,
         lambda row: (
-            f"the box lies outside the picture of {width[row]} x {height[row]}; correct "
-            "it, or the table of videos"
+            f"the box is outside the frame of {width[row]}x{height[row]}; correct the box, or "
+            "width and height in the table of videos"
         ),
     )
     over = (x1 < -_SLACK) | (y1 < -_SLACK) | (x2 > width + _SLACK) | (y2 > height + _SLACK)
     over &= chosen
     if over.any():
         warnings.warn(
-            f"{_place(annotations, int(np.argmax(over)))}: {int(over.sum())} boxes such as this "
-            "one reach over the picture's edge; they are cut there for training",
+            f"{_place(annotations, int(np.argmax(over)))}: {int(over.sum())} boxes (this is "
+            "the first) extend beyond the frame; they are clipped for training",
             stacklevel=3,
         )
 
@@ -299,7 +303,7 @@ def _warn_of_gaps(tubes: Tubes) -> None:
     usual = int(np.median(steps)) if len(steps) else 1
     if usual > 1:
         warnings.warn(
-            f"most boxes stand {usual} frames apart, and the frames between count as background: "
-            "train with one key frame and without background clips",
+            f"most boxes are {usual} frames apart; the frames between them count as "
+            "background. Train with --key-frames 1 and --background 0",
             stacklevel=3,
         )

@@ -63,14 +63,19 @@ class VideoWriter:
         from av.video.reformatter import Colorspace
 
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-            raise ValueError(f"a frame is (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
+            raise ValueError(
+                f"frames must be (H, W, 3) uint8 arrays, not {frame.shape} {frame.dtype}"
+            )
         with self._one_line_errors():
             if self._container is None:
                 self._shape = frame.shape
                 self._first_time = time or 0.0
                 self._container = self._opened(frame.shape[1], frame.shape[0])
             if frame.shape != self._shape:
-                raise ValueError(f"a frame of {frame.shape} in a video of {self._shape}")
+                raise ValueError(
+                    f"all frames must have the same size: this one is {frame.shape}, the first "
+                    f"{self._shape}"
+                )
             # H.264 in 4:2:0 has even sizes only.
             frame = np.pad(
                 frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge"
@@ -88,7 +93,7 @@ class VideoWriter:
     def close(self) -> None:
         """Writes what the encoder still holds, and the file's index."""
         if self._container is None:
-            raise InputError(f"{self._path}: not written, since it would have no frame")
+            raise InputError(f"{self._path}: not written, because there were no frames")
         with self._one_line_errors():
             self._container.mux(self._stream.encode(None))
             self._container.close()
@@ -119,12 +124,14 @@ class VideoWriter:
                 continue
             if name == "mpeg4":
                 warnings.warn(
-                    f"{self._path}: no H.264 encoder works in this PyAV, so it is MPEG-4 Part 2, "
-                    "which browsers do not play; `pip install av` brings H.264",
+                    f"{self._path}: this PyAV has no H.264 encoder; MPEG-4 Part 2 is used, "
+                    "which browsers do not play. `pip install av` brings H.264",
                     stacklevel=4,
                 )
             return container
-        raise InputError(f"{self._path}: no encoder works ({'; '.join(reasons)}); reinstall av")
+        raise InputError(
+            f"{self._path}: no video encoder works ({'; '.join(reasons)}); reinstall av"
+        )
 
     def _add_stream(
         self, container: OutputContainer, name: str, width: int, height: int
@@ -154,8 +161,8 @@ class VideoWriter:
             yield
         except (av.FFmpegError, OSError) as error:
             raise InputError(
-                f"{self._path}: could not be written ({error.strerror or error}); see that the "
-                "disk has room, or choose another folder"
+                f"{self._path}: could not be written ({error.strerror or error}); check the "
+                "free disk space, or choose another folder"
             ) from error
 
 
@@ -179,9 +186,9 @@ def open_writer(
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
-        raise InputError(f"{path}: videos are written as MP4; give a name that ends in .mp4")
+        raise InputError(f"{path}: the name of a drawn video must end in .mp4")
     if not (math.isfinite(fps) and fps > 0):
-        raise InputError(f"{path}: a video of {fps} frames per second cannot be written")
+        raise InputError(f"{path}: cannot be written at {fps} frames per second")
     with whole_file(path) as temporary:
         writer = VideoWriter(temporary, path, fps, encoders)
         try:

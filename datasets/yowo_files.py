@@ -29,7 +29,10 @@ def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
     for path in tqdm(sorted(folder.glob("*.txt")), desc="reading", unit="frame", delay=2):
         name, _, number = path.stem.rpartition("_")
         if name not in videos or not number.isdigit():
-            raise InputError(f"{path}: not <class>_<video>_<frame>.txt of the videos evaluated")
+            raise InputError(
+                f"{path}: the name must be <class>_<video>_<frame>.txt, for a video of the ground "
+                "truth"
+            )
         lines = path.read_text(encoding="utf-8").splitlines()
         rows = np.empty((len(lines), 8))
         rows[:, 0], rows[:, 1] = videos[name], int(number) - 1
@@ -38,7 +41,7 @@ def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
                 rows[i, 2:] = [float(word) for word in line.split()]
             except ValueError:
                 raise InputError(
-                    f"{path}: line {i + 1}: not label, score, x1, y1, x2, y2"
+                    f"{path}: line {i + 1}: must be label, score, x1, y1, x2, y2"
                 ) from None
         rows[:, 2] -= 1
         parts.append(rows)

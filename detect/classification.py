@@ -17,7 +17,7 @@ from ..backbones.classifier import Classifier, PretrainedModel
 from ..backbones.flow import FLOW_MEAN, FLOW_STD
 from ..backbones.inception import ENDPOINTS, Trunk, cut, get_variant
 from ..backbones.weights import load_pretrained, save_pretrained
-from ..datasets.files import InputError
+from ..datasets.files import InputError, choose_from
 from ..datasets.labelled_clips import LabelledBatch, LabelledClip, collate
 from ..datasets.labelled_videos import same_names
 from .training import Schedule, train
@@ -94,13 +94,13 @@ def new_classifier(
             another width.
     """
     if not labels:
-        raise InputError("labels: no class; give one at least")
+        raise InputError("--labels: no classes; give at least one")
     if not 0 <= dropout < 1:
-        raise InputError(f"dropout: {dropout} is no share below 1")
+        raise InputError(f"--dropout {dropout}: must be at least 0 and less than 1")
     if not 0 < width <= 8:
-        raise InputError(f"width: {width} is not more than 0 and 8 at most")
+        raise InputError(f"--width {width}: must be greater than 0 and at most 8")
     if last is not None and last not in ENDPOINTS:
-        raise InputError(f"no endpoint {last}; one of {', '.join(ENDPOINTS)}")
+        raise InputError(f"--endpoint {last}: no such layer; {choose_from(last, ENDPOINTS)}")
     torch.manual_seed(seed)
     variant = get_variant(backbone)
     if weights is None:
@@ -112,10 +112,16 @@ def new_classifier(
     else:
         model = load_pretrained(variant, weights, channels_in=channels_in)
         if model.trunk.width != width:
-            raise InputError(f"--weights {weights}: of width {model.trunk.width}, not {width}")
+            raise InputError(
+                f"--weights {weights}: have width {model.trunk.width}, but --width is {width}; "
+                f"give --width {model.trunk.width}"
+            )
         if last is not None and last != model.trunk.last:
             if ENDPOINTS.index(model.trunk.last) < ENDPOINTS.index(last):
-                raise InputError(f"{weights}: ends with {model.trunk.last}, before {last}")
+                raise InputError(
+                    f"--weights {weights}: contain the layers up to {model.trunk.last} only, and "
+                    f"--endpoint is {last}"
+                )
             model = replace(model, trunk=cut(model.trunk, last)[0], head=None)
     if model.head is not None and same_names(model.labels, labels):
         model.head.dropout.p = dropout
@@ -139,11 +145,14 @@ def pretrained_classifier(
         InputError: weights that cannot be had, or that name no classes.
     """
     if weights is None:
-        raise InputError("--steps 0: without training there must be --weights")
+        raise InputError("--steps 0: tests weights without training; give --weights")
     model = load_pretrained(get_variant(backbone), weights, channels_in=channels_in)
     if model.head is None or not model.labels:
         stream = "RGB" if channels_in == 3 else "flow"
-        raise InputError(f"{weights}: no classifier on {stream}; train one, or take other weights")
+        raise InputError(
+            f"--weights {weights}: contain no classifier for {stream}; train one first, or give "
+            "other weights"
+        )
     return model
 
 
@@ -182,7 +191,7 @@ def train_classifier(
         InputError: see `training.train`.
     """
     if not 0 <= smoothing < 1:
-        raise InputError(f"smoothing: {smoothing} is no share below 1")
+        raise InputError(f"--smoothing {smoothing}: must be at least 0 and less than 1")
 
     def losses(run: Callable[..., Any], batch: LabelledBatch) -> dict[str, Tensor]:
         logits = run(batch.clips).float()

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from ..backbones.classifier import PretrainedModel
-from ..datasets.files import InputError, write_json
+from ..datasets.files import InputError, as_option, write_json
 from ..datasets.flow import FlowMethod
 from ..datasets.labelled_clips import (
     CropSettings,
@@ -70,7 +70,9 @@ class Trial:
     def __post_init__(self) -> None:
         for name, least in (("size", _LEAST_SIZE), ("frames", _LEAST_FRAMES), ("workers", 0)):
             if getattr(self, name) < least:
-                raise InputError(f"{name}: {getattr(self, name)} is less than {least}")
+                raise InputError(
+                    f"{as_option(name)} {getattr(self, name)}: must be {least} or more"
+                )
 
 
 def score_classifier(
@@ -97,7 +99,10 @@ def score_classifier(
     """
     right = right_classes(videos.labels, model.labels, trial.class_map)
     if other is not None and not same_names(model.labels, other.labels):
-        raise InputError("--fuse: its classes are others; give two classifiers of the same ones")
+        raise InputError(
+            "--fuse: the two classifiers have different classes; both must be trained on the "
+            "same classes"
+        )
     scores = _scores(model, videos, trial, accelerator)
     if other is not None:
         code = codes_of(other.labels)
@@ -161,13 +166,16 @@ def classify_on(
     """
     if both := len({*train_videos.media} & {*test_videos.media}):
         warnings.warn(
-            f"{both} of the {len(test_videos)} videos to test on are also trained on; give a split "
-            "or a list of others",
+            f"{both} of the {len(test_videos)} test videos are also training videos; give a "
+            "split, or a separate test list",
             stacklevel=2,
         )
     one_cell = crops.size < 2 * _LEAST_SIZE and crops.frames < 2 * _LEAST_FRAMES
     if norm == "batch" and schedule.batch == 1 and one_cell:
-        raise InputError("batch: 1 clip so small is one cell for the last batch norms; give 2")
+        raise InputError(
+            "--batch 1: with clips this small, batch norm needs at least 2 clips a batch; use "
+            "--batch 2, larger clips, or --norm frozen"
+        )
     samples = LabelledClips(
         with_labels(train_videos, model.labels), crops, seed=seed,
         read=reader(model, trial.flow_method),

@@ -153,8 +153,8 @@ def right_classes(
 
             near = difflib.get_close_matches(label, classes, 3, 0.4) or classes[:3]
             raise InputError(
-                f"class {label}: the classifier has none for it; near it are {', '.join(near)}; "
-                "train one, or give --class-map"
+                f"class {label}: the classifier has no such class (similar: "
+                f"{', '.join(near)}); train a classifier with it, or map it with --class-map"
             )
         right[row, found] = True
     return right
@@ -174,12 +174,16 @@ def read_class_map(name: str) -> dict[str, list[str]]:
         return label_map(name)
     path = Path(name)
     if not path.is_file():
-        raise InputError(f"--class-map {name}: no such file; or one of {', '.join(LABEL_MAPS)}")
+        raise InputError(
+            f"--class-map {name}: no such file, and not one of {', '.join(LABEL_MAPS)}"
+        )
     found: dict[str, list[str]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
             if not row.get("label") or not row.get("class"):
-                raise InputError(f"{path}: row {number}: give the columns label and class")
+                raise InputError(
+                    f"{path}: row {number}: the columns label and class must both be filled"
+                )
             found.setdefault(row["label"], []).append(row["class"])
     return found
 
@@ -211,7 +215,9 @@ def accuracies(scores: VideoScores, labels: Sequence[str], right: Array) -> dict
     """
     read = scores.read
     if not read.any():
-        raise InputError(f"{scores.names[0]}: this video and all {len(read)} others are unreadable")
+        raise InputError(
+            f"none of the {len(read)} test videos could be read; the first is {scores.names[0]}"
+        )
     label = scores.label[read]
     levels = {"clip": scores.clip[read]}
     if scores.video is not None:

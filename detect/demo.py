@@ -135,4 +135,4 @@ def draw_sheet(
     sheet = np.concatenate(rows)[..., ::-1]
     with whole_file(out) as temporary:
         if not cv2.imwrite(str(temporary), sheet):
-            raise InputError(f"{out}: cannot be written")
+            raise InputError(f"{out}: could not be written")

@@ -17,7 +17,7 @@ from ..backbones.classifier import normalise
 from ..backbones.flow import FLOW_MEAN, FLOW_STD
 from ..backbones.inception import Grid, Trunk, cut, endpoint_shapes, get_variant, receptive_grid
 from ..backbones.torchvision_trunks import TORCHVISION, TorchvisionTrunk
-from ..datasets.files import InputError
+from ..datasets.files import InputError, as_option, choose_from
 from .action_head import ActionHead, RemainingBlocks, TemporalMean
 from .detector_settings import DetectorSettings
 from .examples import action_losses, choose_examples
@@ -261,12 +261,15 @@ def build_detector(
     used = settings.endpoints
     for endpoint in used:
         if endpoint not in shapes:
-            raise InputError(f"no endpoint {endpoint}; one of {', '.join(shapes)}")
+            raise InputError(
+                f"--endpoint {endpoint}: {settings.backbone} has no such layer; "
+                f"{choose_from(endpoint, shapes)}"
+            )
         stride = shapes[endpoint][2]
         if settings.height % stride or settings.width_pixels % stride:
             raise InputError(
-                f"size {settings.height}x{settings.width_pixels}: give multiples of {stride}, the "
-                f"stride of {endpoint}"
+                f"--size {settings.height} {settings.width_pixels}: height and width must be "
+                f"multiples of {stride}, the stride of {endpoint}"
             )
     if settings.backbone in TORCHVISION:
         _require_plain(settings)
@@ -299,7 +302,8 @@ def build_detector(
     else:
         if settings.endpoint == list(shapes)[-1] or last != settings.endpoint:
             raise InputError(
-                f"head: mixed: no blocks are left behind {last}; use an earlier endpoint, or mean"
+                f"--head mixed: no layers are left after {last}; choose an earlier "
+                "--endpoint, or --head mean"
             )
         trunk, blocks = cut(trunk, settings.endpoint)
         features = RemainingBlocks(
@@ -331,8 +335,8 @@ def _require_plain(settings: DetectorSettings) -> None:
     for name, value in (("width", 1.0), ("head", "mean"), ("streams", "rgb")):
         if getattr(settings, name) != value:
             raise InputError(
-                f"{name}: {getattr(settings, name)} is for the S3D family; {settings.backbone} "
-                f"takes {value}"
+                f"{as_option(name)} {getattr(settings, name)}: only works with the S3D "
+                f"family; with {settings.backbone} use {value}"
             )
 
 
@@ -341,6 +345,7 @@ def _require_one_grid(settings: DetectorSettings, rgb: Trunk, flow: Trunk) -> No
     grids = [receptive_grid(each.variant, settings.endpoint, size) for each in (rgb, flow)]
     if grids[0] != grids[1]:
         raise InputError(
-            "streams: both: the weights of the two trunks pad pictures in different ways, so that "
-            "their feature maps are not of the same places; take weights of one source for both"
+            "--streams both: the RGB and the flow weights use different padding, so their "
+            "feature maps do not line up; give --weights and --flow-weights from the same "
+            "source"
         )

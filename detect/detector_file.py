@@ -55,18 +55,20 @@ def load_detector(path: Path) -> Detector:
         InputError: no such file, damaged, or not a detector of this project.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; actiontubes train writes detector.safetensors")
+        raise InputError(f"{path}: file not found; `actiontubes train` writes detector.safetensors")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a readable .safetensors file ({reason})") from error
+        raise InputError(
+            f"{path}: cannot be read as a .safetensors file ({reason}); it may be damaged"
+        ) from error
     if _KEY not in metadata:
         classifier = "actiontubes" in metadata
-        what = "weights of a classifier; give them as --weights" if classifier else "other weights"
-        raise InputError(f"{path}: not a trained detector, but {what}")
+        what = "a classifier; use it as --weights" if classifier else "other weights"
+        raise InputError(f"{path}: is not a trained detector but {what}")
     try:
         record = json.loads(metadata[_KEY])
         settings = read_settings(record["settings"])
@@ -82,7 +84,9 @@ def load_detector(path: Path) -> Detector:
     # Settings that are not ours fail in the constructors, each in its own way.
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(f"{path}: does not fit this version's detector ({reason})") from error
+        raise InputError(
+            f"{path}: was written by another version, or is damaged ({reason})"
+        ) from error
     return detector.eval()
 
 
@@ -111,7 +115,9 @@ def trunk_of(detector: Detector, channels_in: int) -> PretrainedModel:
         trunk = detector.flow_trunk or detector.trunk
         return PretrainedModel(trunk, None, (), FLOW_MEAN, FLOW_STD)
     if detector.settings.streams == "flow":
-        raise InputError("--weights: a detector on flow alone; give one on RGB")
+        raise InputError(
+            "--weights: this detector was trained on optical flow only; give one trained on RGB"
+        )
     settings = detector.settings
     model = PretrainedModel(detector.trunk, None, (), settings.mean, settings.std)
     return model if channels_in == 3 else flow_from_rgb(model)
@@ -149,11 +155,13 @@ def read_settings(record: dict[str, Any]) -> DetectorSettings:
             pairs = [(one, default[0]) for one in value]
         for one, like in pairs:
             if type(one) is not type(like) and (type(one), type(like)) != (int, float):
-                raise TypeError(f"{field.name} is {value!r}")
+                raise TypeError(f"setting {field.name} has the wrong type: {value!r}")
         if field.name in ("mean", "std") and len(value) != 3:
             raise ValueError(f"{field.name} has {len(value)} numbers, not 3")
         if field.name in _MOST and value > _MOST[field.name]:
-            raise ValueError(f"{field.name} {value} is more than {_MOST[field.name]}")
+            raise ValueError(
+                f"setting {field.name} is {value}, above the limit of {_MOST[field.name]}"
+            )
     return settings
 
 

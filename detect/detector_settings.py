@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, as_option, choose_from
 from ..datasets.flow import FlowMethod, Streams
 
 ProposalSource = Literal["resnet50", "resnet18", "features", "given"]
@@ -72,27 +72,34 @@ class DetectorSettings:
 
     def __post_init__(self) -> None:
         if not self.labels:
-            raise InputError("labels: no class; give one at least")
+            raise InputError("--labels: no classes; give at least one")
         for name, words in (
             ("proposals", ProposalSource), ("head", HeadKind), ("norm", Norm),
             ("streams", Streams), ("flow_method", FlowMethod),
         ):  # fmt: skip
-            if getattr(self, name) not in get_args(words):
-                known = ", ".join(get_args(words))
-                raise InputError(f"{name}: {getattr(self, name)} is none of {known}")
+            value = getattr(self, name)
+            if value not in get_args(words):
+                raise InputError(
+                    f"{as_option(name)} {value}: unknown; {choose_from(value, get_args(words))}"
+                )
         counts = ("proposal_count", "hidden", "roi_size", "frames", "frame_step")
         for name in (*counts, "height", "width_pixels"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name}: {getattr(self, name)} is less than 1")
+                option = "--size" if name in ("height", "width_pixels") else as_option(name)
+                raise InputError(f"{option} {getattr(self, name)}: must be 1 or more")
         if not 0 < self.width <= 8:
-            raise InputError(f"width: {self.width} is not more than 0 and 8 at most")
+            raise InputError(f"--width {self.width}: must be greater than 0 and at most 8")
         if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: {self.dropout} is no share below 1")
+            raise InputError(f"--dropout {self.dropout}: must be at least 0 and less than 1")
         if self.multi_label and self.own_background:
-            raise InputError("own_background: multi_label has no background; give one of them")
+            raise InputError(
+                "--own-background: cannot be combined with --multi-label, which has no "
+                "background class; give one of the two"
+            )
         for name in ("anchor_sides", "anchor_ratios", "std"):
             if not min(getattr(self, name), default=0) > 0:
-                raise InputError(f"{name}: {getattr(self, name)} are not all more than 0")
+                option, values = as_option(name), " ".join(map(str, getattr(self, name)))
+                raise InputError(f"{option} {values}: every number must be greater than 0")
 
     @property
     def endpoints(self) -> list[str]:

@@ -34,7 +34,10 @@ def detectron2_proposals(
             "conda install -c conda-forge detectron2, or build it from its repository"
         ) from error
     if not config.endswith(".yaml"):
-        raise InputError(f"--proposals detectron2:{config}: give the name of a .yaml config")
+        raise InputError(
+            f"--proposals detectron2:{config}: must be the name of a .yaml config, such as "
+            "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
+        )
     try:
         cfg = model_zoo.get_config(config, trained=weights is None)
     except RuntimeError as error:
@@ -64,7 +67,10 @@ def config_proposals(
 
     classes = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get("thing_classes", [])
     if "person" not in classes:
-        raise InputError(f"--proposals detectron2: {cfg.DATASETS.TEST[0]} has no class person")
+        raise InputError(
+            f"--proposals detectron2:CONFIG: its data set {cfg.DATASETS.TEST[0]} has no class "
+            "person"
+        )
     person = classes.index("person")
     cfg = cfg.clone()
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
@@ -74,8 +80,8 @@ def config_proposals(
         DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     except Exception as error:  # a download, a pickle and an archive fail each in their own way
         raise InputError(
-            f"{cfg.MODEL.WEIGHTS}: detectron2 cannot load these weights ({error}); give a file of "
-            "yours: --proposals detectron2:CONFIG,FILE"
+            f"{cfg.MODEL.WEIGHTS}: detectron2 cannot load these weights ({error}); give a "
+            "local file: --proposals detectron2:CONFIG,FILE"
         ) from error
     shortest = cfg.INPUT.MIN_SIZE_TEST
     resize = ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)

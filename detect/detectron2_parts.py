@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from ..backbones.inception import Grid, Trunk, cut, endpoint_shapes, get_variant, receptive_grid
 from ..backbones.weights import load_pretrained
-from ..datasets.files import InputError
+from ..datasets.files import InputError, choose_from
 from .action_head import RemainingBlocks, TemporalMean
 from .proposal_network import at_key_frames
 
@@ -122,8 +122,8 @@ class ClipBackbone(Backbone):
         if clips.shape[1:-2] != (self.frames, 3):
             given = ", ".join(map(str, clips.shape[1:]))
             raise InputError(
-                f'"image" is ({given}); build_s3d_backbone takes clips ({self.frames}, 3, H, W): '
-                "MODEL.S3D.FRAMES has their length"
+                f'"image" has shape ({given}); build_s3d_backbone needs clips of shape '
+                f"({self.frames}, 3, H, W), where {self.frames} is MODEL.S3D.FRAMES"
             )
         maps = self.trunk(clips.transpose(1, 2))
         key = self.frames // 2
@@ -195,7 +195,7 @@ class ActionROIHeads(StandardROIHeads):
         names = cfg.MODEL.ROI_HEADS.IN_FEATURES
         if list(names) != ["clip"]:
             raise InputError(
-                f'MODEL.ROI_HEADS.IN_FEATURES: ["clip"] for ActionROIHeads, not {names}'
+                f'MODEL.ROI_HEADS.IN_FEATURES: ActionROIHeads needs ["clip"], not {names}'
             )
         settings, head = cfg.MODEL.S3D, cfg.MODEL.ROI_ACTION_HEAD
         trunk, rest = _trunk_and_rest(cfg)
@@ -208,10 +208,13 @@ class ActionROIHeads(StandardROIHeads):
             features = RemainingBlocks(rest, *channels)
         elif head.FEATURES == "mixed":
             raise InputError(
-                f"MODEL.ROI_ACTION_HEAD.FEATURES mixed: no blocks behind {settings.ENDPOINT}"
+                "MODEL.ROI_ACTION_HEAD.FEATURES mixed: no layers are left after "
+                f"MODEL.S3D.ENDPOINT {settings.ENDPOINT}; use mean, or an earlier endpoint"
             )
         else:
-            raise InputError(f"MODEL.ROI_ACTION_HEAD.FEATURES {head.FEATURES}: mean or mixed")
+            raise InputError(
+                f"MODEL.ROI_ACTION_HEAD.FEATURES {head.FEATURES}: must be mean or mixed"
+            )
         grid = clip_grid(trunk, settings.FRAMES)
         return {
             "box_in_features": names,
@@ -238,7 +241,10 @@ def _trunk_and_rest(cfg: CfgNode) -> tuple[Trunk, nn.Sequential]:
         model = load_pretrained(variant, settings.WEIGHTS)
         trunk = model.trunk
         if trunk.width != settings.WIDTH:
-            raise InputError(f"MODEL.S3D.WIDTH: {trunk.width} is that of {settings.WEIGHTS}")
+            raise InputError(
+                f"MODEL.S3D.WIDTH {settings.WIDTH}: the weights {settings.WEIGHTS} have width "
+                f"{trunk.width}"
+            )
         _warn_of_other_colours(cfg, model.mean, model.std)
     else:
         trunk = Trunk(variant, settings.WIDTH)
@@ -249,7 +255,7 @@ def _trunk_and_rest(cfg: CfgNode) -> tuple[Trunk, nn.Sequential]:
 def _check_endpoint(trunk: Trunk, key: str, endpoint: str) -> None:
     names = [name for name, _ in trunk.named_children()]
     if endpoint not in names:
-        raise InputError(f"{key} {endpoint}: this trunk has {', '.join(names)}")
+        raise InputError(f"{key} {endpoint}: no such layer; {choose_from(endpoint, names)}")
 
 
 def _warn_of_other_colours(cfg: CfgNode, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -258,7 +264,7 @@ def _warn_of_other_colours(cfg: CfgNode, mean: tuple[float, ...], std: tuple[flo
     near = len(theirs) == 6 and all(abs(a - b) < 0.5 for a, b in zip(theirs, ours))
     if not near or cfg.INPUT.FORMAT != "RGB":
         warnings.warn(
-            f"{cfg.MODEL.S3D.WEIGHTS}: trained with MODEL.PIXEL_MEAN {ours[:3]}, PIXEL_STD "
-            f"{ours[3:]} and INPUT.FORMAT RGB, which the config does not have",
+            f"{cfg.MODEL.S3D.WEIGHTS}: were trained with MODEL.PIXEL_MEAN {ours[:3]}, "
+            f"PIXEL_STD {ours[3:]} and INPUT.FORMAT RGB; the config has other values",
             stacklevel=2,
         )

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, some_of
 from ..datasets.read_ahead import read_ahead, write_behind
 from ..datasets.tables import Tubes
 from ..datasets.video import VideoInfo, probe, read_timed_frames
@@ -265,16 +265,15 @@ def _find_video(names: Sequence[str], video: Path) -> int:
     alike = [code for code, name in enumerate(names) if PurePosixPath(name).name == video.stem]
     if len(alike) == 1:
         return alike[0]
-    shown = ", ".join([names[code] for code in alike or range(len(names))][:3])
-    more = f" and {len(alike or names) - 3} more" if len(alike or names) > 3 else ""
+    shown = some_of(names[code] for code in alike or range(len(names)))
     if alike:
         raise InputError(
-            f"{video}: the table has several videos of this name ({shown}{more}); put the file in "
-            "a folder that tells which"
+            f"{video}: matches several videos of the table ({shown}); put the file into a "
+            "folder whose name tells which"
         )
     raise InputError(
-        f"{video}: the table has no video of this name but {shown}{more}; rename the file, or give "
-        "the table of this video"
+        f"{video}: the table has no video of this name; it has {shown}. Rename the file, or "
+        "give the table of this video"
     )
 
 
@@ -313,10 +312,10 @@ def draw_video(
     from tqdm import tqdm
 
     if scale is not None and scale < 1:
-        raise InputError(f"--scale {scale}: give a whole factor of 1 or more")
+        raise InputError(f"--scale {scale}: must be a whole number of 1 or more")
     info = probe(video)
     if out.exists() and out.samefile(video):
-        raise InputError(f"{out}: is the video itself; give another name for the drawn one")
+        raise InputError(f"--out {out}: is the input video itself; choose another file")
     found = tubes_of_video(tubes, video)
     truth = None if ground_truth is None else tubes_of_video(ground_truth, video)
     scores = found.score if found.tube_score is None else found.tube_score
@@ -356,8 +355,8 @@ def draw_video(
         late = 0 if table is None else int((table.frame >= writer.num_frames).sum())
         if late:
             warnings.warn(
-                f"{video}: {late} boxes of the {kind} lie past its last frame, "
-                f"{writer.num_frames - 1}, and are not drawn",
+                f"{video}: {late} {kind} boxes are on frames after its last frame "
+                f"({writer.num_frames - 1}) and are not drawn",
                 stacklevel=2,
             )
     return VideoInfo(out, info.width * scale, info.height * scale, fps, writer.num_frames)

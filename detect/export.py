@@ -144,7 +144,7 @@ def traced(detector: Detector, frames: int, *, given: bool = False) -> ExportedP
     """
     settings = detector.settings
     if frames < settings.frames:
-        raise InputError(f"--frames {frames}: this detector sees {settings.frames}; give as many")
+        raise InputError(f"--frames {frames}: this detector needs at least {settings.frames}")
     if given and detector.proposals is not None:
         detector = copy.deepcopy(detector)
         detector.proposals = detector.resnet = None
@@ -195,9 +195,9 @@ def export_detector(
             `frames` is too small.
     """
     if path.suffix not in (".onnx", ".pt2"):
-        raise InputError(f"{path}: give a name that ends in .onnx or .pt2 (torch.export)")
+        raise InputError(f"{path}: the name must end in .onnx or .pt2 (for torch.export)")
     if opset not in OPSETS:
-        raise InputError(f"--opset {opset}: give {OPSETS[0]} to {OPSETS[-1]}")
+        raise InputError(f"--opset {opset}: must be {OPSETS[0]} to {OPSETS[-1]}")
     if path.suffix == ".onnx":
         _require_onnx()
     if frames is None:
@@ -222,7 +222,7 @@ def _require_onnx() -> None:
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"to write ONNX, PyTorch needs {' and '.join(missing)}; pip install onnx onnxscript"
+            f"writing ONNX needs {' and '.join(missing)}; pip install {' '.join(missing)}"
         )
 
 

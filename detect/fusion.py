@@ -46,8 +46,8 @@ class ScoreFusion(nn.Module):
             one, other = getattr(first.settings, name), getattr(second.settings, name)
             if one != other:
                 raise InputError(
-                    f"the two detectors differ in {name} ({one}, {other}); fuse detectors that "
-                    "were trained with the same settings"
+                    f"--fuse: the two detectors differ in {name} ({one} and {other}); both "
+                    f"must be trained with the same {name}"
                 )
         same = first.settings.streams == second.settings.streams
         streams = first.settings.streams if same else "both"

@@ -314,9 +314,13 @@ def run_live(
     """
     settings = detector.settings
     if settings.clip_streams != "rgb":
-        raise InputError(f"{source.name}: live video has no optical flow; give a detector on RGB")
+        raise InputError(
+            "--checkpoint: live video works with RGB detectors only, and this one uses optical flow"
+        )
     if people is None and detector.proposals is None:
-        raise InputError(f"{source.name}: this detector needs person boxes; give --proposals")
+        raise InputError(
+            "--checkpoint: this detector does not find people itself; give --proposals"
+        )
     tubes = tubes or LiveTubes(settings.labels)
     summary = LiveSummary()
     shape: tuple[int, ...] | None = None
@@ -338,8 +342,9 @@ def run_live(
                     if shape is not None and frame.picture.shape != shape:
                         now = f"{frame.picture.shape[1]}x{frame.picture.shape[0]}"
                         warnings.warn(
-                            f"{source.name}: from frame {frame.number} on the picture is {now} "
-                            f"instead of {shape[1]}x{shape[0]}; tubes begin anew",
+                            f"{source.name}: the picture size changed from "
+                            f"{shape[1]}x{shape[0]} to {now} at frame {frame.number}; all tubes "
+                            "end and new ones start",
                             stacklevel=2,
                         )
                         hand_on(tubes.finish())

@@ -44,7 +44,7 @@ class TubeFile:
             with path.open("x", encoding="utf-8") as file:
                 file.write(",".join(COLUMNS) + "\n")
         except FileExistsError as error:
-            raise InputError(f"{path}: is there already; give another --out") from error
+            raise InputError(f"{path}: already exists; choose another --out") from error
 
     def append(self, tubes: Tubes, times: Array) -> None:
         """Appends tubes, all their rows or none.
@@ -76,12 +76,15 @@ class TubeFile:
         except OSError as error:
             os.truncate(self.path, whole)
             raise InputError(
-                f"{self.path}: could not be written ({error.strerror}); see that the disk has room"
+                f"{self.path}: could not be written ({error.strerror}); check that there is "
+                "free disk space"
             ) from error
         # A raw write that meets the end of the disk may write a part, and raise nothing.
         if complete != whole + len(text.getvalue().encode()):
             os.truncate(self.path, whole)
-            raise InputError(f"{self.path}: could not be written; see that the disk has room")
+            raise InputError(
+                f"{self.path}: could not be written completely; check that there is free disk space"
+            )
 
 
 class DrawnParts:

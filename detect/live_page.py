@@ -90,7 +90,7 @@ def serve_page(port: int = 8000) -> Iterator[tuple[str, Callable[[Array, float],
     try:
         server = ThreadingHTTPServer((_HOST, port), _handler(shown))
     except (OSError, OverflowError) as error:
-        raise InputError(f"--port {port}: cannot be served ({error}); give another") from error
+        raise InputError(f"--port {port}: cannot be used ({error}); choose another port") from error
     port = server.server_address[1]
     server.daemon_threads = True
     threads = [

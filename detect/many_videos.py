@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ..datasets.files import InputError, write_json
+from ..datasets.files import InputError, some_of, write_json
 from ..datasets.table_files import TABLES, join_tables
 from ..datasets.tables import Tubes, read_table
 from ..datasets.video_files import DRAWN
@@ -26,7 +26,6 @@ from .video_results import VideoSummary
 
 RECORD = "record.json"
 _DRAWN_RECORD = "drawn.json"
-_TOLD = 3  # of the values of an option, in a message
 Settings = Mapping[str, Any]
 Start = Callable[[Path, str], AbstractContextManager[Callable[[Path], VideoSummary]]]
 """A video and its name → a block in which a function writes its tables to a folder.
@@ -113,14 +112,15 @@ def done_before(videos: Sequence[Video], settings: Settings) -> dict[str, dict[s
             # Trained or not decides which of the others there are.
             key = "checkpoint" if "checkpoint" in differs else differs[0]
             raise InputError(
-                f"{video.folder}: was made with {_told(key, made.get(key))}, this run has "
-                f"{_told(key, wanted.get(key))}; give another --out, or --overwrite"
+                f"{video.folder}: contains results made {_told(key, made.get(key))}, and this "
+                f"run is {_told(key, wanted.get(key))}; choose another --out, or give "
+                "--overwrite"
             )
         # A file that is gone was looked at when it was there; opening it will tell.
         if video.path.is_file() and record["video"] != _state(video.path):
             raise InputError(
-                f"{video.folder}: was made from another {video.path}, or before it changed; delete "
-                "that folder, or give another --out, or --overwrite"
+                f"{video.folder}: contains results of another {video.path}, or of an earlier "
+                "version of it; delete the folder, choose another --out, or give --overwrite"
             )
         records[video.name] = record
     return records
@@ -128,13 +128,12 @@ def done_before(videos: Sequence[Video], settings: Settings) -> dict[str, dict[s
 
 def _told(key: str, value: Any) -> str:
     if value is None:
-        return f"no --{key}"
+        return f"without --{key}"
     if isinstance(value, str) and len(value) == 64:
-        value = f"{value[:8]}... (SHA-256)"
+        value = f"with SHA-256 {value[:8]}..."
     if isinstance(value, list):
-        more = f" and {len(value) - _TOLD} more" if len(value) > _TOLD else ""
-        value = ", ".join(map(str, value[:_TOLD])) + more
-    return f"--{key} {value}"
+        value = some_of(value)
+    return f"with --{key} {value}"
 
 
 def read_record(video: Video) -> dict[str, Any] | None:
@@ -148,7 +147,7 @@ def read_record(video: Video) -> dict[str, Any] | None:
         return None
     except (ValueError, TypeError):
         pass
-    raise InputError(f"{path}: not a record of results; delete that folder, or give --overwrite")
+    raise InputError(f"{path}: is damaged; delete its folder, or give --overwrite")
 
 
 def _state(path: Path) -> list[int]:
@@ -227,7 +226,9 @@ def _write_results(
     try:
         summary = run(unfinished)
         if not video.path.is_file() or _state(video.path) != before:
-            raise InputError(f"{video.path}: was deleted or changed while it was read; run again")
+            raise InputError(
+                f"{video.path}: changed or was deleted while it was being read; run again"
+            )
         record = {
             "settings": settings, "video": before, "path": str(video.path), "name": video.name,
             "frames": summary.num_frames, "tubes": summary.tubes,

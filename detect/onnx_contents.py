@@ -46,9 +46,12 @@ def read_metadata(path: Path) -> dict[str, str]:
         ]
         metadata = {key.decode(): value.decode() for key, value in pairs}
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: damaged, or not an ONNX model; get it again") from error
+        raise InputError(f"{path}: damaged, or not an ONNX model; export it again") from error
     if external:
-        raise InputError(f"{path}: refused, it keeps weights in other files; export it as one file")
+        raise InputError(
+            f"{path}: its weights are in other files, which are never opened for safety; export "
+            "the model as a single file"
+        )
     return metadata
 
 

@@ -84,8 +84,8 @@ class OnnxDetector:
         """
         if self.proposals is not None and len(proposals):
             raise InputError(
-                f"{self._path}: this model finds people itself; leave --proposals out, or export "
-                "it with --given"
+                f"{self._path}: this model finds people itself; leave out --proposals, or "
+                "export it again with --given"
             )
         parts = []
         for clip, rows, start in self._windows(length, clip_of.tolist(), key_frames.tolist()):
@@ -148,7 +148,10 @@ def open_detector(
     if path.suffix != ".onnx":
         return fold_norms(load_detector(path).to(device), half)
     if half is not None:
-        raise InputError(f"{path}: an ONNX model runs as it was exported; leave --precision out")
+        raise InputError(
+            f"--precision: cannot be used with an ONNX model ({path}), which runs exactly as it "
+            "was exported; leave it out"
+        )
     return load_onnx_detector(path, device=device)
 
 
@@ -166,8 +169,8 @@ def load_onnx_detector(path: Path, *, device: str = "cpu") -> OnnxDetector:
     metadata = read_metadata(path)
     if KEY not in metadata:
         raise InputError(
-            f"{path}: not a detector that `actiontubes export` wrote; a person detector is given "
-            "as --proposals"
+            f"{path}: was not written by `actiontubes export`; if it is a person detector, "
+            "give it as --proposals"
         )
     try:
         record = json.loads(metadata[KEY])
@@ -177,13 +180,15 @@ def load_onnx_detector(path: Path, *, device: str = "cpu") -> OnnxDetector:
             raise ValueError(f"clip_frames {clip_frames}")
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(f"{path}: does not fit this version's detector ({reason})") from error
+        raise InputError(
+            f"{path}: was exported by another version, or is damaged ({reason}); export it again"
+        ) from error
     session = _session(path, device)
     expected = ["clip", "key_frames"]
     if settings.proposals == "given":
         expected += ["boxes", "key"]
     if [entry.name for entry in session.get_inputs()] != expected:
-        raise InputError(f"{path}: does not take {', '.join(expected)}; export it again")
+        raise InputError(f"{path}: its inputs are not {', '.join(expected)}; export it again")
     return OnnxDetector(session, settings, clip_frames, path)
 
 
@@ -192,15 +197,15 @@ def _session(path: Path, device: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise InputError(
-            f"{path}: ONNX models are run by onnxruntime; pip install onnxruntime"
+            f"{path}: running ONNX models needs onnxruntime; pip install onnxruntime"
         ) from error
     provider = "CPUExecutionProvider"
     if device.startswith("cuda"):
         provider = "CUDAExecutionProvider"
         if provider not in onnxruntime.get_available_providers():
             raise InputError(
-                f"{path}: this onnxruntime has no CUDA; pip install onnxruntime-gpu, or use "
-                "--device cpu"
+                "--device cuda: this onnxruntime has no CUDA support; pip install "
+                "onnxruntime-gpu, or use --device cpu"
             )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only; they come as exceptions too

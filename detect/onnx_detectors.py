@@ -117,11 +117,13 @@ def require_yolox(output: np.ndarray, size: tuple[int, int], path: Path) -> None
     cells = len(grid(size)[0])
     if output.shape not in ((1, cells, 5 + 1), (1, cells, 5 + COCO_CLASSES)):
         raise InputError(
-            f"{path}: gives {_shape(output.shape)}, not the 1x{cells}x6 or 1x{cells}x85 of a YOLOX "
-            "detector of people or of COCO's classes"
+            f"{path}: its output is {_shape(output.shape)}; a YOLOX person detector gives "
+            f"1x{cells}x6 (one class) or 1x{cells}x85 (COCO)"
         )
     if not ((output[0, :, 4:] >= 0) & (output[0, :, 4:] <= 1)).all():
-        raise InputError(f"{path}: its scores are not probabilities; export it with its sigmoids")
+        raise InputError(
+            f"{path}: its scores are not between 0 and 1; export the model with its sigmoids"
+        )
 
 
 def already_decoded(output: np.ndarray, size: tuple[int, int]) -> bool:
@@ -157,8 +159,8 @@ def _declared_size(path: Path) -> tuple[int, int]:
     height, width = (side or 640 for side in shape[2:4]) if len(shape) == 4 else (0, 0)
     if len(shape) != 4 or shape[1] not in (3, None) or height % 32 or width % 32:
         raise InputError(
-            f"{path}: takes {_shape(shape)}, not the 1x3xHxW of a YOLOX detector with H and W "
-            "multiples of 32"
+            f"{path}: its input is {_shape(shape)}; a YOLOX detector takes 1x3xHxW, with H "
+            "and W multiples of 32"
         )
     return height, width
 

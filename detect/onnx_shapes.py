@@ -25,9 +25,11 @@ def input_shape(path: Path) -> tuple[int | None, ...]:
     try:
         shape = _model_input_shape(memoryview(path.read_bytes()))
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: damaged, or not an ONNX model; get it again") from error
+        raise InputError(
+            f"{path}: damaged, or not an ONNX model; download or export it again"
+        ) from error
     if shape is None:
-        raise InputError(f"{path}: an ONNX model without an input tensor")
+        raise InputError(f"{path}: this ONNX model has no input")
     return shape
 
 

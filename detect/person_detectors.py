@@ -84,7 +84,8 @@ def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(
-            f"{path}: not the weights of {name} ({reason}); delete it, so that it is fetched again"
+            f"{path}: are not the weights of {name} ({reason}); delete the file and run again "
+            "to download it"
         ) from error
     if name in _ZERO_EPSILON:
         for module in model.modules():

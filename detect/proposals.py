@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, some_of
 from ..datasets.tables import Detections, read_table
 from .person_boxes import no_boxes, tidy_boxes
 
@@ -59,7 +59,9 @@ def open_proposals(
         return hog_proposals(threshold=threshold)
     if source.endswith((".parquet", ".csv")):
         if video is None:
-            raise InputError(f"{source}: precomputed boxes need the video's name")
+            raise InputError(
+                f"--proposals {source}: a table of boxes needs the name of the video to look up"
+            )
         return table_proposals(read_table(Detections, Path(source)), video, where=source)
     if source.endswith(".onnx"):
         from .onnx_detectors import yolox_proposals
@@ -77,8 +79,8 @@ def open_proposals(
     names = torchvision_detectors()
     if source not in names:
         raise InputError(
-            f"--proposals {source}: no such source; it is default, hog, frame, detectron2:CONFIG, "
-            f"a file that ends in .onnx, .parquet or .csv, or one of {', '.join(names)}"
+            f"--proposals {source}: unknown; use default, hog, frame, detectron2:CONFIG, a "
+            f"file ending in .onnx, .parquet or .csv, or one of {', '.join(names)}"
         )
     return torchvision_proposals(source, device=device, threshold=threshold)
 
@@ -91,8 +93,8 @@ def _default_proposals(device: str, threshold: float) -> Proposals:
         return torchvision_proposals(name, device=device, threshold=threshold)
     except InputError as error:
         warnings.warn(
-            f"{error}; people are found with HOG instead, which misses many: better are "
-            "--proposals PATH.onnx (a YOLOX person detector) or precomputed boxes (PATH.parquet)",
+            f"{error}. Using HOG instead, which misses many people; better: --proposals "
+            "PATH.onnx (a YOLOX person detector) or a table of boxes",
             stacklevel=3,
         )
         return hog_proposals(threshold=threshold)
@@ -119,7 +121,7 @@ def table_proposals(table: Detections, video: str, *, where: str = "the table") 
     scores = table.score[rows]
     if len(rows) and not (scores.min() >= 0 and scores.max() <= 1):
         bad = int(rows[np.argmax((scores < 0) | (scores > 1))]) + 1
-        raise InputError(f"{where}: row {bad}: score is outside 0..1")
+        raise InputError(f"{where}: row {bad}: score must be between 0 and 1")
     rows = rows[np.argsort(table.frame[rows], kind="stable")]
     frame_of_row = table.frame[rows]
 
@@ -139,10 +141,10 @@ def _find_video(names: tuple[str, ...], video: str, where: str) -> int:
     same_stem = [i for i, name in enumerate(names) if _stem(name) == _stem(video)]
     if len(same_stem) == 1:
         return same_stem[0]
-    some = ", ".join(names[i] for i in (same_stem or range(len(names)))[:3]) or "none at all"
+    some = some_of(names[i] for i in same_stem or range(len(names)))
     if same_stem:
-        raise InputError(f"{where}: video {video} could be any of {some}; give its full name")
-    raise InputError(f"{where}: no boxes for video {video}; it has {len(names)} videos: {some}")
+        raise InputError(f"{where}: {video} matches several videos ({some}); give its full name")
+    raise InputError(f"{where}: contains no video named {video}; it has {some or 'no videos'}")
 
 
 def _stem(name: str) -> str:
@@ -164,8 +166,8 @@ def hog_proposals(*, threshold: float) -> Proposals:
 
     if not hasattr(cv2, "HOGDescriptor"):
         raise InputError(
-            f"--proposals hog: OpenCV {cv2.__version__} was built without its contrib modules; "
-            "pip install opencv-contrib-python-headless"
+            f"--proposals hog: this OpenCV ({cv2.__version__}) was built without contrib; pip "
+            "install opencv-contrib-python-headless"
         )
     hog = cv2.HOGDescriptor()
     hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector()))

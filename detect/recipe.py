@@ -60,7 +60,7 @@ class Supervision:
 
     def __post_init__(self) -> None:
         if self.workers < 0:
-            raise InputError(f"workers: {self.workers} is less than 0")
+            raise InputError(f"--workers {self.workers}: must be 0 or more")
 
 
 def new_detector(
@@ -89,7 +89,9 @@ def new_detector(
     flow_weights = flow_weights or weights
     needed = flow_weights if settings.streams == "flow" else weights
     if settings.norm == "frozen" and needed is None:
-        raise InputError("--norm frozen: new weights need --norm batch; or give --weights")
+        raise InputError(
+            "--norm frozen: needs pretrained weights; give --weights, or use --norm batch"
+        )
     trunk, flow_trunk = None, None
     if settings.streams != "rgb" and flow_weights is not None:
         flow_trunk = _pretrained(settings, flow_weights, channels_in=2).trunk
@@ -117,7 +119,10 @@ def freeze_layers(detector: Detector, last: str) -> None:
     if isinstance(features, RemainingBlocks):
         blocks = dict(features.blocks.named_children())
     if last in blocks and detector.settings.norm == "batch":
-        raise InputError(f"--freeze {last}: --norm batch trains the norms of the head's blocks")
+        raise InputError(
+            f"--freeze {last}: cannot be combined with --norm batch, which trains the batch norms "
+            "of these layers"
+        )
     try:
         for trunk in (detector.trunk, detector.flow_trunk):
             if trunk is not None:
@@ -136,18 +141,25 @@ def _pretrained(settings: DetectorSettings, weights: str, *, channels_in: int) -
     if is_detector(Path(weights)):
         model = trunk_of(load_detector(Path(weights)), channels_in)
         if model.trunk.variant.name != name:
-            raise InputError(f"{option}: of {model.trunk.variant.name}, not of {name}")
+            raise InputError(
+                f"{option}: are weights of {model.trunk.variant.name}, but the backbone is "
+                f"{name}; change --backbone or the weights"
+            )
         needed = {*settings.endpoints, *ENDPOINTS[-1:] * (settings.head == "mixed")}
         if not needed <= {name for name, _ in model.trunk.named_children()}:
             raise InputError(
-                f"{option}: ends with {model.trunk.last}; give weights of a whole trunk"
+                f"{option}: contains the layers up to {model.trunk.last} only; give weights "
+                "of the whole backbone"
             )
     elif name in TORCHVISION:
         model = load_torchvision_trunk(name, weights)
     else:
         model = load_pretrained(get_variant(name), weights, channels_in=channels_in)
     if model.trunk.width != settings.width:
-        raise InputError(f"{option}: of width {model.trunk.width}, not {settings.width}")
+        raise InputError(
+            f"{option}: has width {model.trunk.width}, but --width is {settings.width}; give "
+            f"--width {model.trunk.width}"
+        )
     return model
 
 
@@ -166,7 +178,10 @@ def _load_resnet(detector: Detector, weights: str) -> None:
     found = state_dict(path)
     missing = [key for key in own if key not in found or found[key].shape != own[key].shape]
     if missing:
-        raise InputError(f"{path}: no ResNet-{depth} of torchvision: {missing[0]} does not fit")
+        raise InputError(
+            f"{path}: is not a torchvision ResNet-{depth} ({missing[0]} is missing or has another "
+            "shape)"
+        )
     detector.resnet.layers.load_state_dict({key: found[key] for key in own})
 
 
@@ -255,8 +270,8 @@ def _warn_of_several_classes(truth: Tubes) -> None:
     several -= len(np.unique(rows, axis=0))
     if several:
         warnings.warn(
-            f"{several} boxes of the ground truth have more than one class, of which only the "
-            "first is learnt; --multi-label learns all",
+            f"{several} ground truth boxes have several classes; only the first of each is "
+            "used for training. Use --multi-label to train on all",
             stacklevel=3,
         )
 

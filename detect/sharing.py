@@ -63,8 +63,10 @@ def folder_lock(folder: Path, shared: bool) -> Iterator[Callable[[], None]]:
         import fcntl
     except ImportError:  # Windows
         if shared:
-            why = "several processes need file locks, which Windows lacks; run one"
-            raise InputError(why) from None
+            raise InputError(
+                "several processes need file locks, which Windows does not have; run a single "
+                "process"
+            ) from None
         yield lambda: None
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -74,14 +76,15 @@ def folder_lock(folder: Path, shared: bool) -> Iterator[Callable[[], None]]:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"{folder}: another actiontubes detect writes there; wait for it, or give another "
-                "--out"
+                f"{folder}: another `actiontubes detect` is writing there; wait for it, or "
+                "choose another --out"
             ) from error
         except OSError as error:  # some network file systems
             if shared:
                 raise InputError(
-                    f"{folder}: several processes need a file system with locks "
-                    f"({error.strerror}); run one, or give another --out"
+                    f"{folder}: this file system does not support locks, which several "
+                    f"processes need ({error.strerror}); run a single process, or choose "
+                    "another --out"
                 ) from error
         yield lambda: fcntl.flock(descriptor, fcntl.LOCK_EX)
     finally:

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ..backbones.classifier import Classifier, PretrainedModel
 from ..backbones.cost import multiply_adds, parameters
 from ..backbones.inception import ENDPOINTS, VARIANTS, Trunk, get_variant
-from ..datasets.files import InputError, whole_file, write_json
+from ..datasets.files import InputError, choose_from, whole_file, write_json
 from .classification import logits_of, new_classifier, train_classifier
 from .classification_scores import VideoScores, fuse, score_videos
 from .study_material import Material, Stream
@@ -88,7 +88,7 @@ def sweep(names: Sequence[str], last: str) -> list[str]:
             name.
     """
     if last not in ENDPOINTS:
-        raise InputError(f"no endpoint {last}; one of {', '.join(ENDPOINTS)}")
+        raise InputError(f"--endpoint {last}: no such layer; {choose_from(last, ENDPOINTS)}")
     place = ENDPOINTS.index
     over_time = [e for e in ENDPOINTS if e == "Conv2d_2c_3x3" or e.startswith("Mixed")]
     swept = [e for e in over_time if place(e) <= place(last)]
@@ -107,7 +107,8 @@ def sweep(names: Sequence[str], last: str) -> list[str]:
         else:
             continue
         raise InputError(
-            f"backbones: up to {last}, {name} is {same}; leave it out, or give another --endpoint"
+            f"--backbones {name}: with --endpoint {last} it is the same network as {same}; "
+            "leave it out, or choose a later endpoint"
         )
     return list(dict.fromkeys(found))
 
@@ -147,7 +148,8 @@ def require_same(settings: Mapping[str, Any], path: Path) -> None:
         was, now = before.get(name), plain.get(name)
         if was != now:
             raise InputError(
-                f"{path}: {name} was {was} and is {now} now; say the same, or give another --out"
+                f"{path}: this study was started with {name} {was}, now it is {now}; use the "
+                "same options, or choose another --out"
             )
 
 
@@ -209,7 +211,9 @@ def read_records(out: Path) -> list[dict[str, Any]]:
             family = list(VARIANTS).index(base)
             order = (STREAMS.index(record["streams"]), family, place, int(record["seed"]))
         except (LookupError, ValueError, AttributeError) as error:
-            raise InputError(f"{path}: no record of a run; delete it, or move it away") from error
+            raise InputError(
+                f"{path}: is not the record of a run; delete it or move it away"
+            ) from error
         records.append((order, record))
     return [record for _, record in sorted(records, key=lambda pair: pair[0])]
 
@@ -320,7 +324,7 @@ def _accuracies(
     normal: VideoScores, backwards: VideoScores | None, pairs: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
     if not normal.read.any():
-        raise InputError(f"{normal.names[0]}: this video to test on and all others are unreadable")
+        raise InputError(f"none of the test videos could be read; the first is {normal.names[0]}")
 
     def accuracy(scores: VideoScores) -> dict[str, Any]:
         return clip_accuracy(scores.clip[scores.read], scores.label[scores.read], pairs)
@@ -347,7 +351,8 @@ def _read_scores(path: Path) -> VideoScores:
             return VideoScores(names, file["label"], file["clip"], None, file["read"])
     except Exception as error:
         raise InputError(
-            f"{path}: missing or damaged; delete {path.parent}.json, and it is made again"
+            f"{path}: is missing or damaged; delete {path.parent}.json and run again to "
+            "recompute it"
         ) from error
 
 
@@ -355,7 +360,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise InputError(f"{path}: damaged; delete it, and it is made again") from error
+        raise InputError(f"{path}: is damaged; delete it and run again to recompute it") from error
 
 
 def _step_seconds(path: Path) -> float:

@@ -111,8 +111,9 @@ def named_pairs(words: list[str], labels: tuple[str, ...]) -> list[tuple[int, in
         first, _, second = (part.strip() for part in word.partition("/"))
         if first == second or not {first, second} <= set(labels):
             raise InputError(
-                f"pairs: {word} is no pair of classes; give two of {', '.join(labels)} with / "
-                "between them"
+                f"--pairs {word}: must be two different classes of the data with / between "
+                f'them, such as "{labels[0]}/{labels[1]}"; the classes are '
+                f"{', '.join(labels)}"
             )
         found.append((labels.index(first), labels.index(second)))
     return found

@@ -75,9 +75,9 @@ def trained_tubes(
             function, no frame of the video can be read.
     """
     if every < 1:
-        raise InputError(f"--every {every}: give 1 or more frames from one key frame to the next")
+        raise InputError(f"--every {every}: must be 1 or more (frames between key frames)")
     if people is None and detector.proposals is None:
-        raise InputError(f"{video}: this detector needs person boxes; give --proposals")
+        raise InputError(f"{video}: this detector does not find people itself; give --proposals")
     info = VideoInfo(video, 0, 0, 0.0, None)
     num_frames = 0
 

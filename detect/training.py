@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ..datasets.clips import one_thread
-from ..datasets.files import InputError
+from ..datasets.files import InputError, as_option
 from .training_state import LOSSES, STATE, LossLog, read_state, write_state
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -67,12 +67,17 @@ class Schedule:
         least |= dict.fromkeys(("warm_up", "weight_decay", "ema", "evaluate_every"), 0)
         for name, value in least.items():
             if not getattr(self, name) >= value:
-                raise InputError(f"{name}: {getattr(self, name)} is less than {value}")
+                raise InputError(
+                    f"{as_option(name)} {getattr(self, name)}: must be {value} or more"
+                )
         for name in ("lr", "clip_norm"):
             if not getattr(self, name) > 0:
-                raise InputError(f"{name}: {getattr(self, name)} is not more than 0")
+                raise InputError(f"{as_option(name)} {getattr(self, name)}: must be greater than 0")
         if self.ema >= 1:
-            raise InputError(f"ema: {self.ema} never moves; give less than 1, such as 0.999")
+            raise InputError(
+                f"--ema {self.ema}: must be less than 1, such as 0.999 (at 1 the average never "
+                "changes)"
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0."""
@@ -279,6 +284,6 @@ def require_finite(losses: Mapping[str, Tensor], total: Tensor, step: int, names
     if not torch.isfinite(total):
         values = ", ".join(f"{name} {loss.item():.4g}" for name, loss in losses.items())
         raise InputError(
-            f"step {step}: the loss is not finite ({values}) on {', '.join(names)}; lower --lr or "
-            "--clip-norm, or look at these clips; --resume goes on from the last checkpoint"
+            f"step {step}: the loss is not finite ({values}) for {', '.join(names)}; lower "
+            "--lr or --clip-norm, or check these clips, then continue with --resume"
         )

@@ -58,8 +58,8 @@ def write_state(
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(
-            f"{out / STATE}: step {step} could not be saved ({reason}); make room and run again "
-            "with --resume: the last state is whole"
+            f"{out / STATE}: could not be saved at step {step} ({reason}); free some disk "
+            "space and run again with --resume (the previous state is intact)"
         ) from error
 
 
@@ -67,8 +67,8 @@ def require_no_run(out: Path) -> None:
     """Raises an InputError where a folder holds the state of a run."""
     if (out / STATE).is_file():
         raise InputError(
-            f"{out / STATE}: a run stands there; --resume goes on with it, --out starts one "
-            "elsewhere"
+            f"{out / STATE}: this folder already contains a training run; continue it with "
+            "--resume, or choose another --out"
         )
 
 
@@ -101,7 +101,7 @@ def read_state(
         return 0
     if not resume:
         require_no_run(path.parent)
-    anew = "resume with the same recipe and data, or start anew with another --out"
+    anew = "resume with the same options and data, or choose another --out"
     try:
         # Of files of the run's own making, too, nothing but tensors and plain values is read.
         with zipfile.ZipFile(path) as archive:
@@ -114,14 +114,18 @@ def read_state(
         options = [set(group) for group in groups]
     except Exception as error:
         raise InputError(
-            f"{path}: not a readable state ({type(error).__name__}); start anew with another --out"
+            f"{path}: is damaged or not a training state ({type(error).__name__}); choose "
+            "another --out to start again"
         ) from error
     for name in {**identity, **before}:
         was, now = before.get(name), identity.get(name)
         if was != now:
-            raise InputError(f"{path}: {name} was {_shown(was)} and is {_shown(now)} now; {anew}")
+            raise InputError(
+                f"{path}: this run was started with {name} {_shown(was)}, now it is "
+                f"{_shown(now)}; {anew}"
+            )
     if options != [set(group) for group in optimizer.state_dict()["param_groups"]]:
-        raise InputError(f"{path}: of another optimiser; {anew}")
+        raise InputError(f"{path}: was written with another optimizer; {anew}")
     try:
         model.load_state_dict(state["model"])
         averaged.load_state_dict(state["averaged"])
@@ -131,7 +135,7 @@ def read_state(
     # Frozen layers, too, change what the optimiser knows.
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: does not fit this model ({reason}); {anew}") from error
+        raise InputError(f"{path}: does not match this model ({reason}); {anew}") from error
     return step
 
 
@@ -195,8 +199,8 @@ class LossLog:
             self._append(self.path, [*names, row])
         except OSError as error:
             raise InputError(
-                f"{self.path}: step {step} could not be written ({error.strerror}); make room and "
-                "run again with --resume"
+                f"{self.path}: could not be written at step {step} ({error.strerror}); free "
+                "some disk space and run again with --resume"
             ) from error
 
     @staticmethod

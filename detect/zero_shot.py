@@ -72,8 +72,8 @@ def choose_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> Label
         missing = sorted({k for names in groups.values() for k in names} - set(place))
         if missing:
             raise InputError(
-                f"--labels {chosen[0]}: the classifier has no class {missing[0]}; its map is for "
-                "Kinetics-400 weights"
+                f"--labels {chosen[0]}: needs weights trained on Kinetics-400; these weights "
+                f"have no class {missing[0]}"
             )
         return Labels(
             tuple(groups), tuple(tuple(place[k] for k in names) for names in groups.values())
@@ -84,8 +84,8 @@ def choose_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> Label
 
             near = difflib.get_close_matches(name, classes, 5, 0.4) or list(classes[:5])
             raise InputError(
-                f"--labels {name}: not a class of these weights; near it are "
-                f"{', '.join(near)}; ucf101-24 and jhmdb stand for those data sets' classes"
+                f"--labels {name}: unknown class; similar ones are {', '.join(near)}. "
+                "ucf101-24 and jhmdb select the classes of those data sets"
             )
     names = tuple(dict.fromkeys(chosen))
     return Labels(names, tuple((place[name],) for name in names))

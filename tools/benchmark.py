@@ -61,7 +61,7 @@ def benchmark(
     from ..backbones.layers import keep_freed_memory
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no GPU here; use cpu")
+        raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
     torch.set_num_threads(threads)
     if what == "detector":
         from ..detect.benchmark import Workload, benchmark_detector, benchmark_table, count_runs

@@ -6,7 +6,7 @@ import types
 from dataclasses import fields, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, choose_from
 
 Record = TypeVar("Record")
 
@@ -29,7 +29,7 @@ def changed(record: Record, choices: list[str] | None) -> Record:
     for choice in choices:
         name, _, text = choice.partition("=")
         if name not in simple:
-            raise InputError(f"{choice}: no such choice; there are {', '.join(simple)}")
+            raise InputError(f"{choice}: there is no rule {name}; {choose_from(name, simple)}")
         values[name] = _value(hints[name], text, choice)
     if any(field.name == "name" for field in fields(record)):  # type: ignore[arg-type]
         values["name"] = f"{record.name} with {', '.join(choices)}"  # type: ignore[attr-defined]
@@ -48,15 +48,15 @@ def _value(hint: Any, text: str, choice: str) -> Any:
     if get_origin(hint) is Literal:
         if text in get_args(hint):
             return text
-        raise InputError(f"{choice}: one of {', '.join(get_args(hint))}")
+        raise InputError(f"{choice}: {text} is not allowed; choose {', '.join(get_args(hint))}")
     kinds = _kinds(hint)
     if bool in kinds:
         if text in ("true", "false"):
             return text == "true"
-        raise InputError(f"{choice}: true or false")
+        raise InputError(f"{choice}: must be true or false")
     if text == "none" and type(None) in kinds:
         return None
     try:
         return int(text) if int in kinds else float(text)
     except ValueError:
-        raise InputError(f"{choice}: not a {'whole ' if int in kinds else ''}number") from None
+        raise InputError(f"{choice}: must be a {'whole ' if int in kinds else ''}number") from None

@@ -135,15 +135,25 @@ def classify(
     from ..detect.training_state import require_no_run
 
     if class_map is not None and steps:
-        raise InputError("--class-map: goes with --steps 0; training learns the data's own classes")
+        raise InputError(
+            "--class-map: works only with --steps 0; training uses the classes of the data"
+        )
     if fuse is not None and steps:
-        raise InputError("--fuse: goes with --steps 0; train each stream for itself before")
+        raise InputError(
+            "--fuse: works only with --steps 0; train the RGB and the flow classifier separately "
+            "first"
+        )
     if reverse and (streams == "flow" or fuse is not None):
-        raise InputError("--reverse: flow does not play backwards; give rgb alone")
+        raise InputError(
+            "--reverse: works on RGB only, because reversed video has different flow; leave out "
+            "--streams flow and --fuse"
+        )
     if steps < 0:
-        raise InputError(f"steps: {steps} is less than 0")
+        raise InputError(f"--steps {steps}: must be 0 or more")
     if steps and norm == "frozen" and weights is None:
-        raise InputError("--norm frozen: new weights need --norm batch; or give --weights")
+        raise InputError(
+            "--norm frozen: needs pretrained weights; give --weights, or use --norm batch"
+        )
     crops = CropSettings(frames, size, flip, colour)
     trial = Trial(
         frames, size, not clips_only, reverse, read_class_map(class_map) if class_map else None,

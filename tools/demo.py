@@ -105,7 +105,10 @@ def _make_data(folder: Path, videos: int, seed: int) -> None:
         before = json.loads(made.read_text("utf-8"))
         if before != options:
             words = " ".join(f"--{name} {value}" for name, value in before.items())
-            raise InputError(f"{folder}: was drawn with {words}; say so, or give another --out")
+            raise InputError(
+                f"{folder}: was made with {words}; run with the same options, or choose another "
+                "--out"
+            )
         return
     cores = os.cpu_count() or 1
     make_figures(folder, train=videos, seed=seed, workers=min(cores, 8) if cores > 1 else 0)

@@ -103,7 +103,8 @@ def detect(
     keep_freed_memory()
     if checkpoint is None:
         refuse(
-            "needs --checkpoint", fuse=fuse, every=every, mode=mode, link=link, precision=precision,
+            "only works with --checkpoint; leave it out, or give a checkpoint",
+            fuse=fuse, every=every, mode=mode, link=link, precision=precision,
             compile=compile or None,
         )  # fmt: skip
         start, settings = zero_shot(
@@ -111,7 +112,8 @@ def detect(
         )
     else:
         refuse(
-            "does not go with --checkpoint, which carries its own network and classes",
+            "cannot be used with --checkpoint, which already contains the network and its classes; "
+            "leave it out",
             backbone=backbone, weights=weights, labels=labels, scene=scene,
         )  # fmt: skip
         start, settings = trained(
@@ -129,7 +131,10 @@ def detect(
             forget(mine, out)
         done = done_before(mine, settings)
         if done:
-            print(f"{len(done)} of {len(mine)} were done before")
+            print(
+                f"{len(done)} of {len(mine)} videos already have results "
+                "(use --overwrite to redo them)"
+            )
         meet(share)
         frames, begin = 0, time.perf_counter()
         for _, result in run_videos(mine, start, settings, out, drawing):
@@ -149,7 +154,7 @@ def detect(
         print(f"{joined} frames in all: {out}")
     failed = [str(video.path) for video in everything if not is_done(video, drawing)]
     if failed:
-        print(f"actiontubes detect: {len(failed)} of {len(everything)} failed: "
+        print(f"actiontubes detect: {len(failed)} of {len(everything)} videos failed: "
               f"{', '.join(failed)}", file=sys.stderr)  # fmt: skip
     return 2 if failed else 0
 
@@ -161,5 +166,5 @@ def _device(device: str, local: int) -> str:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+        raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
     return f"cuda:{local % torch.cuda.device_count()}" if device == "cuda" else device

@@ -70,12 +70,13 @@ def evaluate(
         coco: Write COCO annotations and results to this folder, and print COCO's AP and AR.
     """
     if detections is None and tubes is None:
-        raise InputError("nothing to evaluate: give --detections, --tubes or both")
+        raise InputError("nothing to evaluate; give --detections, --tubes or both")
     if coco is not None and detections is None:
-        raise InputError("--coco needs --detections")
-    for thresholds in (frame_iou, video_iou):
-        if thresholds and not all(0 < threshold <= 1 for threshold in thresholds):
-            raise InputError("IoU thresholds lie above 0 and at most at 1")
+        raise InputError("--coco: needs --detections")
+    for name, thresholds in (("frame-iou", frame_iou), ("video-iou", video_iou)):
+        for threshold in thresholds or ():
+            if not 0 < threshold <= 1:
+                raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
     chosen = [changed(each, choices or []) for each in PROTOCOLS if protocol in (each.name, "all")]
     truth, details = read_ground_truth(ground_truth, split, videos)
     boxes = scored = None

@@ -47,7 +47,7 @@ def flow(
         drawn = cache.with_name(media.name + DRAWN_FLOW)
         try:
             if not overwrite and fits(cache, media, method):
-                print(f"{cache}: was there before")
+                print(f"{cache}: already exists, kept")
             else:
                 frames = write_cache(media, cache, method)
                 print(f"{cache}: {frames} frames, {cache.stat().st_size / 1e6:.1f} MB")
@@ -70,5 +70,5 @@ def _media(given: list[Path]) -> list[Path]:
         below = [media for media, _ in media_below(path)] if path.is_dir() else [path]
         found += [media for media in below if not media.name.endswith((DRAWN, DRAWN_FLOW))]
         if not below:
-            raise InputError(f"{path}: no videos and no frames below this folder")
+            raise InputError(f"{path}: contains no video files and no folders of frames")
     return found

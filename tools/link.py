@@ -52,11 +52,16 @@ def link(
     """
     presets = _PRESETS[method]
     if preset is not None and preset not in presets:
-        raise InputError(f"--preset {preset}: method {method} has {', '.join(presets)}")
+        raise InputError(
+            f"--preset {preset}: does not belong to --method {method}; choose {', '.join(presets)}"
+        )
     rules = changed(presets[preset] if preset else next(iter(presets.values())), choices)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
     if trim == "subarray" and truth is None:
-        raise InputError("--trim subarray needs --ground-truth")
+        raise InputError(
+            "--trim subarray: needs --ground-truth (the training set's), for the mean tube "
+            "length of each class"
+        )
     boxes = _boxes(detections, truth)
     details = read_table(Videos, videos) if videos is not None else None
     tubes = link_tables(boxes, rules, details)
@@ -69,7 +74,8 @@ def link(
         )
         if absent:
             raise InputError(
-                f"{ground_truth}: no tube of {', '.join(absent)} to take a length from"
+                f"{ground_truth}: has no tube of {', '.join(absent)}, so --trim subarray does "
+                "not know how long they last; give ground truth with these classes"
             )
         tubes = trim_max_subarray(tubes, lengths)
     write_table(tubes, out)
@@ -81,7 +87,10 @@ def _boxes(path: Path, truth: Tubes | None) -> Detections | Tubelets:
     if path.suffix in (".parquet", ".csv") and path.is_file():
         return read_table(Detections, path)
     if truth is None:
-        raise InputError(f"{path}: --ground-truth must name the videos and classes of this format")
+        raise InputError(
+            f"{path}: this format holds numbers instead of names; give --ground-truth to name the "
+            "videos and classes"
+        )
     if path.is_dir() and not any(path.glob("*.txt")):
         return read_tubelets(path, truth)
     return read_detections(path, truth)

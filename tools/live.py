@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, as_option
 
 if TYPE_CHECKING:
     from ..datasets.stream import LiveSource
@@ -79,17 +79,19 @@ def live(
     for name, value, least in (("step", step, 1), ("look_ahead", look_ahead, 0),
                                ("frames", frames, 1), ("retries", retries, 0)):  # fmt: skip
         if value is not None and value < least:
-            raise InputError(f"--{name} {value}: give {least} or more")
+            raise InputError(f"{as_option(name)} {value}: must be {least} or more")
     if not timeout > 0:
-        raise InputError(f"--timeout {timeout}: give more than 0 seconds")
+        raise InputError(f"--timeout {timeout}: must be greater than 0 seconds")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no GPU here; use --device cpu")
+        raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
     is_file = not source.isdigit() and "://" not in source
     for name, given in (("speed max", speed == "max"), ("loop", loop)):
         if given and not is_file:
-            raise InputError(f"--{name}: is for files; leave it out")
+            raise InputError(
+                f"--{name}: only works for video files, not for a camera or a stream; leave it out"
+            )
     opened = open_source(source, timeout=timeout, at_once=speed == "max")
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     keep_freed_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import sys
@@ -9,7 +10,7 @@ import types
 import typing
 import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from itertools import pairwise
 from typing import Any, get_args, get_origin, get_type_hints
@@ -17,20 +18,20 @@ from typing import Any, get_args, get_origin, get_type_hints
 # One line each, so that `actiontubes --help` imports none of them.
 COMMANDS = {
     "demo": "no download, no data: make a small data set, train, evaluate and draw",
-    "detect": "videos in: labelled action tubes, drawn videos and tables out",
-    "live": "a camera or stream in: tubes drawn as they grow, in a browser or a file",
+    "detect": "find action tubes in videos; writes tables and drawn videos",
+    "live": "detect actions in a camera or stream, shown in a browser or written to files",
     "train": "train a detector on JHMDB, UCF101-24 or your own videos",
-    "classify": "train or test a network that names whole videos",
+    "classify": "train or test a video classifier",
     "study": "the paper's study: accuracy against cost, over networks, seeds and streams",
-    "visualize": "draw the tubes of a table into their video",
+    "visualize": "draw tubes into a video",
     "evaluate": "frame-mAP and video-mAP of detections and tubes",
     "link": "link detections into tubes",
     "flow": "compute videos' optical flow once, and draw it",
-    "prepare": "turn a data set's official downloads into tables",
-    "models": "the backbones: parameters and multiply-adds beside the paper's",
-    "benchmark": "time the backbones, the detector or the evaluation",
+    "prepare": "convert the official downloads of a data set into tables",
+    "models": "list the backbones with their parameters and multiply-adds",
+    "benchmark": "measure the speed of the backbones, the detector or the evaluation",
     "export": "write a trained detector as ONNX or for torch.export",
-    "weights": "list, fetch or locate pretrained weights",
+    "weights": "list, download or locate pretrained weights",
 }
 _LONG = ("demo", "train", "classify", "study")  # they share a machine for minutes and hours
 
@@ -45,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     command = arguments[0]
     if command not in COMMANDS:
-        print(f"actiontubes: no command {command}; one of {', '.join(COMMANDS)}", file=sys.stderr)
+        from ..datasets.files import choose_from
+
+        instead = choose_from(command, COMMANDS, len(COMMANDS))
+        print(f"actiontubes: unknown command {command}; {instead}", file=sys.stderr)
         return 2
     from ..datasets.files import InputError
 
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         function = getattr(import_module(f".{command}", __package__), command)
         return function(**_parse(function, command, arguments[1:])) or 0
     except KeyboardInterrupt:
-        _say("actiontubes: stopped")
+        _say("actiontubes: stopped by Ctrl-C")
         return 130
     except BrokenPipeError:
         return 0
@@ -116,7 +120,7 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     from docstring_parser import parse as parse_docstring
     from jsonargparse import ArgumentParser
 
-    from ..datasets.files import InputError
+    from ..datasets.files import InputError, as_option
 
     text = parse_docstring(function.__doc__ or "")
     explained = {entry.arg_name: entry.description for entry in text.params}
@@ -135,15 +139,32 @@ def _parse(function: Callable, command: str, arguments: list[str]) -> dict[str, 
     except ArgumentError as error:
         # What jsonargparse says of a bare word in a YAML file where a list belongs.
         bare_word = "item assignment" in str(error)
-        why = "several words stand in [a, list] in a YAML file" if bare_word else one_line(error)
+        why = (
+            "in a YAML file, write several values as a list: [a, b]"
+            if bare_word
+            else one_line(error)
+        )
+        why += _nearest_options(why, hints)
         if "parsing config" in why:
             files = [name for word, name in pairwise(arguments) if word == "--config"]
             why = f"{', '.join(files)}: {why}"
-        raise InputError(f"{why}; see actiontubes {command} --help") from error
+        raise InputError(f"{why} (see `actiontubes {command} --help`)") from error
     for name, kind in hints.items():
         if kind is bool and not isinstance(values[name], bool):
-            raise InputError(f"{name}: {values[name]} is neither true nor false")
+            raise InputError(f"{as_option(name)}: must be true or false, not {values[name]}")
     return {name: values[name] for name in hints if name != "return"}
+
+
+def _nearest_options(why: str, names: Iterable[str]) -> str:
+    """For the unknown options that an error names, the closest ones there are."""
+    from ..datasets.files import as_option
+
+    if "nrecognized arguments" not in why:
+        return ""
+    options = [as_option(name) for name in names if name != "return"]
+    words = [word.partition("=")[0] for word in why.split() if word.startswith("--")]
+    near = [found for word in words for found in difflib.get_close_matches(word, options, 1)]
+    return f"; did you mean {' and '.join(near)}?" if near else ""
 
 
 def _with_recipes(arguments: list[str]) -> list[str]:

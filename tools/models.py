@@ -28,11 +28,14 @@ def models(
     """
     from ..datasets.files import InputError, write_json
 
-    if classes < 1 or not 0 < width < float("inf"):
-        raise InputError("--classes and --width must be greater than 0")
+    if classes < 1:
+        raise InputError(f"--classes {classes}: must be 1 or more")
+    if not 0 < width < float("inf"):
+        raise InputError(f"--width {width}: must be greater than 0")
     # S3D's last pooling needs two cells of stride 4 in time and of stride 16 in space.
-    if frames < 5 or size < 17:
-        raise InputError("--frames must be at least 5 and --size at least 17")
+    for name, value, least in (("frames", frames, 5), ("size", size, 17)):
+        if value < least:
+            raise InputError(f"--{name} {value}: must be {least} or more")
     from ..backbones.cost import family_costs
 
     rows = family_costs(classes, frames, size, width)

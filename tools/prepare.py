@@ -44,7 +44,7 @@ def prepare(
         raise InputError(f"{root}: no such folder")
     prepared = prepare_jhmdb(root, boxes) if dataset == "jhmdb" else prepare_ucf101_24(root)
     for path, origin in prepared.missing:
-        print(f"missing: {path}, from {origin}", file=sys.stderr)
+        print(f"missing: {path} (download it from {origin})", file=sys.stderr)
     for remark in prepared.remarks:
         print(f"warning: {remark}", file=sys.stderr)
     for path in write_prepared(prepared, out or root):
@@ -55,7 +55,7 @@ def prepare(
         if len(found) < len(prepared.videos):
             print(
                 f"warning: {media or root}: {len(prepared.videos) - len(found)} of "
-                f"{len(prepared.videos)} videos are not there, and are not packed",
+                f"{len(prepared.videos)} videos were not found and are not packed",
                 file=sys.stderr,
             )
         pack_videos(found, pack, short_side=short_side)

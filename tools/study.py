@@ -124,7 +124,10 @@ def study(
     from ..detect.training import Schedule
 
     if clips == "videos" and data is None:
-        raise InputError("--clips videos: goes with --data; the drawn figures are for actors")
+        raise InputError(
+            "--clips videos: needs --data; without --data the study draws its own videos, and "
+            "those are only for --clips actors"
+        )
     network = Network(endpoint, width, weights, dropout)
     schedule = Schedule(
         steps=steps, batch=batch, optimiser=optimiser, lr=lr, warm_up=warm_up, decay=decay,
@@ -133,7 +136,7 @@ def study(
     names = sweep(backbones or _BACKBONES, endpoint)
     runs = plan(names, streams or ["rgb"], [0, 1, 2] if seeds is None else seeds)
     if not runs:
-        raise InputError("seeds: none; give one at least")
+        raise InputError("--seeds: give at least one")
     sides = _numbers(size, (80, 64) if clips == "actors" else (224,))
     length = frames if frames is not None else 9 if clips == "actors" else 64
     if clips == "actors":
@@ -210,5 +213,5 @@ def _draw_figures(folder: Path, videos: int) -> None:
 def _numbers(size: list[int] | None, default: tuple[int, ...]) -> tuple[int, ...]:
     """As many numbers as the default has, of an option."""
     if size is not None and len(size) != len(default):
-        raise InputError(f"size: give {len(default)}, not {len(size)} numbers")
+        raise InputError(f"--size: needs {len(default)} numbers, not {len(size)}")
     return default if size is None else tuple(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, as_option
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -187,9 +187,10 @@ def train(
     )
     for name, value, least in (("examples", examples, 1), ("jitter", jitter, 0)):
         if value < least:
-            raise InputError(f"{name}: {value} is less than {least}")
-    if not min(box_weight, proposal_box_weight) >= 0:
-        raise InputError("box_weight, proposal_box_weight: give no less than 0")
+            raise InputError(f"{as_option(name)} {value}: must be {least} or more")
+    for name, weight in (("box-weight", box_weight), ("proposal-box-weight", proposal_box_weight)):
+        if not weight >= 0:
+            raise InputError(f"--{name} {weight}: must be 0 or more")
     keep_freed_memory()
     accelerator = make_accelerator(precision, device, trackers, out)
     # All are looked at before any is trained on.
@@ -245,14 +246,16 @@ def make_accelerator(
     for tracker in trackers or ():
         if tracker not in there:
             raise InputError(
-                f"--trackers {tracker}: not installed here; there are {', '.join(there)}"
+                f"--trackers {tracker}: is not installed; installed are {', '.join(there)}"
             )
     try:
         return Accelerator(
             mixed_precision=precision, cpu=device == "cpu", log_with=trackers, project_dir=out
         )
     except ValueError as error:
-        raise InputError(f"--precision {precision}: {error}") from error
+        raise InputError(
+            f"--precision {precision}: not supported on this machine ({error})"
+        ) from error
 
 
 def pair(name: str, values: list | None, default: tuple) -> tuple:
@@ -260,7 +263,7 @@ def pair(name: str, values: list | None, default: tuple) -> tuple:
     if values is None:
         return default
     if len(values) != 2:
-        raise InputError(f"{name}: give two numbers, not {len(values)}")
+        raise InputError(f"{as_option(name)}: needs two numbers, not {len(values)}")
     return tuple(values)
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..datasets.files import InputError
+from ..datasets.files import InputError, as_option
 
 if TYPE_CHECKING:
     from ..detect.dense import Mode
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def refuse(why: str, **options: object) -> None:
     for name, value in options.items():
         if value is not None:
-            raise InputError(f"--{name} {why}; leave it out")
+            raise InputError(f"{as_option(name)}: {why}")
 
 
 def zero_shot(
@@ -42,11 +42,14 @@ def zero_shot(
     share = 0.5 if scene is None else scene
     lowest = 0.05 if threshold is None else threshold
     if not 0 <= share <= 1:
-        raise InputError(f"--scene {share}: give a weight from 0 to 1")
+        raise InputError(f"--scene {share}: must be between 0 and 1")
     backbone, weights = backbone or "i3d", weights or "kinetics400"
     model = load_pretrained(get_variant(backbone), weights)
     if model.head is None or not model.labels:
-        raise InputError(f"--weights {weights}: they name no actions; use kinetics400")
+        raise InputError(
+            f"--weights {weights}: have no class names, so people cannot be given labels; use "
+            "kinetics400"
+        )
     model.trunk.to(device)
     model.head.to(device)
     fold_norms(model.trunk)
@@ -95,13 +98,16 @@ def trained(
     from ..detect.trained_tubes import THRESHOLD, trained_tubes
 
     if every is not None and every < 1:
-        raise InputError(f"--every {every}: give 1 or more frames from one key frame to the next")
+        raise InputError(f"--every {every}: must be 1 or more (frames between key frames)")
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision or "no")
     mode, link, every = mode or "shared", link or "act", every or 1
     detector: Detects
     if checkpoint.suffix == ".onnx":
-        refuse("does not go with an ONNX model, which runs as it was exported", fuse=fuse,
-                precision=precision, compile=compile or None)  # fmt: skip
+        refuse(
+            "cannot be used with an ONNX model, which runs exactly as it was exported; leave it "
+            "out",
+            fuse=fuse, precision=precision, compile=compile or None,
+        )  # fmt: skip
         detector = load_onnx_detector(checkpoint, device=device)
     else:
         parts = [load_detector(path).to(device) for path in (checkpoint, fuse) if path is not None]

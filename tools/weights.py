@@ -16,7 +16,7 @@ def weights(action: Literal["list", "fetch", "path"], name: str | None = None) -
         name: Which weights, for fetch and path.
     """
     from ..backbones.weights import CATALOGUE, cached_path, fetch, known_digest
-    from ..datasets.files import InputError
+    from ..datasets.files import InputError, choose_from
 
     if action == "list":
         print(f"{'name':36}{'size':>12}  {'SHA-256':11}{'here':6}origin")
@@ -28,10 +28,12 @@ def weights(action: Literal["list", "fetch", "path"], name: str | None = None) -
             digest = known_digest(entry)[:8] or "-"
             print(f"{entry.name:36}{shown:>12}  {digest:11}{here:6}{entry.origin}")
     elif name is None:
-        raise InputError(f"actiontubes weights {action} needs a name: {', '.join(CATALOGUE)}")
+        raise InputError(
+            f"actiontubes weights {action}: needs a name; choose from {', '.join(CATALOGUE)}"
+        )
     elif action == "fetch":
         print(fetch(name))
     elif name in CATALOGUE:
         print(cached_path(CATALOGUE[name]))
     else:
-        raise InputError(f"no weights {name}; one of {', '.join(CATALOGUE)}")
+        raise InputError(f"{name}: unknown weights; {choose_from(name, CATALOGUE)}")

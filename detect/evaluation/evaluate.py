@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...datasets.files import InputError
+from ...datasets.files import InputError, more_rows, some_of
 from ...datasets.tables import Detections, Tubes, Videos, select_rows
 from .errors import frame_errors, mean_errors, video_errors
 from .frames import ClassScores, FrameOverlaps, frame_overlaps, frame_scores
@@ -151,7 +151,9 @@ def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | Non
         InputError: nothing is left, or a frame lies behind its video's end.
     """
     if not len(table):
-        warnings.warn(f"{source}: no rows; everything is missed", stacklevel=2)
+        warnings.warn(
+            f"{source}: is empty, so every ground truth box counts as missed", stacklevel=2
+        )
     table = replace(table, video_names=_whole_names(table.video_names, ground_truth.video_names))
     video, video_known = _renamed(table.video, table.video_names, ground_truth.video_names)
     label, label_known = _renamed(table.label, table.label_names, ground_truth.label_names)
@@ -170,8 +172,8 @@ def aligned(table: Table, ground_truth: Tubes, source: str, videos: Videos | Non
             row = int(late[0])
             name = table.video_names[table.video[row]]
             raise InputError(
-                f"{source}: row {row + 1} (of {len(late)}): frame {table.frame[row]} of {name}, "
-                f"which has {lengths[name]} frames; frames count from 0"
+                f"{source}: row {row + 1}{more_rows(len(late))}: frame {table.frame[row]} of "
+                f"{name}, which has only {lengths[name]} frames (0 to {lengths[name] - 1})"
             )
     renamed = replace(
         table,
@@ -196,8 +198,8 @@ def with_labels(ground_truth: Tubes, table: Detections | Tubes, source: str) -> 
     extra = [name for name in used if name not in known]
     if used and len(extra) == len(used):
         raise InputError(
-            f"{source}: row 1: label {table.label_names[table.label[0]]!r}: no class in common "
-            f"with the ground truth, which has {', '.join(ground_truth.label_names[:5])}, ..."
+            f"{source}: none of its labels (such as {extra[0]!r}) is a class of the ground "
+            f"truth, whose classes are {some_of(ground_truth.label_names, 5)}"
         )
     return replace(ground_truth, label_names=(*ground_truth.label_names, *extra))
 
@@ -237,15 +239,17 @@ def _report_unknown(
     row = int(np.argmin(known))
     unknown = len(np.unique(codes[~known]))
     evaluated = {"video": ground_truth.video_names, "label": ground_truth.label_names}[column]
-    message = (
-        f"{source}: {int((~known).sum())} of {len(known)} rows have a {column} that the ground "
-        f"truth does not have (names: {unknown}), the first in row {row + 1}: {names[codes[row]]!r}"
-    )
+    name = names[codes[row]]
     if not known.any():
         raise InputError(
-            f"{message}; it has {', '.join(evaluated[:5])}{', ...'[: 5 * (len(evaluated) > 5)]}"
+            f"{source}: no row has a {column} that the ground truth knows; row {row + 1} has "
+            f"{name!r}, the ground truth has {some_of(evaluated, 5)}"
         )
-    warnings.warn(f"{message}; they are left out", stacklevel=3)
+    warnings.warn(
+        f"{source}: ignoring {int((~known).sum())} of {len(known)} rows whose {column} is not in "
+        f"the ground truth ({unknown} different names; the first is {name!r} in row {row + 1})",
+        stacklevel=3,
+    )
 
 
 def _warn_of_gaps(tubes: Tubes, index: TubeIndex) -> None:
@@ -256,8 +260,8 @@ def _warn_of_gaps(tubes: Tubes, index: TubeIndex) -> None:
     gaps = np.flatnonzero(last - first + 1 > index.length)
     if len(gaps):
         warnings.warn(
-            f"{len(gaps)} tubes skip frames, the first is number "
-            f"{tubes.tube[index.first[gaps[0]]]}: frames without a box count as not detected",
+            f"{len(gaps)} tubes have gaps (the first is tube "
+            f"{tubes.tube[index.first[gaps[0]]]}); frames without a box count as not detected",
             stacklevel=3,
         )
 
@@ -269,6 +273,7 @@ def _warn_of_empty_classes(ground_truth: Tubes, tables: Sequence[Detections | Tu
         names = ", ".join(ground_truth.label_names[code] for code in empty)
         rows = sum(int(np.isin(table.label, empty).sum()) for table in tables)
         warnings.warn(
-            f"no ground truth of {names} ({rows} detected boxes): no AP, left out of the mean",
+            f"no ground truth for {names} ({rows} detections): these classes have no AP and "
+            "are left out of the mean",
             stacklevel=3,
         )
