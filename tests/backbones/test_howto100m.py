@@ -174,13 +174,17 @@ def test_it_names_no_actions_and_takes_plain_pictures(model: PretrainedModel) ->
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("gating.fc.bias", None, "no weights gating.fc.bias in the file"),
-        ("mixed_4c.gating_b3.fc.weight", None, "no weights mixed_4c.gating_b3.fc.weight in the"),
-        ("mixed_4c.conv_b1_b.bn2.running_var", None, "no weights mixed_4c.conv_b1_b.bn2.running"),
-        ("mixed_4c.gating_b3.fc.weight", torch.zeros(64, 63), "Mixed_4c.branch3.2.fc.weight have"),
-        ("conv1.conv1.weight", torch.zeros(64, 12, 2, 4, 4), "Conv2d_1a_7x7.0.conv.weight have"),
+        ("gating.fc.bias", None, "gating.fc.bias is missing in the file"),
+        ("mixed_4c.gating_b3.fc.weight", None, "mixed_4c.gating_b3.fc.weight is missing in the"),
+        ("mixed_4c.conv_b1_b.bn2.running_var", None, "mixed_4c.conv_b1_b.bn2.running"),
+        ("mixed_4c.gating_b3.fc.weight", torch.zeros(64, 63), "Mixed_4c.branch3.2.fc.weight has"),
+        ("conv1.conv1.weight", torch.zeros(64, 12, 2, 4, 4), "Conv2d_1a_7x7.0.conv.weight has"),
         ("fc.weight", torch.zeros(()), "weights for the classifier have shape ()"),
-        ("fc.bias", torch.full((512,), float("nan")), "weights for fc.bias are not all finite"),
+        (
+            "fc.bias",
+            torch.full((512,), float("nan")),
+            "fc.bias contains values that are not finite",
+        ),
     ],
 )
 def test_damaged_files_are_refused(
@@ -197,5 +201,7 @@ def test_damaged_files_are_refused(
 @pytest.mark.parametrize("name", ["s3d", "s3d-g(temporal)", "i3d"])
 def test_other_networks_refuse_it(state: State, tmp_path: Path, name: str) -> None:
     torch.save(state, tmp_path / "s3d_howto100m.pth")
-    with pytest.raises(InputError, match="HowTo100M weights fit s3d-g, not "):
+    with pytest.raises(
+        InputError, match="HowTo100M weights can be loaded into s3d-g only, not into "
+    ):
         load_file(tmp_path / "s3d_howto100m.pth", get_variant(name))

@@ -187,12 +187,15 @@ def _cut(name: str) -> Callable[[Checkpoint], None]:
     ("change", "message"),
     [
         ("missing", "no array params/Mixed_4c/Branch_2/Conv3d_0b_3x3/Conv_0/kernel"),
-        ("shape", "params/Mixed_4c/Branch_0/Conv3d_0a_1x1/Conv_0/kernel has not 5 axes"),
-        ("channels", "weights for Mixed_3b.branch0.0.conv.weight have shape"),
-        ("nan", "weights for Conv2d_2b_1x1.0.norm.bias are not all finite"),
-        ("objects", "params/Conv3d_2b_1x1/BatchNorm_0/bias is not an array of floats"),
-        ("head", "params/Logits/Conv3d_0c_1x1/Conv_0/kernel has not 5 axes"),
-        ("classes", "a head of 9 classes, not 400"),
+        (
+            "shape",
+            "params/Mixed_4c/Branch_0/Conv3d_0a_1x1/Conv_0/kernel does not have 5 dimensions",
+        ),
+        ("channels", "Mixed_3b.branch0.0.conv.weight has shape"),
+        ("nan", "Conv2d_2b_1x1.0.norm.bias contains values that are not finite"),
+        ("objects", "params/Conv3d_2b_1x1/BatchNorm_0/bias is not an array of floating point"),
+        ("head", "params/Logits/Conv3d_0c_1x1/Conv_0/kernel does not have 5 dimensions"),
+        ("classes", "the classifier has 9 classes, not 400"),
         ("stats", "no array batch_stats/Conv3d_1a_7x7/BatchNorm_0/mean"),
     ],
 )
@@ -214,7 +217,7 @@ def test_only_i3d_takes_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(InputError, match="no array params/Conv3d_1a_7x7/Conv_0/kernel"):
         load_file(path, get_variant("i3d"))
-    with pytest.raises(InputError, match="I3D weights fit i3d, not s3d"):
+    with pytest.raises(InputError, match="I3D weights can be loaded into i3d only, not into s3d"):
         load_file(path, get_variant("s3d"))
 
 

@@ -93,10 +93,14 @@ def test_dense_kernels_repeat_the_flat_ones(file: Path, theirs: GoogLeNet) -> No
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("inception4c.branch3.1.bn.bias", None, "no weights inception4c.branch3.1.bn.bias in the"),
-        ("conv2.conv.weight", torch.zeros(64), "conv2.conv.weight have not 4 axes"),
-        ("conv2.bn.running_mean", torch.zeros(63), "Conv2d_2b_1x1.0.norm.running_mean have shape"),
-        ("conv2.bn.running_mean", torch.full((64,), float("nan")), "norm.running_mean are not all"),
+        ("inception4c.branch3.1.bn.bias", None, "inception4c.branch3.1.bn.bias is missing in the"),
+        ("conv2.conv.weight", torch.zeros(64), "conv2.conv.weight does not have 4 dimensions"),
+        ("conv2.bn.running_mean", torch.zeros(63), "Conv2d_2b_1x1.0.norm.running_mean has shape"),
+        (
+            "conv2.bn.running_mean",
+            torch.full((64,), float("nan")),
+            "norm.running_mean contains values that are",
+        ),
     ],
 )
 def test_damaged_files_are_refused(

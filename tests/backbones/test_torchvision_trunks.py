@@ -145,7 +145,7 @@ def test_freezing_and_ending(name: str) -> None:
         trunk.freeze(last)
     with pytest.raises(ValueError, match=f"no endpoint {last}"):
         trunk.endpoints(clip, [last])
-    with pytest.raises(ValueError, match="no endpoint stem"):
+    with pytest.raises(ValueError, match="no stage stem"):
         trunk.endpoints(clip, ["stem"])
 
 
@@ -171,7 +171,7 @@ def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             )
         assert model.mean == (0.43216, 0.394666, 0.37645) and model.head is None
     assert asked == ["R2Plus1D_18_Weights.KINETICS400_V1"]
-    with pytest.raises(InputError, match="not the weights of torchvision's swin3d_t"):
+    with pytest.raises(InputError, match="are not the weights of torchvision's swin3d_t"):
         load_torchvision_trunk("swin3d_t", str(path))
     with pytest.raises(InputError, match=r"absent.pth: no such file.*kinetics400"):
         load_torchvision_trunk("swin3d_t", "absent.pth")

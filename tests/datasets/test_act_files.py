@@ -71,7 +71,10 @@ def test_ground_truth(tmp_path: Path) -> None:
         ({"gttubes": {"run/b": {1: [np.zeros((2, 5))]}}}, "below 1"),
         ({"gttubes": {"run/b": {1: [np.ones((2, 3))]}}}, "shape"),
         ({"gttubes": {"run/b": {1: [np.array([[1, 9, 9, 3, 3]])]}}}, "x2 < x1"),
-        ({"gttubes": {"run/b": {1: [np.array([[1, np.nan, 9, 3, 3]])]}}}, "not finite"),
+        (
+            {"gttubes": {"run/b": {1: [np.array([[1, np.nan, 9, 3, 3]])]}}},
+            "contains NaN or infinity",
+        ),
     ],
 )
 def test_damaged_ground_truth(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -128,7 +131,7 @@ def test_act_tubelets(tmp_path: Path, truth: Tubes) -> None:
 
 def test_missing_video_is_named(tmp_path: Path, truth: Tubes) -> None:
     dumped(tmp_path, "act/run/b/00001.pkl", (np.empty((0, 10)), np.empty((0, 11))))
-    with pytest.raises(InputError, match="1 of 2 videos are missing, the first walk/a"):
+    with pytest.raises(InputError, match="1 of 2 videos have no file; the first is walk/a"):
         read_detections(tmp_path / "act", truth)
 
 
@@ -159,12 +162,12 @@ def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([9, 1, 0, 0.5, *BOX], "row 2 .*no such video"),
+        ([9, 1, 0, 0.5, *BOX], "row 2 .*video number must be"),
         ([0, 0, 0, 0.5, *BOX], "row 2 .*below 1"),
-        ([0, 1, 5, 0.5, *BOX], "row 2 .*no such label"),
-        ([0, 1, 0, 7.0, *BOX], "row 2 .*outside 0 to 1"),
+        ([0, 1, 5, 0.5, *BOX], "row 2 .*label number must be"),
+        ([0, 1, 0, 7.0, *BOX], "row 2 .*must be between 0 and 1"),
         ([0, 1, 0, 0.5, 9, 9, 3, 3], "row 2 .*x2 < x1"),
-        ([0, 1, 0, np.nan, *BOX], "row 2 .*not finite"),
+        ([0, 1, 0, np.nan, *BOX], "row 2 .*NaN or infinite"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, truth: Tubes, row: list[float], message: str) -> None:

@@ -198,10 +198,10 @@ def test_windows_are_cut_where_they_lie(x: float, y: float, width: float, height
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frames": 0}, "frames: 0 is less than 1"),
-        ({"context": 0.9}, "context: 0.9 cuts actors off"),
-        ({"jitter": 1.5}, "jitter: 1.5 is no share"),
-        ({"flip": 2.0}, "flip: 2.0 is no share"),
+        ({"frames": 0}, "--frames 0: must be 1 or more"),
+        ({"context": 0.9}, "context 0.9: must be 1 or more"),
+        ({"jitter": 1.5}, "jitter 1.5: must be between 0 and 1"),
+        ({"flip": 2.0}, "--flip 2.0: must be between 0 and 1"),
     ],
 )
 def test_settings_that_are_none(changes: dict[str, Any], message: str) -> None:
@@ -233,11 +233,11 @@ def test_real_video(shared: Callable[[str], Path]) -> None:
 
 
 def test_nothing_to_draw_from(video_set: VideoSet) -> None:
-    with pytest.raises(InputError, match="seed: -1 is negative"):
+    with pytest.raises(InputError, match="--seed -1: must be 0 or more"):
         ActorClips(ActorTubes(video_set, SMALL), seed=-1)
     tubes = video_set.tubes
     none = {
         name: values[:0] for name, values in vars(tubes).items() if isinstance(values, np.ndarray)
     }
-    with pytest.raises(InputError, match="no box on any of the 1 videos"):
+    with pytest.raises(InputError, match="none of the 1 videos has"):
         ActorTubes(replace(video_set, tubes=replace(tubes, **none)), SMALL)

@@ -49,7 +49,7 @@ def test_only_the_videos_of_a_list(folder: Path) -> None:
 def test_a_listed_video_may_have_no_ground_truth(folder: Path) -> None:
     path = folder / "groundtruth.csv"
     first = read_table(Tubes, path).video_names[0]
-    with pytest.warns(UserWarning, match=r"1 of the 2 .*quiet: all detections there are false"):
+    with pytest.warns(UserWarning, match=r"1 of 2 .*quiet.; all detections on them count as false"):
         truth, _ = read_ground_truth(path, videos=videos_list(folder, "quiet", first))
     assert truth.video_names == ("quiet", first)
     assert set(truth.video.tolist()) == {1}
@@ -59,11 +59,11 @@ def test_a_listed_video_may_have_no_ground_truth(folder: Path) -> None:
 
 def test_splits_that_are_not_there(folder: Path) -> None:
     path = folder / "groundtruth.csv"
-    with pytest.raises(InputError, match="a table has no splits"):
+    with pytest.raises(InputError, match=r"a table .* has no splits"):
         read_ground_truth(path, split=1)
-    with pytest.raises(InputError, match="give one of them"):
+    with pytest.raises(InputError, match="give only one of them"):
         read_ground_truth(path, split=1, videos=videos_list(folder, "x"))
-    with pytest.raises(InputError, match=r"test3\.txt: no such split"):
+    with pytest.raises(InputError, match=r"test3\.txt does not exist"):
         read_ground_truth(folder, split=3)
 
 
@@ -96,7 +96,7 @@ def test_unknown_endings(folder: Path) -> None:
         lambda path: read_detections(path, truth),
         lambda path: read_tubes(path, truth),
     ):
-        with pytest.raises(InputError, match=r"ends in \.parquet or \.csv"):
+        with pytest.raises(InputError, match=r"must be a .parquet or .csv file"):
             read(folder / "boxes.xml")
         for name in ("none.parquet", "none.csv", "none.pkl", "none.mat"):
             with pytest.raises((InputError, FileNotFoundError)):

@@ -167,8 +167,8 @@ def test_resize_keeps_means_and_edges() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"flip": 1.5}, "flip: 1.5 is no share"),
-        ({"colour": -0.1}, "colour: -0.1 is no share"),
+        ({"flip": 1.5}, "--flip 1.5: must be between 0 and 1"),
+        ({"colour": -0.1}, "--colour -0.1: must be between 0 and 1"),
         ({"scale": (1.2, 0.8)}, r"scale: \(1.2, 0.8\)"),
         ({"scale": (0.0, 1.0)}, "scale"),
     ],

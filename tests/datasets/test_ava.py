@@ -32,7 +32,7 @@ def written(folder: Path, name: str, text: str) -> Path:
 
 
 def test_ground_truth(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="1 rows have no box or action"):
+    with pytest.warns(UserWarning, match="ignoring 1 rows without a box or action"):
         tubes, videos = read_ground_truth(written(tmp_path, "val.csv", TRUTH))
     assert videos is None
     assert tubes.video_names == ("vid1", "vid2")
@@ -43,7 +43,7 @@ def test_ground_truth(tmp_path: Path) -> None:
     assert len(set(tubes.tube.tolist())) == 3
 
 
-@pytest.mark.filterwarnings("ignore:.*no box or action")
+@pytest.mark.filterwarnings("ignore:.*without a box or action")
 def test_detections_are_scored(tmp_path: Path) -> None:
     truth, _ = read_ground_truth(written(tmp_path, "val.csv", TRUTH))
     found = read_detections(written(tmp_path, "found.csv", FOUND), truth)
@@ -56,11 +56,11 @@ def test_detections_are_scored(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("vid1,0902,0.1,0.1,0.5,0.9,12", "row 2: 7 columns"),
-        ("vid1,0902,0.1,zero,0.5,0.9,12,0.5", "row 2: a value is not a number"),
-        ("vid1,0902,0.1,nan,0.5,0.9,12,0.5", "row 2 .*not finite"),
+        ("vid1,0902,0.1,zero,0.5,0.9,12,0.5", "row 2: contains text where a number"),
+        ("vid1,0902,0.1,nan,0.5,0.9,12,0.5", "row 2.* NaN or infinity"),
         ("vid1,0902,0.7,0.1,0.5,0.9,12,0.5", "row 2 .*x2 < x1"),
         ("vid1,0902.5,0.1,0.1,0.5,0.9,12,0.5", "row 2 .*whole number"),
-        ("vid1,0902,0.1,0.1,0.5,0.9,12,5", "row 2 .*outside 0 to 1"),
+        ("vid1,0902,0.1,0.1,0.5,0.9,12,5", "row 2.* between 0 and 1"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, line: str, message: str) -> None:

@@ -227,12 +227,14 @@ def test_a_video_shorter_than_its_table(tmp_path: Path, numbered: Any) -> None:
     clips = Clips(video_set([path], rows, ("x",)), SMALL, augmentation=None, seed=0)
     names = {i: int(clip_name(clips, i)) for i in range(40)}
     crossing = next(i for i, first in names.items() if 10 < first < 18)
-    with pytest.warns(UserWarning, match=r"a\.mp4: ends after 20 of 40 frames; the last one"):
+    with pytest.warns(UserWarning, match=r"a\.mp4: ends after 20 of 40 frames; the last frame"):
         sample = clips[crossing]
     wanted = range(names[crossing], names[crossing] + 14)
     assert numbered.numbers(sample.clip.numpy()) == [min(frame, 19) for frame in wanted]
     after = next(i for i, first in names.items() if first > 20)
-    with pytest.raises(InputError, match=r"a\.mp4: has no frame \d+, of 40 that the table"):
+    with pytest.raises(
+        InputError, match=r"a\.mp4: has no frame \d+, although the table of videos says 40"
+    ):
         clips[after]
 
 
@@ -252,16 +254,16 @@ def test_frames_as_pictures(tmp_path: Path, numbered: Any) -> None:
     assert 20 in numbered.numbers(sample.clip[sample.key_frames].numpy())
     assert sample.clip[0, 0, 0].tolist() == [220, 30, 30]
     (tmp_path / "a/00021.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"00021\.png: not a readable picture"):
+    with pytest.raises(InputError, match=r"00021\.png: cannot be read as an image"):
         Clips(videos, SMALL, augmentation=None, seed=0, background=0)[0]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ClipSettings(frames=0), "frames: 0 is less than 1"),
+        (lambda: ClipSettings(frames=0), "--frames 0: must be 1 or more"),
         (lambda: ClipSettings(key_frame_step=-1), "key_frame_step"),
-        (lambda: ClipSettings(margin=-1), "margin: -1 is less than 0"),
+        (lambda: ClipSettings(margin=-1), "--margin -1: must be 0 or more"),
     ],
 )
 def test_settings_refused(make: Callable[[], Any], message: str) -> None:

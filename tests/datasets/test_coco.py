@@ -76,8 +76,8 @@ RESULT = '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]'
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ("[{]", "not readable JSON"),
-        ("{}", "no list of results"),
+        ("[{]", "cannot be read as JSON"),
+        ("{}", "must be a JSON list of results"),
         (RESULT.replace("1,", "99999999,", 1), "result 1: KeyError"),
         (RESULT.replace(", 9, 9", ", 9"), "result 1: ValueError"),
         (RESULT.replace("9, 9", "-1, 9"), "row 1 .*x2 < x1"),
@@ -90,5 +90,5 @@ def test_damaged(tmp_path: Path, results: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_coco_results(path, truth)
     (tmp_path / "annotations.json").unlink()
-    with pytest.raises(InputError, match=r"annotations.json: no such file|JSON"):
+    with pytest.raises(InputError, match=r"annotations.json: file not found|JSON"):
         read_coco_results(path, truth)

@@ -208,8 +208,8 @@ def test_the_seed_decides(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"train": 0}, "a train and a test"), ({"frames": 30}, "52 frames"), ({"height": 97}, "even"),
-     ({"width": 64}, "96 pixels")],
+    [({"train": 0}, "one training and one test"), ({"frames": 30}, "52 frames"),
+     ({"height": 97}, "even"), ({"width": 64}, "96 pixels")],
 )  # fmt: skip
 def test_refusals(options: dict[str, int], named: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=named):

@@ -169,9 +169,9 @@ def test_errors() -> None:
     small, large = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 32, 3), np.uint8)
     with pytest.raises(InputError, match="30x20 and 32x20"):
         flow(small, large)
-    with pytest.raises(InputError, match="none of tvl1, dis"):
+    with pytest.raises(InputError, match="must be tvl1 or dis"):
         flow(small, small, "farneback")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="fails on pictures of 4x4"):
+    with pytest.raises(InputError, match="fails on frames of 4x4"):
         flow(small[:4, :4], small[:4, :4], "dis")
     with pytest.raises(InputError, match="30x20 and 32x20"):
         list(with_fields([small, small, large], "dis", threads=2))

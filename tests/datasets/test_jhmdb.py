@@ -53,12 +53,12 @@ def test_folder(tmp_path: Path) -> None:
 
 def test_damaged_folder(tmp_path: Path) -> None:
     write_masks(tmp_path, "wave/a", np.zeros((240, 320, 2)))
-    with pytest.raises(InputError, match=r"puppet_mask.mat: no person in any frame"):
+    with pytest.raises(InputError, match=r"puppet_mask.mat: shows no person in any frame"):
         read_jhmdb_folder(tmp_path, ["wave/a"])
     (tmp_path / "puppet_mask/wave/a/puppet_mask.mat").write_bytes(b"text")
-    with pytest.raises(InputError, match=r"puppet_mask.mat: not a readable MATLAB file"):
+    with pytest.raises(InputError, match=r"puppet_mask.mat: cannot be read as a MATLAB file"):
         read_jhmdb_folder(tmp_path, ["wave/a"])
-    with pytest.raises(InputError, match="is no class of JHMDB"):
+    with pytest.raises(InputError, match="is not a class of JHMDB"):
         read_jhmdb_folder(tmp_path, ["dance/a"])
 
 

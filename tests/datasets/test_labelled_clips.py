@@ -156,13 +156,13 @@ def test_a_video_that_cannot_be_read_gives_way(media: list[Path], tmp_path: Path
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video")
     clips = LabelledClips(labelled([media[0], bad, media[2]]), SMALL, seed=0)
-    with pytest.warns(UserWarning, match=r"bad\.mp4: .*; another video is taken instead") as told:
+    with pytest.warns(UserWarning, match=r"bad\.mp4: .*; using another video instead") as told:
         labels = [clips[position].label for position in range(30)]
     assert len(told) == 1 and {*labels} == {0, 2}
     only = LabelledClips(labelled([bad]), SMALL, seed=0)
     with (
         pytest.warns(UserWarning, match="bad"),
-        pytest.raises(InputError, match=r"bad\.mp4: .*; nor can the 9 videos before"),
+        pytest.raises(InputError, match=r"bad\.mp4: .*; the 9 videos tried before"),
     ):
         only[0]
 
@@ -195,7 +195,7 @@ def test_whole_videos(media: list[Path], tmp_path: Path) -> None:
     # Columns 20 to 75 and rows 4 to 59.
     middle = samples[0].clip[0].float().mean((0, 1))
     assert middle[:2].tolist() == pytest.approx([2 * 47.5, 3 * 31.5], abs=1)
-    with pytest.warns(UserWarning, match=r"empty: no frame in it.*; it is left out"):
+    with pytest.warns(UserWarning, match=r"empty: contains no frames; skipping this video"):
         nothing = videos[3]
     assert nothing.clip.shape == (0, 28, 28, 3) and nothing.label == 0
 
@@ -239,7 +239,7 @@ def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:
 
 
 def test_nothing_to_train_on(media: list[Path]) -> None:
-    with pytest.raises(InputError, match="no video to train on"):
+    with pytest.raises(InputError, match="there is no training video"):
         LabelledClips(labelled([]), SMALL, seed=0)
     with pytest.raises(InputError, match="seed: -1"):
         LabelledClips(labelled(media), SMALL, seed=-1)

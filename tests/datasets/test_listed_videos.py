@@ -31,12 +31,12 @@ def test_lines(tmp_path: Path) -> None:
     assert read_video_list(path) == [
         Listed("a/one.avi 1", f"{path}: line 1: "), Listed("a/two", f"{path}: line 3: ")
     ]  # fmt: skip
-    with pytest.raises(InputError, match="no video in it"):
+    with pytest.raises(InputError, match="is empty"):
         read_video_list(write(path, ""))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="file not found"):
         read_video_list(tmp_path / "other.txt")
     path.write_bytes(b"\xff\xfea")
-    with pytest.raises(InputError, match=r"list\.txt: not a text file in UTF-8"):
+    with pytest.raises(InputError, match=r"list\.txt: is not a UTF-8 text file"):
         read_video_list(path)
 
 
@@ -62,9 +62,9 @@ def test_several_may_be_meant(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         videos_meant(read_video_list(path), [f"{folder}/v" for folder in "abcde"])
     assert str(error.value) == (
-        f"{path}: line 2: video v.avi is one of a/v, b/v, c/v and 2 more; write the whole name"
+        f"{path}: line 2: video v.avi could be a/v, b/v, c/v and 2 more; write the full name"
     )
-    with pytest.raises(InputError, match=r"^video v is one of v\.avi, v\.mp4; write the whole"):
+    with pytest.raises(InputError, match=r"^video v could be v\.avi, v\.mp4; write the full"):
         meant(["v.avi", "v.mp4"], "v")
 
 
@@ -100,10 +100,12 @@ def test_ground_truth_and_parts_of_a_list(numbered, tmp_path: Path) -> None:
         lambda: read_ground_truth(data / "groundtruth.csv", videos=listed),
         lambda: open_video_sets(data, train_videos=[str(listed)]),
     ):
-        with pytest.raises(InputError, match=r"list\.txt: line 2: video b.avi is one of run/b, s"):
+        with pytest.raises(InputError, match=r"list\.txt: line 2: video b.avi could be run/b, s"):
             read()
     write(listed, "a", "nobody.avi 1")
-    with pytest.raises(InputError, match=r"list\.txt: line 2: video nobody is not in .*csv; give"):
+    with pytest.raises(
+        InputError, match=r"list\.txt: line 2: video nobody is not in .*csv; names look"
+    ):
         open_video_sets(data, train_videos=[str(listed)])
 
 

@@ -82,7 +82,7 @@ def test_nothing_half_written(tmp_path: Path, numbered: Any) -> None:
         pack_videos({"v": source, "w": tmp_path / "broken.mp4"}, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["v.avi"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: no 00001\.png"):
+    with pytest.raises(InputError, match=r"empty: contains no 00001\.png"):
         pack_videos({"w": tmp_path / "empty"}, tmp_path / "out")
 
 
@@ -91,7 +91,7 @@ def test_refused(tmp_path: Path, numbered: Any) -> None:
         with pytest.raises(InputError, match="quality 1"):
             pack_videos({}, tmp_path, **options)
     source = numbered.write(tmp_path / "v.avi", num_frames=4, codec="mpeg4")
-    with pytest.raises(InputError, match="is the video itself; pack into another folder"):
+    with pytest.raises(InputError, match="would overwrite the video"):
         pack_videos({"v": source}, tmp_path)
     assert count_frames(source) == 4
 
@@ -114,7 +114,7 @@ def test_prepare_packs(shared: Callable[[str], Path], tmp_path: Path, run: Any) 
     )
     done = run("prepare", *options, "--short-side", 120)
     assert done.returncode == 0, done.stderr
-    assert "3193 of 3194 videos are not there, and are not packed" in done.stderr
+    assert "3193 of 3194 videos were not found and are not packed" in done.stderr
     assert "packed: 1 videos" in done.stdout
     info = probe(tmp_path / "packed/Basketball/v_Basketball_g01_c01.avi")
     assert (info.width, info.height, info.num_frames) == (160, 120, 141)

@@ -47,7 +47,7 @@ def test_jhmdb_official_folder(jhmdb: Path) -> None:
     (missing,) = prepared.missing
     assert missing[0] == jhmdb / "ReCompress_Videos/golf/golf_a"
     assert "ReCompress_Videos.zip" in missing[1]
-    assert "42 videos, not the 928 of the whole data set" in prepared.remarks
+    assert "found 42 videos, but the complete data set has 928" in prepared.remarks
     write_prepared(prepared, jhmdb / "out")
     truth, videos = read_ground_truth(jhmdb / "out", split=2)
     assert truth.video_names == tuple(f"{name}/{name}_b" for name in CLASSES)
@@ -97,7 +97,7 @@ def test_official_splits_go_with_the_real_names(shared: Shared, tmp_path: Path) 
 
 def test_ucf101_24(shared: Shared, tmp_path: Path) -> None:
     shutil.copy(shared("ucf101-24/pyannot.pkl"), tmp_path)
-    with pytest.raises(InputError, match=r"testlist01\.txt: missing"):
+    with pytest.raises(InputError, match=r"testlist01\.txt is missing"):
         prepare_ucf101_24(tmp_path)
     shutil.copy(shared("ucf101-24/testlist01.txt"), tmp_path)
     (tmp_path / "UCF-101/Basketball").mkdir(parents=True)

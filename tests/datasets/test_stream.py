@@ -115,7 +115,7 @@ def test_what_stalls_is_connected_again() -> None:
         source.stop()
     assert numbers == list(range(7)) and len(opened) == 3
     lines = [str(each.message) for each in told]
-    assert lines == ["camera 0: no frame for 0.3 s; connecting again (1 of 1)"] * 2
+    assert lines == ["camera 0: no frame for 0.3 s; reconnecting (attempt 1 of 1)"] * 2
 
 
 def test_what_cannot_be_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +133,9 @@ def test_what_cannot_be_connected_again(monkeypatch: pytest.MonkeyPatch) -> None
         list(source.frames())
     assert len(opened) == 4
     assert [str(each.message) for each in told] == [
-        "camera 0: ended; connecting again (1 of 3)",
-        "camera 0: gone; connecting again (2 of 3)",
-        "camera 0: gone; connecting again (3 of 3)",
+        "camera 0: the stream ended; reconnecting (attempt 1 of 3)",
+        "camera 0: gone; reconnecting (attempt 2 of 3)",
+        "camera 0: gone; reconnecting (attempt 3 of 3)",
     ]
 
 
@@ -193,7 +193,7 @@ def test_streams_that_are_none(serve: Callable[[bytes], str], tmp_path: Path) ->
     secret = tmp_path / "secret.ts"
     secret.write_bytes(b"x")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
-    with pytest.raises(InputError, match=r"cannot be read|has no video"):
+    with pytest.raises(InputError, match=r"cannot be read|contains no video"):
         list(stream_pictures(serve(playlist.encode()) + ".m3u8", 5))
 
 
@@ -234,7 +234,7 @@ def serve() -> Iterator[Callable[..., str]]:
 
 
 def test_sources_that_are_none() -> None:
-    with pytest.raises(InputError, match=r"absent.mp4: no such file; give a camera's number"):
+    with pytest.raises(InputError, match=r"absent.mp4: file not found; give a camera number"):
         open_source("absent.mp4", timeout=1)
     with pytest.raises(InputError, match=r"camera 99.*cannot be opened"):
         list(open_source("99", timeout=1)())

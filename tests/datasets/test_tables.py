@@ -158,25 +158,29 @@ def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more\): frame is negative"),
+        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more row\): frame is negative"),
         (Detections, {"frame": [0, 1.5, 2]}, "row 2: frame is not a whole number"),
-        (Detections, {"frame": [0, 1, 2**31]}, "row 3: frame is out of range"),
-        (Detections, {"frame": ["x", "y", "z"]}, "column frame holds string, not numbers"),
+        (Detections, {"frame": [0, 1, 2**31]}, "row 3: frame is too large or too small"),
+        (Detections, {"frame": ["x", "y", "z"]}, "column frame must contain numbers, not string"),
         (Detections, {"frame": [0, None, 2]}, "row 2: frame is empty"),
-        (Detections, {"score": [0.1, 0.2, 1.5]}, "row 3: score is outside 0 to 1"),
-        (Detections, {"score": [0.1, float("nan"), 1]}, "row 2: score is not a finite number"),
-        (Detections, {"x1": [0.0, float("inf"), 0]}, "row 2: x1..y2 is not a finite number"),
-        (Detections, {"x2": [0.0, 9, 9]}, "row 1: x1..y2 has x2 < x1 or y2 < y1"),
+        (Detections, {"score": [0.1, 0.2, 1.5]}, "row 3: score must be between 0 and 1"),
+        (Detections, {"score": [0.1, float("nan"), 1]}, "row 2: score is NaN or infinite"),
+        (Detections, {"x1": [0.0, float("inf"), 0]}, "row 2: x1, y1, x2 or y2 is NaN or infinite"),
+        (Detections, {"x2": [0.0, 9, 9]}, "row 1: x2 < x1 or y2 < y1"),
         (Detections, {"video": ["a", None, "b"]}, "row 2: video is empty"),
-        (Detections, {"label": None}, "no column label; it has video, frame, score"),
-        (Tubes, {"tube": None}, "no column tube"),
-        (Tubes, {"frame": [3, 3, 3]}, "row 2: frame repeats a frame of its tube"),
-        (Tubes, {"label": ["run", "jump", "run"]}, "row 2: label differs from its tube's other"),
-        (Tubes, {"tube_score": [0.1, 0.2, 0.3]}, "row 2: tube_score differs from its tube's"),
+        (Detections, {"label": None}, "column label is missing; the file has video, frame, score"),
+        (Tubes, {"tube": None}, "column tube is missing"),
+        (Tubes, {"frame": [3, 3, 3]}, "row 2: this tube already has a box on this frame"),
+        (
+            Tubes,
+            {"label": ["run", "jump", "run"]},
+            "row 2: label must be the same in all rows of a tube",
+        ),
+        (Tubes, {"tube_score": [0.1, 0.2, 0.3]}, "row 2: tube_score must be the same in all rows"),
         (Tubes, {"tube_score": [0.1, None, 0.3]}, "row 2: tube_score is empty"),
-        (Videos, {"video": ["a", "a"]}, "row 2: video stands there twice"),
-        (Videos, {"num_frames": [0, 3]}, "row 1: num_frames is less than 1"),
-        (Videos, {"fps": ["fast", "slow"]}, "column fps holds string, not numbers"),
+        (Videos, {"video": ["a", "a"]}, "row 2: this video is listed twice"),
+        (Videos, {"num_frames": [0, 3]}, "row 1: num_frames must be 1 or more"),
+        (Videos, {"fps": ["fast", "slow"]}, "column fps must contain numbers, not string"),
     ],
 )
 def test_what_breaks_a_convention_is_named(
@@ -193,12 +197,12 @@ def test_what_breaks_a_convention_is_named(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"", "not a readable table .Empty CSV"),
-        ("a.csv", b"video,frame\na,1,2\n", "not a readable table .*Expected 2 columns, got 3"),
-        ("a.csv", b"video;frame;label\na;0;b\n", "no column video, frame"),
-        ("a.parquet", b"PAR1 and no more", "not a readable table"),
-        ("a.parquet", b"", "not a readable table"),
-        ("a.txt", b"", "a table's file ends in .parquet or .csv"),
+        ("a.csv", b"", "cannot be read as a table .Empty CSV"),
+        ("a.csv", b"video,frame\na,1,2\n", "cannot be read as a table .*Expected 2 columns, got 3"),
+        ("a.csv", b"video;frame;label\na;0;b\n", "column video, frame is missing"),
+        ("a.parquet", b"PAR1 and no more", "cannot be read as a table"),
+        ("a.parquet", b"", "cannot be read as a table"),
+        ("a.txt", b"", "a table must be a .parquet or .csv file"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -210,15 +214,15 @@ def test_files_that_are_no_tables(tmp_path: Path, name: str, content: bytes, mes
 def test_a_cut_off_parquet_file(tmp_path: Path) -> None:
     path = save(DETECTIONS, tmp_path / "a.parquet")
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(InputError, match="not a readable table"):
+    with pytest.raises(InputError, match="cannot be read as a table"):
         read_table(Detections, path)
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a.csv: no such file"):
+    with pytest.raises(InputError, match=r"a.csv: file not found"):
         read_table(Detections, tmp_path / "a.csv")
     table = read_table(Detections, save(DETECTIONS, tmp_path / "b.parquet"))
-    with pytest.raises(InputError, match=r"ends in .parquet or .csv"):
+    with pytest.raises(InputError, match=r"must be a .parquet or .csv"):
         write_table(table, tmp_path / "a.xlsx")
     assert [path.name for path in tmp_path.iterdir()] == ["b.parquet"]
 

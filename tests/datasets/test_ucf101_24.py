@@ -43,7 +43,7 @@ def test_all_of_it(shared: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"ef": 9}, "2 boxes for 7 frames"), ({"label": 3}, "label 3 is not the class")],
+    [({"ef": 9}, "has 2 boxes for 7 frames"), ({"label": 3}, "label 3 does not match the class")],
 )
 def test_damaged(tmp_path: Path, change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -58,11 +58,11 @@ def test_unknown_video_is_named(tmp_path: Path) -> None:
 def test_damaged_matlab_file(tmp_path: Path) -> None:
     path = tmp_path / "finalAnnots.mat"
     path.write_bytes(b"text" * 100)
-    with pytest.raises(InputError, match="not a readable MATLAB file"):
+    with pytest.raises(InputError, match="cannot be read as a MATLAB file"):
         read_final_annots(path)
     savemat(path, {"annot": np.ones(3)})
     with pytest.raises(InputError, match="annot has no name and tubes"):
         read_final_annots(path)
     savemat(path, {"other": np.ones(3)})
-    with pytest.raises(InputError, match="no variable annot"):
+    with pytest.raises(InputError, match="has no variable annot"):
         read_final_annots(path)

@@ -44,10 +44,10 @@ def test_lists(folder: Path) -> None:
     (folder / "x" / "list.txt").write_text("# clips\n\nb.mp4\n  c.mkv \r\ny\nabsent.avi\n")
     assert found("x/list.txt") == ["b.mp4", "x/c.mkv", "x/y/e.webm", "absent.avi"]
     (folder / "empty.TXT").write_text("\n# nothing\n")
-    with pytest.raises(InputError, match=r"empty\.TXT: lists no video; write a path on each line"):
+    with pytest.raises(InputError, match=r"empty\.TXT: lists no videos; write one path a line"):
         found("empty.TXT")
     (folder / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"bytes\.txt: not a list of videos in UTF-8"):
+    with pytest.raises(InputError, match=r"bytes\.txt: is not a UTF-8 text file"):
         found("bytes.txt")
     assert found("absent.txt") == ["absent.txt"]
 

@@ -47,15 +47,15 @@ def test_kinetics(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (KINETICS + "a,b,1\n", r"row 4: 3 columns where the header has 5"),
+        (KINETICS + "a,b,1\n", r"row 4: has 3 columns, the header has 5"),
         (KINETICS + "a,b,one,2,train\n", r"row 4: ValueError"),
-        (KINETICS + "a,b,1,2,dev\n", r"row 4: split dev is none of train"),
-        (KINETICS + ",b,1,2,train\n", r"row 4: no label; only lists with labels"),
-        ("youtube_id,time_start,time_end,split\nb,1,2,test\n", r"row 2: no label"),
-        ("label,youtube_id\n", "no video in it"),
-        ("", "no video in it"),
-        ("a.mp4\n", r"row 1: 1 columns; give a path and a label"),
-        ("a.mp4 1\n\nb.mp4,x,2\n", r"row 3: 3 columns"),
+        (KINETICS + "a,b,1,2,dev\n", r"row 4: split dev must be one of train"),
+        (KINETICS + ",b,1,2,train\n", r"row 4: has no label; test lists"),
+        ("youtube_id,time_start,time_end,split\nb,1,2,test\n", r"row 2: has no label"),
+        ("label,youtube_id\n", "lists no videos"),
+        ("", "lists no videos"),
+        ("a.mp4\n", r"row 1: must be a path and a label, but has 1 columns"),
+        ("a.mp4 1\n\nb.mp4,x,2\n", r"row 3: .* has 3 columns"),
     ],
 )
 def test_rows_that_cannot_be(text: str, message: str, tmp_path: Path) -> None:
@@ -67,12 +67,14 @@ def test_rows_that_cannot_be(text: str, message: str, tmp_path: Path) -> None:
 
 def test_files_that_are_no_lists(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00a")
-    with pytest.raises(InputError, match=r"list\.csv: not a text file in UTF-8"):
+    with pytest.raises(InputError, match=r"list\.csv: is not a UTF-8 text file"):
         read_list(tmp_path / "list.csv")
-    with pytest.raises(InputError, match="absent: no such list or folder"):
+    with pytest.raises(InputError, match="absent: list or folder not found"):
         read_lists(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no list of videos, and no FOLDER/CLASS/VIDEO"):
+    with pytest.raises(
+        InputError, match="contains neither a list of videos nor FOLDER/CLASS/VIDEO"
+    ):
         read_lists(tmp_path / "empty")
 
 
@@ -116,7 +118,7 @@ def test_ucf101(tmp_path: Path) -> None:
     assert lists.test == (("Archery/v_Archery_g01_c01.avi", "Archery"),)
     assert lists.labels == ("ApplyLipstick", "Archery") and lists.numbered
     assert read_lists(tmp_path / "ucfTrainTestlist", 2).test == lists.train[:1]
-    with pytest.raises(InputError, match=r"trainlist03\.txt: no such list; UCF101 has .* 1 to 3"):
+    with pytest.raises(InputError, match=r"trainlist03\.txt: list not found; UCF101 has .* 1 to 3"):
         read_lists(tmp_path, 3)
 
 
@@ -124,9 +126,12 @@ def test_ucf101(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"trainlist01_txt": "Archery/a.avi 1\n"}, r"trainlist01\.txt: row 1: Archery is class 2"),
-        ({"trainlist01_txt": "\nRun/a.avi 1\n"}, r"trainlist01\.txt: row 2: Run/a.avi: no class"),
-        ({"testlist01_txt": "a.avi\n"}, r"testlist01\.txt: row 1: a.avi: no class"),
-        ({"classInd_txt": "Archery\n"}, r"classInd\.txt: row 1: give a number and a class"),
+        (
+            {"trainlist01_txt": "\nRun/a.avi 1\n"},
+            r"trainlist01\.txt: row 2: Run/a.avi must be CLASS/VIDEO",
+        ),
+        ({"testlist01_txt": "a.avi\n"}, r"testlist01\.txt: row 1: a.avi must be CLASS/VIDEO"),
+        ({"classInd_txt": "Archery\n"}, r"classInd\.txt: row 1: must be a number and a class"),
     ],
 )
 def test_lists_of_ucf101_that_cannot_be(
@@ -151,10 +156,12 @@ def test_hmdb51(tmp_path: Path) -> None:
         numbered=True,
     )
     assert read_lists(tmp_path, 2).test[0] == ("brush_hair/brush_hair #2.avi", "brush_hair")
-    with pytest.raises(InputError, match="no lists of split 3; HMDB51 has 1 to 3"):
+    with pytest.raises(InputError, match="has no lists of split 3; HMDB51 has splits 1 to 3"):
         read_lists(tmp_path, 3)
     (tmp_path / "cartwheel_test_split1.txt").write_text("a.avi 1\nb.avi 3\n")
-    with pytest.raises(InputError, match=r"cartwheel_test_split1\.txt: row 2: give a video and 1"):
+    with pytest.raises(
+        InputError, match=r"cartwheel_test_split1\.txt: row 2: must be a video and 1"
+    ):
         read_lists(tmp_path)
 
 
@@ -169,7 +176,7 @@ def test_something_something_v1(tmp_path: Path) -> None:
         (("7", "Holding something"),),
         ("Turning, twice", "Holding something"),
     )
-    with pytest.raises(InputError, match="no split 2; this data set has one split"):
+    with pytest.raises(InputError, match=r"--split 2: .* has only one split"):
         read_lists(tmp_path, 2)
 
 
@@ -185,14 +192,17 @@ def test_something_something_v2(tmp_path: Path) -> None:
     assert read_lists(tmp_path) == VideoLists(
         (("5", "Holding something"),), (("6", "Holding something"),), labels
     )
-    with pytest.raises(InputError, match=r"test\.json: row 1: no id and template"):
+    with pytest.raises(InputError, match=r"test\.json: entry 1: needs id and template"):
         read_list(folder / "test.json")
-    for text, message in (("{", "not readable JSON"), ("{}", "no list of videos, but dict")):
+    for text, message in (
+        ("{", "cannot be read as JSON"),
+        ("{}", "must be a JSON list of videos, not dict"),
+    ):
         (folder / "other.json").write_text(text)
         with pytest.raises(InputError, match=message):
             read_list(folder / "other.json")
     (folder / "labels.json").write_text('["Holding something"]')
-    with pytest.raises(InputError, match=r"labels\.json: not a table of labels"):
+    with pytest.raises(InputError, match=r"labels\.json: must map each label"):
         read_lists(tmp_path)
 
 

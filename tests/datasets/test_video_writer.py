@@ -79,10 +79,10 @@ def test_browsers_can_play_it_at_once(numbered, tmp_path: Path) -> None:
 
 
 def test_without_h264_the_next_best_is_taken_with_a_warning(numbered, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="no H.264 encoder works"):
+    with pytest.warns(UserWarning, match="has no H.264 encoder"):
         path = write(numbered, tmp_path / "a.mp4", fps=29.97, encoders=("absent", "mpeg4"))
     assert numbered.numbers(list(read_frames(path))) == list(range(20))
-    with pytest.raises(InputError, match="no encoder works \\(absent"):
+    with pytest.raises(InputError, match="no video encoder works \\(absent"):
         write(numbered, tmp_path / "b.mp4", encoders=("absent",))
 
 
@@ -97,24 +97,24 @@ def test_an_error_leaves_the_old_file(numbered, tmp_path: Path) -> None:
 
     with pytest.raises(KeyError):
         broken()
-    with pytest.raises(InputError, match="would have no frame"):
+    with pytest.raises(InputError, match="there were no frames"):
         write(numbered, path, num_frames=0)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_wrong_requests(numbered, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.avi: .* ends in \.mp4"):
+    with pytest.raises(InputError, match=r"a\.avi: .* must end in \.mp4"):
         write(numbered, tmp_path / "a.avi")
     for fps in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="frames per second cannot be written"):
+        with pytest.raises(InputError, match=r"cannot be written at .* frames per second"):
             write(numbered, tmp_path / "a.mp4", fps=fps)
     with open_writer(tmp_path / "a.mp4", 25) as writer:
         for frame in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), "u1")):
-            with pytest.raises(ValueError, match="a frame is"):
+            with pytest.raises(ValueError, match="frames must be"):
                 writer.write(frame)
         writer.write(numbered.frame(0))
-        with pytest.raises(ValueError, match="in a video of"):
+        with pytest.raises(ValueError, match="must have the same size"):
             writer.write(numbered.frame(0, 32, 32))
 
 

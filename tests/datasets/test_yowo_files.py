@@ -33,9 +33,9 @@ def test_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("Golf_v_1_00001.txt", "1 0.5 1 2 3 4", "Golf_v_1_00001.txt: not <class>"),
+        ("Golf_v_1_00001.txt", "1 0.5 1 2 3 4", "Golf_v_1_00001.txt: the name must be <class>"),
         ("Diving_v_Diving_g01_c01_00001.txt", "1 0.5 1 2 3", "line 1"),
-        ("Diving_v_Diving_g01_c01_00001.txt", "7 0.5 1 2 3 4", "no such label"),
+        ("Diving_v_Diving_g01_c01_00001.txt", "7 0.5 1 2 3 4", "label number must be"),
     ],
 )
 def test_damaged(tmp_path: Path, name: str, text: str, message: str) -> None:

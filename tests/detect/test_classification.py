@@ -101,7 +101,7 @@ def test_stopped_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        ({}, {}, "a run stands there; --resume"),
+        ({}, {}, "this folder already contains a training run; continue it with --resume"),
         ({"width": 0.1}, {"resume": True}, "width was 0.05 and is 0.1 now"),
         ({}, {"resume": True, "norm": "frozen"}, "norm was batch and is frozen now"),
     ],
@@ -118,7 +118,7 @@ def test_a_detector_s_run_is_none_of_a_classifier(undisturbed: Path, tmp_path: P
     state = saved(tmp_path)
     state["settings"] = {"labels": list(LABELS)}
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(InputError, match="task was None and is classification now"):
+    with pytest.raises(InputError, match="started with task None, now it is classification"):
         trained(tmp_path, resume=True)
 
 
@@ -221,9 +221,9 @@ def test_weights_with_the_same_classes_keep_their_classifier(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 0.0}, "width: 0.0 is not more than 0"),
-        ({"dropout": 1.0}, "dropout: 1.0 is no share below 1"),
-        ({"freeze": "Mixed_9"}, "--freeze: no endpoint Mixed_9"),
+        ({"width": 0.0}, "--width 0.0: must be greater than 0"),
+        ({"dropout": 1.0}, "--dropout 1.0: must be at least 0 and less than 1"),
+        ({"freeze": "Mixed_9"}, "--freeze: this trunk has no layer Mixed_9"),
         ({"weights": "absent"}, "absent: no such file"),
     ],
 )
@@ -239,7 +239,7 @@ def test_weights_of_another_width(tmp_path: Path) -> None:
 
 
 def test_no_class_and_too_much_smoothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="labels: no class"):
+    with pytest.raises(InputError, match="--labels: no classes"):
         new_classifier("i3d", ())
     with pytest.raises(InputError, match="smoothing: 1"):
         trained(tmp_path, smoothing=1.0)

@@ -163,7 +163,7 @@ def test_accuracies_by_hand() -> None:
     assert clips["video"] is None and clips["clip"] == result["clip"]
     assert in_words(clips) == "clips 50.0 top-1 75.0 top-5"
     none = replace(spread(), read=np.zeros(5, bool))
-    with pytest.raises(InputError, match="a: this video and all 5 others are unreadable"):
+    with pytest.raises(InputError, match="none of the 5 test videos could be read; the first is a"):
         accuracies(none, labels, right)
 
 
@@ -204,14 +204,18 @@ def test_which_classes_are_right(tmp_path: Path) -> None:
     path.write_text("label,class\nBiking,riding a bike\nBiking,riding mountain bike\nx,archery\n")
     both = right_classes(("x", "biking"), classes, read_class_map(str(path)))
     assert both.tolist() == [[False, False, True], [True, True, False]]
-    with pytest.raises(InputError, match=r"class archer: the classifier has none .* archery"):
+    with pytest.raises(
+        InputError, match=r"class archer: the classifier has no such class .* archery"
+    ):
         right_classes(("archer",), classes, None)
-    with pytest.raises(InputError, match="class archery: the classifier has none"):
+    with pytest.raises(InputError, match="class archery: the classifier has no such class"):
         right_classes(("archery",), classes, read_class_map(str(path)))
     path.write_text("label,class\nBiking,\n")
-    with pytest.raises(InputError, match=r"map\.csv: row 2: give the columns label and class"):
+    with pytest.raises(InputError, match=r"map\.csv: row 2: the columns label and class"):
         read_class_map(str(path))
-    with pytest.raises(InputError, match="--class-map absent: no such file; or one of ucf101-24"):
+    with pytest.raises(
+        InputError, match="--class-map absent: no such file, and not one of ucf101-24"
+    ):
         read_class_map("absent")
     known = right_classes(("Biking",), kinetics400_labels(), read_class_map("ucf101-24"))
     assert known.sum() == 3
@@ -254,7 +258,7 @@ def test_from_videos_to_results(two_colours: LabelledVideos, tmp_path: Path) -> 
     test = replace(two_colours, split="test")
 
     def run(**options: Any) -> dict[str, Any]:
-        with pytest.warns(UserWarning, match="4 of the 4 videos to test on are also trained on"):
+        with pytest.warns(UserWarning, match="4 of the 4 test videos are also training videos"):
             _, result = classify_on(
                 model, two_colours, test, tmp_path, schedule, crops, trial, Accelerator(cpu=True),
                 **options,
@@ -284,7 +288,9 @@ def test_from_videos_to_results(two_colours: LabelledVideos, tmp_path: Path) -> 
 
 
 def test_classifiers_to_test(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--steps 0: without training there must be --weights"):
+    with pytest.raises(
+        InputError, match="--steps 0: tests weights without training; give --weights"
+    ):
         pretrained_classifier("i3d", None)
 
 

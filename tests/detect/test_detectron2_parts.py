@@ -339,15 +339,21 @@ def test_a_lazy_config_can_name_the_parts(parts: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["MODEL.S3D.NAME", "s4d"], "no backbone s4d"),
-        (["MODEL.S3D.ENDPOINT", "res4"], "MODEL.S3D.ENDPOINT res4: this trunk has .*Mixed_4e"),
+        (["MODEL.S3D.NAME", "s4d"], "--backbone s4d: unknown network"),
+        (
+            ["MODEL.S3D.ENDPOINT", "res4"],
+            "MODEL.S3D.ENDPOINT res4: no such layer; choose from .*Mixed_4e",
+        ),
         (["MODEL.S3D.FREEZE_TO", "Mixed_5c"], "MODEL.S3D.FREEZE_TO Mixed_5c: .*Mixed_4e$"),
         (["MODEL.S3D.WEIGHTS", "absent.pth"], "absent.pth: no such file"),
-        (["MODEL.ROI_HEADS.IN_FEATURES", ["key"]], r'MODEL.ROI_HEADS.IN_FEATURES: \["clip"\]'),
-        (["MODEL.ROI_ACTION_HEAD.FEATURES", "max"], "FEATURES max: mean or mixed"),
+        (
+            ["MODEL.ROI_HEADS.IN_FEATURES", ["key"]],
+            r'MODEL.ROI_HEADS.IN_FEATURES: .* needs \["clip"\]',
+        ),
+        (["MODEL.ROI_ACTION_HEAD.FEATURES", "max"], "FEATURES max: must be mean or mixed"),
         (
             ["MODEL.ROI_ACTION_HEAD.FEATURES", "mixed", "MODEL.S3D.ENDPOINT", "Mixed_5c"],
-            "FEATURES mixed: no blocks behind Mixed_5c",
+            "FEATURES mixed: no layers are left after .* Mixed_5c",
         ),
     ],
 )
@@ -362,7 +368,10 @@ def test_pictures_clips_of_another_length_and_weights_of_another_width_are_refus
     config: Any, build: Any, tmp_path: Path
 ) -> None:
     model = build(config()).eval()
-    with pytest.raises(InputError, match=r"is \(8, 3, 64, 96\).*\(20, 3, H, W\): MODEL.S3D.FRAMES"):
+    with pytest.raises(
+        InputError,
+        match=r"has shape \(8, 3, 64, 96\).*\(20, 3, H, W\), where 20 is MODEL.S3D.FRAMES",
+    ):
         detect(model, [{"image": CLIPS[0, :8]}])
     with pytest.raises(InputError, match=r"is \(3, 64, 96\)"):
         detect(model, [{"image": CLIPS[0, 0]}])

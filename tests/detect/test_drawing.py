@@ -217,10 +217,12 @@ def test_a_video_is_found_by_name(names: tuple[str, ...], path: str, found: str)
 
 def test_a_video_that_is_not_in_the_table() -> None:
     table = tubes_table(frame=[0], video_names=tuple("abcde"))
-    with pytest.raises(InputError, match=r"no video of this name but a, b, c and 2 more; rename"):
+    with pytest.raises(
+        InputError, match=r"no video of this name; it has a, b, c and 2 more. Rename"
+    ):
         tubes_of_video(table, Path("clip.mp4"))
     table = tubes_table(frame=[0], video_names=("run/clip", "walk/clip"))
-    with pytest.raises(InputError, match=r"several videos of this name \(run/clip, walk/clip\)"):
+    with pytest.raises(InputError, match=r"several videos of the table \(run/clip, walk/clip\)"):
         tubes_of_video(table, Path("clip.mp4"))
     assert len(tubes_of_video(tubes_table(frame=[], video_names=()), Path("clip.mp4"))) == 0
 
@@ -281,9 +283,9 @@ def draw_and_read(video: Path, table: Tubes, out: Path, **options) -> np.ndarray
 def test_boxes_past_the_end_are_reported(numbered, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 10)
     table = tubes_table(frame=[8, 9, 10, 11, 12])
-    with pytest.warns(UserWarning, match="3 boxes of the tubes lie past its last frame, 9"):
+    with pytest.warns(UserWarning, match="3 tubes boxes are on frames after its last frame .9"):
         draw_video(video, table, tmp_path / "drawn.mp4", progress=False)
-    with pytest.warns(UserWarning, match="3 boxes of the ground truth"):
+    with pytest.warns(UserWarning, match="3 ground truth boxes"):
         draw_video(
             video, tubes_table(frame=[]), tmp_path / "drawn.mp4", ground_truth=table, progress=False
         )
@@ -291,5 +293,5 @@ def test_boxes_past_the_end_are_reported(numbered, tmp_path: Path) -> None:
 
 def test_the_video_itself_is_not_overwritten(numbered, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 3)
-    with pytest.raises(InputError, match="is the video itself"):
+    with pytest.raises(InputError, match="is the input video itself"):
         draw_video(video, tubes_table(frame=[0]), tmp_path / "." / "clip.mp4", progress=False)

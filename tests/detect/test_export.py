@@ -256,9 +256,9 @@ def test_boxes_for_a_model_that_finds_people_itself(own: tuple[Detector, Path]) 
 def test_wrong_options(own: tuple[Detector, Path], tmp_path: Path) -> None:
     detector, _ = own
     for name, options, words in (
-        ("model.pt", {}, "ends in .onnx or .pt2"),
+        ("model.pt", {}, "must end in .onnx or .pt2"),
         ("model.onnx", {"opset": 17}, "--opset 17: give 18 to 21"),
-        ("model.onnx", {"frames": 7}, "--frames 7: this detector sees 8"),
+        ("model.onnx", {"frames": 7}, "--frames 7: this detector needs at least 8"),
     ):
         with pytest.raises(InputError, match=words):
             export_detector(detector, tmp_path / name, **options)  # type: ignore[arg-type]
@@ -305,7 +305,7 @@ def changed(given: tuple[Detector, Path], tmp_path: Path) -> Iterator[Any]:
         ({"clip_frames": 10**9}, "clip_frames"),
         ({"clip_frames": "many"}, "ValueError"),
         ({"settings": None}, "Error"),
-        ({"proposals": "features"}, "does not take clip, key_frames; export it again"),
+        ({"proposals": "features"}, "its inputs are not clip, key_frames; export it again"),
     ],
 )
 def test_changed_settings(changed: Any, changes: dict[str, object], words: str) -> None:

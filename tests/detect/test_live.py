@@ -242,10 +242,10 @@ def test_the_end_of_a_run(tmp_path: Path) -> None:
         )  # fmt: skip
     assert sum(map(len, kept)) >= 2 * 16
     source = LiveSource(endless, "0")
-    with pytest.raises(InputError, match="needs person boxes; give --proposals"):
+    with pytest.raises(InputError, match="does not find people itself; give --proposals"):
         run_live(source, Given(), progress=False)  # type: ignore[arg-type]
     flow = DetectorSettings(("walk",), streams="flow", proposals="given")
-    with pytest.raises(InputError, match="no optical flow"):
+    with pytest.raises(InputError, match="RGB detectors only"):
         run_live(source, Walker(flow), progress=False)  # type: ignore[arg-type]
 
 
@@ -263,7 +263,8 @@ def test_a_change_of_size(tmp_path: Path) -> None:
         )  # fmt: skip
     (line,) = [str(each.message) for each in told]
     assert line == (
-        "camera 0: from frame 36 on the picture is 64x48 instead of 32x24; tubes begin anew"
+        "camera 0: the picture size changed from 32x24 to 64x48 at frame 36; all "
+        "tubes end and new ones start"
     )
     first, second = kept
     assert set(first.frame) == set(range(36)) and set(second.frame) == set(range(36, 70))
@@ -308,7 +309,7 @@ def test_the_file_of_tubes(tmp_path: Path) -> None:
     np.testing.assert_allclose(table.boxes, np.tile([4.0, 4, 20, 20], (40, 1)))
     times = [float(line.rsplit(",", 1)[1]) for line in path.read_text().splitlines()[1:]]
     assert np.ptp(times) == pytest.approx(9 / 25, abs=2e-3)
-    with pytest.raises(InputError, match=r"tubes.csv: is there already; give another --out"):
+    with pytest.raises(InputError, match=r"tubes.csv: already exists; choose another --out"):
         TubeFile(path)
 
 

@@ -105,7 +105,7 @@ def test_other_names_of_this_machine_are_refused(path: str) -> None:
 def test_ports_that_are_taken() -> None:
     with serve_page(0) as (address, _):
         port = int(address.rsplit(":", 1)[1].rstrip("/"))
-        with pytest.raises(InputError, match=rf"--port {port}: cannot be served"), serve_page(port):
+        with pytest.raises(InputError, match=rf"--port {port}: cannot be used"), serve_page(port):
             pass
-    with pytest.raises(InputError, match="--port 99999: cannot be served"), serve_page(99999):
+    with pytest.raises(InputError, match="--port 99999: cannot be used"), serve_page(99999):
         pass

@@ -171,8 +171,8 @@ def test_interrupted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("during", "why"),
     [
-        (lambda path: path.unlink(), "deleted or changed while it was read"),
-        (lambda path: path.write_text("longer than before"), "deleted or changed"),
+        (lambda path: path.unlink(), "changed or was deleted while it was being read"),
+        (lambda path: path.write_text("longer than before"), "changed or was deleted"),
     ],
 )
 def test_a_video_that_changes_while_it_is_read(tmp_path: Path, during, why: str) -> None:
@@ -186,16 +186,26 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     todo = videos(tmp_path, "a", "b")
     run(todo[:1], Detecting())
     for changes, why in (
-        ({"every": 4}, "made with --every 1, this run has --every 4; give another --out, or --ove"),
+        (
+            {"every": 4},
+            "made with --every 1, and this run is with --every 4; choose another --out, or give",
+        ),
         (
             {"checkpoint": "1" * 64},
-            "--checkpoint 00000000... (SHA-256), this run has --checkpoint 11111111... (SHA-256);",
+            "--checkpoint with SHA-256 00000000..., and this run is with --checkpoint with SHA-256 "
+            "11111111...;",
         ),
-        ({"labels": ["run"]}, "made with no --labels, this run has --labels run;"),
-        ({"labels": list("abcde")}, "made with no --labels, this run has --labels a, b, c and 2 m"),
-        ({"link": "act"}, "made with no --link, this run has --link act"),
+        ({"labels": ["run"]}, "made without --labels, and this run is with --labels run;"),
+        (
+            {"labels": list("abcde")},
+            "made without --labels, and this run is with --labels a, b, c and 2 m",
+        ),
+        ({"link": "act"}, "made without --link, and this run is with --link act"),
         # Without training there is a backbone, which nobody may have asked for.
-        ({"backbone": "i3d", "checkpoint": None}, "--checkpoint 00000000... (SHA-256), this run h"),
+        (
+            {"backbone": "i3d", "checkpoint": None},
+            "--checkpoint with SHA-256 00000000..., and this run i",
+        ),
     ):
         with pytest.raises(InputError) as error:
             done_before(todo, SETTINGS | changes)
@@ -213,7 +223,9 @@ def test_another_video_of_that_name_is_refused(tmp_path: Path) -> None:
     moved.rename(todo[0].path)
     assert done_before(todo, SETTINGS)
     todo[0].path.write_text("another")
-    with pytest.raises(InputError, match=r"was made from another .*a\.mp4, or before it changed"):
+    with pytest.raises(
+        InputError, match=r"contains results of another .*a\.mp4, or of an earlier version"
+    ):
         done_before(todo, SETTINGS)
 
 
@@ -222,7 +234,7 @@ def test_a_damaged_record(tmp_path: Path, content: str) -> None:
     todo = videos(tmp_path, "a")
     run(todo, Detecting())
     (todo[0].folder / RECORD).write_text(content)
-    with pytest.raises(InputError, match=r"record\.json: not a record of results; delete that"):
+    with pytest.raises(InputError, match=r"record\.json: is damaged; delete its"):
         done_before(todo, SETTINGS)
 
 
@@ -352,7 +364,9 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
     try:
         for shared in (True, False):
             with (
-                pytest.raises(InputError, match="another actiontubes detect writes there; wait"),
+                pytest.raises(
+                    InputError, match="another `actiontubes detect` is writing there; wait"
+                ),
                 folder_lock(tmp_path, shared),
             ):
                 pass

@@ -45,7 +45,7 @@ def test_metadata(tmp_path: Path) -> None:
     weight = numpy_helper.from_array(np.zeros((3, 4), np.float32), "w")
     path = saved(model(weights=(weight,)), tmp_path / "m.onnx")
     assert read_metadata(path) == {"colour": "blue", "line": "a\nb"}
-    with pytest.raises(InputError, match="not a detector that `actiontubes export` wrote"):
+    with pytest.raises(InputError, match="was not written by `actiontubes export`"):
         load_onnx_detector(path)
 
 
@@ -98,7 +98,7 @@ def hidden() -> dict[str, onnx.ModelProto]:
 @pytest.mark.parametrize("place", hidden())
 def test_weights_in_other_files_are_refused(place: str, tmp_path: Path) -> None:
     path = saved(hidden()[place], tmp_path / "m.onnx")
-    with pytest.raises(InputError, match="refused, it keeps weights in other files"):
+    with pytest.raises(InputError, match="its weights are in other files"):
         read_metadata(path)
     with pytest.raises(InputError, match="refused"):
         load_onnx_detector(path)

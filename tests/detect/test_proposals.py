@@ -98,23 +98,25 @@ def test_precomputed_boxes_by_video_and_frame(tmp_path: Path, ending: str, video
 def test_a_video_without_precomputed_boxes_is_named(tmp_path: Path) -> None:
     path = tmp_path / "people.parquet"
     write_table(table(), path)
-    with pytest.raises(InputError, match=r"people.parquet: no boxes for video c; .*Dive/a, Run/b"):
+    with pytest.raises(
+        InputError, match=r"people.parquet: contains no video named c; .*Dive/a, Run/b"
+    ):
         open_proposals(str(path), video="c")
-    with pytest.raises(InputError, match="need the video's name"):
+    with pytest.raises(InputError, match="needs the name of the video"):
         open_proposals(str(path))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="file not found"):
         open_proposals(str(tmp_path / "absent.csv"), video="c")
 
 
 def test_a_stem_that_two_videos_share_is_refused() -> None:
-    with pytest.raises(InputError, match="could be any of Dive/a, Run/a"):
+    with pytest.raises(InputError, match=r"matches several videos .Dive/a, Run/a"):
         proposals.table_proposals(table(("Dive/a", "Run/a")), "a")
 
 
 def test_a_score_beyond_one_names_its_row() -> None:
     people = table()
     people.score[3] = 4.0
-    with pytest.raises(InputError, match=r"row 4: score is outside"):
+    with pytest.raises(InputError, match=r"row 4: score must be between"):
         proposals.table_proposals(people, "Dive/a")
 
 
@@ -153,7 +155,7 @@ def test_without_weights_the_default_falls_back_to_hog(monkeypatch: pytest.Monke
         raise InputError("weights.pth: cannot be downloaded")
 
     monkeypatch.setattr(person_detectors, "fetch_torchvision", unreachable)
-    with pytest.warns(UserWarning, match=r"weights.pth: cannot be downloaded; .*HOG.*\.onnx"):
+    with pytest.warns(UserWarning, match=r"weights.pth: cannot be downloaded. .*HOG.*\.onnx"):
         found = open_proposals("default")(np.full((1, 128, 128, 3), 128, np.uint8), 0)
     assert found[0].shape == (0, 5)
     with pytest.raises(InputError, match="cannot be downloaded"):

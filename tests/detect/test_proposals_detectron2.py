@@ -77,7 +77,7 @@ def test_batches_and_single_frames_agree(config: Any) -> None:
 def test_what_detectron2_lacks_is_named(config: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nope\.yaml not available"):
         open_proposals("detectron2:nope.yaml")
-    with pytest.raises(InputError, match=r"give the name of a .yaml config"):
+    with pytest.raises(InputError, match=r"must be the name of a .yaml config"):
         open_proposals("detectron2:new_baselines/mask_rcnn.py")
     from actiontubes.detect.detectron2_detectors import config_proposals
 

@@ -115,9 +115,11 @@ def test_foreign_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(1)}, path)
     monkeypatch.setattr(person_detectors, "fetch_torchvision", lambda weights: path)
-    with pytest.raises(InputError, match=r"other.pth: not the weights of ssdlite320") as refused:
+    with pytest.raises(
+        InputError, match=r"other.pth: are not the weights of ssdlite320"
+    ) as refused:
         open_proposals(FAST)
     assert "\n" not in str(refused.value)
     path.write_bytes(b"cut short")
-    with pytest.raises(InputError, match=r"other.pth: not the weights of ssdlite320"):
+    with pytest.raises(InputError, match=r"other.pth: are not the weights of ssdlite320"):
         open_proposals(FAST)

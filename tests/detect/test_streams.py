@@ -134,7 +134,9 @@ def test_settings_of_older_files() -> None:
 def test_trunks_that_do_not_lie_upon_each_other() -> None:
     variant = get_variant("s3d-g")
     flow = Trunk(replace(variant, layout=I3D_LAYOUT), 0.05, channels_in=2)
-    with pytest.raises(InputError, match="streams: both: the weights of the two trunks"):
+    with pytest.raises(
+        InputError, match="--streams both: the RGB and the flow weights use different padding"
+    ):
         build_detector(SETTINGS, Trunk(variant, 0.05), flow)
 
 
@@ -166,21 +168,24 @@ def test_detectors_that_give_no_trunk(tmp_path: Path) -> None:
     path = str(tmp_path / "d.safetensors")
     save_detector(detector(streams="flow"), Path(path))
     for settings, words in (
-        (SETTINGS, "on flow alone"),
-        (replace(SETTINGS, streams="flow", backbone="s3d"), "of s3d-g, not of s3d"),
-        (replace(SETTINGS, streams="flow", endpoint="Mixed_4b"), "ends with Mixed_3c"),
-        (replace(SETTINGS, streams="flow", head="mixed"), "ends with Mixed_3c"),
+        (SETTINGS, "on optical flow only"),
+        (
+            replace(SETTINGS, streams="flow", backbone="s3d"),
+            "weights of s3d-g, but the backbone is s3d",
+        ),
+        (replace(SETTINGS, streams="flow", endpoint="Mixed_4b"), "the layers up to Mixed_3c only"),
+        (replace(SETTINGS, streams="flow", head="mixed"), "the layers up to Mixed_3c only"),
         (replace(SETTINGS, streams="flow", width=0.1), "of width 0.05, not 0.1"),
     ):
         with pytest.raises(InputError, match=words):
             new_detector(settings, weights=path)
-    with pytest.raises(InputError, match="new weights need --norm batch"):
+    with pytest.raises(InputError, match="needs pretrained weights"):
         new_detector(replace(SETTINGS, streams="flow", norm="frozen"))
     whole = PretrainedModel(
         Trunk(get_variant("s3d-g"), 0.05, channels_in=2).eval(), None, (), FLOW_MEAN, FLOW_STD
     )
     save_pretrained(whole, tmp_path / "t.safetensors")
-    with pytest.raises(InputError, match="2 input channels"):
+    with pytest.raises(InputError, match=r"on optical flow .2 channels"):
         new_detector(SETTINGS, weights=str(tmp_path / "t.safetensors"))
     assert trunk_of(detector(), 2).trunk.channels_in == 2
     assert trunk_of(detector(), 3).trunk.channels_in == 3

@@ -176,7 +176,9 @@ def test_both_streams_are_fused(done: Path, tmp_path: Path) -> None:
     assert studied(tmp_path, runs, forbidden)[2] == both
     runs[2].record(tmp_path).unlink()
     (runs[1].folder(tmp_path) / "scores.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(InputError, match=r"scores.npz: missing or damaged; delete .*flow.1.json"):
+    with pytest.raises(
+        InputError, match=r"scores.npz: is missing or damaged; delete .*flow.1.json"
+    ):
         studied(tmp_path, runs, forbidden)
 
 
@@ -192,9 +194,11 @@ def test_weights_are_cut_at_the_last_endpoint(done: Path) -> None:
         expected = whole.trunk.endpoints(clips, ["Mixed_3b"])["Mixed_3b"]
         assert torch.equal(short.trunk(clips), expected)
     assert short.head is not None and short.head.fc.in_features == expected.shape[1]
-    with pytest.raises(InputError, match="ends with Mixed_3c, before Mixed_4b"):
+    with pytest.raises(
+        InputError, match="the layers up to Mixed_3c only, and --endpoint is Mixed_4b"
+    ):
         new_classifier("i3d", LABELS, weights=weights, width=0.0625, last="Mixed_4b")
-    with pytest.raises(InputError, match="no endpoint Mixed_9z"):
+    with pytest.raises(InputError, match="--endpoint Mixed_9z: no such layer"):
         new_classifier("i3d", LABELS, last="Mixed_9z")
 
 
@@ -202,10 +206,10 @@ def test_a_damaged_record(tmp_path: Path) -> None:
     run = Run("i2d", "rgb", 0)
     run.record(tmp_path).parent.mkdir()
     run.record(tmp_path).write_text("{")
-    with pytest.raises(InputError, match=r"i2d.rgb.0.json: damaged; delete it"):
+    with pytest.raises(InputError, match=r"i2d.rgb.0.json: is damaged; delete it"):
         studied(tmp_path, [run], forbidden)
     run.record(tmp_path).write_text('{"backbone": "i7d", "streams": "rgb", "seed": 0}')
-    with pytest.raises(InputError, match=r"i2d.rgb.0.json: no record of a run; delete it"):
+    with pytest.raises(InputError, match=r"i2d.rgb.0.json: is not the record of a run; delete it"):
         studied(tmp_path, [run], forbidden)
 
 
@@ -226,7 +230,10 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "study.json"
     require_same({"steps": 4, "size": (80, 64)}, path)
     require_same({"steps": 4, "size": (80, 64)}, path)
-    with pytest.raises(InputError, match=r"study.json: steps was 4 and is 5 now; say the same"):
+    with pytest.raises(
+        InputError,
+        match=r"study.json: this study was started with steps 4, now it is 5; use the same",
+    ):
         require_same({"steps": 5, "size": (80, 64)}, path)
     with pytest.raises(InputError, match="new was None and is 1 now"):
         require_same({"steps": 4, "size": (80, 64), "new": 1}, path)
@@ -252,12 +259,16 @@ def test_sweeps_over_k() -> None:
 @pytest.mark.parametrize(
     ("name", "last", "message"),
     [
-        ("i4d", "Mixed_3c", "no backbone i4d"),
-        ("i3d(K)", "Mixed_3c", "no backbone i3d"),
-        ("i3d", "Mixed_9z", "no endpoint Mixed_9z"),
+        ("i4d", "Mixed_3c", "--backbone i4d: unknown network"),
+        ("i3d(K)", "Mixed_3c", "--backbone i3d: unknown network"),
+        ("i3d", "Mixed_9z", "--endpoint Mixed_9z: no such layer"),
         ("fast-s3d", "Mixed_3c", "up to Mixed_3c, fast-s3d is i2d"),
         ("top-heavy-i3d(Mixed_4b)", "Mixed_3c", "is i2d"),
-        ("bottom-heavy-i3d", "Mixed_3c", "bottom-heavy-i3d is i3d; leave it out"),
+        (
+            "bottom-heavy-i3d",
+            "Mixed_3c",
+            "bottom-heavy-i3d: .* the same network as i3d; leave it out",
+        ),
     ],
 )
 def test_networks_that_are_none_of_their_own(name: str, last: str, message: str) -> None:
@@ -282,5 +293,5 @@ def test_seeds_come_one_after_the_other() -> None:
 def test_pairs_by_name() -> None:
     assert named_pairs(["right/left", "left / still"], LABELS) == [(1, 0), (0, 2)]
     for word in ("left", "left/up", "left/left"):
-        with pytest.raises(InputError, match=f"pairs: {word} is no pair of classes"):
+        with pytest.raises(InputError, match=f"pairs: {word}: must be two different classes"):
             named_pairs([word], LABELS)

@@ -70,11 +70,14 @@ def test_trained_saved_and_used(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"endpoint": "Mixed_4e"}, "no endpoint Mixed_4e; one of layer1, layer2, layer3, layer4"),
-        ({"width": 0.5}, "width: 0.5 is for the S3D family; r2plus1d_18 takes 1.0"),
-        ({"head": "mixed"}, "head: mixed is for the S3D family"),
-        ({"streams": "flow"}, "streams: flow is for the S3D family"),
-        ({"height": 66}, "give multiples of 4, the stride of layer2"),
+        (
+            {"endpoint": "Mixed_4e"},
+            "r2plus1d_18 has no such layer; choose from layer1, layer2, layer3, layer4",
+        ),
+        ({"width": 0.5}, "--width 0.5: only works with the S3D family; with r2plus1d_18 use 1.0"),
+        ({"head": "mixed"}, "--head mixed: only works with the S3D family"),
+        ({"streams": "flow"}, "--streams flow: only works with the S3D family"),
+        ({"height": 66}, "must be multiples of 4, the stride of layer2"),
     ],
 )
 def test_what_they_do_not_have(change: dict, words: str) -> None:

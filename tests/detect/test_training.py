@@ -264,7 +264,7 @@ def run(undisturbed: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_is_not_overwritten(run: Path) -> None:
-    refused(run, "a run stands there", "--resume", "--out", resume=False)
+    refused(run, "this folder already contains a training run", "--resume", "--out", resume=False)
 
 
 class Mark:
@@ -289,15 +289,15 @@ def test_damaged_states(run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         pickle.dumps(1, protocol=2),
     ):
         path.write_bytes(damaged)
-        refused(run, "not a readable state", "--out")
+        refused(run, "is damaged or not a training state", "--out")
     path.write_bytes(pickle.dumps(Mark(mark), protocol=2))
-    refused(run, "not a readable state")
+    refused(run, "is damaged or not a training state")
     torch.save({"step": Mark(mark)}, path)
-    refused(run, "not a readable state")
+    refused(run, "is damaged or not a training state")
     assert not mark.exists()
     for other in ([1], {"a": 1}, {"step": 1, "settings": 2}, {"step": "one", "settings": {}}):
         torch.save(other, path)
-        refused(run, "not a readable state")
+        refused(run, "is damaged or not a training state")
 
 
 def changed(name: str) -> Callable[[dict], Any]:
@@ -333,7 +333,7 @@ def test_states_of_another_run(run: Path) -> None:
     refused(run, "optimiser", schedule=replace(STEPS, optimiser="adamw"))
     frozen = tiny(dropout=0.2)
     frozen.trunk.freeze("Mixed_3c")
-    refused(run, "does not fit", detector=frozen)
+    refused(run, "does not match", detector=frozen)
 
 
 def test_a_full_disk_leaves_the_last_state(undisturbed: Path, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_full_disk_leaves_the_last_state(undisturbed: Path, tmp_path: Path) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     message = str(error.value)
     assert "\n" not in message and "--resume" in message
-    assert f"{tmp_path / 'state.pt'}: step 8 could not be saved (File too large)" in message
+    assert f"{tmp_path / 'state.pt'}: could not be saved at step 8 (File too large)" in message
     assert saved(tmp_path)["step"] == 4 and not left_behind(tmp_path)
     trained(tmp_path, resume=True)
     check_same(tmp_path, undisturbed)
@@ -400,7 +400,7 @@ def test_a_full_disk_while_a_loss_is_written(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40, hard))
-        with pytest.raises(InputError, match=r"losses\.csv: step 1 could not be written"):
+        with pytest.raises(InputError, match=r"losses\.csv: could not be written at step 1"):
             log.write(1, 0.1, {"a": 1.0}, 0, 0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

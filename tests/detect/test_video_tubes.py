@@ -417,7 +417,7 @@ def test_tiny_pictures(numbered, model, tmp_path: Path, size: tuple[int, int]) -
 
 
 def test_no_such_video(model, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent.mp4: no such file"):
+    with pytest.raises(InputError, match=r"absent.mp4: file not found"):
         find(tmp_path / "absent.mp4", model, whole_frame)
 
 

@@ -65,11 +65,14 @@ def test_the_classes_of_a_data_set() -> None:
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (["archrey"], "--labels archrey: not a class of these weights; near it are archery"),
-        (["bowling", "Cliff diving"], "--labels Cliff diving: .* near it are diving cliff"),
-        (["zzz"], "near it are archery, bowling"),
-        (["ucf101-24", "bowling"], "--labels ucf101-24: not a class"),
-        (["jhmdb"], "--labels jhmdb: the classifier has no class .*; its map is for Kinetics-400"),
+        (["archrey"], "--labels archrey: unknown class; similar ones are archery"),
+        (["bowling", "Cliff diving"], "--labels Cliff diving: .* similar ones are diving cliff"),
+        (["zzz"], "similar ones are archery, bowling"),
+        (["ucf101-24", "bowling"], "--labels ucf101-24: unknown class"),
+        (
+            ["jhmdb"],
+            "--labels jhmdb: needs weights trained on Kinetics-400; these weights have no class",
+        ),
     ],
 )
 def test_unknown_labels_name_near_ones(chosen: list[str], message: str) -> None:

@@ -76,7 +76,10 @@ def test_splits_and_their_mean(classify: Callable, tmp_path: Path) -> None:
     assert load_pretrained(get_variant("i2d"), weights).labels == ("sit", "run")
     # A run is neither lost nor mixed.
     again = classify("--splits", 1, 2)
-    assert again.code == 2 and "out/split1/state.pt: a run stands there; --resume" in again.err[0]
+    assert (
+        again.code == 2
+        and "out/split1/state.pt: this folder already contains a training run" in again.err[0]
+    )
     resumed = classify("--splits", 1, 2, "--resume")
     assert resumed.code == 0 and json.loads((out / "results.json").read_text()) == mean
 
@@ -117,22 +120,22 @@ def test_flow_and_its_fusion_with_rgb(classify: Callable, tmp_path: Path) -> Non
     assert results[0] == results[1]
     done = classify("--steps", 0, "--weights", weights[0], "--fuse", weights[0])
     assert done.code == 2
-    assert "rgb/classifier.safetensors: no classifier on flow; train one" in done.err[0]
+    assert "rgb/classifier.safetensors: contain no classifier for flow; train one" in done.err[0]
     done = classify(*words, "--reverse")
-    assert done.code == 2 and "--reverse: flow does not play backwards" in done.err[0]
+    assert done.code == 2 and "--reverse: works on RGB only" in done.err[0]
 
 
 def test_videos_that_cannot_be_read(classify: Callable, data: Path, tmp_path: Path) -> None:
     (data / "sit/a.avi").unlink()
     done = classify()
     assert done.code == 0 and done.err == [
-        "warning: data: 1 of the 2 videos of train1 are missing, the first sit/a.avi; they are "
-        "left out"
+        "warning: data: ignoring 1 of the 2 train1 videos that were not found; the first is "
+        "sit/a.avi"
     ]
     (data / "run/b.avi").write_bytes(b"nothing")
     done = classify("--steps", 0, "--weights", "out/classifier.safetensors")
     assert done.code == 0 and len(done.err) == 1
-    assert re.search(r"warning: data/run/b\.avi: .*; it is left out", done.err[0])
+    assert re.search(r"warning: data/run/b\.avi: .*; skipping this video", done.err[0])
     result = json.loads((tmp_path / "out/results.json").read_text())
     assert result["unreadable"] == ["run/b.avi"] and result["videos"] == 1
 
@@ -195,33 +198,39 @@ def test_defaults_are_those_of_the_library() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--data absent", "absent: no such list or folder of videos"),
-        ("--media absent", "absent: no such folder of videos"),
-        ("--test-data absent", "absent: no such list or folder of videos"),
-        ("--batch 1", "batch: 1 clip so small is one cell for the last batch norms; give 2"),
-        ("--splits 3", "data/trainlist03.txt: no such list; UCF101 has the splits 1 to 3"),
-        ("--labels run lie", "data: class sit of sit/b.avi is not among the 2 labels run, lie"),
-        ("--backbone s4d", "no backbone s4d; one of i2d"),
-        ("--weights kin", "kin: no such file, and no such weights for i2d"),
-        ("--norm frozen", "--norm frozen: new weights need --norm batch"),
-        ("--freeze Mixed_9", "--freeze: no endpoint Mixed_9; one of"),
-        ("--size 31", "size: 31 is less than 32"),
-        ("--frames 7", "frames: 7 is less than 8"),
-        ("--flip 1.5", "flip: 1.5 is no share"),
-        ("--dropout 1", "dropout: 1.0 is no share below 1"),
-        ("--smoothing 1", "smoothing: 1.0 is no share below 1"),
-        ("--steps -1", "steps: -1 is less than 0"),
-        ("--lr 0", "lr: 0.0 is not more than 0"),
-        ("--workers -1", "workers: -1 is less than 0"),
-        ("--fuse w.pth", "--fuse: goes with --steps 0"),
-        ("--steps 0", "--steps 0: without training there must be --weights"),
-        ("--class-map jhmdb", "--class-map: goes with --steps 0"),
+        ("--data absent", "absent: list or folder not found"),
+        ("--media absent", "--media absent: folder not found"),
+        ("--test-data absent", "absent: list or folder not found"),
+        (
+            "--batch 1",
+            "--batch 1: with clips this small, batch norm needs at least 2 clips a batch",
+        ),
+        ("--splits 3", "data/trainlist03.txt: list not found; UCF101 has splits 1 to 3"),
+        (
+            "--labels run lie",
+            "data: video sit/b.avi has class sit, which is not one of the 2 labels (run, lie)",
+        ),
+        ("--backbone s4d", "--backbone s4d: unknown network; choose from i2d"),
+        ("--weights kin", "--weights kin: no such file; for i2d give"),
+        ("--norm frozen", "--norm frozen: needs pretrained weights"),
+        ("--freeze Mixed_9", "--freeze: this trunk has no layer Mixed_9; choose from"),
+        ("--size 31", "--size 31: must be 32 or more"),
+        ("--frames 7", "--frames 7: must be 8 or more"),
+        ("--flip 1.5", "--flip 1.5: must be between 0 and 1"),
+        ("--dropout 1", "--dropout 1.0: must be at least 0 and less than 1"),
+        ("--smoothing 1", "--smoothing 1.0: must be at least 0 and less than 1"),
+        ("--steps -1", "--steps -1: must be 0 or more"),
+        ("--lr 0", "--lr 0.0: must be greater than 0"),
+        ("--workers -1", "--workers -1: must be 0 or more"),
+        ("--fuse w.pth", "--fuse: works only with --steps 0"),
+        ("--steps 0", "--steps 0: tests weights without training; give --weights"),
+        ("--class-map jhmdb", "--class-map: works only with --steps 0"),
         (
             "--steps 0 --weights w.safetensors --class-map absent",
             "--class-map absent: no such file",
         ),
         ("--steps 0 --weights w.safetensors", "w.safetensors: no such file"),
-        ("--trackers nothing", "--trackers nothing: not installed here"),
+        ("--trackers nothing", "--trackers nothing: is not installed"),
     ],
 )
 def test_bad_input_ends_in_one_line(
@@ -240,7 +249,7 @@ def test_classes_that_the_weights_do_not_know(classify: Callable, tmp_path: Path
         (tmp_path / f"data/{label}/a.avi").rename(tmp_path / f"other/{label}s/a.avi")
     done = classify("--data", "other", "--steps", 0, "--weights", "out/classifier.safetensors")
     assert done.code == 2 and len(done.err) == 1
-    assert "class runs: the classifier has none for it; near it are run" in done.err[0]
+    assert "class runs: the classifier has no such class (similar: run" in done.err[0]
     torch.save({}, tmp_path / "w.pth")
     done = classify("--steps", 0, "--weights", "w.pth")
     assert done.code == 2 and "w.pth: a layout that is not known" in done.err[0]

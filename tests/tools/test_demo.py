@@ -36,5 +36,5 @@ def test_demo_leaves_what_it_says(command: Callable, tmp_path: Path) -> None:
     done = command("demo", "--out", out, "--videos", 4, "--steps", 2)
     assert done.code == 2
     assert done.err[-1].endswith(
-        "was drawn with --videos 3 --seed 0; say so, or give another --out"
+        "was made with --videos 3 --seed 0; run with the same options, or choose another --out"
     )

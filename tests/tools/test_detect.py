@@ -104,7 +104,7 @@ def test_tables_only(numbered, detect: Detect, tmp_path: Path) -> None:
     assert files(tmp_path / "out") == TABLES
     code, out, err = detect("a.mp4")
     assert (code, err) == (0, [])
-    assert out.splitlines() == ["1 of 1 were done before", "5 frames in all: out"]
+    assert out.splitlines() == ["1 of 1 videos already have results", "5 frames in all: out"]
     assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
 
 
@@ -152,10 +152,10 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
     (tmp_path / "text.mp4").write_text("Once upon a time there was a video.\n" * 20)
     (tmp_path / "folder.mp4").mkdir()
     bad = {
-        "absent": "no such file",
-        "empty": "is empty; get it again",
-        "text": "give a video file",
-        "sound": "has no video stream; give a file with pictures",
+        "absent": "file not found",
+        "empty": "is empty",
+        "text": "it may be damaged or not a video",
+        "sound": "contains no video, only other streams",
         "folder": "is a folder; give a video file",
     }
     order = ["absent", "good", "empty", "text", "one", "sound", "small", "folder", "cut"]
@@ -170,8 +170,8 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         assert line.startswith(f"actiontubes detect: {path}: ")
         assert bad[path.stem] in line
     warning, end = lines[len(failed) :]
-    assert warning.startswith(f"warning: {tmp_path / 'cut.mp4'}: damaged or cut short")
-    assert end == f"actiontubes detect: 5 of 9 failed: {', '.join(map(str, failed))}"
+    assert warning.startswith(f"warning: {tmp_path / 'cut.mp4'}: is damaged or incomplete")
+    assert end == f"actiontubes detect: 5 of 9 videos failed: {', '.join(map(str, failed))}"
     assert "Traceback" not in done.stderr
     good = ["good", "one", "small", "cut"]
     assert files(out) == sorted([*TABLES, *(f"{name}.tubes.mp4" for name in good)])
@@ -190,22 +190,25 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "s4d"}, "no backbone s4d; one of i2d, i3d"),
-        ({"weights": "absent.pth"}, "absent.pth: no such file, and no such weights for i3d"),
-        ({"weights": "kinetics401"}, "kinetics401: no such file, and no such weights for i3d"),
+        ({"backbone": "s4d"}, "--backbone s4d: unknown network; choose from i2d, i3d"),
+        ({"weights": "absent.pth"}, "absent.pth: no such file; for i3d give"),
+        ({"weights": "kinetics401"}, "kinetics401: no such file; for i3d give"),
         ({"weights": "."}, ".: Is a directory"),
         ({"weights": "other.safetensors"}, "other.safetensors: weights of s3d, not of i3d"),
-        ({"weights": "nameless.safetensors"}, "they name no actions; use kinetics400"),
-        ({"weights": "text.safetensors"}, "text.safetensors: not weights of this project"),
-        ({"weights": "text.pth"}, "text.pth: not a readable PyTorch file"),
-        ({"weights": "attack.pth"}, "attack.pth: refused, it asks for "),
-        ({"weights": "attack.ckpt"}, "attack.ckpt: refused, it asks for "),
-        ({"proposals": "absent.onnx"}, "absent.onnx: no such file"),
-        ({"proposals": "absent.csv"}, "absent.csv: no such file"),
-        ({"proposals": "yolo"}, "--proposals yolo: no such source; it is default, hog, frame"),
-        ({"labels": "div"}, "--labels div: not a class of these weights; near it are dive"),
-        ({"labels": "jhmdb"}, "its map is for Kinetics-400 weights"),
-        ({"scene": "1.5"}, "--scene 1.5: give a weight from 0 to 1"),
+        (
+            {"weights": "nameless.safetensors"},
+            "have no class names, so people cannot be given labels; use kinetics400",
+        ),
+        ({"weights": "text.safetensors"}, "text.safetensors: was not written by this project"),
+        ({"weights": "text.pth"}, "text.pth: cannot be read as a PyTorch file"),
+        ({"weights": "attack.pth"}, "attack.pth: refused for safety: it would import "),
+        ({"weights": "attack.ckpt"}, "attack.ckpt: refused for safety: it would import "),
+        ({"proposals": "absent.onnx"}, "absent.onnx: file not found"),
+        ({"proposals": "absent.csv"}, "absent.csv: file not found"),
+        ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, hog, frame"),
+        ({"labels": "div"}, "--labels div: unknown class; similar ones are dive"),
+        ({"labels": "jhmdb"}, "needs weights trained on Kinetics-400"),
+        ({"scene": "1.5"}, "--scene 1.5: must be between 0 and 1"),
         ({"out": "text.pth"}, "text.pth: File exists"),
         ({"config": "misspelt.yaml"}, "'theshold' is not accepted"),
         ({"device": "tpu"}, "tpu"),
@@ -262,7 +265,9 @@ def test_no_gpu(numbered, detect: Detect, tmp_path: Path) -> None:
     numbered.write(tmp_path / "a.mp4", 3)
     code, _, err = detect("a.mp4", device="cuda")
     assert code == 2
-    assert err == ["actiontubes detect: --device cuda: PyTorch finds no GPU here; use --device cpu"]
+    assert err == [
+        "actiontubes detect: --device cuda: PyTorch finds no GPU on this machine; use --device cpu"
+    ]
 
 
 def test_videos_of_one_name(numbered, detect: Detect, tmp_path: Path) -> None:
@@ -305,8 +310,8 @@ def test_boxes_from_a_table(numbered, detect: Detect, tmp_path: Path) -> None:
     code, out, err = detect("b.mp4", "a.mp4", "--tables-only", proposals="people.csv")
     assert code == 2 and out.startswith("a: 1 tube, 20 frames")
     assert err == [
-        "actiontubes detect: people.csv: no boxes for video b; it has 1 videos: somewhere/a",
-        "actiontubes detect: 1 of 2 failed: b.mp4",
+        "actiontubes detect: people.csv: contains no video named b; it has somewhere/a",
+        "actiontubes detect: 1 of 2 videos failed: b.mp4",
     ]
     tubes = read_table(Tubes, tmp_path / "out" / "tubes.parquet")
     np.testing.assert_allclose(tubes.boxes, np.tile([8.5, 7.75, 31.5, 42.25], (20, 1)))
@@ -329,10 +334,10 @@ def test_nothing_half_written(
     monkeypatch.setattr(drawing, "draw_tubes", fails)
     code, _, err = detect("a.mp4", "b.mp4")
     if isinstance(error, KeyboardInterrupt):
-        assert (code, err, files(tmp_path / "out")) == (130, ["actiontubes: stopped"], [])
+        assert (code, err, files(tmp_path / "out")) == (130, ["actiontubes: stopped by Ctrl-C"], [])
     else:
         assert code == 2 and "No space left on device" in err[0]
-        assert err[1] == "actiontubes detect: 1 of 2 failed: a.mp4"
+        assert err[1] == "actiontubes detect: 1 of 2 videos failed: a.mp4"
         assert files(tmp_path / "out") == sorted([*TABLES, "b.tubes.mp4"])
 
 

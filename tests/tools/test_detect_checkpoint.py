@@ -246,7 +246,7 @@ def test_a_detector_that_needs_people(detect, figures: Path, given: Path, tmp_pa
     assert len(detections) <= 20 * len(CLASSES)
     assert set(tubes.frame) == set(range(10, 30))
     done, _, _ = detect(video, given, "--proposals", "other.parquet")
-    assert done == (2, "", ["actiontubes detect: other.parquet: no such file"])
+    assert done == (2, "", ["actiontubes detect: other.parquet: file not found"])
 
 
 def test_people_take_the_place_of_own_proposals(detect, figures: Path, trained: Path) -> None:
@@ -269,29 +269,38 @@ def test_other_ground_truth_is_refused(
         path = out / f"{table}.parquet"
         done = command("evaluate", "--ground-truth", figures, option, path)
         assert done.code == 2 and len(done.err) == 1
-        assert done.err[0].startswith(f"actiontubes evaluate: {path}: row 1: label ")
-        assert "no class in common" in done.err[0]
+        assert done.err[0].startswith(f"actiontubes evaluate: {path}: none of its labels (such as ")
+        assert "is a class of the ground truth" in done.err[0]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--checkpoint absent.safetensors", "absent.safetensors: no such file"),
-        ("--checkpoint text.safetensors", "text.safetensors: not a readable .safetensors file"),
-        ("--checkpoint trained/state.pt", "trained/state.pt: not a readable .safetensors file"),
-        ("--checkpoint weights.safetensors", "weights of a classifier; give them as --weights"),
-        ("--checkpoint DETECTOR --backbone s3d", "--backbone does not go with --checkpoint"),
-        ("--checkpoint DETECTOR --weights kinetics400", "--weights does not go with --checkpoint"),
-        ("--checkpoint DETECTOR --labels dive", "--labels does not go with --checkpoint"),
-        ("--checkpoint DETECTOR --scene 0", "--scene does not go with --checkpoint"),
-        ("--checkpoint DETECTOR --every 0", "--every 0: give 1 or more"),
-        ("--checkpoint DETECTOR --proposals yolo", "--proposals yolo: no such source"),
+        ("--checkpoint absent.safetensors", "absent.safetensors: file not found"),
+        (
+            "--checkpoint text.safetensors",
+            "text.safetensors: cannot be read as a .safetensors file",
+        ),
+        (
+            "--checkpoint trained/state.pt",
+            "trained/state.pt: cannot be read as a .safetensors file",
+        ),
+        ("--checkpoint weights.safetensors", "but a classifier; use it as --weights"),
+        ("--checkpoint DETECTOR --backbone s3d", "--backbone: cannot be used with --checkpoint"),
+        (
+            "--checkpoint DETECTOR --weights kinetics400",
+            "--weights: cannot be used with --checkpoint",
+        ),
+        ("--checkpoint DETECTOR --labels dive", "--labels: cannot be used with --checkpoint"),
+        ("--checkpoint DETECTOR --scene 0", "--scene: cannot be used with --checkpoint"),
+        ("--checkpoint DETECTOR --every 0", "--every 0: must be 1 or more"),
+        ("--checkpoint DETECTOR --proposals yolo", "--proposals yolo: unknown"),
         ("--checkpoint DETECTOR --mode dense", "mode"),
-        ("--every 4", "--every needs --checkpoint; leave it out"),
-        ("--mode shared", "--mode needs --checkpoint; leave it out"),
-        ("--link act", "--link needs --checkpoint; leave it out"),
-        ("--precision bf16", "--precision needs --checkpoint; leave it out"),
-        ("--config given.yaml", "--weights does not go with --checkpoint"),
+        ("--every 4", "--every: only works with --checkpoint; leave it out"),
+        ("--mode shared", "--mode: only works with --checkpoint; leave it out"),
+        ("--link act", "--link: only works with --checkpoint; leave it out"),
+        ("--precision bf16", "--precision: only works with --checkpoint; leave it out"),
+        ("--config given.yaml", "--weights: cannot be used with --checkpoint"),
     ],
 )
 def test_bad_input_is_told_in_a_line_before_any_work(
@@ -326,8 +335,8 @@ def test_bad_videos_among_good_ones(command, numbered, trained: Path, tmp_path: 
     done = command("detect", *videos, "--checkpoint", checkpoint, "--out", out)
     assert done.code == 2 and len(done.err) == 3
     assert done.err[0].startswith(f"actiontubes detect: {videos[0]}: ")
-    assert done.err[1].startswith(f"actiontubes detect: {videos[2]}: no such file")
-    assert done.err[2] == f"actiontubes detect: 2 of 4 failed: {videos[0]}, {videos[2]}"
+    assert done.err[1].startswith(f"actiontubes detect: {videos[2]}: file not found")
+    assert done.err[2] == f"actiontubes detect: 2 of 4 videos failed: {videos[0]}, {videos[2]}"
     assert files(out) == sorted([*TABLES, "good.tubes.mp4", "one.tubes.mp4"])
     found = read_table(Videos, out / "videos.parquet")
     assert dict(zip(found.video, found.num_frames.tolist())) == {"good": 20, "one": 1}

@@ -93,12 +93,15 @@ def test_killed_in_the_middle(command, words, undisturbed: list[bytes], tmp_path
     assert sorted(path.name for path in (out / "videos").iterdir()) == [".b.part", "a"]
     done = command(*words(out))
     assert done.code == 0 and not done.err, done.err
-    assert done.out.splitlines()[0] == "1 of 4 were done before"
+    assert done.out.splitlines()[0] == "1 of 4 videos already have results"
     assert tables(out) == undisturbed
     assert sorted(path.name for path in (out / "videos").iterdir()) == ["a", "b", "c", "d"]
     # With nothing left to do, the same tables once more.
     done = command(*words(out))
-    assert done.out.splitlines() == ["4 of 4 were done before", f"363 frames in all: {out}"]
+    assert done.out.splitlines() == [
+        "4 of 4 videos already have results",
+        f"363 frames in all: {out}",
+    ]
     assert tables(out) == undisturbed
 
 
@@ -122,7 +125,7 @@ def test_two_processes(words, undisturbed: list[bytes], folder: Path, tmp_path: 
     assert [process.returncode for process in processes] == [2, 0], outputs
     assert [text.count(" tube") for text, _ in outputs] == [3, 1]
     first, second = (error.strip().splitlines()[-1] for _, error in outputs)
-    assert first == f"actiontubes detect: 1 of 5 failed: {mixed / 'bb.mp4'}"
+    assert first == f"actiontubes detect: 1 of 5 videos failed: {mixed / 'bb.mp4'}"
     assert second.startswith(f"actiontubes detect: {mixed / 'bb.mp4'}: ")
     assert tables(out) == undisturbed
 
@@ -134,8 +137,9 @@ def test_other_settings_and_overwrite(command, words, undisturbed, tmp_path: Pat
     code, text, err = command(*words(out))
     assert (code, text) == (2, "") and len(err) == 1
     assert err[0] == (
-        f"actiontubes detect: {out / 'videos' / 'a'}: was made with --threshold 0.4, this run has "
-        "--threshold 0.3; give another --out, or --overwrite"
+        f"actiontubes detect: {out / 'videos' / 'a'}: contains results made with "
+        "--threshold 0.4, and this run is with --threshold 0.3; choose another --out, or give "
+        "--overwrite"
     )
     assert tables(out) == before
     assert command(*words(out, "--overwrite")).code == 0
@@ -152,7 +156,7 @@ def test_a_folder_with_one_more_video(command, words, undisturbed, folder, tmp_p
     for name in ("b", "d"):
         (growing / f"{name}.mp4").symlink_to(folder / f"{name}.mp4")
     done = command(*words(out, videos=growing / "*.mp4"))
-    assert done.code == 0 and done.out.startswith("2 of 4 were done before\nb: ")
+    assert done.code == 0 and done.out.startswith("2 of 4 videos already have results\nb: ")
     assert tables(out) == undisturbed
 
 
@@ -174,9 +178,9 @@ def test_a_video_deleted_while_it_is_read(
     code, _, err = command(*words(out, videos=mine / "*.mp4"))
     assert code == 2
     assert err == [
-        f"actiontubes detect: {mine / 'b.mp4'}: was deleted or changed while it was read; run "
-        "again",
-        f"actiontubes detect: 1 of 3 failed: {mine / 'b.mp4'}",
+        f"actiontubes detect: {mine / 'b.mp4'}: changed or was deleted while it was being "
+        "read; run again",
+        f"actiontubes detect: 1 of 3 videos failed: {mine / 'b.mp4'}",
     ]
     assert read_table(Videos, out / "videos.parquet").video == ("a", "c")
     assert sorted(path.name for path in (out / "videos").iterdir()) == ["a", "c"]
@@ -203,7 +207,7 @@ def test_disk_full_while_tables_are_written(
     assert err[-1].startswith("actiontubes detect: ")
     assert not list(out.rglob(".*")), "nothing half-written"
     done = command(*words(out))
-    assert (done.code, done.err) == (0, []) and "were done before" in done.out
+    assert (done.code, done.err) == (0, []) and "videos already have results" in done.out
     assert tables(out) == undisturbed
 
 

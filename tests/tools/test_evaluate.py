@@ -104,7 +104,7 @@ def test_class_without_ground_truth(call: Run, dump: Path) -> None:
     pq.write_table(pa.table(table), dump / "detections.parquet")
     done = call(*arguments(dump), "--json", dump / "numbers.json")
     assert done.returncode == 0
-    assert "warning: no ground truth of dancing" in done.stderr
+    assert "warning: no ground truth for dancing" in done.stderr
     ap = json.loads((dump / "numbers.json").read_text())["frame_ap"]["0.5"]
     assert ap["dancing"] is None
     assert ap["class00"] == 0
@@ -124,10 +124,10 @@ def test_choices(call: Run, dump: Path) -> None:
     )
     assert "act with tube_suppression=none, frame_pixels=continuous" in changed.stdout
     for choice, message in (
-        ("colour=red", "no such choice"),
+        ("colour=red", "there is no rule"),
         ("frame_pixels=big", "one of inclusive, continuous, shifted"),
         ("shared_frames=x", "not a whole number"),
-        ("tube_above=1", "true or false"),
+        ("tube_above=1", "must be true or false"),
     ):
         done = call(*arguments(dump), "--choices", choice)
         assert (done.returncode, done.stdout) == (2, "")
@@ -155,12 +155,12 @@ def test_coco_files(call: Run, dump: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("x1", None, "row 3: x1 is empty or NaN"),
-        ("x1", float("nan"), "row 3: x1..y2 is not a finite number"),
-        ("x2", -1e6, "row 3: x1..y2 has x2 < x1"),
+        ("x1", None, "row 3: x1 is empty or not a number"),
+        ("x1", float("nan"), "row 3: x1, y1, x2 or y2 is NaN or infinite"),
+        ("x2", -1e6, "row 3: x2 < x1"),
         ("frame", -1, "row 3: frame is negative"),
-        ("score", 1.5, "row 3: score is outside 0 to 1"),
-        ("score", float("inf"), "row 3: score is not a finite number"),
+        ("score", 1.5, "row 3: score must be between 0 and 1"),
+        ("score", float("inf"), "row 3: score is NaN or infinite"),
         ("label", None, "row 3: label is empty"),
     ],
 )
@@ -200,16 +200,19 @@ def test_damaged_and_empty_files(call: Run, dump: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     done = call(*arguments(dump))
-    assert done.returncode == 2 and "not a readable table" in done.stderr
+    assert done.returncode == 2 and "cannot be read as a table" in done.stderr
     path.write_bytes(whole)
     write_table(select_rows(read_table(Detections, path), np.empty(0, np.int64)), path)
     done = call(*arguments(dump), "--json", dump / "numbers.json")
-    assert done.returncode == 0 and "no rows; everything is missed" in done.stderr
+    assert (
+        done.returncode == 0
+        and "is empty, so every ground truth box counts as missed" in done.stderr
+    )
     assert json.loads((dump / "numbers.json").read_text())["frame_map"]["0.5"] == 0
     truth = read_table(Tubes, dump / "groundtruth.parquet")
     write_table(select_rows(truth, np.empty(0, np.int64)), dump / "groundtruth.parquet")
     done = call(*arguments(dump))
-    assert done.returncode == 2 and "no ground truth box" in done.stderr
+    assert done.returncode == 2 and "has no ground truth for the videos" in done.stderr
 
 
 def test_what_must_be_given(call: Run, dump: Path) -> None:
@@ -219,7 +222,7 @@ def test_what_must_be_given(call: Run, dump: Path) -> None:
         (["evaluate"], "ground_truth"),
         (["evaluate", "--ground-truth", truth], "nothing to evaluate"),
         ([*arguments(dump), "--split", 1], "has no splits"),
-        ([*arguments(dump), "--video-iou", 0], "above 0"),
+        ([*arguments(dump), "--video-iou", 0], "greater than 0 and at most 1"),
         ([*arguments(dump)[:-1], truth], "no column tube_score"),
         ([*link_words, dump / "o.txt"], ".parquet"),
         ([*link_words, dump / "o.csv", "--preset", "saha"], "method act has act, moc"),
@@ -312,7 +315,7 @@ def test_link_moc_tubelets(call: Run, tmp_path: Path) -> None:
         file.write_bytes(pickle.dumps({1: tubelet}))
     words = ["link", "--detections", tmp_path / "moc", "--out", tmp_path / "o.csv"]
     words += ["--preset", "moc"]
-    assert "--ground-truth must name" in call(*words).stderr
+    assert "give --ground-truth to name" in call(*words).stderr
     done = call(*words, "--ground-truth", tmp_path / "gt.pkl")
     assert done.returncode == 0, done.stderr
     tubes = read_table(Tubes, tmp_path / "o.csv")

@@ -65,10 +65,10 @@ def test_settings_travel(model: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("absent.safetensors", "absent.safetensors: no such file"),
-        ("DETECTOR --out model.pt", "model.pt: give a name that ends in .onnx or .pt2"),
-        ("DETECTOR --opset 11", "--opset 11: give 18 to 21"),
-        ("DETECTOR --frames 1", "--frames 1: this detector sees 4"),
+        ("absent.safetensors", "absent.safetensors: file not found"),
+        ("DETECTOR --out model.pt", "model.pt: the name must end in .onnx or .pt2"),
+        ("DETECTOR --opset 11", "--opset 11: must be 18 to 21"),
+        ("DETECTOR --frames 1", "--frames 1: this detector needs at least 4"),
     ],
 )
 def test_errors(

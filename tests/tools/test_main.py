@@ -108,8 +108,8 @@ def test_errors_are_one_line(capsys, words: list[str], message: str) -> None:
     [
         ("share: half", "half"),
         ("shares: 0.5", "shares"),
-        ("dry_run: 3", "dry_run: 3 is neither true nor false"),
-        ("label_names: x", "[a, list]"),
+        ("dry_run: 3", "--dry-run: must be true or false, not 3"),
+        ("label_names: x", "[a, b]"),
         ("kind: [round", "expected"),
         ("just words", "just words"),
     ],
@@ -142,7 +142,7 @@ def test_stopped_by_the_user(capsys, monkeypatch) -> None:
 
     monkeypatch.setattr(command_line, "_parse", stop)
     assert main(["made_up"]) == 130
-    assert capsys.readouterr().err == "actiontubes: stopped\n"
+    assert capsys.readouterr().err == "actiontubes: stopped by Ctrl-C\n"
 
 
 def test_a_closed_pipe_is_no_error(monkeypatch) -> None:
@@ -170,5 +170,7 @@ def test_help(capsys) -> None:
 def test_an_unknown_command_names_the_known(capsys) -> None:
     assert main(["detekt"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("actiontubes: no command detekt; one of demo, detect, live, train, ")
+    assert err.startswith(
+        "actiontubes: unknown command detekt; choose from demo, detect, live, train, "
+    )
     assert err.count("\n") == 1

@@ -51,11 +51,11 @@ def test_the_smallest_clip_that_is_allowed(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--classes", 0], "--classes and --width must be greater than 0"),
-        (["--width", 0], "--classes and --width must be greater than 0"),
+        (["--classes", 0], "--classes 0: must be 1 or more"),
+        (["--width", 0], "--width 0.0: must be greater than 0"),
         (["--width", "nan"], "nan"),
-        (["--frames", 4], "--frames must be at least 5 and --size at least 17"),
-        (["--size", 16], "--frames must be at least 5 and --size at least 17"),
+        (["--frames", 4], "--frames 4: must be 5 or more"),
+        (["--size", 16], "--size 16: must be 17 or more"),
         (["--frames", "many"], "many"),
     ],
 )

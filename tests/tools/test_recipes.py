@@ -175,8 +175,8 @@ def test_a_recipe_is_found_by_name_beside_a_folder_of_that_name(
     (tmp_path / "demo").mkdir()
     for words in (["--config", "demo"], ["--config=demo"]):
         done = command("train", *words, "--data", figures, "--steps", 0)
-        assert done == (2, "", ["actiontubes train: steps: 0 is less than 1"])
+        assert done == (2, "", ["actiontubes train: --steps 0: must be 1 or more"])
     with as_file(RECIPES / "demo.yaml") as path:
         (tmp_path / "custom").write_text(path.read_text().replace("steps: ", "steps: -"))
     done = command("train", "--config", "custom", "--data", figures)
-    assert done.err == ["actiontubes train: steps: -340 is less than 1"]
+    assert done.err == ["actiontubes train: --steps -340: must be 1 or more"]

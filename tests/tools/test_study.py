@@ -54,8 +54,8 @@ def test_a_study_and_what_is_added_to_it(study: Callable, figures: Path, tmp_pat
     other = study("--data", figures, "--steps", 3)
     assert other.code == 2
     assert other.err == [
-        "actiontubes study: out/study.json: steps was 2 and is 3 now; say the same, or give "
-        "another --out"
+        "actiontubes study: out/study.json: this study was started with steps 2, now it is 3; use "
+        "the same options, or choose another --out"
     ]
 
 
@@ -100,18 +100,24 @@ def test_labelled_videos(study: Callable, numbered: Any, tmp_path: Path) -> None
         "utf-8"
     )
     wrong = study(*words, "--pairs", "open door/shut door", "--out", "other")
-    assert wrong.code == 2 and "pairs: open door/shut door is no pair of classes" in wrong.err[0]
+    assert (
+        wrong.code == 2
+        and "--pairs open door/shut door: must be two different classes" in wrong.err[0]
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--clips", "videos"], "--clips videos: goes with --data"),
-        (["--backbones", "i5d"], "no backbone i5d; one of i2d, i3d"),
-        (["--backbones", "fast-s3d"], "up to Mixed_3c, fast-s3d is i2d; leave it out"),
-        (["--size", "40"], "size: give 2, not 1 numbers"),
-        (["--steps", "0"], "steps: 0 is less than 1"),
-        (["--frames", "-1"], "frames: -1 is less than 1"),
+        (["--clips", "videos"], "--clips videos: needs --data"),
+        (["--backbones", "i5d"], "--backbone i5d: unknown network; choose from i2d, i3d"),
+        (
+            ["--backbones", "fast-s3d"],
+            "fast-s3d: with --endpoint Mixed_3c it is the same network as i2d; leave it out",
+        ),
+        (["--size", "40"], "--size: needs 2 numbers, not 1"),
+        (["--steps", "0"], "--steps 0: must be 1 or more"),
+        (["--frames", "-1"], "--frames -1: must be 1 or more"),
         (["--data", "nowhere"], "nowhere"),
         (["--streams", "audio"], '"streams" element 1: Expected'),
     ],

@@ -102,12 +102,15 @@ def test_a_run_is_neither_lost_nor_mixed(train: Callable, tmp_path: Path) -> Non
     refused = train("--steps", 6)
     assert (refused.code, refused.out) == (2, "")
     assert refused.err == [
-        "actiontubes train: out/state.pt: a run stands there; --resume goes on with it, --out "
-        "starts one elsewhere"
+        "actiontubes train: out/state.pt: this folder already contains a training run; "
+        "continue it with --resume, or choose another --out"
     ]
     other = train("--steps", 6, "--resume", "--hidden", 8)
     assert other.code == 2 and len(other.err) == 1
-    assert "out/state.pt: hidden was 16 and is 8 now; resume with the same" in other.err[0]
+    assert (
+        "out/state.pt: this run was started with hidden 16, now it is 8; resume with the same"
+        in other.err[0]
+    )
     labels = train("--steps", 6, "--resume", "--labels", "sit", "run", "lie")
     assert labels.code == 2 and len(labels.err) == 1
     assert "out/state.pt: labels was ['run', 'sit'] and is ['sit', 'run', 'lie']" in labels.err[0]
@@ -134,9 +137,12 @@ def test_splits_and_their_mean(train: Callable, data: Path, tmp_path: Path) -> N
     # A later split that cannot be, or has been, is told before the first is trained.
     shutil.rmtree(out / "split1")
     done = train("--splits", 1, 3)
-    assert done.code == 2 and "out/split3/state.pt: a run stands there" in done.err[0]
+    assert (
+        done.code == 2
+        and "out/split3/state.pt: this folder already contains a training run" in done.err[0]
+    )
     done = train("--splits", 1, 4)
-    assert done.code == 2 and "no split 4; its lists are test1" in done.err[0]
+    assert done.code == 2 and "has no such split; its lists are test1" in done.err[0]
     assert not (out / "split1").exists()
 
 
@@ -237,38 +243,38 @@ def test_help_suffices(command, capsys) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--config misspelt.yaml", "'stepz' is not accepted; see actiontubes train --help"),
+        ("--config misspelt.yaml", "'stepz' is not accepted (see `actiontubes train --help`)"),
         ("--config broken.yaml", "broken.yaml"),
         ("--config absent", "absent"),
-        ("--config word.yaml", "several words stand in [a, list] in a YAML file"),
-        ("--data absent", "absent: no such file or folder of ground truth"),
-        ("--media absent", "absent: no such folder of videos"),
+        ("--config word.yaml", "in a YAML file, write several values as a list: [a, b]"),
+        ("--data absent", "absent: file or folder not found"),
+        ("--media absent", "--media absent: folder not found"),
         ("--labels run lie", "groundtruth.csv: row 3: b frame 7 (and 1 more): class sit is not"),
-        ("--labels run sit run", "run stands there twice"),
-        ("--splits 2", "groundtruth.csv: no split 2; its lists are test1, train1"),
-        ("--train-videos x", "video x is not in data/groundtruth.csv; give names such as a"),
-        ("--backbone s4d", "no backbone s4d; one of i2d"),
-        ("--weights kin", "kin: no such file, and no such weights for i2d"),
-        ("--norm frozen", "--norm frozen: new weights need --norm batch"),
-        ("--freeze Mixed_9", "--freeze: no endpoint Mixed_9; one of Conv2d_1a_7x7"),
-        ("--freeze Mixed_4b", "--freeze: no endpoint Mixed_4b; one of"),
-        ("--endpoint Mixed_9", "no endpoint Mixed_9; one of"),
-        ("--proposal-endpoint Mixed_9", "no endpoint Mixed_9; one of"),
-        ("--size 50 64", "size 50x64: give multiples of 8, the stride of Mixed_3c"),
-        ("--size 48", "size: give two numbers, not 1"),
-        ("--size 0 64", "height: 0 is less than 1"),
-        ("--head mixed --endpoint Mixed_5c --size 64 64", "no blocks are left behind Mixed_5c"),
-        ("--proposals yolo", "--proposals yolo: no such source"),
-        ("--proposals absent.csv", "absent.csv: no such file"),
-        ("--proposals people.csv", "no proposals for the video b; the table has 1 videos"),
+        ("--labels run sit run", "run is given twice"),
+        ("--splits 2", "groundtruth.csv has no such split; its lists are test1, train1"),
+        ("--train-videos x", "video x is not in data/groundtruth.csv; names look like a"),
+        ("--backbone s4d", "--backbone s4d: unknown network; choose from i2d"),
+        ("--weights kin", "--weights kin: no such file; for i2d give"),
+        ("--norm frozen", "--norm frozen: needs pretrained weights"),
+        ("--freeze Mixed_9", "--freeze: this trunk has no layer Mixed_9; choose from Conv2d"),
+        ("--freeze Mixed_4b", "--freeze: this trunk has no layer Mixed_4b; choose from"),
+        ("--endpoint Mixed_9", "--endpoint Mixed_9: i2d has no such layer; choose from"),
+        ("--proposal-endpoint Mixed_9", "--endpoint Mixed_9: i2d has no such layer; choose from"),
+        ("--size 50 64", "must be multiples of 8, the stride of Mixed_3c"),
+        ("--size 48", "--size: needs two numbers, not 1"),
+        ("--size 0 64", "--size 0: must be 1 or more"),
+        ("--head mixed --endpoint Mixed_5c --size 64 64", "no layers are left after Mixed_5c"),
+        ("--proposals yolo", "--proposals yolo: unknown"),
+        ("--proposals absent.csv", "absent.csv: file not found"),
+        ("--proposals people.csv", "the table has no boxes for the video b (it has 1 videos)"),
         ("--proposals resnet18 --resnet-weights absent.pth", "absent.pth: No such file"),
-        ("--proposals resnet18 --resnet-weights text.pth", "text.pth: not a readable PyTorch file"),
-        ("--trackers nothing", "--trackers nothing: not installed here; there are tensorboard"),
-        ("--scale 2 1", "scale: (2.0, 1.0) is not a least and a largest zoom"),
-        ("--anchor-sides 0", "anchor_sides: (0,) are not all more than 0"),
-        ("--width 0", "width: 0.0 is not more than 0"),
+        ("--proposals resnet18 --resnet-weights text.pth", "text.pth: cannot be read as a PyTorch"),
+        ("--trackers nothing", "--trackers nothing: is not installed; installed are tensorboard"),
+        ("--scale 2 1", "--scale 2.0 1.0: give the smallest and the largest zoom"),
+        ("--anchor-sides 0", "--anchor-sides 0: every number must be greater than 0"),
+        ("--width 0", "--width 0.0: must be greater than 0"),
         ("--width 0.5 --weights narrow.safetensors", "--weights narrow.safetensors: of width"),
-        *((f"--{name} 0", f"{name.replace('-', '_')}: 0 is less than 1") for name in (
+        *((f"--{name} 0", f"{name.replace('-', '_')} 0: must be 1 or more") for name in (
             "proposal-count", "hidden", "roi-size", "frames", "frame-step", "key-frames",
             "key-frame-step", "examples", "steps", "batch", "accumulate", "save-every")),
         *((f"--{name} -1", f"{name.replace('-', '_')}: -1") for name in (
@@ -305,22 +311,22 @@ def replaced(data: Path, file: str, old: str, new: str) -> None:
     ("change", "message"),
     [
         (lambda data: (data / "b.mp4").unlink(),
-         "data: no video file and no folder of frames for 1 of 3 videos, the first b; say where"),
-        (lambda data: (data / "groundtruth.csv").unlink(), "data: no ground truth in it"),
+         "data: 1 of 3 videos were not found (the first is b); give their folder"),
+        (lambda data: (data / "groundtruth.csv").unlink(), "data: contains no ground truth"),
         (lambda data: replaced(data, "groundtruth.csv", "20,10,50,46", "70,10,90,46"),
-         "groundtruth.csv: row 3: b frame 7: the box lies outside the picture of 64 x 48"),
+         "groundtruth.csv: row 3: b frame 7: the box is outside the frame of 64x48"),
         (lambda data: replaced(data, "groundtruth.csv", "b,7", "b,12"),
-         "groundtruth.csv: row 3: b frame 12: the video has 12 frames, counted from 0"),
+         "groundtruth.csv: row 3: b frame 12: the video has only 12 frames (0 to 11)"),
         (lambda data: replaced(data, "groundtruth.csv", "20,10,50,46", "50,46,20,10"),
-         "groundtruth.csv: row 3: x1..y2 has x2 < x1"),
+         "groundtruth.csv: row 3: x2 < x1"),
         (lambda data: replaced(data, "groundtruth.csv", "x1,y1,x2,y2", "x,y,w,h"),
          "groundtruth.csv: no column x1"),
         (lambda data: (data / "groundtruth.csv").write_text(ROWS.splitlines()[0] + "\n"),
-         "groundtruth.csv: no box on any of the 2 videos to train on"),
+         "groundtruth.csv: has no boxes for any of the 2 training videos"),
         (lambda data: replaced(data, "videos.csv", "c,12,64,48,test", "c,12,64,48,train"),
-         "nothing says which videos to test on"),
+         "defines no test videos"),
         (lambda data: (data / "videos.csv").write_text("video,num_frames\na,12\n"),
-         "videos.csv: no column width"),
+         "videos.csv: column width is missing"),
     ],
 )  # fmt: skip
 def test_bad_data_is_told_before_any_work(
@@ -342,7 +348,7 @@ def test_all_background(train: Callable, data: Path) -> None:
     (data / "groundtruth.csv").write_text("".join(rows[:1] + rows[4:]))
     code, out, err = train()
     assert (code, out, len(err)) == (2, "", 1)
-    assert "groundtruth.csv: no box on any of the 2 videos to train on; name videos" in err[0]
+    assert "groundtruth.csv: has no boxes for any of the 2 training videos; choose videos" in err[0]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -354,7 +360,7 @@ def test_a_video_that_cannot_be_read(
         (data / f"{name}.mp4").write_text("Once upon a time there was a video.\n" * 9)
     code, out, err = train("--workers", workers, "--batch", 2)
     assert (code, out, len(err)) == (2, "", 1), err
-    assert re.match(r"actiontubes train: data/[ab]\.mp4: .*give a video file", err[0]), err
+    assert re.match(r"actiontubes train: data/[ab]\.mp4: .*it may be damaged", err[0]), err
     assert "Traceback" not in err[0] and len(err[0]) < 200
     assert not (tmp_path / "out" / "detector.safetensors").exists()
 

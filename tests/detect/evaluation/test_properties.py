@@ -304,7 +304,7 @@ def test_one_sided_frames_videos_and_classes() -> None:
         VIDEOS,
         LABELS,
     )
-    with pytest.warns(UserWarning, match=r"no ground truth of wave \(1 detected boxes\)"):
+    with pytest.warns(UserWarning, match=r"no ground truth for wave \(1 detections\)"):
         results = evaluate(truth, PROTOCOLS, hit, frame_thresholds=[0.5])
     by_name = {result.protocol.name: result.frame[0] for result in results}
     for scores in by_name.values():

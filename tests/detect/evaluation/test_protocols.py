@@ -114,9 +114,9 @@ def test_multisports_leaves_six_classes_out() -> None:
 def test_tubes_that_skip_frames() -> None:
     """Every second of 9 frames: 5 in common of 9 either has."""
     truth = tube_table([(range(9), WIDE, 0)])
-    with pytest.warns(UserWarning, match="1 tubes skip frames, the first is number 0"):
+    with pytest.warns(UserWarning, match="1 tubes have gaps .the first is tube 0"):
         assert video_ap(ACT, truth, tube_table([(range(0, 9, 2), WIDE, 1)]), 0.55) == 100
-    with pytest.warns(UserWarning, match="skip frames"):
+    with pytest.warns(UserWarning, match="have gaps"):
         assert video_ap(ACT, truth, tube_table([(range(0, 9, 2), WIDE, 1)]), 0.56) == 0
 
 
