@@ -21,28 +21,29 @@ def benchmark(
     size: float = 1.0,
     json: Path | None = None,
 ) -> None:
-    """Time the backbones, the detector or the evaluation on this machine, as ratios within one run.
+    """Measure the speed of the backbones, the detector or the evaluation on this machine.
 
-    backbones: a forward pass of each network, divided by the time of torchvision's S3D run eagerly
-    in the same round. detector: every frame of a video from a shared feature map against a clip for
-    each, and a training step against one with torchvision's layers; on a GPU in bfloat16 and
-    compiled too. evaluation: reading, linking and scoring a made-up dump of UCF101-24's size,
-    and a plain loop on the same data.
+    backbones: a forward pass of each network, compared with torchvision's S3D, measured in the same
+    run. detector: every frame of a video from a shared feature map, compared with a separate clip
+    for each frame, and a training step compared with one that uses torchvision's layers; on a GPU
+    also in bfloat16 and compiled. evaluation: reading, linking and scoring synthetic detections of
+    UCF101-24's size, compared with a plain loop on the same data.
 
     Args:
         what: backbones, detector or evaluation.
-        backbones: The networks (default: s3d, s3d-g and i3d); of a detector the first (s3d-g).
-        endpoint: Up to which layer they are run.
+        backbones: Networks to time. Default: s3d, s3d-g and i3d; the detector uses the first
+            (default s3d-g).
+        endpoint: Run the networks up to this layer.
         frames: Frames of the clip.
-        height: Of the clip, in pixels.
-        width: Of the clip, in pixels.
-        threads: Threads of a network on the CPU.
-        repeats: Rounds that are timed, after one that is not.
-        device: Where networks run; on a GPU in bfloat16.
-        train: Of the backbones, time a pass forward and back in training, on a CPU in float32 and
-            in bfloat16 where it has that.
-        size: The dump's size; 1 is about 275,000 detections in 910 videos.
-        json: Write the numbers to this file too.
+        height: Height of the clip in pixels.
+        width: Width of the clip in pixels.
+        threads: CPU threads that a network uses.
+        repeats: Timed rounds, after one warm-up round.
+        device: Where the networks run; on a GPU they run in bfloat16.
+        train: Backbones only: time forward and backward passes (on a CPU in float32, and in
+            bfloat16 if supported).
+        size: Size of the synthetic detections; 1 is about 275,000 detections in 910 videos.
+        json: Also write the numbers to this JSON file.
     """
     from ..datasets.files import InputError, write_json
 

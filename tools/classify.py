@@ -58,65 +58,68 @@ def classify(
     resume: bool = False,
     seed: int = 0,
 ) -> None:
-    """Train a network that names whole videos, and test it; with --steps 0, test its weights.
+    """Train a network that classifies whole videos, and test it; --steps 0 only tests its weights.
 
     On several GPUs or machines: accelerate launch -m actiontubes.tools.main classify ... Writes to
     OUT: classifier.safetensors (for `actiontubes train --weights`), state.pt (for --resume),
     losses.csv, evaluations.csv, results.json (top-1 and top-5 in percent, of the middle clip and of
-    all frames of each video) and predictions.csv (each video's five best classes).
+    all frames of each video) and predictions.csv, each video's five best classes.
 
     Args:
-        data: Folders of classes (CLASS/VIDEO, below train and val or not); or a list, or a folder
-            of lists: Kinetics' CSV files, the official splits of UCF101 and HMDB51,
-            Something-Something's v1 CSV and v2 JSON files, or lines of a path and a label.
-        out: The folder to write to; with several splits, a folder in it for each.
-        media: The folder of the videos or of their frames (default: the data's).
-        test_data: Another list or folder to test on.
-        splits: Train and test on these splits, one after the other, and print the mean (default:
-            1; UCF101 and HMDB51 have three).
-        labels: The classes in the order of the outputs, or a file with one a line (default: the
-            data set's order); numbers in a list count them from 0.
-        allow_missing: Go on although more than half of the videos are missing.
-        streams: What the network sees: rgb, or optical flow (`actiontubes flow` computes it once,
-            before; else it is computed each time).
-        flow_method: tvl1 (the paper's), or dis, which is faster.
-        fuse: With --steps 0: weights of a second classifier, on the other stream, whose logits are
-            averaged with those of --weights.
-        backbone: The network (`actiontubes models` lists the family).
-        width: Multiplies the trunk's channels.
-        weights: The first weights: kinetics400, imagenet, a file, or null for none.
-        freeze: The last layer of the trunk that is not trained; Mixed_5c trains the classifier
-            alone.
-        norm: frozen keeps the batch norms of the weights; batch trains them, for new weights.
-        class_map: With --steps 0: which of the classifier's classes are right for a label. A CSV
-            file of label and class, or ucf101-24 or jhmdb for Kinetics-400 classes.
-        frames: Frames in a row of a clip; shorter videos are repeated.
-        size: Pixels a side of the square that is seen, 7/8 of the shorter side.
-        dropout: Share of the features before the classifier that is dropped in training.
-        smoothing: Share of the labels that is spread over all classes.
-        flip: Share of clips that are mirrored; never those of classes such as "from left to right".
-        colour: By how much brightness, contrast and saturation vary.
-        reverse: Test on reversed videos.
-        clips_only: Test on the middle clips only, not on all frames.
-        workers: Processes that read videos.
-        steps: Optimiser steps; 0 tests the weights as they are.
-        batch: Clips a step and process.
-        accumulate: Batches summed up before a step is taken.
-        optimiser: SGD with momentum 0.9, or AdamW.
-        lr: Learning rate after the warm-up.
-        warm_up: Steps over which the learning rate rises.
-        decay: A tenth after 3/4 and again after 7/8 of the steps (the paper's), or a cosine.
-        weight_decay: Weight decay of kernels and matrices.
-        clip_norm: Largest norm of the gradients.
-        ema: Decay of the averaged weights that are tested and saved; 0 for none.
-        save_every: Steps from one checkpoint to the next.
-        evaluate_every: Steps from one test on the middle clips to the next; 0 tests at the end.
-        precision: Compute in mixed precision: bf16, or fp16 on older GPUs.
-        compile: Compile the model; pays on a GPU.
-        trackers: Where losses and scores go: tensorboard, or another that accelerate knows.
-        device: Where networks run; auto takes a GPU if there is one.
-        resume: Go on with the run in OUT.
-        seed: Seed of new weights, clips and augmentation.
+        data: A folder of class folders (CLASS/VIDEO, optionally below train/ and val/), a list, or
+            a folder of lists: Kinetics' CSV files, the official splits of UCF101 and HMDB51,
+            Something-Something v1 CSV or v2 JSON, or lines with a path and a label.
+        out: Output folder; with several --splits, one subfolder for each.
+        media: Folder with the videos or their frames. Default: the folder of --data.
+        test_data: A separate list or folder to test on.
+        splits: Train and test on each of these splits in turn and print the mean (UCF101 and HMDB51
+            have three). Default: 1.
+        labels: The classes in the order of the outputs, or a file with one a line. Default: the
+            data set's order. Numeric labels count from 0.
+        allow_missing: Continue even if more than half of the videos are missing.
+        streams: Input of the network: rgb or flow (run `actiontubes flow` first; otherwise it is
+            computed every time).
+        flow_method: tvl1 (as in the paper) or dis (faster).
+        fuse: With --steps 0: a second classifier on the other stream; the logits of both are
+            averaged.
+        backbone: The network, one of the S3D family (`actiontubes models`).
+        width: Multiplier of the backbone's channels.
+        weights: Pretrained weights: kinetics400, imagenet, a file, or null for random weights.
+        freeze: Do not train the backbone up to and including this layer; Mixed_5c trains only the
+            classifier.
+        norm: Batch norm: frozen keeps the statistics of pretrained weights; batch trains them,
+            which random weights need.
+        class_map: With --steps 0: maps each label of the data to the classifier's classes: a CSV
+            file with the columns label and class, or ucf101-24 or jhmdb for Kinetics-400
+            classifiers.
+        frames: Consecutive frames of a clip; shorter videos are repeated.
+        size: Side of the square crop in pixels; the crop covers 7/8 of the video's short side.
+        dropout: Dropout rate before the classifier.
+        smoothing: Label smoothing.
+        flip: Probability of mirroring a clip; never applied to classes that name left or right.
+        colour: Strength of random brightness, contrast and saturation changes, 0 to 1.
+        reverse: Test on videos played backwards.
+        clips_only: Test only the middle clip of each video, not all of its frames.
+        workers: Processes that load clips.
+        steps: Optimizer steps; 0 tests the weights without training.
+        batch: Clips in a batch, for each process.
+        accumulate: Batches accumulated for one optimizer step.
+        optimiser: sgd (with momentum 0.9) or adamw.
+        lr: Learning rate after warm-up.
+        warm_up: Steps of linear learning rate warm-up.
+        decay: Learning rate schedule: steps (divided by 10 after 3/4 and 7/8 of the steps, as in
+            the paper) or cosine.
+        weight_decay: Weight decay; not applied to norms and biases.
+        clip_norm: Gradients are clipped to this norm.
+        ema: Decay of the moving average of the weights that is tested and saved; 0 turns it off.
+        save_every: Save a checkpoint every N steps.
+        evaluate_every: Test on the middle clips every N steps; 0 tests only at the end.
+        precision: Mixed precision: bf16, or fp16 on older GPUs.
+        compile: Compile the model with torch.compile; worth it on a GPU.
+        trackers: Where to log: tensorboard, or another tracker supported by accelerate.
+        device: auto uses a GPU if there is one.
+        resume: Continue the run in OUT.
+        seed: Random seed of the weights, clips and augmentation.
     """
     from ..backbones.layers import keep_freed_memory
     from ..datasets.labelled_clips import CropSettings

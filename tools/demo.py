@@ -27,21 +27,21 @@ def demo(
     steps: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Make a small data set, train a detector on it, evaluate it and draw what it finds.
+    """Make a small data set, train a detector on it, evaluate it and draw the results.
 
-    Needs no download and no data, and takes some minutes on two cores. The data set is drawn:
-    people who sit down or stand up, pick up or put down, push or pull, wave or jump, in front of
-    moving backgrounds; the two of a pair differ only in the direction of time. Writes to OUT:
-    report/index.html, results.json, drawn videos, tubes.png, the data set (data) and all that
-    train writes (trained). Run again, it goes on where it was stopped.
+    No download, no data; a few minutes on two cores. The drawn people sit down or stand up, pick up
+    or put down, push or pull, wave or jump, in front of moving backgrounds; the two actions of a
+    pair differ only in the direction of time. Writes to OUT: report/index.html, results.json, drawn
+    videos, tubes.png, the data set (data/) and the output of `actiontubes train` (trained/). Run
+    again to continue after an interruption.
 
     Args:
-        out: The folder to write to.
-        backbone: Another network of the family than S3D-G, such as i2d, which cannot tell the
-            direction of time.
-        videos: How many are drawn to train on.
-        steps: Of the training (default: the recipe's).
-        seed: Of the data set, the weights and the training.
+        out: Output folder.
+        backbone: Use another network than S3D-G, such as i2d, which cannot see the direction of
+            time.
+        videos: Number of training videos to draw.
+        steps: Training steps. Default: the recipe's.
+        seed: Random seed of the data set, the weights and the training.
     """
     import yaml
 

@@ -32,54 +32,52 @@ def detect(
     tables_only: bool = False,
     overwrite: bool = False,
 ) -> int:
-    """Find the people in videos, follow each, and name what they do.
+    """Find people in videos, track them, and label what they do.
 
-    Needs no training: people come from a person detector, names from a network trained to classify
-    whole videos (Kinetics-400). Or give a detector that `actiontubes train` made, with
-    --checkpoint. Writes to the folder OUT, for pandas, a spreadsheet or `actiontubes evaluate`:
-    tubes.parquet (without training one tube a person, with the best label), labels.csv (each
-    tube's labels, five at most), detections.parquet (those for every frame) and videos.parquet;
-    and each video with its tubes drawn, VIDEO.tubes.mp4. With --checkpoint a person may have tubes
-    of several classes: the tables keep all, the drawn video shows the best of those that overlap
-    (`actiontubes visualize` draws all of a table). OUT/videos keeps these tables for each video:
-    run again, the command takes up what is not done, whatever stopped it. A video that cannot be
-    read does not stop the others. `accelerate launch -m actiontubes.tools.main detect` shares the
-    videos among GPUs or machines.
+    No training needed: a person detector finds the people and a Kinetics-400 classifier labels
+    them. With --checkpoint, a detector trained by `actiontubes train` does both. Writes to OUT:
+    tubes.parquet (one row a box), detections.parquet, labels.csv (up to five labels a tube),
+    videos.parquet, and VIDEO.tubes.mp4 with the tubes drawn. With --checkpoint one person may have
+    several overlapping tubes of different classes: the tables keep all, the drawn video shows the
+    best (`actiontubes visualize` draws all). Finished videos are skipped when you run the command
+    again, and an unreadable video does not stop the others. `accelerate launch -m
+    actiontubes.tools.main detect` splits the videos among GPUs or machines.
 
     Args:
-        videos: Video files of any kind that FFmpeg reads, folders of them, patterns such as
-            'clips/*.avi', or text files (.txt) with a path a line.
-        out: The folder to write to.
-        checkpoint: A trained detector (detector.safetensors, or an .onnx that `actiontubes export`
-            wrote); it carries its classes and sizes.
-        fuse: A second one, such as one on optical flow beside one on RGB: on each of the first
-            one's proposals, the mean of both their scores counts.
-        backbone: Without checkpoint, the network: i3d (the default), s3d or s3d-g (`actiontubes
-            models` lists the family).
-        weights: Without checkpoint: kinetics400 (the default), howto100m, or the path of a weights
-            file (`actiontubes weights list`).
-        proposals: Where people are: default (torchvision's Faster R-CNN), the name of another COCO
-            detector of torchvision, PATH.onnx (a YOLOX model), hog (OpenCV, weak), frame (the whole
-            picture), PATH.parquet or PATH.csv (a table of boxes), detectron2:CONFIG. A checkpoint
-            that finds people itself needs none, and uses only these where given.
-        labels: Without checkpoint: choose among these Kinetics-400 classes alone, or say ucf101-24
-            or jhmdb for the classes of that data set.
-        scene: Without checkpoint: weight of the whole picture beside the person's own region, from
-            0 to 1 (default: 0.5).
-        every: With checkpoint: look at one of so many frames, and interpolate (default: 1).
-        mode: With checkpoint: shared lets the frames share one pass through the network (the
-            default); per_clip takes a clip of its own for each, as published, and far longer.
-        link: With checkpoint, how tubes are linked: act (the default), viterbi or online, as in
-            `actiontubes link`.
-        precision: With checkpoint: bf16 or fp16 computes in half precision where that is safe
-            (default: no, which is float32).
-        compile: With checkpoint: compile the network first; pays on a GPU, for many videos.
-        threshold: Without checkpoint, the lowest score of a tube that is kept (default: 0.05); with
-            it, of the boxes that tubes are made of (default: 0.4).
-        device: Where networks run; auto takes a GPU if there is one.
-        trail: Draw the way of each box's centre over the last second.
-        tables_only: Write no drawn videos; a run without it draws them later from the tables.
-        overwrite: Look at all videos anew, also at those that are done.
+        videos: Video files, folders, patterns such as 'clips/*.avi', or .txt files with one path a
+            line.
+        out: Output folder.
+        checkpoint: A trained detector: detector.safetensors, or an .onnx file written by
+            `actiontubes export`.
+        fuse: A second trained detector, such as one on optical flow. Both score the proposals of
+            the first; the scores are averaged.
+        backbone: Without --checkpoint: the classifier network (i3d, s3d or s3d-g; see `actiontubes
+            models`). Default: i3d.
+        weights: Without --checkpoint: kinetics400, howto100m, or a weights file (see `actiontubes
+            weights list`). Default: kinetics400.
+        proposals: Where person boxes come from: default (torchvision's Faster R-CNN), another
+            torchvision COCO detector, PATH.onnx (YOLOX), hog (OpenCV; weak), frame (the whole
+            frame), PATH.parquet or PATH.csv (a table), detectron2:CONFIG. A checkpoint with its own
+            proposals needs none; if given, these replace them.
+        labels: Without --checkpoint: only these Kinetics-400 classes; or ucf101-24 or jhmdb for the
+            classes of that data set.
+        scene: Without --checkpoint: weight of the whole frame against the person's own region, 0 to
+            1. Default: 0.5.
+        every: With --checkpoint: run the detector on every Nth frame and interpolate the others.
+            Default: 1.
+        mode: With --checkpoint: shared (default) computes features once for many frames; per_clip
+            runs a separate clip for each frame, as published, and is much slower.
+        link: With --checkpoint: how boxes are linked into tubes: act (default), viterbi or online;
+            see `actiontubes link`.
+        precision: With --checkpoint: bf16 or fp16 for half precision where it is safe. Default: no
+            (float32).
+        compile: With --checkpoint: compile the network first; worth it on a GPU with many videos.
+        threshold: Without --checkpoint: lowest score of a tube that is kept (default 0.05). With
+            it: lowest score of a box that may join a tube (default 0.4).
+        device: auto uses a GPU if there is one.
+        trail: Draw the path of each box's center over the last second.
+        tables_only: Do not draw videos; a later run without this option draws them from the tables.
+        overwrite: Process all videos again, even those that already have results.
     """
     from ..backbones.layers import keep_freed_memory
     from ..datasets.video_files import find_videos, video_names

@@ -39,35 +39,35 @@ def evaluate(
     media: Path | None = None,
     coco: Path | None = None,
 ) -> None:
-    """Frame-mAP and video-mAP of any method's detections and tubes.
+    """Compute frame-mAP and video-mAP of any method's detections and tubes.
 
-    Every number is in percent and goes by the name of its protocol: act (ACT, MOC; most published
-    rows of JHMDB and UCF101-24), multisports (MultiSports, mmaction2, HIT, OpenMixer), road (Singh
-    et al.), yowo (frames with ground truth only).
+    All numbers are in percent. The protocols, which give different numbers for the same boxes, are
+    act (ACT, MOC; most published rows of JHMDB and UCF101-24), multisports (MultiSports, mmaction2,
+    HIT, OpenMixer), road (Singh et al.) and yowo (only frames with ground truth).
 
     Args:
-        ground_truth: A table, a folder written by prepare, JHMDB-GT.pkl or another ACT pickle,
-            pyannot.pkl, finalAnnots.mat, or an AVA CSV file.
+        ground_truth: A table, a folder written by `actiontubes prepare`, JHMDB-GT.pkl or another
+            ACT pickle, pyannot.pkl, finalAnnots.mat, or an AVA CSV file.
         detections: Boxes for frame-mAP: a table, a folder of ACT, MOC or YOWO files,
             frame_detections.pkl, COCO results JSON, or an AVA CSV file.
         tubes: Tubes for video-mAP: a table with tube_score, a folder of ACT or MOC files, or
             video_detections.pkl.
-        split: Evaluate the test videos of this split, from 1.
-        videos: Evaluate the videos of this list, one a line (testlist01.txt), with or without class
-            folder, file ending and class number.
-        protocol: Whose rules; all prints the four side by side.
-        choices: Rules changed one by one, such as tube_suppression=none frame_pixels=continuous.
-        frame_suppression: What ACT and MOC do to boxes of each frame and class before frame-mAP:
-            act drops those that overlap a better one by over 0.3, moc lowers the scores of those
-            that do by over 0.6.
-        frame_iou: IoU thresholds of frame-mAP (default 0.3 0.5 0.75).
-        video_iou: IoU thresholds of video-mAP (default 0.1 0.2 0.3, and 0.5 to 0.95 by 0.05).
-        annotations: The COCO annotation file that belongs to COCO results (default:
-            annotations.json beside them).
-        json: Write all numbers to this file.
-        report: Write a report, index.html, to this folder.
-        media: The folder of the videos, or of their frames, for the report's pictures.
-        coco: Write COCO annotations and results to this folder, and print COCO's AP and AR.
+        split: Evaluate the test videos of this split, counted from 1.
+        videos: Evaluate the videos listed in this file, one a line (such as testlist01.txt); class
+            folder, extension and class number are optional.
+        protocol: Evaluation rules; all prints the four protocols side by side.
+        choices: Change single rules of the protocol, such as tube_suppression=none
+            frame_pixels=continuous.
+        frame_suppression: NMS of each frame and class before frame-mAP: act removes boxes with IoU
+            above 0.3 with a better one; moc lowers their scores (above 0.6).
+        frame_iou: IoU thresholds of frame-mAP. Default: 0.3 0.5 0.75.
+        video_iou: IoU thresholds of video-mAP. Default: 0.1 0.2 0.3, and 0.5 to 0.95 in steps of
+            0.05.
+        annotations: COCO annotation file for COCO results. Default: annotations.json beside them.
+        json: Also write all numbers to this JSON file.
+        report: Write an HTML report (index.html) to this folder.
+        media: Folder with the videos or their frames, for the pictures of the report.
+        coco: Also write COCO annotations and results to this folder, and print COCO's AP and AR.
     """
     if detections is None and tubes is None:
         raise InputError("nothing to evaluate; give --detections, --tubes or both")

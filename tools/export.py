@@ -13,24 +13,23 @@ def export(
     frames: int | None = None,
     given: bool = False,
 ) -> None:
-    """Write a trained detector as ONNX, for onnxruntime, or as a program of torch.export.
+    """Export a trained detector to ONNX (for onnxruntime) or torch.export.
 
-    One file holds trunk, proposals and head, and the classes and sizes in its metadata, so that
-    `actiontubes detect --checkpoint model.onnx` needs nothing else. Its inputs are clip (frames,
+    One file contains the backbone, proposals and head; class names and sizes are in its metadata,
+    so `actiontubes detect --checkpoint model.onnx` needs nothing else. Inputs are clip (frames,
     height, width, channels; uint8 RGB), key_frames (K; float32, frames of the clip from 0) and, for
     a detector that is given people, boxes (R, 4; float32, x1 y1 x2 y2 in pixels of the clip) and
-    key (R; int64, which of the key frames). Its outputs are scores (R, classes), refined_boxes (R,
-    1 or classes, 4) and key_of_box (R), before non-maximum suppression. K and R are free (dynamic
-    axes), all else is fixed.
+    key (R; int64, which of the key frames). Outputs are scores (R, classes), refined_boxes (R, 1 or
+    classes, 4) and key_of_box (R), before non-maximum suppression. The numbers of key frames (K)
+    and boxes (R) are dynamic; everything else is fixed.
 
     Args:
         checkpoint: A trained detector (detector.safetensors).
-        out: The file to write: a name in .onnx, or in .pt2 for torch.export.
-        opset: Of ONNX, 18 to 21. RoiAlign needs 16, and PyTorch writes 18.
-        frames: Length of the clip. The longer it is, the more key frames share a pass through the
-            network; the shortest is the detector's own (default: 32 more than the frames around
-            one key frame).
-        given: Leave the detector's own proposals out: people are then given.
+        out: Output file, ending in .onnx or .pt2 (torch.export).
+        opset: ONNX opset, 18 to 21.
+        frames: Frames of the exported clip. More frames let more key frames share one pass; the
+            minimum is the detector's own clip length. Default: room for 32 key frames.
+        given: Export without the detector's own proposals; person boxes become an input.
     """
     from ..detect.detector_file import load_detector
     from ..detect.export import export_detector

@@ -19,20 +19,19 @@ def flow(
 ) -> int:
     """Compute the optical flow of videos once, and draw it.
 
-    Writes for each VIDEO, beside it, VIDEO.tvl1.flow or VIDEO.dis.flow, which train and detect take
-    instead of computing flow anew, and the drawn VIDEO.flow.mp4: the picture, and its flow in
-    colours (white is still, red to the right, violet up). Flow is that to the next frame, cut at 20
-    pixels, at the video's own size or at a short side of 256. Files that are there are kept, so
-    that a run that was stopped goes on.
+    Writes VIDEO.tvl1.flow or VIDEO.dis.flow beside each video, which `train` and `detect` use
+    instead of computing flow again, and VIDEO.flow.mp4: each frame beside its flow in color (white
+    is still, red moves right, violet up). Flow points to the next frame and is clipped at 20
+    pixels; it has the video's own size, or a short side of 256 pixels. Existing files are kept, so
+    a stopped run can be continued.
 
     Args:
-        videos: Video files, folders of frames named from 00001, or folders of such.
-        method: tvl1 (the paper's; a second of one core for a frame in which all moves), or dis,
-            which is far faster.
-        out: Write to this folder instead; what lies there is found by train and detect only if it
-            is moved beside the videos.
-        no_drawing: Write no drawn videos.
-        overwrite: Compute anew what is there already.
+        videos: Video files, folders of frames (00001.jpg, ...), or folders that contain either.
+        method: tvl1 (as in the paper; up to a second a frame on one core) or dis (much faster).
+        out: Output folder. `train` and `detect` find flow only beside the videos, so move the files
+            there before you use them.
+        no_drawing: Do not write drawn videos.
+        overwrite: Compute existing files again.
     """
     from ..datasets.flow_cache import cache_path, fits, write_cache
     from ..datasets.flow_drawing import draw_flow_video

@@ -38,17 +38,17 @@ def link(
     """Link detections into action tubes.
 
     Args:
-        detections: A table of boxes, or another format that evaluate reads.
-        out: The file of tubes to write, .parquet or .csv.
-        method: act is ACT's greedy linking; viterbi the best paths through whole videos (Peng &
-            Schmid, Saha et al., YOWO); online Singh et al.'s incremental linking.
-        preset: Whose parameters (default: act, peng or singh).
-        choices: Parameters changed one by one, such as gap=3 min_length=8.
-        trim: Cut the tubes in time: by the two-label dynamic programme (Saha et al., Singh et al.)
-            or by Peng's maximum subarray, which needs --ground-truth.
-        ground_truth: Training ground truth, whose mean tube lengths subarray trimming uses; also
-            names videos and classes for detections in pickles or text files.
-        videos: A table of the videos' lengths, for the preset yowo.
+        detections: A table of detections, or another format that `evaluate` reads.
+        out: Output file of the tubes, .parquet or .csv.
+        method: act (greedy, frame by frame), viterbi (best paths through the whole video: Peng &
+            Schmid, Saha et al., YOWO) or online (incremental: Singh et al.).
+        preset: Parameters of which paper. Default: act, peng or singh, by method.
+        choices: Change single parameters, such as gap=3 min_length=8.
+        trim: Trim tubes in time: two-label dynamic programming (Saha et al., Singh et al.), or
+            Peng's maximum subarray, which needs --ground-truth.
+        ground_truth: Training ground truth: gives --trim subarray the mean tube lengths, and names
+            the videos and classes of pickles and text files.
+        videos: A table with the videos' lengths (needed by --preset yowo).
     """
     presets = _PRESETS[method]
     if preset is not None and preset not in presets:

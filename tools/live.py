@@ -35,36 +35,38 @@ def live(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     trail: bool = False,
 ) -> None:
-    """Find and draw action tubes in a camera's picture or a stream, while it runs.
+    """Detect and draw action tubes in a camera or stream while it runs.
 
-    Frames that come too fast are dropped, the oldest first, so that the picture never lags behind:
-    latency and dropped frames stand in it. Ctrl-C ends the run; everything written is then whole.
-    With --out, OUT/tubes.csv gets each tube as it ends, and OUT/live-0001.mp4, ... the drawn video,
-    ten minutes each. With --show, or without --out, a page of this machine shows it in a browser.
+    When frames come too fast, the oldest are dropped, so the picture never lags; latency and
+    dropped frames are shown in it. Ctrl-C ends the run and leaves all files complete. With --out,
+    each tube is added to OUT/tubes.csv when it ends, and the drawn video goes to OUT/live-0001.mp4,
+    ..., ten minutes in each file. With --show, or without --out, a page on this machine shows the
+    video in a browser.
 
     Args:
-        source: A camera's number (0 is the first), an address (rtsp://, http://, udp://) or a video
-            file, which is played at its own rate.
-        checkpoint: A trained detector (detector.safetensors, or an .onnx of `actiontubes export`).
-        out: The folder to write to.
+        source: A camera number (0 is the first), an address (rtsp://, http://, udp://), or a video
+            file (played at its own speed).
+        checkpoint: A trained detector: detector.safetensors, or an .onnx file written by
+            `actiontubes export`.
+        out: Output folder.
         show: Show the drawn video in a browser.
-        port: Of that page, on this machine.
-        proposals: Where people are, as in `actiontubes detect`; a detector that finds them itself
-            needs none.
-        step: Frames that share a pass through the network, a multiple of 4. More are faster, and
-            wait for each other longer.
-        look_ahead: Frames that are awaited behind those of a pass. Fewer are sooner and less sure;
-            missing ones repeat the last (default: as many as the detector was trained with).
-        speed: Of a file: own, or max, as fast as it can be read, with no frame dropped.
-        loop: Begin a file anew when it ends.
-        frames: End after so many frames.
-        timeout: Seconds without a frame after which a source has stalled.
-        retries: How often in a row a source that stalled or ended is connected again (default: 10;
-            0 for files).
-        threshold: The lowest score of the boxes that tubes are made of.
-        precision: bf16 or fp16 compute in half precision where that is safe.
-        device: Where networks run; auto takes a GPU if there is one.
-        trail: Draw the way of each box's centre over the last second.
+        port: Port of the browser page on this machine.
+        proposals: Where person boxes come from, as in `actiontubes detect`; a detector that finds
+            people itself needs none.
+        step: Frames processed together, a multiple of 4. More frames are faster, but add latency.
+        look_ahead: Frames to wait for after each batch. Fewer reduce latency and accuracy; missing
+            frames repeat the last one. Default: as in training.
+        speed: For files: own plays at the video's speed; max reads as fast as possible and drops no
+            frame.
+        loop: For files: start again at the end.
+        frames: Stop after this many frames.
+        timeout: Seconds without a frame after which the source counts as stalled.
+        retries: Reconnection attempts in a row after the source stalls or ends. Default: 10; 0 for
+            files.
+        threshold: Lowest score of a box that may join a tube.
+        precision: bf16 or fp16 for half precision where it is safe.
+        device: auto uses a GPU if there is one.
+        trail: Draw the path of each box's center over the last second.
     """
     import torch
 

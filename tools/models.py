@@ -13,18 +13,18 @@ def models(
     width: float = 1.0,
     json: Path | None = None,
 ) -> None:
-    """The backbones: parameters and multiply-adds, beside the paper's figures.
+    """Show the backbones with their parameters and multiply-adds, beside the paper's.
 
-    Top- and bottom-heavy I3D are shown at their default K, Mixed_4b; another K is asked for as in
-    top-heavy-i3d(Mixed_3c), wherever a backbone is named. The gates of s3d-g stand on all branches;
-    s3d-g(temporal) puts them after each temporal convolution.
+    Top- and bottom-heavy I3D are listed with K = Mixed_4b; write top-heavy-i3d(Mixed_3c) for
+    another K. s3d-g has gates on all branches; s3d-g(temporal) has them after each temporal
+    convolution.
 
     Args:
         classes: Number of classes of the classifier.
         frames: Frames of the clip.
         size: Height and width of the clip in pixels.
-        width: Multiplier of all numbers of channels.
-        json: Write the rows to this file too.
+        width: Multiplier of the number of channels.
+        json: Also write the rows to this JSON file.
     """
     from ..datasets.files import InputError, write_json
 

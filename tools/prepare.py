@@ -22,23 +22,23 @@ def prepare(
     media: Path | None = None,
     short_side: int = 320,
 ) -> None:
-    """Turn a data set's official downloads into tables.
+    """Convert the official downloads of a data set into tables.
 
-    Writes groundtruth.parquet, videos.parquet and splits/*.txt, which evaluate and train read by
-    the folder's name. Missing pictures and counts that differ from the known totals are named;
-    missing ground truth or lists are an error, and nothing is written.
+    Writes groundtruth.parquet, videos.parquet and splits/*.txt; then give the folder to `evaluate`
+    or `train`. Missing videos and unexpected counts are reported; missing ground truth or split
+    lists are an error, and nothing is written.
 
     Args:
-        dataset: Which data set.
-        root: The folder with the downloads, as they unpack. JHMDB: splits and puppet_mask, or
-            JHMDB-GT.pkl; ReCompress_Videos, Rename_Images or Frames. UCF101-24: pyannot.pkl and
-            testlist01.txt, or UCF101v2-GT.pkl; UCF-101 or rgb-images.
-        out: The folder to write to (default: the root).
-        boxes: JHMDB's boxes from its puppet masks or from its joints.
-        pack: A folder to write the videos to once more, smaller and with every frame by itself,
-            which speeds up training; then give it to train as its media.
-        media: The folder of the videos to pack (default: the root).
-        short_side: Of packed videos, in pixels; smaller videos keep their size.
+        dataset: jhmdb or ucf101-24.
+        root: Folder with the unpacked downloads. JHMDB: splits/ and puppet_mask/, or JHMDB-GT.pkl;
+            videos in ReCompress_Videos/, Rename_Images/ or Frames/. UCF101-24: pyannot.pkl and
+            testlist01.txt, or UCF101v2-GT.pkl; videos in UCF-101/ or rgb-images/.
+        out: Output folder. Default: --root.
+        boxes: JHMDB only: take boxes from the puppet masks or from the joints.
+        pack: Also re-encode the videos into this folder, smaller and with every frame decodable by
+            itself; training on them (`train --media`) reads much faster.
+        media: Folder with the videos to pack. Default: --root.
+        short_side: Short side of packed videos in pixels; smaller videos keep their size.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder")

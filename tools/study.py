@@ -53,56 +53,58 @@ def study(
     memory: float = 2.0,
     workers: int = 0,
 ) -> None:
-    """Train networks of the family under one budget, and show accuracy against cost.
+    """Train several networks on the same budget, and compare accuracy with cost.
 
-    Without --data it draws the demo's figures, whose actions come in pairs that only the direction
-    of time tells apart. Writes to OUT: index.html, its figures (cost.svg, reversed.svg, gating.svg,
-    streams.svg), results.md, results.csv and results.json, and of each run its record and its
-    checkpoint (runs). Run again, it goes on where it was stopped, and skips what is done; more
-    networks, seeds or streams can be added later, and the page shows all.
+    Without --data it draws the videos of the demo, whose actions come in pairs that differ only in
+    the direction of time. Writes to OUT: index.html with its figures (cost.svg, reversed.svg,
+    gating.svg, streams.svg), results.md, results.csv and results.json, and in runs/ a record and a
+    checkpoint of each run. Run again to continue after an interruption; finished runs are skipped,
+    and networks, seeds or streams added later appear on the same page.
 
     Args:
-        out: The folder to write to.
-        data: A detection set as of train, or with --clips videos a classification set as of
-            classify (default: drawn figures in OUT/data).
-        media: The folder of the videos (default: the data's).
-        clips: Clips around each actor of a detection set, or of whole labelled videos.
-        split: Which split of the data.
-        train_videos: Of a detection set, the videos to train on, or a list of them (default: the
-            split's).
-        test_videos: The videos to test on.
-        videos: How many videos of figures are drawn to train on; a quarter as many to test on.
-        pairs: Classes that are opposite, such as "sit down/stand up" (default: those of the drawn
-            figures, where the data has both).
-        backbones: The networks; "top-heavy-i3d(K)" and "bottom-heavy-i3d(K)" stand for all K up to
-            the endpoint (default: I2D, I3D, S3D, S3D-G with both placements of its gates, and both
-            sweeps over K).
-        streams: What they see: rgb, flow, or both by late fusion (default: rgb).
-        flow_method: tvl1 (the paper's), or dis, which is faster; `actiontubes flow` computes the
-            flow of your own videos once, before.
-        seeds: Of weights, clips and dropout; a run for each (default: 0, 1 and 2).
-        endpoint: The trunks' last layer.
-        width: Multiplies the trunks' channels.
-        weights: The first weights: imagenet, or null for none.
-        dropout: Share of the features before the classifier that is dropped in training.
-        frames: Frames of a clip (default: 9 of actors; 64 of videos). With an odd number, networks
-            up to MaxPool_4a see the very same frames of reversed clips.
-        frame_step: Of actors' clips: frames of the video from one frame of the clip to the next.
-        size: Pixels of a clip: height and width of actors' (default: 80 64), the side of videos'
-            (default: 224).
-        steps: Optimiser steps of each run.
-        batch: Clips a step and process.
-        optimiser: SGD with momentum 0.9, or AdamW.
-        lr: Learning rate after the warm-up.
-        warm_up: Steps over which the learning rate rises.
-        decay: A tenth after 3/4 and again after 7/8 of the steps (the paper's), or a cosine.
-        weight_decay: Weight decay of kernels and matrices.
-        save_every: Steps from one checkpoint to the next.
-        precision: Compute in mixed precision.
-        device: Where networks run; auto takes a GPU if there is one.
-        memory: Gigabytes that actors' clips may take in memory, so that they are read only once;
-            with workers, in each of them.
-        workers: Processes that read videos.
+        out: Output folder.
+        data: A detection data set as for `train`; with --clips videos, a classification data set as
+            for `classify`. Default: drawn videos in OUT/data.
+        media: Folder with the videos. Default: the folder of --data.
+        clips: actors: clips around each person of a detection data set; videos: clips of labelled
+            videos.
+        split: The split of the data to use.
+        train_videos: For a detection data set: names of the training videos, or a file that lists
+            them. Default: those of the split.
+        test_videos: For a detection data set: names of the test videos, or a file that lists them.
+            Default: those of the split.
+        videos: Number of training videos to draw; a quarter as many are drawn for testing.
+        pairs: Pairs of opposite classes, such as "sit down/stand up". Default: those of the drawn
+            data set that the data contains.
+        backbones: The networks to compare; "top-heavy-i3d(K)" and "bottom-heavy-i3d(K)" mean every
+            K up to --endpoint. Default: I2D, I3D, S3D, S3D-G with both gate placements, and both
+            sweeps over K.
+        streams: Inputs of the networks: rgb, flow, or both (late fusion). Default: rgb.
+        flow_method: tvl1 (as in the paper) or dis (faster); run `actiontubes flow` first on your
+            own videos.
+        seeds: Random seeds; one run for each. Default: 0 1 2.
+        endpoint: The last layer of the backbones.
+        width: Multiplier of the backbone's channels.
+        weights: Pretrained weights: imagenet, or null for random weights.
+        dropout: Dropout rate before the classifier.
+        frames: Frames of a clip. Default: 9 for actors, 64 for videos. With an odd number, networks
+            up to MaxPool_4a see exactly the same frames in reversed clips.
+        frame_step: For actors: use every Nth frame of the video.
+        size: For actors: height and width in pixels (default 80 64). For videos: side of the crop
+            (default 224).
+        steps: Optimizer steps of each run.
+        batch: Clips in a batch.
+        optimiser: sgd (with momentum 0.9) or adamw.
+        lr: Learning rate after warm-up.
+        warm_up: Steps of linear learning rate warm-up.
+        decay: Learning rate schedule: steps (divided by 10 after 3/4 and 7/8 of the steps, as in
+            the paper) or cosine.
+        weight_decay: Weight decay; not applied to norms and biases.
+        save_every: Save a checkpoint every N steps.
+        precision: Mixed precision: bf16, or fp16 on older GPUs.
+        device: auto uses a GPU if there is one.
+        memory: Gigabytes of memory for actor clips, so that videos are read only once (per worker).
+        workers: Processes that load clips.
     """
     from ..backbones.layers import keep_freed_memory
     from ..datasets.actor_clips import ActorSettings

@@ -78,88 +78,94 @@ def train(
     resume: bool = False,
     seed: int = 0,
 ) -> None:
-    """Train a detector: Faster R-CNN in space-time on a network of the S3D family.
+    """Train an action detector: Faster R-CNN in space and time on an S3D backbone.
 
-    Give a recipe with --config: its name (demo, jhmdb, ucf101-24, ucf101-24-mini, custom) or your
-    own YAML file; further options change it. On several GPUs or machines: accelerate launch -m
-    actiontubes.tools.main train ... Writes to OUT: detector.safetensors (for `actiontubes detect
-    --checkpoint`), state.pt (for --resume), losses.csv, evaluations.csv, results.json and the test
-    videos' detections.parquet and tubes.parquet.
+    Start from a recipe with --config: demo, jhmdb, ucf101-24, ucf101-24-mini, custom, or your own
+    YAML file; options on the command line override it. On several GPUs or machines: accelerate
+    launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (for `actiontubes
+    detect --checkpoint`), state.pt (for --resume), losses.csv, evaluations.csv, results.json, and
+    detections.parquet and tubes.parquet of the test videos.
 
     Args:
-        data: A folder with groundtruth.parquet (or .csv) and videos.parquet, as prepare writes; a
-            folder with the official downloads; or a file of ground truth.
-        out: The folder to write to; with several splits, a folder in it for each.
-        media: The folder of the videos or of their frames (default: the data's).
-        splits: Train on these splits, one after the other, and print the mean (default: 1).
-        train_videos: Names of the videos to train on, or a file that lists them.
-        test_videos: Names of the videos to evaluate on, or a file that lists them.
-        labels: The classes in the order of the outputs (default: those of the ground truth).
-        backbone: The network (`actiontubes models` lists the family), or torchvision's r2plus1d_18,
-            mvit_v2_s or swin3d_t, whose endpoints are layer1 to layer4, or stage1 to stage4.
-        width: Multiplies the trunk's channels.
-        endpoint: The layer whose features are pooled in the boxes.
-        weights: The trunk's first weights: kinetics400, imagenet, a file (a trained detector's,
-            too), or null for none.
-        streams: What the network sees: rgb, optical flow, or both, whose feature maps are averaged.
-            `actiontubes flow` computes it once; without, it is computed anew for every clip.
-        flow_method: tvl1 (the paper's), or dis, which is faster.
-        flow_weights: First weights of the trunk on flow, as weights (default: the same, averaged
-            over the colours).
-        freeze: The last layer of the trunk, or of its blocks in the head, that is not trained.
-        norm: frozen keeps the batch norms of the weights; batch trains them, for new weights.
-        proposals: resnet50 (the paper's: an RPN on the key frame), resnet18, features (an RPN on
-            the trunk's features), ground-truth (jittered), or a source of person boxes as detect
-            takes, which then runs over all videos once.
-        resnet_weights: The key frame network's first weights: imagenet, a file, or null.
-        proposal_endpoint: The layer that the RPN on the trunk's features sees.
-        proposal_count: Boxes that the RPN proposes on a key frame.
-        anchor_sides: Sides of the RPN's anchors in pixels of the input (default: 32 64 128 256).
-        anchor_ratios: Height over width of the RPN's anchors (default: 0.5 1 2).
-        head: mean over time and two linear layers, or the trunk's remaining blocks (mixed).
-        hidden: Width of the linear layers.
-        roi_size: Cells of the pooled features along each side of a box.
-        multi_label: Several labels a person (AVA) instead of one.
-        own_background: Whether anything is done has a sigmoid of its own, apart from the softmax
-            over what it is; new weights then learn the classes much sooner.
-        per_class_boxes: A refined box for each class instead of one for all.
-        dropout: Share of the head's features that is dropped in training.
-        frames: Frames of the input around a key frame.
-        frame_step: Frames of the video from one of the input to the next.
-        size: Height and width of the input in pixels (default: 320 400).
-        key_frames: Key frames of a clip that share one pass through the trunk.
-        key_frame_step: Frames of the input from one key frame to the next.
-        margin: Further frames at both ends of a training clip, so that key frames are seen as in
-            detection, where clips are long.
-        flip: Share of clips that are mirrored.
-        scale: Smallest and largest zoom (default: 0.75 1.25).
-        colour: By how much brightness, contrast and saturation vary.
-        unbalanced: Draw rare classes only as often as they occur.
-        background: Share of clips from anywhere, with people or without.
-        examples: Proposals of each key frame that the head is trained on.
-        jitter: Copies of each true box, moved at random, that join the proposals in training.
-        box_weight: Weight of the loss of the head's boxes.
-        proposal_box_weight: Weight of the loss of the RPN's boxes.
-        cache: Keep the decoded videos in memory (small data sets).
-        workers: Processes that read clips.
-        steps: Optimiser steps.
-        batch: Clips a step and process.
-        accumulate: Batches summed up before a step is taken.
-        optimiser: SGD with momentum 0.9, or AdamW.
-        lr: Learning rate after the warm-up.
-        warm_up: Steps over which the learning rate rises.
-        decay: A tenth after 3/4 and again after 7/8 of the steps (the paper's), or a cosine.
-        weight_decay: Weight decay of kernels and matrices.
-        clip_norm: Largest norm of the gradients.
-        ema: Decay of the averaged weights that are evaluated and saved; 0 for none.
-        save_every: Steps from one checkpoint to the next.
-        evaluate_every: Steps from one evaluation to the next; 0 evaluates at the end only.
-        precision: Compute in mixed precision: bf16, or fp16 on older GPUs.
-        compile: Compile the model; pays on a GPU.
-        trackers: Where losses and scores go: tensorboard, or another that accelerate knows.
-        device: Where networks run; auto takes a GPU if there is one.
-        resume: Go on with the run in OUT.
-        seed: Seed of new weights, clips and augmentation.
+        data: A folder with groundtruth.parquet (or .csv) and videos.parquet, as written by
+            `actiontubes prepare`; a folder with the official downloads; or a ground truth file.
+        out: Output folder; with several --splits, one subfolder for each.
+        media: Folder with the videos or their frames. Default: the folder of --data.
+        splits: Train on each of these splits in turn and print the mean. Default: 1.
+        train_videos: Names of the training videos, or a file that lists them.
+        test_videos: Names of the test videos, or a file that lists them.
+        labels: The classes, in the order of the network's outputs. Default: all classes of the
+            ground truth.
+        backbone: The network: one of the S3D family (`actiontubes models`), or torchvision's
+            r2plus1d_18 (endpoints layer1 to layer4), mvit_v2_s or swin3d_t (stage1 to stage4).
+        width: Multiplier of the backbone's channels.
+        endpoint: The backbone layer whose features are pooled for each box.
+        weights: Pretrained weights of the backbone: kinetics400, imagenet, a file (also a trained
+            detector), or null for random weights.
+        streams: Input of the network: rgb, flow, or both (their feature maps are averaged). Run
+            `actiontubes flow` first; otherwise flow is computed again for every clip.
+        flow_method: tvl1 (as in the paper) or dis (faster).
+        flow_weights: Pretrained weights of the flow backbone, as in --weights. Default: --weights,
+            averaged over the color channels.
+        freeze: Do not train the backbone up to and including this layer (also its layers in a mixed
+            head).
+        norm: Batch norm: frozen keeps the statistics of pretrained weights; batch trains them,
+            which random weights need.
+        proposals: Where proposals come from: resnet50 (RPN on a ResNet of the key frame, as in the
+            paper), resnet18, features (RPN on the backbone's features), ground-truth (jittered), or
+            any --proposals source of `detect`, which is run once over all videos.
+        resnet_weights: Pretrained weights of the key-frame ResNet: imagenet, a file, or null.
+        proposal_endpoint: The backbone layer that the RPN uses with --proposals features.
+        proposal_count: Number of proposals the RPN keeps on each key frame.
+        anchor_sides: Sides of the RPN's anchors in pixels of the input. Default: 32 64 128 256.
+        anchor_ratios: Aspect ratios of the anchors, height / width. Default: 0.5 1 2.
+        head: mean (average over time, then two linear layers) or mixed (the remaining layers of the
+            backbone).
+        hidden: Units of each linear layer of the mean head.
+        roi_size: ROIAlign output size (N x N cells).
+        multi_label: Allow several labels for one person (AVA).
+        own_background: Predict actionness with its own sigmoid, separate from the softmax over
+            classes; random weights then learn the classes much sooner.
+        per_class_boxes: Refine a separate box for each class.
+        dropout: Dropout rate of the head's features.
+        frames: Number of frames of the clip around a key frame.
+        frame_step: Use every Nth frame of the video.
+        size: Height and width of the input in pixels. Default: 320 400.
+        key_frames: Key frames in a training clip; they share one pass through the backbone.
+        key_frame_step: Distance between these key frames, in frames of the clip.
+        margin: Extra frames at both ends of a training clip, so that key frames see as much context
+            as in detection.
+        flip: Probability of mirroring a clip.
+        scale: Smallest and largest random zoom. Default: 0.75 1.25.
+        colour: Strength of random brightness, contrast and saturation changes, 0 to 1.
+        unbalanced: Sample classes as often as they occur, instead of rare classes more often.
+        background: Fraction of clips sampled at any time of any video, with or without an action.
+        examples: Proposals sampled on each key frame to train the head.
+        jitter: Randomly shifted copies of each ground truth box that are added to the proposals in
+            training.
+        box_weight: Weight of the head's box loss.
+        proposal_box_weight: Weight of the RPN's box loss.
+        cache: Keep decoded videos in memory (for small data sets).
+        workers: Processes that load clips.
+        steps: Optimizer steps.
+        batch: Clips in a batch, for each process.
+        accumulate: Batches accumulated for one optimizer step.
+        optimiser: sgd (with momentum 0.9) or adamw.
+        lr: Learning rate after warm-up.
+        warm_up: Steps of linear learning rate warm-up.
+        decay: Learning rate schedule: steps (divided by 10 after 3/4 and 7/8 of the steps, as in
+            the paper) or cosine.
+        weight_decay: Weight decay; not applied to norms and biases.
+        clip_norm: Gradients are clipped to this norm.
+        ema: Decay of the moving average of the weights that is evaluated and saved; 0 turns it off.
+        save_every: Save a checkpoint every N steps.
+        evaluate_every: Evaluate every N steps; 0 evaluates only at the end.
+        precision: Mixed precision: bf16, or fp16 on older GPUs.
+        compile: Compile the model with torch.compile; worth it on a GPU.
+        trackers: Where to log: tensorboard, or another tracker supported by accelerate.
+        device: auto uses a GPU if there is one.
+        resume: Continue the run in OUT.
+        seed: Random seed of the weights, clips and augmentation.
     """
     from ..backbones.layers import keep_freed_memory
     from ..datasets.augmentation import Augmentation

@@ -19,19 +19,20 @@ def visualize(
     trail: bool = False,
     scale: int | None = None,
 ) -> None:
-    """Draw the tubes of a table into their video.
+    """Draw the tubes of a table into a video.
 
-    Each tube keeps its colour; its tag shows the label and the tube's score. The video is found in
-    the table by its name, such as Basketball/v_Basketball_g01_c01 or v_Basketball_g01_c01.
+    The video is looked up in the table by its name, with or without class folder
+    (Basketball/v_Basketball_g01_c01 or v_Basketball_g01_c01). Each tube keeps its color; its tag
+    shows the label and the score of the tube.
 
     Args:
-        video: The video file that the tubes were found in.
-        tubes: A table of tubes, .parquet or .csv; ground truth will do, too.
-        out: The MP4 to write.
-        ground_truth: Ground truth in any form that evaluate takes, drawn dashed and white.
-        trail: Draw the way of each box's centre over the last second.
-        scale: Enlarge the picture by this whole factor, so that text stays small beside it
-            (default: what brings its short side to 480 pixels, at most 4).
+        video: The video that the tubes belong to.
+        tubes: A table of tubes or ground truth, .parquet or .csv.
+        out: Output file, ending in .mp4.
+        ground_truth: Ground truth in any format that `evaluate` reads, drawn as dashed white boxes.
+        trail: Draw the path of each box's center over the last second.
+        scale: Enlarge the frames by this whole factor, so that labels stay small. Default: until
+            the short side has 480 pixels, at most 4.
     """
     table = read_table(Tubes, tubes)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None

@@ -6,14 +6,14 @@ from typing import Literal
 
 
 def weights(action: Literal["list", "fetch", "path"], name: str | None = None) -> None:
-    """List the pretrained weights, fetch one into the cache, or say where it lies.
+    """List the pretrained weights, download one, or print where it is stored.
 
-    The cache is $ACTIONTUBES_CACHE, or the user's cache folder. Every file is checked against its
-    SHA-256 whenever it is used, and nothing in it is ever executed.
+    The cache is $ACTIONTUBES_CACHE or the user's cache folder. Files are checked against their
+    SHA-256 at every use, and no code in them is ever run.
 
     Args:
-        action: list, fetch or path.
-        name: Which weights, for fetch and path.
+        action: list, fetch (download) or path.
+        name: Name of the weights, for fetch and path.
     """
     from ..backbones.weights import CATALOGUE, cached_path, fetch, known_digest
     from ..datasets.files import InputError, choose_from
