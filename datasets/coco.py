@@ -108,7 +108,7 @@ def read_coco_results(
         categories = {each["id"]: str(each["name"]) for each in described["categories"]}
     except (TypeError, KeyError, ValueError) as error:
         raise InputError(
-            f"{annotations}: is not a COCO annotation file ({error}); give the right one with "
+            f"{annotations}: is not a COCO annotation file ({error!r}); give the right one with "
             "--annotations"
         ) from error
     if not isinstance(content, list):
@@ -130,7 +130,7 @@ def read_coco_results(
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"{path}: result {i + 1}: needs image_id, category_id, bbox and score that "
-                f"fit {annotations.name} ({error})"
+                f"fit {annotations.name} ({error!r})"
             ) from error
     return detections_table(rows, video_names, label_names, str(path))
 

@@ -28,8 +28,8 @@ def load_matlab(path: Path, key: str, **options: Any) -> Any:
     except Exception as error:
         # What scipy raises on damaged files is anything from zlib.error to TypeError.
         raise InputError(
-            f"{path}: cannot be read as a MATLAB file ({error}); it may be damaged, download "
-            "it again"
+            f"{path}: cannot be read as a MATLAB file ({type(error).__name__}: "
+            f"{error}); it may be damaged, download it again"
         ) from error
     if key not in content:
         raise InputError(f"{path}: has no variable {key}; download it again")

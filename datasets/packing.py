@@ -40,11 +40,10 @@ def pack_videos(
     """
     from tqdm import tqdm
 
-    if short_side < 1 or not 1 <= quality <= 31:
-        raise InputError(
-            f"--short-side {short_side}: must be at least 1 pixel (quality {quality}: 1, the "
-            "best, to 31)"
-        )
+    if short_side < 1:
+        raise InputError(f"--short-side {short_side}: must be 1 or more")
+    if not 1 <= quality <= 31:
+        raise InputError(f"quality {quality}: must be 1 (the best) to 31")
     settings = f"actiontubes: short side {short_side}, quality {quality}"
     packed = {name: folder / f"{name}.avi" for name in media}
     for name, path in tqdm(packed.items(), desc="packing videos", unit="video", delay=2):

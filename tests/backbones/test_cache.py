@@ -105,7 +105,7 @@ def test_a_damaged_cached_file_is_refused(cache: Path) -> None:
         path.write_bytes(b"damaged")
         message = message_of(lambda v=variant: load_pretrained(get_variant(v), "kinetics400"))
         assert message.startswith(f"{path}: is damaged (")
-        assert message.endswith(f"delete it and run the command again to download it{name}`")
+        assert message.endswith("delete it and run the command again to download it")
 
 
 def test_damage_after_the_first_use(cache: Path) -> None:
@@ -150,7 +150,7 @@ def test_no_connection(cache: Path, monkeypatch, error: Exception) -> None:
     message = message_of(lambda: load_pretrained(get_variant("s3d"), "kinetics400"))
     assert message.startswith("s3d-kinetics400: ")
     assert message.endswith(
-        f"get {entry.file} from {entry.origin} and save it as {cache / entry.file}"
+        f"download {entry.file} from {entry.origin} and save it as {cache / entry.file}"
     )
     assert names(cache) == []
 
@@ -234,7 +234,9 @@ def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_unknown_names() -> None:
-    assert message_of(lambda: fetch("s4d")).startswith("no weights s4d; one of i3d-kinetics400, ")
+    assert message_of(lambda: fetch("s4d")).startswith(
+        "s4d: unknown weights; choose from i3d-kinetics400, "
+    )
 
 
 def test_any_weights_of_torchvision(cache: Path, monkeypatch) -> None:

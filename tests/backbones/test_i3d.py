@@ -186,7 +186,7 @@ def _cut(name: str) -> Callable[[Checkpoint], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("missing", "no array params/Mixed_4c/Branch_2/Conv3d_0b_3x3/Conv_0/kernel"),
+        ("missing", "params/Mixed_4c/Branch_2/Conv3d_0b_3x3/Conv_0/kernel is missing"),
         (
             "shape",
             "params/Mixed_4c/Branch_0/Conv3d_0a_1x1/Conv_0/kernel does not have 5 dimensions",
@@ -196,7 +196,7 @@ def _cut(name: str) -> Callable[[Checkpoint], None]:
         ("objects", "params/Conv3d_2b_1x1/BatchNorm_0/bias is not an array of floating point"),
         ("head", "params/Logits/Conv3d_0c_1x1/Conv_0/kernel does not have 5 dimensions"),
         ("classes", "the classifier has 9 classes, not 400"),
-        ("stats", "no array batch_stats/Conv3d_1a_7x7/BatchNorm_0/mean"),
+        ("stats", "batch_stats/Conv3d_1a_7x7/BatchNorm_0/mean is missing"),
     ],
 )
 def test_bad_checkpoints_are_refused(
@@ -215,7 +215,7 @@ def test_bad_checkpoints_are_refused(
 def test_only_i3d_takes_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "i3d.ckpt"
     path.write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(InputError, match="no array params/Conv3d_1a_7x7/Conv_0/kernel"):
+    with pytest.raises(InputError, match="params/Conv3d_1a_7x7/Conv_0/kernel is missing"):
         load_file(path, get_variant("i3d"))
     with pytest.raises(InputError, match="I3D weights can be loaded into i3d only, not into s3d"):
         load_file(path, get_variant("s3d"))

@@ -141,9 +141,9 @@ def test_freezing_and_ending(name: str) -> None:
     for key, value in trunk.state_dict().items():
         if not key.startswith(third):
             assert torch.equal(value, before[key]), key
-    with pytest.raises(ValueError, match=f"no endpoint {last}"):
+    with pytest.raises(ValueError, match=f"no stage {last}"):
         trunk.freeze(last)
-    with pytest.raises(ValueError, match=f"no endpoint {last}"):
+    with pytest.raises(ValueError, match=f"does not compute {last}"):
         trunk.endpoints(clip, [last])
     with pytest.raises(ValueError, match="no stage stem"):
         trunk.endpoints(clip, ["stem"])

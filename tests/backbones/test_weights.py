@@ -118,8 +118,8 @@ def change_own(source: Path, path: Path, change: str) -> None:
         ("negative width", "trunk.Conv2d_1a_7x7.0.conv.weight has shape"),
         ("a list", "was not written by this project"),
         ("variant of text", "was not written by this project"),
-        ("unknown field", "was not written by this project .*colour"),
-        ("endpoint", "was not written by this project .*Mixed_9z"),
+        ("unknown field", "was not written by this project, .*colour"),
+        ("endpoint", "was not written by this project, .*Mixed_9z"),
         ("kernel", "was not written by this project"),
         ("no metadata", "was not written by this project"),
         ("broken metadata", "was not written by this project"),
@@ -165,7 +165,7 @@ def test_code_in_a_pickle_never_runs(refusal, tmp_path: Path, suffix: str, how: 
         path.write_bytes(pickle.dumps(content, 2))
     message = refusal(path, "i3d" if suffix == ".ckpt" else "s3d")
     name = {"system": r"\w+\.system", "open": "(_?io.)?open", "exec": r"(\w+\.)?exec"}[how]
-    assert re.match(f"refused for safety: it would import {name}; only", message)
+    assert re.match(rf"refused for safety(:| \() ?it would import {name}\)?; only", message)
     assert not made.exists()
     # The same bytes do make it where nobody guards: the file is what it claims to be.
     if ".zip" not in suffix and ".tar" not in suffix and os.name == "posix":
@@ -174,9 +174,7 @@ def test_code_in_a_pickle_never_runs(refusal, tmp_path: Path, suffix: str, how: 
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".safetensors", ".bin"])
-@pytest.mark.parametrize(
-    "content", [b"", b"These are unknown weightsat all.\n" * 9, b"\x80\x02}q\x00"]
-)
+@pytest.mark.parametrize("content", [b"", b"These are no weights at all.\n" * 9, b"\x80\x02}q\x00"])
 def test_other_content_under_the_name_is_refused(
     refusal, tmp_path: Path, suffix: str, content: bytes
 ) -> None:

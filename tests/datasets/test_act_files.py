@@ -65,9 +65,9 @@ def test_ground_truth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": None}, "no labels"),
-        ({"test_videos": [["run/c"]]}, "gttubes has no run/c"),
-        ({"gttubes": {"run/b": {7: []}}}, "run/b: label 7 of 2 labels"),
+        ({"labels": None}, "labels missing"),
+        ({"test_videos": [["run/c"]]}, "gttubes has no entry for the test video run/c"),
+        ({"gttubes": {"run/b": {7: []}}}, "run/b: label 7 does not exist; the file has 2 labels"),
         ({"gttubes": {"run/b": {1: [np.zeros((2, 5))]}}}, "below 1"),
         ({"gttubes": {"run/b": {1: [np.ones((2, 3))]}}}, "shape"),
         ({"gttubes": {"run/b": {1: [np.array([[1, 9, 9, 3, 3]])]}}}, "x2 < x1"),
@@ -162,12 +162,12 @@ def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([9, 1, 0, 0.5, *BOX], "row 2 .*video number must be"),
-        ([0, 0, 0, 0.5, *BOX], "row 2 .*below 1"),
-        ([0, 1, 5, 0.5, *BOX], "row 2 .*label number must be"),
-        ([0, 1, 0, 7.0, *BOX], "row 2 .*must be between 0 and 1"),
-        ([0, 1, 0, 0.5, 9, 9, 3, 3], "row 2 .*x2 < x1"),
-        ([0, 1, 0, np.nan, *BOX], "row 2 .*NaN or infinite"),
+        ([9, 1, 0, 0.5, *BOX], "row 2: .*video number must be"),
+        ([0, 0, 0, 0.5, *BOX], "row 2: frame must be 1 or more"),
+        ([0, 1, 5, 0.5, *BOX], "row 2: .*label number must be"),
+        ([0, 1, 0, 7.0, *BOX], "row 2: .*must be between 0 and 1"),
+        ([0, 1, 0, 0.5, 9, 9, 3, 3], "row 2: .*x2 < x1"),
+        ([0, 1, 0, np.nan, *BOX], "row 2: .*NaN or infinite"),
     ],
 )
 def test_bad_rows_are_named(tmp_path: Path, truth: Tubes, row: list[float], message: str) -> None:

@@ -53,7 +53,7 @@ def test_a_listed_video_may_have_no_ground_truth(folder: Path) -> None:
         truth, _ = read_ground_truth(path, videos=videos_list(folder, "quiet", first))
     assert truth.video_names == ("quiet", first)
     assert set(truth.video.tolist()) == {1}
-    with pytest.raises(InputError, match=r"1 of the 1 .*quiet"):
+    with pytest.raises(InputError, match=r"1 of 1 .*quiet"):
         read_ground_truth(path, videos=videos_list(folder, "quiet"))
 
 

@@ -169,7 +169,7 @@ def test_resize_keeps_means_and_edges() -> None:
     [
         ({"flip": 1.5}, "--flip 1.5: must be between 0 and 1"),
         ({"colour": -0.1}, "--colour -0.1: must be between 0 and 1"),
-        ({"scale": (1.2, 0.8)}, r"scale: \(1.2, 0.8\)"),
+        ({"scale": (1.2, 0.8)}, r"--scale 1.2 0.8: "),
         ({"scale": (0.0, 1.0)}, "scale"),
     ],
 )

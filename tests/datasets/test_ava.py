@@ -55,11 +55,11 @@ def test_detections_are_scored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("vid1,0902,0.1,0.1,0.5,0.9,12", "row 2: 7 columns"),
+        ("vid1,0902,0.1,0.1,0.5,0.9,12", "row 2: has 7 columns instead of 8"),
         ("vid1,0902,0.1,zero,0.5,0.9,12,0.5", "row 2: contains text where a number"),
         ("vid1,0902,0.1,nan,0.5,0.9,12,0.5", "row 2.* NaN or infinity"),
-        ("vid1,0902,0.7,0.1,0.5,0.9,12,0.5", "row 2 .*x2 < x1"),
-        ("vid1,0902.5,0.1,0.1,0.5,0.9,12,0.5", "row 2 .*whole number"),
+        ("vid1,0902,0.7,0.1,0.5,0.9,12,0.5", "row 2: .*x2 < x1"),
+        ("vid1,0902.5,0.1,0.1,0.5,0.9,12,0.5", "row 2: .*whole number"),
         ("vid1,0902,0.1,0.1,0.5,0.9,12,5", "row 2.* between 0 and 1"),
     ],
 )

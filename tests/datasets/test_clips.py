@@ -262,7 +262,7 @@ def test_frames_as_pictures(tmp_path: Path, numbered: Any) -> None:
     ("make", "message"),
     [
         (lambda: ClipSettings(frames=0), "--frames 0: must be 1 or more"),
-        (lambda: ClipSettings(key_frame_step=-1), "key_frame_step"),
+        (lambda: ClipSettings(key_frame_step=-1), "--key-frame-step -1"),
         (lambda: ClipSettings(margin=-1), "--margin -1: must be 0 or more"),
     ],
 )
@@ -272,7 +272,10 @@ def test_settings_refused(make: Callable[[], Any], message: str) -> None:
 
 
 def test_options_refused(videos: VideoSet) -> None:
-    for options, message in (({"background": 1.5}, "background: 1.5"), ({"seed": -1}, "seed: -1")):
+    for options, message in (
+        ({"background": 1.5}, "--background 1.5"),
+        ({"seed": -1}, "--seed -1"),
+    ):
         with pytest.raises(InputError, match=message):
             Clips(videos, SMALL, **{"augmentation": None, "seed": 0, **options})
 

@@ -78,9 +78,9 @@ RESULT = '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]'
     [
         ("[{]", "cannot be read as JSON"),
         ("{}", "must be a JSON list of results"),
-        (RESULT.replace("1,", "99999999,", 1), "result 1: KeyError"),
-        (RESULT.replace(", 9, 9", ", 9"), "result 1: ValueError"),
-        (RESULT.replace("9, 9", "-1, 9"), "row 1 .*x2 < x1"),
+        (RESULT.replace("1,", "99999999,", 1), "result 1: .*KeyError"),
+        (RESULT.replace(", 9, 9", ", 9"), "result 1: .*ValueError"),
+        (RESULT.replace("9, 9", "-1, 9"), "row 1: x2 < x1"),
     ],
 )
 def test_damaged(tmp_path: Path, results: str, message: str) -> None:

@@ -166,7 +166,7 @@ def test_only_the_names_that_numpy_writes(tmp_path: Path, name: str) -> None:
     # Protocol 4 looks dots in a name up one by one.
     content = b"\x80\x04\x8c\x05numpy\x8c" + bytes([len(name)]) + name.encode() + b"\x93."
     assert refusal(tmp_path, content).startswith(
-        f"refused for safety (it would import numpy.{name};"
+        f"refused for safety (it would import numpy.{name});"
     )
 
 

@@ -94,7 +94,7 @@ def refused(cache: Path, media: Path, method: Any = "dis") -> str:
 def test_what_does_not_fit_is_refused(video: Path, numbered: Any, tmp_path: Path) -> None:
     cache = cache_path(video, "dis")
     write_cache(video, cache, "dis")
-    mend = f"run actiontubes flow {video} --method"
+    mend = f"run `actiontubes flow {video} --method"
     assert f"{mend} tvl1" in refused(cache, video, "tvl1")
     other = numbered.write(tmp_path / "other.mp4", FRAMES, size=(64, 64))
     assert "is not the dis flow" in refused(cache, other)
@@ -112,7 +112,7 @@ def test_damage_is_told(video: Path) -> None:
     content = cache.read_bytes()
     cache.write_bytes(content[: len(content) // 2])
     for frames in (read_with_flow(video, 0, FRAMES, "dis"), read_with_flow(video, 12, 14, "dis")):
-        with pytest.raises(InputError, match="run actiontubes flow"):
+        with pytest.raises(InputError, match="run `actiontubes flow"):
             list(frames)
     cache.write_bytes(content[:20])
     assert "cannot be opened" in refused(cache, video)

@@ -229,7 +229,7 @@ def test_batches_move_as_one() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"frames": 0}, "frames: 0"), ({"size": 0}, "size: 0"), ({"flip": 2.0}, "flip: 2.0"),
+        ({"frames": 0}, "--frames 0"), ({"size": 0}, "--size 0"), ({"flip": 2.0}, "--flip 2.0"),
         ({"colour": -1.0}, "colour"),
     ],
 )  # fmt: skip
@@ -241,5 +241,5 @@ def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:
 def test_nothing_to_train_on(media: list[Path]) -> None:
     with pytest.raises(InputError, match="there is no training video"):
         LabelledClips(labelled([]), SMALL, seed=0)
-    with pytest.raises(InputError, match="seed: -1"):
+    with pytest.raises(InputError, match="--seed -1"):
         LabelledClips(labelled(media), SMALL, seed=-1)

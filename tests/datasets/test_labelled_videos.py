@@ -45,9 +45,7 @@ def test_names_of_kinetics_with_their_times_or_without(tmp_path: Path) -> None:
 
 def test_too_many_missing(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.mp4 run\nb.mp4 run\nc.mp4 sit\n")
-    with pytest.raises(
-        InputError, match=r"none of the 3 .* the first is a.mp4.; give their folder"
-    ):
+    with pytest.raises(InputError, match=r"none of the 3 .*the first is a.mp4.; give their folder"):
         open_labelled_videos(tmp_path / "list.txt", "test")
     touch(tmp_path, "c.mp4")
     with pytest.raises(InputError, match=r"2 of the 3 .* with --allow-missing"):

@@ -52,8 +52,8 @@ def test_path_and_fetch_of_a_file_that_is_there(run, cache: Path) -> None:
     [
         (["fetch"], "actiontubes weights fetch: needs a name; choose from i3d-kinetics400, "),
         (["path"], "actiontubes weights path: needs a name; choose from i3d-kinetics400, "),
-        (["fetch", "s4d"], "unknown weightss4d; one of i3d-kinetics400, "),
-        (["path", "s4d"], "unknown weightss4d; one of i3d-kinetics400, "),
+        (["fetch", "s4d"], "s4d: unknown weights; choose from i3d-kinetics400, "),
+        (["path", "s4d"], "s4d: unknown weights; choose from i3d-kinetics400, "),
         (["steal"], "action"),
         ([], "action"),
     ],
