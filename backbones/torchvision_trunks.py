@@ -129,7 +129,8 @@ class TorchvisionTrunk(nn.Module):
         stages = dict(self.named_children())
         if unknown := [name for name in names if name not in stages or name == "stem"]:
             raise ValueError(
-                f"this trunk does not compute {', '.join(unknown)}; it computes {', '.join(stages)}"
+                f"this trunk does not compute {', '.join(unknown)}; it computes "
+                f"{', '.join(list(stages)[1:])}"
             )
         state: State = clips
         features = {}

@@ -175,7 +175,7 @@ def _fault(path: Path, entry: WeightsFile) -> str:
     """What shows that `path` is not the file of `entry`; "" if it is."""
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:
-        return f"of {size:,} bytes instead of {entry.size:,}"
+        return f"it has {size:,} bytes instead of {entry.size:,}"
     digest, known = _digest(path), known_digest(entry)
     if not digest.startswith(known):
         return f"its SHA-256 is {digest[:8]}… and should be {known[:8]}…"

@@ -342,7 +342,7 @@ def run_live(
                     if shape is not None and frame.picture.shape != shape:
                         now = f"{frame.picture.shape[1]}x{frame.picture.shape[0]}"
                         warnings.warn(
-                            f"{source.name}: the picture size changed from "
+                            f"{source.name}: the frame size changed from "
                             f"{shape[1]}x{shape[0]} to {now} at frame {frame.number}; all tubes "
                             "end and new ones start",
                             stacklevel=2,

@@ -34,7 +34,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         InputError: no such file, damaged, no ONNX model, or one with external data.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: file not found")
     try:
         model = memoryview(path.read_bytes())
         if not submessages(model, 7):

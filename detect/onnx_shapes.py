@@ -21,7 +21,7 @@ def input_shape(path: Path) -> tuple[int | None, ...]:
         InputError: the file is missing, cut short, or no ONNX model.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: file not found")
     try:
         shape = _model_input_shape(memoryview(path.read_bytes()))
     except (ValueError, IndexError) as error:

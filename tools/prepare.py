@@ -41,7 +41,7 @@ def prepare(
         short_side: Short side of packed videos in pixels; smaller videos keep their size.
     """
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder")
+        raise InputError(f"{root}: folder not found")
     prepared = prepare_jhmdb(root, boxes) if dataset == "jhmdb" else prepare_ucf101_24(root)
     for path, origin in prepared.missing:
         print(f"missing: {path} (download it from {origin})", file=sys.stderr)

@@ -145,7 +145,7 @@ def test_freezing_and_ending(name: str) -> None:
         trunk.freeze(last)
     with pytest.raises(ValueError, match=f"does not compute {last}"):
         trunk.endpoints(clip, [last])
-    with pytest.raises(ValueError, match="no stage stem"):
+    with pytest.raises(ValueError, match="does not compute stem"):
         trunk.endpoints(clip, ["stem"])
 
 

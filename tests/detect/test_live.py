@@ -263,7 +263,7 @@ def test_a_change_of_size(tmp_path: Path) -> None:
         )  # fmt: skip
     (line,) = [str(each.message) for each in told]
     assert line == (
-        "camera 0: the picture size changed from 32x24 to 64x48 at frame 36; all "
+        "camera 0: the frame size changed from 32x24 to 64x48 at frame 36; all "
         "tubes end and new ones start"
     )
     first, second = kept
