@@ -261,8 +261,9 @@ def build_detector(
     used = settings.endpoints
     for endpoint in used:
         if endpoint not in shapes:
+            option = "--endpoint" if endpoint == settings.endpoint else "--proposal-endpoint"
             raise InputError(
-                f"--endpoint {endpoint}: {settings.backbone} has no such layer; "
+                f"{option} {endpoint}: {settings.backbone} has no such layer; "
                 f"{choose_from(endpoint, shapes)}"
             )
         stride = shapes[endpoint][2]

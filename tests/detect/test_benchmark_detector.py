@@ -84,8 +84,8 @@ def test_the_command_prints_and_writes_them(measured, monkeypatch, capsys, tmp_p
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--height", "50"], "--size 50 400: .* multiples of 16"),
-        (["--endpoint", "Mixed_9z"], "--endpoint Mixed_9z: .* no such layer"),
+        (["--height", "50"], "--size 50 400: height and width must be multiples of 16"),
+        (["--endpoint", "Mixed_9z"], "--endpoint Mixed_9z: s3d-g has no such layer"),
         (["--backbones", "s4d"], "--backbone s4d: unknown network"),
         (["--device", "cuda"], "--device cuda: PyTorch finds no GPU on this machine"),
     ],

@@ -102,8 +102,8 @@ def test_stopped_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
     ("model", "options", "message"),
     [
         ({}, {}, "this folder already contains a training run; continue it with --resume"),
-        ({"width": 0.1}, {"resume": True}, "width was 0.05 and is 0.1 now"),
-        ({}, {"resume": True, "norm": "frozen"}, "norm was batch and is frozen now"),
+        ({"width": 0.1}, {"resume": True}, "started with width 0.05, now it is 0.1"),
+        ({}, {"resume": True, "norm": "frozen"}, "started with norm batch, now it is frozen"),
     ],
 )
 def test_runs_that_do_not_fit(

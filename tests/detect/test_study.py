@@ -235,7 +235,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         match=r"study.json: this study was started with steps 4, now it is 5; use the same",
     ):
         require_same({"steps": 5, "size": (80, 64)}, path)
-    with pytest.raises(InputError, match="new was None and is 1 now"):
+    with pytest.raises(InputError, match="started with new None, now it is 1"):
         require_same({"steps": 4, "size": (80, 64), "new": 1}, path)
     path.write_text("[")
     with pytest.raises(InputError, match="damaged"):

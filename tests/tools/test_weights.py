@@ -73,8 +73,8 @@ def test_a_damaged_file_is_named(run, cache: Path) -> None:
     done = run("weights", "fetch", "i3d-kinetics400")
     assert done.returncode == 2
     assert done.stderr == (
-        f"actiontubes weights: {path}: is damaged (it has 7 bytes instead of 50,830,672); delete it "
-        "and run the command again to download it\n"
+        f"actiontubes weights: {path}: is damaged (it has 7 bytes instead of 50,830,672); delete "
+        "it and run the command again to download it\n"
     )
 
 
