@@ -241,5 +241,5 @@ def test_weights_of_another_width(tmp_path: Path) -> None:
 def test_no_class_and_too_much_smoothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--labels: no classes"):
         new_classifier("i3d", ())
-    with pytest.raises(InputError, match="smoothing: 1"):
+    with pytest.raises(InputError, match="--smoothing 1"):
         trained(tmp_path, smoothing=1.0)

@@ -195,7 +195,7 @@ def rewritten(saved: Path, path: Path, change: Change) -> Path:
         (lambda r, t: r["settings"].update(width=float("nan")), "width"),
         (lambda r, t: r["settings"].update(proposal_count=10**9), "proposal_count"),
         (lambda r, t: r["settings"].update(anchor_sides=[1, 2, 3]), "shape"),
-        (lambda r, t: r["settings"].update(anchor_sides=[]), "anchor_sides"),
+        (lambda r, t: r["settings"].update(anchor_sides=[]), "--anchor-sides"),
         (lambda r, t: r["settings"].update(std=[0.0, 1.0, 1.0]), "std"),
         (lambda r, t: r["settings"].update(mean=[0.0]), "mean"),
         (lambda r, t: r["settings"].update(proposals="thought"), "thought"),

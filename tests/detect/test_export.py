@@ -257,7 +257,7 @@ def test_wrong_options(own: tuple[Detector, Path], tmp_path: Path) -> None:
     detector, _ = own
     for name, options, words in (
         ("model.pt", {}, "must end in .onnx or .pt2"),
-        ("model.onnx", {"opset": 17}, "--opset 17: give 18 to 21"),
+        ("model.onnx", {"opset": 17}, "--opset 17: must be 18 to 21"),
         ("model.onnx", {"frames": 7}, "--frames 7: this detector needs at least 8"),
     ):
         with pytest.raises(InputError, match=words):

@@ -257,12 +257,12 @@ def test_a_model_that_decodes_runs_at_its_own_size(tmp_path: Path) -> None:
             (1, 3, 64, 64),
             "its output is 1x84x7; a YOLOX person detector gives 1x84x6 .* 1x84x85",
         ),
-        (np.zeros((1, 6, 84)), (1, 3, 64, 64), "gives 1x6x84"),
+        (np.zeros((1, 6, 84)), (1, 3, 64, 64), "its output is 1x6x84"),
         (np.full((1, 84, 6), -3.0), (1, 3, 64, 64), "not between 0 and 1"),
         (np.full((1, 84, 6), np.nan), (1, 3, 64, 64), "not between 0 and 1"),
-        (np.zeros((1, 84, 6)), (1, 3, 60, 60), "takes 1x3x60x60"),
-        (np.zeros((1, 84, 6)), (1, 1, 64, 64), "takes 1x1x64x64"),
-        (np.zeros((1, 84, 6)), (1, 3, 64), "takes 1x3x64"),
+        (np.zeros((1, 84, 6)), (1, 3, 60, 60), "its input is 1x3x60x60"),
+        (np.zeros((1, 84, 6)), (1, 1, 64, 64), "its input is 1x1x64x64"),
+        (np.zeros((1, 84, 6)), (1, 3, 64), "its input is 1x3x64"),
     ],
 )
 def test_foreign_models_are_refused(

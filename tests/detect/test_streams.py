@@ -175,7 +175,7 @@ def test_detectors_that_give_no_trunk(tmp_path: Path) -> None:
         ),
         (replace(SETTINGS, streams="flow", endpoint="Mixed_4b"), "the layers up to Mixed_3c only"),
         (replace(SETTINGS, streams="flow", head="mixed"), "the layers up to Mixed_3c only"),
-        (replace(SETTINGS, streams="flow", width=0.1), "of width 0.05, not 0.1"),
+        (replace(SETTINGS, streams="flow", width=0.1), "has width 0.05, but --width is 0.1"),
     ):
         with pytest.raises(InputError, match=words):
             new_detector(settings, weights=path)

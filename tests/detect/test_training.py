@@ -326,8 +326,10 @@ def test_states_that_do_not_fit(run: Path, change: Callable[[dict], Any]) -> Non
 
 
 def test_states_of_another_run(run: Path) -> None:
-    refused(run, "labels was ['red', 'blue']", "green", detector=tiny(labels=("red", "green")))
-    refused(run, "labels", "recipe and data", detector=tiny(labels=("red", "blue", "green")))
+    refused(
+        run, "started with labels ['red', 'blue']", "green", detector=tiny(labels=("red", "green"))
+    )
+    refused(run, "labels", "options and data", detector=tiny(labels=("red", "blue", "green")))
     refused(run, "backbone", "s3d-g", "i3d", detector=tiny(backbone="i3d"))
     refused(run, "frames", "8", "12", detector=tiny(frames=12, dropout=0.2))
     refused(run, "optimiser", schedule=replace(STEPS, optimiser="adamw"))

@@ -259,7 +259,7 @@ def test_help_suffices(command, capsys) -> None:
         ("--freeze Mixed_9", "--freeze: this trunk has no layer Mixed_9; choose from Conv2d"),
         ("--freeze Mixed_4b", "--freeze: this trunk has no layer Mixed_4b; choose from"),
         ("--endpoint Mixed_9", "--endpoint Mixed_9: i2d has no such layer; choose from"),
-        ("--proposal-endpoint Mixed_9", "--proposal-endpoint Mixed_9: i2d has no such layer; choose from"),
+        ("--proposal-endpoint Mixed_9", "--proposal-endpoint Mixed_9: i2d has no such layer"),
         ("--size 50 64", "must be multiples of 8, the stride of Mixed_3c"),
         ("--size 48", "--size: needs two numbers, not 1"),
         ("--size 0 64", "--size 0: must be 1 or more"),
