@@ -332,7 +332,7 @@ def test_states_of_another_run(run: Path) -> None:
     refused(run, "labels", "options and data", detector=tiny(labels=("red", "blue", "green")))
     refused(run, "backbone", "s3d-g", "i3d", detector=tiny(backbone="i3d"))
     refused(run, "frames", "8", "12", detector=tiny(frames=12, dropout=0.2))
-    refused(run, "optimiser", schedule=replace(STEPS, optimiser="adamw"))
+    refused(run, "optimizer", schedule=replace(STEPS, optimiser="adamw"))
     frozen = tiny(dropout=0.2)
     frozen.trunk.freeze("Mixed_3c")
     refused(run, "does not match", detector=frozen)

@@ -125,8 +125,8 @@ def test_choices(call: Run, dump: Path) -> None:
     assert "act with tube_suppression=none, frame_pixels=continuous" in changed.stdout
     for choice, message in (
         ("colour=red", "there is no rule"),
-        ("frame_pixels=big", "one of inclusive, continuous, shifted"),
-        ("shared_frames=x", "not a whole number"),
+        ("frame_pixels=big", "big is not allowed; choose inclusive, continuous, shifted"),
+        ("shared_frames=x", "must be a whole number"),
         ("tube_above=1", "must be true or false"),
     ):
         done = call(*arguments(dump), "--choices", choice)
@@ -183,7 +183,7 @@ def test_unknown_video_is_counted_and_named(call: Run, dump: Path) -> None:
     pq.write_table(pa.table(table), dump / "detections.parquet")
     done = call(*arguments(dump))
     assert done.returncode == 0
-    assert "1 of " in done.stderr and "row 5: 'elsewhere/x'" in done.stderr
+    assert "ignoring 1 of " in done.stderr and "'elsewhere/x' in row 5" in done.stderr
 
 
 def test_nothing_in_common(call: Run, dump: Path) -> None:
