@@ -93,13 +93,15 @@ def test_killed_in_the_middle(command, words, undisturbed: list[bytes], tmp_path
     assert sorted(path.name for path in (out / "videos").iterdir()) == [".b.part", "a"]
     done = command(*words(out))
     assert done.code == 0 and not done.err, done.err
-    assert done.out.splitlines()[0] == "1 of 4 videos already have results"
+    assert done.out.splitlines()[0] == (
+        "1 of 4 videos already have results (use --overwrite to redo them)"
+    )
     assert tables(out) == undisturbed
     assert sorted(path.name for path in (out / "videos").iterdir()) == ["a", "b", "c", "d"]
     # With nothing left to do, the same tables once more.
     done = command(*words(out))
     assert done.out.splitlines() == [
-        "4 of 4 videos already have results",
+        "4 of 4 videos already have results (use --overwrite to redo them)",
         f"363 frames in all: {out}",
     ]
     assert tables(out) == undisturbed
