@@ -104,7 +104,10 @@ def test_tables_only(numbered, detect: Detect, tmp_path: Path) -> None:
     assert files(tmp_path / "out") == TABLES
     code, out, err = detect("a.mp4")
     assert (code, err) == (0, [])
-    assert out.splitlines() == ["1 of 1 videos already have results", "5 frames in all: out"]
+    assert out.splitlines() == [
+        "1 of 1 videos already have results (use --overwrite to redo them)",
+        "5 frames in all: out",
+    ]
     assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
 
 
@@ -284,7 +287,7 @@ def test_videos_of_one_name(numbered, detect: Detect, tmp_path: Path) -> None:
     counts = {name: int((tubes.video == i).sum()) for i, name in enumerate(tubes.video_names)}
     assert counts == dict(zip(names, (4, 4, 4, 6)))
     code, _, err = detect("b.mp4", "./y/../b.mp4")
-    assert code == 2 and err == ["actiontubes detect: b.mp4: is given twice"]
+    assert code == 2 and err == ["actiontubes detect: b.mp4: is given twice; give each video once"]
 
 
 def test_names_end_and_stay_below_the_folder() -> None:

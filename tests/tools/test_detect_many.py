@@ -158,7 +158,9 @@ def test_a_folder_with_one_more_video(command, words, undisturbed, folder, tmp_p
     for name in ("b", "d"):
         (growing / f"{name}.mp4").symlink_to(folder / f"{name}.mp4")
     done = command(*words(out, videos=growing / "*.mp4"))
-    assert done.code == 0 and done.out.startswith("2 of 4 videos already have results\nb: ")
+    assert done.code == 0 and done.out.startswith(
+        "2 of 4 videos already have results (use --overwrite to redo them)\nb: "
+    )
     assert tables(out) == undisturbed
 
 

@@ -225,7 +225,10 @@ def test_what_must_be_given(call: Run, dump: Path) -> None:
         ([*arguments(dump), "--video-iou", 0], "greater than 0 and at most 1"),
         ([*arguments(dump)[:-1], truth], "no column tube_score"),
         ([*link_words, dump / "o.txt"], ".parquet"),
-        ([*link_words, dump / "o.csv", "--preset", "saha"], "method act has act, moc"),
+        (
+            [*link_words, dump / "o.csv", "--preset", "saha"],
+            "does not belong to --method act; choose act, moc",
+        ),
     ):
         done = call(*words)
         assert done.returncode == 2

@@ -249,7 +249,7 @@ def test_help_suffices(command, capsys) -> None:
         ("--config word.yaml", "in a YAML file, write several values as a list: [a, b]"),
         ("--data absent", "absent: file or folder not found"),
         ("--media absent", "--media absent: folder not found"),
-        ("--labels run lie", "groundtruth.csv: row 3: b frame 7 (and 1 more row): class sit is not"),
+        ("--labels run lie", "row 3: b frame 7 (and 1 more row): class sit is not"),
         ("--labels run sit run", "run is given twice"),
         ("--splits 2", "groundtruth.csv has no such split; its lists are test1, train1"),
         ("--train-videos x", "video x is not in data/groundtruth.csv; names look like a"),
@@ -274,10 +274,10 @@ def test_help_suffices(command, capsys) -> None:
         ("--anchor-sides 0", "--anchor-sides 0: every number must be greater than 0"),
         ("--width 0", "--width 0.0: must be greater than 0"),
         ("--width 0.5 --weights narrow.safetensors", "--weights narrow.safetensors: has width"),
-        *((f"--{name} 0", f"{name.replace('-', '_')} 0: must be 1 or more") for name in (
+        *((f"--{name} 0", f"--{name} 0: must be 1 or more") for name in (
             "proposal-count", "hidden", "roi-size", "frames", "frame-step", "key-frames",
             "key-frame-step", "examples", "steps", "batch", "accumulate", "save-every")),
-        *((f"--{name} -1", f"{name.replace('-', '_')}: -1") for name in (
+        *((f"--{name} -1", f"--{name} -1") for name in (
             "workers", "jitter", "margin", "warm-up", "evaluate-every", "weight-decay", "seed",
             "ema", "lr", "dropout", "flip", "colour", "background", "clip-norm")),
     ],
