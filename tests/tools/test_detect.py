@@ -205,7 +205,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         ({"weights": "text.safetensors"}, "text.safetensors: was not written by this project"),
         ({"weights": "text.pth"}, "text.pth: cannot be read as a PyTorch file"),
         ({"weights": "attack.pth"}, "attack.pth: refused for safety: it would import "),
-        ({"weights": "attack.ckpt"}, "attack.ckpt: refused for safety: it would import "),
+        ({"weights": "attack.ckpt"}, "attack.ckpt: refused for safety (it would import "),
         ({"proposals": "absent.onnx"}, "absent.onnx: file not found"),
         ({"proposals": "absent.csv"}, "absent.csv: file not found"),
         ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, hog, frame"),
