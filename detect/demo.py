@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ..datasets.tables import Detections, Tubes, select_rows
 from ..datasets.video import read_clip
 from .drawing import draw_tubes, tubes_of_video
 from .evaluation.overlap import box_iou
+
+if TYPE_CHECKING:
+    from .evaluation.page import Table
 
 Array = np.ndarray
 
@@ -81,22 +84,20 @@ def _right(truth: Tubes, detections: Detections, pair: tuple[str, str]) -> float
     return 100 * won / (won + lost) if won + lost else None
 
 
-def pairs_table(columns: Mapping[str, Mapping[str, PairScores]]) -> str:
-    """The pairs as an HTML table.
+def pairs_table(columns: Mapping[str, Mapping[str, PairScores]]) -> Table:
+    """The pairs as a table's heads and rows.
 
     Args:
         columns: the pairs' scores by the name of a detector.
     """
-    names = list(dict.fromkeys(name for pairs in columns.values() for name in pairs))
-    heads = "".join(f"<th>{escape(x)}: AP</th><th>right</th>" for x in columns)
-    rows = [f"<tr><th>pair</th>{heads}</tr>"]
-    for name in names:
-        cells = ""
+    heads = ["pair", *(head for x in columns for head in (f"{x}: AP", "right"))]
+    rows = []
+    for name in dict.fromkeys(name for pairs in columns.values() for name in pairs):
+        row = [name]
         for pairs in columns.values():
-            ap = " / ".join(map(_percent, pairs[name].ap))
-            cells += f"<td>{ap}</td><td>{_percent(pairs[name].right)}</td>"
-        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+            row += [" / ".join(map(_percent, pairs[name].ap)), _percent(pairs[name].right)]
+        rows.append(row)
+    return heads, rows
 
 
 def _percent(value: float | None) -> str:

@@ -1,9 +1,10 @@
-"""What to look at: the worst false positives and misses, as pictures for the report."""
+"""What to look at: the worst false positives and misses, with their pictures for the report."""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -137,36 +138,32 @@ def worst_misses(
 
 def picture(
     frame: Array, example: Example, scale: tuple[float, float], colours: tuple[str, str]
-) -> str:
-    """The frame with its boxes, as SVG around a JPEG.
+) -> dict[str, Any]:
+    """The frame as a JPEG, and the boxes to draw on it.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
         example: what to draw.
         scale: pixels of the frame for each of the boxes', across and down.
         colours: of the box in question, and of the others.
+
+    Returns:
+        width, height, jpeg (base64), line (the width of lines), and boxes: for each x, y, width
+        and height in pixels, its colour, and whether it is dashed.
     """
     import cv2
 
     height, width = frame.shape[:2]
     done, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     assert done
-    data = base64.b64encode(jpeg.tobytes()).decode()
-    line = max(width, height) / 160
-    boxes = [_rectangle(example.wrong, scale, colours[0], line, False)]
-    boxes += [_rectangle(box, scale, colours[1], line, True) for box in example.truth]
-    return (
-        f'<svg viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" '
-        f'href="data:image/jpeg;base64,{data}"/>{"".join(boxes)}</svg>'
-    )
-
-
-def _rectangle(
-    box: Array, scale: tuple[float, float], colour: str, line: float, dashed: bool
-) -> str:
-    x1, y1, x2, y2 = box * np.array([*scale, *scale])
-    dashes = f' stroke-dasharray="{3 * line:.1f} {2 * line:.1f}"' if dashed else ""
-    return (
-        f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}" '
-        f'fill="none" stroke="{colour}" stroke-width="{line:.1f}"{dashes}/>'
-    )
+    boxes = np.vstack([example.wrong, example.truth]) * (*scale, *scale)
+    boxes[:, 2:] -= boxes[:, :2]
+    return {
+        "width": width,
+        "height": height,
+        "jpeg": base64.b64encode(jpeg).decode(),
+        "line": round(max(width, height) / 160, 1),
+        "boxes": [
+            (box, colours[min(i, 1)], i > 0) for i, box in enumerate(boxes.round(1).tolist())
+        ],
+    }
