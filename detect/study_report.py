@@ -26,6 +26,7 @@ _HEADS = {
     "top1": "top-1 %", "pairs": "pairs %", "reversed_top1": "reversed top-1 %",
     "reversed_pairs": "reversed pairs %",
 }  # fmt: skip
+_TURNED = ("i2d", "i3d", "s3d", "s3d-g")
 _PLACEMENTS = {"none": "s3d", "temporal": "s3d-g(temporal)", "branches": "s3d-g"}
 _EXPLAINED = (
     "Mean and 95 % confidence interval (Student's t) over the seeds. Pairs: of the clips of "
@@ -65,7 +66,9 @@ def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
         temporary.write_text(text, encoding="utf-8")
     write_json(
         {
-            "rows": [{k: _plain(v) for k, v in row.items()} for row in rows],
+            "rows": [
+                row | {name: row[name] and asdict(row[name]) for name in MEASURES} for row in rows
+            ],
             "findings": [
                 {"finding": name, **asdict(value), "found": verdict(name, value)}
                 for name, value in found.items()
@@ -168,13 +171,11 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """One line a row; of each measure the mean and the half width of its interval."""
     flat = []
     for row in rows:
-        line: dict[str, Any] = {}
-        for name, value in row.items():
-            if name in MEASURES:
-                line[name] = value and f"{value.mean:.4f}"
-                line[f"{name}_half"] = value and value.half and f"{value.half:.4f}"
-            else:
-                line[name] = value
+        line = {name: value for name, value in row.items() if name not in MEASURES}
+        for name in MEASURES:
+            value = row[name]
+            line[name] = value and f"{value.mean:.4f}"
+            line[f"{name}_half"] = value and value.half and f"{value.half:.4f}"
         flat.append(line)
     with (
         whole_file(path) as temporary,
@@ -187,29 +188,20 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
     """Draws the figures that the rows are enough for, and returns their names."""
-    drawn = []
     rgb = {row["backbone"]: row for row in rows if row["streams"] == "rgb"}
-    if len(rgb) > 1:
-        drawn.append("cost")
-        cost_figure(list(rgb.values()), out / "cost.svg")
-    turned = {name.upper(): {"": rgb[name]} for name in ("i2d", "i3d", "s3d", "s3d-g")
-              if name in rgb}  # fmt: skip
-    if turned:
-        drawn.append("reversed")
-        bar_figure(turned, out / "reversed.svg", reverse=True)
-    placed = {where: rgb[name] for where, name in _PLACEMENTS.items() if name in rgb}
-    if len(placed) > 1:
-        drawn.append("gating")
-        bar_figure({where: {"": row} for where, row in placed.items()}, out / "gating.svg")
     by_network: dict[str, dict[str, Any]] = {}
     for row in rows:
         by_network.setdefault(row["backbone"], {})[row["streams"]] = row
-    several = {name: bars for name, bars in by_network.items() if len(bars) > 1}
-    if several:
-        drawn.append("streams")
-        bar_figure(several, out / "streams.svg")
+    placed = {where: {"": rgb[name]} for where, name in _PLACEMENTS.items() if name in rgb}
+    bars = {
+        "reversed": {name.upper(): {"": rgb[name]} for name in _TURNED if name in rgb},
+        "gating": placed if len(placed) > 1 else {},
+        "streams": {name: mine for name, mine in by_network.items() if len(mine) > 1},
+    }
+    drawn = [name for name, groups in bars.items() if groups]
+    for name in drawn:
+        bar_figure(bars[name], out / f"{name}.svg", reverse=name == "reversed")
+    if len(rgb) > 1:
+        cost_figure(list(rgb.values()), out / "cost.svg")
+        drawn.append("cost")
     return drawn
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if isinstance(value, Interval) else value

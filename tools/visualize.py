@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..datasets.any_format import read_ground_truth
 from ..datasets.tables import Tubes, read_table
-from ..detect.drawing import draw_video
 
 
 def visualize(
@@ -33,6 +32,8 @@ def visualize(
         scale: Enlarge the picture by this whole factor, so that text stays small beside it
             (default: what brings its short side to 480 pixels, at most 4).
     """
+    from ..detect.drawing import draw_video
+
     table = read_table(Tubes, tubes)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
     begin = time.perf_counter()

@@ -85,7 +85,7 @@ def plot_grouped_bars(
         names: of the series.
         across: what the bars show.
     """
-    axes, places = _percent_axes(list(rows), 0.14 * len(names) + 0.1, across)
+    figure, axes, places = _percent_axes([*rows], 0.14 * len(names) + 0.1, across)
     thick = 0.84 / len(names)
     for k, (name, values) in enumerate(zip(names, zip(*rows.values()))):
         bars = axes.barh(
@@ -94,7 +94,7 @@ def plot_grouped_bars(
         )  # fmt: skip
         shown = ["no ground truth" if value is None else f"{value:.1f}" for value in values]
         axes.bar_label(bars, shown, padding=3, fontsize=7)
-    return _with_legend(axes.figure, [axes])
+    return _with_legend(figure, [axes])
 
 
 @styled
@@ -108,7 +108,7 @@ def plot_stacked_bars(
         colours: by kind, in the order drawn.
         across: what the bars show.
     """
-    axes, places = _percent_axes(list(rows), 0.22, across)
+    figure, axes, places = _percent_axes([*rows], 0.22, across)
     left = np.zeros(len(rows))
     for kind, colour in colours.items():
         values = np.array([shares[kind] or 0 for shares in rows.values()])
@@ -117,7 +117,7 @@ def plot_stacked_bars(
         shown = [f"{value:.1f}" if value >= 5 else "" for value in values]
         axes.bar_label(bars, shown, label_type="center", fontsize=7, color=ink)
         left += values
-    return _with_legend(axes.figure, [axes])
+    return _with_legend(figure, [axes])
 
 
 def inline_svg(text: str) -> str:
@@ -126,16 +126,19 @@ def inline_svg(text: str) -> str:
     return re.sub(spare, "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
-def _percent_axes(labels: Sequence[str], height: float, across: str) -> tuple[Axes, np.ndarray]:
-    """Axes for horizontal bars, from the top down, and the places of their rows."""
-    axes = Figure((_WIDTH, len(labels) * height + 0.8)).subplots()
+def _percent_axes(
+    labels: Sequence[str], height: float, across: str
+) -> tuple[Figure, Axes, np.ndarray]:
+    """A figure with axes for horizontal bars, from the top down, and the places of their rows."""
+    figure = Figure((_WIDTH, len(labels) * height + 0.8))
+    axes = figure.subplots()
     places = np.arange(len(labels))
     axes.set_yticks(places, labels)
     axes.set_xticks(range(0, 101, 20))
     axes.set(xlim=(0, 104), ylim=(len(labels) - 0.5, -0.5), xlabel=across)
     axes.tick_params("y", length=0)
     axes.grid(axis="x")
-    return axes, places
+    return figure, axes, places
 
 
 def _with_legend(figure: Figure, panels: Iterable[Axes]) -> str:

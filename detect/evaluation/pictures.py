@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from ...datasets.tables import Tubes
@@ -26,7 +27,6 @@ class Example:
         what: the class, and its score or how much was found.
         why: what kind of mistake.
         wrong: (4,) the box in question: the false detection, or the ground truth missed.
-        missed: whether it is a miss.
         truth: (G, 4) ground truth boxes on that frame, or detections of the class for a miss.
     """
 
@@ -35,7 +35,6 @@ class Example:
     what: str
     why: str
     wrong: Array
-    missed: bool
     truth: Array
 
 
@@ -59,33 +58,27 @@ def worst_false_positives(
     """
     rows, kinds = false_boxes(ground_truth, protocol, threshold, overlaps)
     detections = overlaps.detections
-    order = np.lexsort((rows, -detections.score[rows]))
-    examples: list[Example] = []
-    seen = set()
-    for i in order:
+    examples: dict[tuple[str, str], Example] = {}
+    for i in np.lexsort((rows, -detections.score[rows])):
         row = rows[i]
         video = ground_truth.video_names[detections.video[row]]
         label = ground_truth.label_names[detections.label[row]]
         if len(examples) == count:
             break
-        if video not in videos or (video, label) in seen:
+        if video not in videos or (video, label) in examples:
             continue
-        seen.add((video, label))
         on_frame = (ground_truth.video == detections.video[row]) & (
             ground_truth.frame == detections.frame[row]
         )
-        examples.append(
-            Example(
-                video,
-                int(detections.frame[row]),
-                f"{label} {detections.score[row]:.2f}",
-                kinds[i],
-                detections.boxes[row],
-                False,
-                ground_truth.boxes[on_frame],
-            )
+        examples[video, label] = Example(
+            video,
+            int(detections.frame[row]),
+            f"{label} {detections.score[row]:.2f}",
+            kinds[i],
+            detections.boxes[row],
+            ground_truth.boxes[on_frame],
         )
-    return examples
+    return list(examples.values())
 
 
 def worst_misses(
@@ -129,7 +122,6 @@ def worst_misses(
                 ground_truth.label_names[ground_truth.label[row]],
                 f"found on {100 * share[i]:.0f} % of {length[i]} frames",
                 ground_truth.boxes[row],
-                True,
                 detections.boxes[near],
             )
         )
@@ -151,8 +143,6 @@ def picture(
         width, height, jpeg (base64), line (the width of lines), and boxes: for each x, y, width
         and height in pixels, its colour, and whether it is dashed.
     """
-    import cv2
-
     height, width = frame.shape[:2]
     done, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     assert done
@@ -161,7 +151,7 @@ def picture(
     return {
         "width": width,
         "height": height,
-        "jpeg": base64.b64encode(jpeg).decode(),
+        "jpeg": base64.b64encode(jpeg.tobytes()).decode(),
         "line": round(max(width, height) / 160, 1),
         "boxes": [
             (box, colours[min(i, 1)], i > 0) for i, box in enumerate(boxes.round(1).tolist())

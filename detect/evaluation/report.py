@@ -150,7 +150,7 @@ def _class_bars(at_half: Mapping[str, ClassScores]) -> str:
 
 def _error_bars(by_class: dict[str, dict[str, float]]) -> str:
     rows: dict[str, Mapping[str, float | None]] = {"mean": mean_errors(by_class)}
-    rows |= dict(sorted(by_class.items(), key=lambda item: -item[1]["ap"]))
+    rows |= {x: by_class[x] for x in sorted(by_class, key=lambda x: -by_class[x]["ap"])}
     return plot_stacked_bars(rows, _COLOURS, "share, %")
 
 
