@@ -188,28 +188,16 @@ def _place(
     rows = range(3)
     above = [(x, y1 - (row + 1) * height) for row in rows for x in (x1, x2 - width)]
     under = [(x, y2 + row * height) for row in rows for x in (x1, x2 - width)]
-    wanted = under + above if below else above + under
-    wanted += [(x, y) for y in range(y1, y2 - height, height) for x in (x1, x2 - width)]
-    best, least = (0, 0), math.inf
-    for x, y in wanted:
-        # Sideways a tag may slide along its edge; upright it would leave it.
-        inside = (_within(x, width, canvas[0]), _within(y, height, canvas[1]))
-        cost = sum(_overlap((*inside, inside[0] + width, inside[1] + height), o) for o in taken)
-        cost += abs(inside[1] - y) * width
-        if cost < least:
-            best, least = inside, cost
-    return best
-
-
-def _within(start: int, length: int, limit: int) -> int:
-    return max(0, min(start, limit - length))
-
-
-def _overlap(a: Box, b: Box) -> int:
-    """The common area of two boxes."""
-    across = min(a[2], b[2]) - max(a[0], b[0])
-    down = min(a[3], b[3]) - max(a[1], b[1])
-    return max(0, across) * max(0, down)
+    inner = [(x, y) for y in range(y1, y2 - height, height) for x in (x1, x2 - width)]
+    wanted = np.array([*(under + above if below else above + under), *inner])
+    # Sideways a tag may slide along its edge; upright it would leave it.
+    start = np.clip(wanted, 0, np.maximum(np.subtract(canvas, tag), 0))
+    others = np.array(taken, int).reshape(-1, 4)
+    shared = np.minimum(start[:, None] + tag, others[:, 2:])
+    shared -= np.maximum(start[:, None], others[:, :2])
+    cost = np.maximum(shared, 0).prod(axis=2).sum(axis=1) + abs(start - wanted)[:, 1] * width
+    x, y = start[cost.argmin()].tolist()
+    return x, y
 
 
 def tubes_of_video(tubes: Tubes, video: Path) -> Tubes:
@@ -302,11 +290,14 @@ def draw_video(
     fps = 25.0 if math.isnan(info.fps) else info.fps
     scale = scale or legible_scale(info.width, info.height)
 
+    def encode(drawn: tuple[np.ndarray, float]) -> None:
+        writer.write(*drawn)
+
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
         open_writer(out, fps) as writer,
         read_ahead(read_timed_frames(video), _FRAMES_AHEAD) as frames,
-        write_behind(lambda drawn: writer.write(*drawn), _FRAMES_AHEAD) as write,
+        write_behind(encode, _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
             now = _rows_between(found, number, number)

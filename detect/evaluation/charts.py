@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -55,17 +57,17 @@ def plot_curves(
         marker: at each point.
     """
     rows = -(-len(panels) // columns)
-    # A line more for titles, axis labels and the legend.
     figure = Figure((_WIDTH, rows * (_WIDTH / columns * 0.8 + 0.2) + 0.5))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    colours = dict(zip(dict.fromkeys(name for each in panels.values() for name in each), SERIES))
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
+    colours = dict(zip(names, cycle(SERIES)))
     for axes, (title, curves) in zip(grid, panels.items()):
-        axes.set_title(title)
+        axes.set_title(fill(title, 120 // columns))
         axes.grid()
         for name, (x, y) in curves.items():
             axes.plot(x, y, color=colours[name], label=name, marker=marker, ms=3)
         axes.set(xlim=(0, x_max), ylim=(0, 103))
-    for axes in grid[len(panels) - columns : len(panels)]:
+    for axes in grid[max(len(panels) - columns, 0) : len(panels)]:
         axes.tick_params(labelbottom=True)
     for axes in grid[len(panels) :]:
         axes.remove()
