@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median
 
 import torch
@@ -17,6 +18,31 @@ _MIXED = ", bfloat16"
 def has_bfloat16(device: str) -> bool:
     """Whether the device multiplies in bfloat16; elsewhere that is slower than float32."""
     return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
+def now(device: str) -> float:
+    """Seconds of a clock, read when all that a GPU was given is done."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed_rounds(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: str,
+    progress: Callable[[str], None] = lambda name: None,
+    untimed: int = 1,
+) -> dict[str, list[float]]:
+    """Seconds of each run in each round, after `untimed` rounds."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(untimed + repeats):
+        for name, run in runs.items():
+            progress(name)
+            begin = now(device)
+            run()
+            seconds[name].append(now(device) - begin)
+    return {name: each[untimed:] for name, each in seconds.items()}
 
 
 def passes_of(names: Sequence[str], device: str, train: bool) -> list[str]:
@@ -81,34 +107,27 @@ def benchmark_backbones(
         "torchvision s3d": original.features[: ENDPOINTS.index(last) + 1]
     }
     for name in names:
+        networks[name] = Trunk(get_variant(name), last=last).eval()
         if name == "s3d":
             model = from_torchvision_s3d(original.state_dict(), (), get_variant(name))
-            networks[name] = Trunk(get_variant(name), last=last).eval()
             networks[name].load_state_dict(model.trunk.state_dict(), strict=False)
-        else:
-            networks[name] = Trunk(get_variant(name), last=last).eval()
     dtype = torch.float32 if device == "cpu" or train else torch.bfloat16
     for name, network in networks.items():
         network.to(device).train(train)
         if name.startswith("torchvision"):
             network.to(dtype)
     clip = torch.rand(clips, 3, frames, height, width).to(device, dtype)
-    passes = passes_of(names, device, train)
-    times: dict[str, list[float]] = {name: [] for name in passes}
     outputs: dict[str, Tensor] = {}
-    for _ in range(repeats + 1):
-        for name in passes:
-            progress(name)
-            network = networks[name.removesuffix(_MIXED)]
-            begin = time.perf_counter()
-            outputs[name] = _pass(network, clip, train, name.endswith(_MIXED))
-            if device != "cpu":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - begin)
-    base = times["torchvision s3d"][1:]
+
+    def run(name: str) -> None:
+        network = networks[name.removesuffix(_MIXED)]
+        outputs[name] = _pass(network, clip, train, name.endswith(_MIXED))
+
+    passes = {name: partial(run, name) for name in passes_of(names, device, train)}
+    times = timed_rounds(passes, repeats, device, progress)
+    base = times["torchvision s3d"]
     rows: list[dict[str, object]] = []
-    for name, seconds in times.items():
-        rounds = seconds[1:]
+    for name, rounds in times.items():
         difference = None
         if name == "s3d":
             gap = outputs[name].float() - outputs["torchvision s3d"].float()

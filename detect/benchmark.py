@@ -6,10 +6,8 @@ Whatever is compared runs in alternating rounds of one process, so that all meet
 from __future__ import annotations
 
 import copy
-import csv
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -22,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import s3d
 
-from ..backbones.benchmark import has_bfloat16
+from ..backbones.benchmark import has_bfloat16, timed_rounds
 from ..backbones.convert import from_torchvision_s3d
 from ..backbones.inception import ENDPOINTS, get_variant
 from ..datasets.augmentation import Augmentation
@@ -165,7 +163,7 @@ def benchmark_dense(
         f"dense, {name}": lambda way=way: look(detector, way[0], device=load.device, half=way[1])
         for name, way in ways.items()
     }
-    seconds = timed_rounds(runs, load.repeats, load.device, progress)
+    seconds = timed_rounds(runs, load.repeats, load.device, progress, _unseen(load.device))
     fps = {
         name: [len(part.frames) / each for each in rounds]
         for (name, (part, _)), rounds in zip(ways.items(), seconds.values())
@@ -210,7 +208,7 @@ def benchmark_training(
         twin.trunk.endpoints = torch.compile(twin.trunk.endpoints)  # type: ignore[method-assign]
         steps["ours, bfloat16, compiled"] = _Step(twin, load, half=True)
     losses = [steps[name].loss().item() for name in ("ours", "torchvision")]
-    seconds = timed_rounds(steps, load.repeats, load.device, progress)
+    seconds = timed_rounds(steps, load.repeats, load.device, progress, _unseen(load.device))
     base = seconds["torchvision"]
     rows: dict[str, dict[str, Any]] = {}
     for name, step in steps.items():
@@ -255,34 +253,13 @@ def data_wait(load: Workload, train_set: VideoSet, out: Path) -> dict[str, float
     detector = build_detector(load.settings("s3d", "features"))
     schedule = replace(_SCHEDULE, steps=_UNCOUNTED + load.steps, batch=load.batch)
     train_detector(detector, clips, out, schedule, accelerator, workers=load.workers)
-    with (out / LOSSES).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[_UNCOUNTED:]
-    seconds, waited = (sum(float(row[name]) for row in rows) for name in ("seconds", "waited"))
+    rows = np.genfromtxt(out / LOSSES, delimiter=",", names=True)[_UNCOUNTED:]
+    seconds, waited = (float(rows[name].sum()) for name in ("seconds", "waited"))
     return {
         "data_wait_share": waited / seconds,
         "run_seconds": seconds,
         "run_clips_per_second": load.batch * len(rows) / seconds,
     }
-
-
-def timed_rounds(
-    runs: Mapping[str, Callable[[], object]],
-    repeats: int,
-    device: str,
-    progress: Callable[[str], None] = lambda name: None,
-) -> dict[str, list[float]]:
-    """Seconds of each run in each round, after rounds that are not timed: one, on a GPU three."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    unseen = _unseen(device)
-    for _ in range(unseen + repeats):
-        for name, run in runs.items():
-            progress(name)
-            _finish(device)
-            begin = time.perf_counter()
-            run()
-            _finish(device)
-            seconds[name].append(time.perf_counter() - begin)
-    return {name: each[unseen:] for name, each in seconds.items()}
 
 
 def count_flops(run: Callable[[], object]) -> int:
@@ -395,11 +372,6 @@ def _piece(load: Workload, mode: Mode) -> Piece:
             yield rng.integers(256, size=(load.height, load.width, 3), dtype=np.uint8), people
 
     return next(pieces(frames(), load.frames, mode=mode))
-
-
-def _finish(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def _peak_share(flops: int, seconds: float) -> float | None:

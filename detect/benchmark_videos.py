@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..backbones.benchmark import now
 from ..datasets.tables import Detections, Tubes
 from ..datasets.video import read_frames
 from .dense import look, pieces_ahead
@@ -85,9 +86,9 @@ def stage_seconds(
 
     def timed(stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*given: Any, **named: Any) -> Any:
-            begin = _now(device)
+            begin = now(device)
             result = call(*given, **named)
-            seconds[stage] += _now(device) - begin
+            seconds[stage] += now(device) - begin
             return result
 
         return run
@@ -116,9 +117,3 @@ def stage_seconds(
     if people is not None:  # who are looked for while a piece is cut
         seconds["decode"] -= seconds["proposals"]
     return seconds
-
-
-def _now(device: str) -> float:
-    if device != "cpu":
-        torch.cuda.synchronize()
-    return time.perf_counter()

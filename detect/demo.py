@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from ..datasets.files import InputError, whole_file
 from ..datasets.tables import Detections, Tubes, select_rows
 from ..datasets.video import read_clip
 from .drawing import draw_tubes, tubes_of_video
-from .evaluation.overlap import box_iou
+from .evaluation.overlap import box_iou, combined_key, join
+
+if TYPE_CHECKING:
+    from .evaluation.page import Table
 
 Array = np.ndarray
 
@@ -67,36 +71,37 @@ def _right(truth: Tubes, detections: Detections, pair: tuple[str, str]) -> float
     boxes = select_rows(truth, np.isin(truth.label, codes))
     found = select_rows(detections, np.isin(detections.label, codes))
     span = max(int(truth.frame.max(initial=0)), int(detections.frame.max(initial=0))) + 1
-    keys = found.video.astype(np.int64) * span + found.frame
+    keys, wanted = (
+        combined_key((table.video, len(truth.video_names)), (table.frame, span))
+        for table in (found, boxes)
+    )
     order = np.argsort(keys, kind="stable")
-    wanted = boxes.video.astype(np.int64) * span + boxes.frame
-    starts, stops = (np.searchsorted(keys[order], wanted, side) for side in ("left", "right"))
-    won = lost = 0
-    for box, label, start, stop in zip(boxes.boxes, boxes.label, starts, stops):
-        rows = order[start:stop]
-        rows = rows[box_iou(np.broadcast_to(box, (len(rows), 4)), found.boxes[rows]) >= 0.5]
-        mine = found.label[rows] == label
-        best, other = (found.score[rows[part]].max(initial=0) for part in (mine, ~mine))
-        won, lost = won + (best > other), lost + (best < other)
+    box, row = join(wanted, keys[order])
+    row = order[row]
+    near = box_iou(boxes.boxes[box], found.boxes[row]) >= 0.5
+    box, row = box[near], row[near]
+    mine = found.label[row] == boxes.label[box]
+    best, other = np.zeros((2, len(boxes)))
+    np.maximum.at(best, box[mine], found.score[row[mine]])
+    np.maximum.at(other, box[~mine], found.score[row[~mine]])
+    won, lost = int((best > other).sum()), int((best < other).sum())
     return 100 * won / (won + lost) if won + lost else None
 
 
-def pairs_table(columns: Mapping[str, Mapping[str, PairScores]]) -> str:
-    """The pairs as an HTML table.
+def pairs_table(columns: Mapping[str, Mapping[str, PairScores]]) -> Table:
+    """The pairs as a table's heads and rows.
 
     Args:
         columns: the pairs' scores by the name of a detector.
     """
-    names = list(dict.fromkeys(name for pairs in columns.values() for name in pairs))
-    heads = "".join(f"<th>{escape(x)}: AP</th><th>right</th>" for x in columns)
-    rows = [f"<tr><th>pair</th>{heads}</tr>"]
-    for name in names:
-        cells = ""
+    heads = ["pair", *(head for x in columns for head in (f"{x}: AP", "right"))]
+    rows = []
+    for name in dict.fromkeys(name for pairs in columns.values() for name in pairs):
+        row = [name]
         for pairs in columns.values():
-            ap = " / ".join(map(_percent, pairs[name].ap))
-            cells += f"<td>{ap}</td><td>{_percent(pairs[name].right)}</td>"
-        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
-    return f"<table>{''.join(rows)}</table>"
+            row += [" / ".join(map(_percent, pairs[name].ap)), _percent(pairs[name].right)]
+        rows.append(row)
+    return heads, rows
 
 
 def _percent(value: float | None) -> str:
@@ -119,8 +124,6 @@ def draw_sheet(
         frames: numbers from 0.
         scale: pixels of the sheet for each of the video.
     """
-    import cv2
-
     rows = []
     for video in videos:
         mine = tubes_of_video(tubes, video)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import cv2
 import numpy as np
 
 from ..datasets.files import InputError, some_of
 from ..datasets.read_ahead import read_ahead, write_behind
-from ..datasets.tables import Tubes
+from ..datasets.tables import Tubes, select_rows
 from ..datasets.video import VideoInfo, probe, read_timed_frames
 from ..datasets.video_writer import open_writer
 
@@ -76,15 +76,14 @@ def draw_tubes(
     Returns:
         (scale * H, scale * W, 3) uint8 RGB.
     """
-    import cv2
-
     height, width = frame.shape[:2]
     scale = scale or legible_scale(width, height)
     canvas = frame.copy()
     if scale > 1:
         size = (width * scale, height * scale)
         canvas = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC)
-    colours = [PALETTE[int(tube) % len(PALETTE)] for tube in _or_order(tubes, len(boxes))]
+    numbers = range(len(boxes)) if tubes is None else tubes
+    colours = [PALETTE[int(number) % len(PALETTE)] for number in numbers]
     for number, trail in (trails or {}).items():
         colour = PALETTE[int(number) % len(PALETTE)]
         _draw_trail(canvas, np.asarray(trail, np.float64) * scale, colour)
@@ -106,10 +105,6 @@ def draw_tubes(
     return canvas
 
 
-def _or_order(tubes: Sequence[int] | np.ndarray | None, count: int) -> Iterable[int]:
-    return range(count) if tubes is None else tubes
-
-
 def _pixels(boxes: np.ndarray | None, scale: int, canvas: np.ndarray) -> list[Box]:
     """Boxes as whole pixels of the canvas; a side outside it stays outside."""
     if boxes is None:
@@ -126,16 +121,12 @@ def _line_width(canvas: np.ndarray) -> int:
 
 def _draw_box(canvas: np.ndarray, box: Box, colour: Colour) -> None:
     """A coloured rectangle with a thin dark rim, to stand out from any background."""
-    import cv2
-
     width = _line_width(canvas)
     cv2.rectangle(canvas, box[:2], box[2:], _BLACK, width + 2)
     cv2.rectangle(canvas, box[:2], box[2:], colour, width)
 
 
 def _draw_dashed(canvas: np.ndarray, box: Box) -> None:
-    import cv2
-
     width = _line_width(canvas)
     dash = 6 * width
     x1, y1, x2, y2 = box
@@ -147,8 +138,6 @@ def _draw_dashed(canvas: np.ndarray, box: Box) -> None:
 
 
 def _draw_trail(canvas: np.ndarray, points: np.ndarray, colour: Colour) -> None:
-    import cv2
-
     if not len(points):
         return
     width = _line_width(canvas)
@@ -163,8 +152,6 @@ def _draw_tag(
     canvas: np.ndarray, box: Box, text: str, colour: Colour, taken: list[Box], below: bool = False
 ) -> None:
     """Text on a filled ground at the box, inside the picture and clear of the `taken` places."""
-    import cv2
-
     height, width = canvas.shape[:2]
     outside = box[2] < 0 or box[3] < 0 or box[0] >= width or box[1] >= height
     if outside or not text:
@@ -201,28 +188,16 @@ def _place(
     rows = range(3)
     above = [(x, y1 - (row + 1) * height) for row in rows for x in (x1, x2 - width)]
     under = [(x, y2 + row * height) for row in rows for x in (x1, x2 - width)]
-    wanted = under + above if below else above + under
-    wanted += [(x, y) for y in range(y1, y2 - height, height) for x in (x1, x2 - width)]
-    best, least = (0, 0), math.inf
-    for x, y in wanted:
-        # Sideways a tag may slide along its edge; upright it would leave it.
-        inside = (_within(x, width, canvas[0]), _within(y, height, canvas[1]))
-        cost = sum(_overlap((*inside, inside[0] + width, inside[1] + height), o) for o in taken)
-        cost += abs(inside[1] - y) * width
-        if cost < least:
-            best, least = inside, cost
-    return best
-
-
-def _within(start: int, length: int, limit: int) -> int:
-    return max(0, min(start, limit - length))
-
-
-def _overlap(a: Box, b: Box) -> int:
-    """The common area of two boxes."""
-    across = min(a[2], b[2]) - max(a[0], b[0])
-    down = min(a[3], b[3]) - max(a[1], b[1])
-    return max(0, across) * max(0, down)
+    inner = [(x, y) for y in range(y1, y2 - height, height) for x in (x1, x2 - width)]
+    wanted = np.array([*(under + above if below else above + under), *inner])
+    # Sideways a tag may slide along its edge; upright it would leave it.
+    start = np.clip(wanted, 0, np.maximum(np.subtract(canvas, tag), 0))
+    others = np.array(taken, int).reshape(-1, 4)
+    shared = np.minimum(start[:, None] + tag, others[:, 2:])
+    shared -= np.maximum(start[:, None], others[:, :2])
+    cost = np.maximum(shared, 0).prod(axis=2).sum(axis=1) + abs(start - wanted)[:, 1] * width
+    x, y = start[cost.argmin()].tolist()
+    return x, y
 
 
 def tubes_of_video(tubes: Tubes, video: Path) -> Tubes:
@@ -238,16 +213,7 @@ def tubes_of_video(tubes: Tubes, video: Path) -> Tubes:
     code = _find_video(tubes.video_names, video)
     rows = np.flatnonzero(tubes.video == code)
     rows = rows[np.argsort(tubes.frame[rows], kind="stable")]
-    return replace(
-        tubes,
-        video=tubes.video[rows],
-        frame=tubes.frame[rows],
-        label=tubes.label[rows],
-        boxes=tubes.boxes[rows],
-        tube=tubes.tube[rows],
-        score=None if tubes.score is None else tubes.score[rows],
-        tube_score=None if tubes.tube_score is None else tubes.tube_score[rows],
-    )
+    return select_rows(tubes, rows)
 
 
 def _find_video(names: Sequence[str], video: Path) -> int:

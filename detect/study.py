@@ -6,15 +6,14 @@ in the study's folder, and it is not run again; until then its training goes on 
 
 from __future__ import annotations
 
-import csv
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
+from ..backbones.benchmark import timed_rounds
 from ..backbones.classifier import Classifier, PretrainedModel
 from ..backbones.cost import multiply_adds, parameters
 from ..backbones.inception import ENDPOINTS, VARIANTS, Trunk, get_variant
@@ -260,7 +260,7 @@ def train_and_score(
     backwards = score(True) if run.streams == "rgb" else None
     if accelerator.is_main_process:
         size = (1, channels_in, *material.size)
-        record = _head(run) | _cost(run.backbone, size, network, len(material.labels))
+        record = asdict(run) | _cost(run.backbone, size, network, len(material.labels))
         record |= {
             "clips_per_second": clips_per_second(model, material.size, half),
             "step_seconds": _step_seconds(folder / LOSSES),
@@ -284,18 +284,16 @@ def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: b
     device = next(model.head.parameters()).device
     channels = model.trunk.channels_in
     clips = torch.randint(256, (_TIMED_CLIPS, *size, channels), dtype=torch.uint8, device=device)
-    seconds = []
-    for _ in range(1 + _TIMED_PASSES):
-        begin = time.perf_counter()
+
+    def score() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits_of(model, clips).sum().item()  # which waits for a GPU
-        seconds.append(time.perf_counter() - begin)
-    return _TIMED_CLIPS / float(np.median(seconds[1:]))
+            logits_of(model, clips)
+
+    [seconds] = timed_rounds({"": score}, _TIMED_PASSES, device.type).values()
+    return _TIMED_CLIPS / median(seconds)
 
 
-def _cost(
-    backbone: str, size: tuple[int, ...], network: Network, classes: int
-) -> dict[str, int]:  # fmt: skip
+def _cost(backbone: str, size: tuple[int, ...], network: Network, classes: int) -> dict[str, int]:
     with torch.device("meta"):
         trunk = Trunk(get_variant(backbone), network.width, network.last, size[1])
         model = nn.Sequential(trunk, Classifier(trunk.out_channels, classes)).eval()
@@ -308,16 +306,12 @@ def _fuse(run: Run, out: Path, pairs: Sequence[tuple[int, int]]) -> None:
     one, other = (_read_scores(part.folder(out) / SCORES) for part in parts)
     records = [_read_json(part.record(out)) for part in parts]
     fused = fuse(one, other, range(one.clip.shape[1]))
-    record = _head(run) | {
+    record = asdict(run) | {
         name: sum(part[name] for part in records)
         for name in ("multiply_adds", "parameters", "step_seconds")
     }
     record["clips_per_second"] = 1 / sum(1 / part["clips_per_second"] for part in records)
     write_json(record | _accuracies(fused, None, pairs), run.record(out))
-
-
-def _head(run: Run) -> dict[str, Any]:
-    return {"backbone": run.backbone, "streams": run.streams, "seed": run.seed}
 
 
 def _accuracies(
@@ -365,8 +359,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _step_seconds(path: Path) -> float:
     """The median time of a training step."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return float(np.median([float(row["seconds"]) for row in csv.DictReader(file)]))
+    return float(np.median(np.genfromtxt(path, delimiter=",", names=True)["seconds"]))
 
 
 @contextmanager

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ..datasets.files import whole_file
-from .evaluation.charts import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+from .evaluation.charts import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, styled
 from .study_scores import Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Row = Mapping[str, Any]
 """Of `study_scores.summarise`."""
@@ -40,36 +41,33 @@ def cost_figure(rows: Sequence[Row], path: Path) -> None:
             points = swept[name]
             if not any(row["backbone"] not in ("i2d", "i3d") for row in points):
                 continue
-            x, y, bars = _columns(points, measure)
-            axes.errorbar(x, y, bars, color=colour, marker=mark, ms=5, lw=1.6, capsize=2.5,
-                          elinewidth=0.8, label=name)  # fmt: skip
+            _errorbar(axes, points, measure, color=colour, marker=mark, ms=5, ls="-", label=name)
             for row in points:
                 if k := re.search(r"\(.*?(\w{2})(_3x3)?\)$", row["backbone"]):
                     above = name.startswith("top")
                     axes.annotate(
-                        k[1], (row["multiply_adds"] / 1e9, row[measure].mean), fontsize=8,
+                        k[1], (_cost(row), row[measure].mean), fontsize=8,
                         color=colour, textcoords="offset points",
                         xytext=(-4, 6) if above else (4, -11), ha="right" if above else "left",
                     )  # fmt: skip
         drawn = {row["backbone"] for points in swept.values() for row in points}
         others = [row for row in known if row["backbone"] not in drawn]
-        for row, colour in zip(others, [colour for _ in others for colour in _POINTS]):
-            x, y, bars = _columns([row], measure)
-            axes.errorbar(x, y, bars, color=colour, marker="D", ms=6, ls="", capsize=2.5,
-                          elinewidth=0.8, label=row["backbone"])  # fmt: skip
+        for row, colour in zip(others, cycle(_POINTS)):
+            _errorbar(axes, [row], measure, color=colour, marker="D", ms=6, label=row["backbone"])
         for name in ("i2d", "i3d"):
             if name in base:
-                x, y, bars = _columns([base[name]], measure)
-                axes.errorbar(x, y, bars, color="black", marker="*", ms=10, ls="", capsize=2.5,
-                              elinewidth=0.8, zorder=3)  # fmt: skip
-                axes.annotate(name.upper(), (x[0], y[0]), textcoords="offset points",
-                              xytext=(8, -4), fontsize=9)  # fmt: skip
+                row = base[name]
+                _errorbar(axes, [row], measure, color="black", marker="*", ms=10, zorder=3)
+                axes.annotate(
+                    name.upper(), (_cost(row), row[measure].mean), xytext=(8, -4),
+                    textcoords="offset points",
+                )  # fmt: skip
         axes.set_xlabel("multiply-adds of a clip, 10⁹")
         axes.set_ylabel(_AXES[measure])
         axes.set_ylim(top=min(axes.get_ylim()[1], _TOP))
         axes.margins(x=0.12)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, frameon=False, loc="best")
+            axes.legend(loc="best")
 
     _draw(_measures(rows), draw, path)
 
@@ -94,27 +92,22 @@ def bar_figure(groups: Mapping[str, Mapping[str, Row]], path: Path, reverse: boo
                 mine = [bars.get(name) for bars in groups.values()]
                 series[name] = [row[measure] if row else None for row in mine]
         thick = 0.8 / len(series)
-        colours = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
         for k, (name, values) in enumerate(series.items()):
             shown = [(i, value) for i, value in enumerate(values) if value is not None]
             place = [i + (k - (len(series) - 1) / 2) * thick for i, _ in shown]
             axes.bar(
                 place, [value.mean for _, value in shown], thick * 0.94, label=name,
-                color=colours[k % len(colours)],
-                yerr=[value.half or 0.0 for _, value in shown], capsize=2.5,
-                error_kw={"elinewidth": 0.8},
+                yerr=[value.half or 0.0 for _, value in shown], error_kw={"elinewidth": 0.8},
             )  # fmt: skip
             for x, (_, value) in zip(place, shown):
                 axes.text(x, 1.5, f"{value.mean:.0f}", ha="center", fontsize=8, color="white")
-        axes.set_xticks(range(len(groups)), list(groups), fontsize=9)
+        axes.set_xticks(range(len(groups)), list(groups))
         axes.set_ylim(0, _TOP)
         axes.set_ylabel(_AXES[measure])
         if measure == "pairs":
             axes.axhline(50, color="black", lw=0.8, ls=":")
         if len(series) > 1:
-            axes.legend(
-                fontsize=8, frameon=False, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1)
-            )
+            axes.legend(loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1))
 
     _draw(_measures(rows), draw, path)
 
@@ -131,28 +124,24 @@ def _measures(rows: Sequence[Row]) -> list[str]:
     return [name for name in _AXES if any(row[name] is not None for row in rows)]
 
 
-def _columns(rows: Sequence[Row], measure: str) -> tuple[list[float], list[float], list[float]]:
-    """Multiply-adds in 10^9, percent, and half widths of the intervals."""
-    values: list[Interval] = [row[measure] for row in rows]
-    cost = [row["multiply_adds"] / 1e9 for row in rows]
-    return cost, [value.mean for value in values], [value.half or 0.0 for value in values]
+def _cost(row: Row) -> float:
+    return row["multiply_adds"] / 1e9
 
 
+def _errorbar(axes: Axes, rows: Sequence[Row], measure: str, ls: str = "", **look: Any) -> None:
+    """A measure against multiply-adds, with the intervals."""
+    y = [row[measure].mean for row in rows]
+    half = [row[measure].half or 0.0 for row in rows]
+    axes.errorbar([_cost(row) for row in rows], y, half, ls=ls, elinewidth=0.8, **look)
+
+
+@styled
 def _draw(measures: Sequence[str], draw: Callable[[Axes, str], None], path: Path) -> None:
     """A panel a measure, side by side; the same file for the same numbers."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.hashsalt": path.stem}):
-        figure = Figure(figsize=(_PANEL[0] * len(measures), _PANEL[1]), layout="constrained")
-        FigureCanvasAgg(figure)
-        for place, measure in enumerate(measures, 1):
-            axes = figure.add_subplot(1, len(measures), place)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(axis="y", color="#e3e7ee", lw=0.8)
-            axes.set_axisbelow(True)
-            draw(axes, measure)
-        metadata = {"Date": None} if path.suffix == ".svg" else None
-        with whole_file(path) as temporary:
-            figure.savefig(temporary, dpi=120, metadata=metadata)
+    figure = Figure(figsize=(_PANEL[0] * len(measures), _PANEL[1]))
+    for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures):
+        axes.grid(axis="y")
+        draw(axes, measure)
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata=metadata)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from ..datasets.files import whole_file, write_json
+from .evaluation.charts import inline_svg
+from .evaluation.page import Section, Table, write_page
 from .study_figures import LINES, bar_figure, cost_figure, line_of
 from .study_scores import (
     MEASURES,
@@ -28,10 +26,7 @@ _HEADS = {
     "top1": "top-1 %", "pairs": "pairs %", "reversed_top1": "reversed top-1 %",
     "reversed_pairs": "reversed pairs %",
 }  # fmt: skip
-_STYLE = (
-    "<style>main { max-width: 1160px; } img { max-width: 100%; } "
-    "th, td { font-size: 13px; padding: 4px 8px; } td { white-space: nowrap; }</style>"
-)
+_TURNED = ("i2d", "i3d", "s3d", "s3d-g")
 _PLACEMENTS = {"none": "s3d", "temporal": "s3d-g(temporal)", "branches": "s3d-g"}
 _EXPLAINED = (
     "Mean and 95 % confidence interval (Student's t) over the seeds. Pairs: of the clips of "
@@ -64,12 +59,16 @@ def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
     """
     rows = summarise(records)
     found = findings(records)
+    table, stated = _cells(rows), _finding_cells(found)
     _write_csv(rows, out / "results.csv")
-    text = f"{markdown(rows)}\n{findings_markdown(found)}" if found else markdown(rows)
-    _write(text, out / TABLE)
+    with whole_file(out / TABLE) as temporary:
+        text = "\n".join(_pipes(*each) for each in (table, stated) if each[1])
+        temporary.write_text(text, encoding="utf-8")
     write_json(
         {
-            "rows": [{k: _plain(v) for k, v in row.items()} for row in rows],
+            "rows": [
+                row | {name: row[name] and asdict(row[name]) for name in MEASURES} for row in rows
+            ],
             "findings": [
                 {"finding": name, **asdict(value), "found": verdict(name, value)}
                 for name, value in found.items()
@@ -77,25 +76,18 @@ def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
         },
         out / ALL,
     )
-    drawn = _draw(rows, out)
-    sections = [_section("Results", _table(rows), _EXPLAINED)]
+    sections = [Section("Results", _EXPLAINED, table)]
     if found:
-        sections.append(_section("The paper's findings", _findings_table(found), _FOUND))
+        sections.append(Section("The paper's findings", _FOUND, stated))
+    drawn = _draw(rows, out)
     for name, (head, below) in _FIGURES.items():
+        path = out / f"{name}.svg"
         if name in drawn:
-            picture = base64.b64encode((out / f"{name}.svg").read_bytes()).decode()
-            image = f'<img alt="{head}" src="data:image/svg+xml;base64,{picture}">'
-            sections.append(_section(head, image, below))
+            chart = inline_svg(path.read_text(encoding="utf-8"))
+            sections.append(Section(head, below, chart=chart))
         else:
-            (out / f"{name}.svg").unlink(missing_ok=True)
-    template = files(f"{__package__}.evaluation").joinpath("report.html").read_text("utf-8")
-    page = Template(template).substitute(
-        title="Speed and accuracy of the family",
-        subtitle=escape(title),
-        body=_STYLE + "\n".join(sections),
-    )
-    _write(page, out / PAGE)
-    return out / PAGE
+            path.unlink(missing_ok=True)
+    return write_page(out / PAGE, "Speed and accuracy of the family", title, sections, wide=True)
 
 
 _FOUND = (
@@ -147,23 +139,20 @@ def verdict(name: str, value: Interval) -> str:
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as a Markdown table."""
-    heads, lines = _cells(rows)
-    return _pipes(heads, lines)
+    return _pipes(*_cells(rows))
 
 
-def findings_markdown(found: Mapping[str, Interval]) -> str:
-    """The findings as a Markdown table."""
+def _pipes(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    rule = ["---", *["---:"] * (len(heads) - 1)]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in (heads, rule, *lines))
+
+
+def _finding_cells(found: Mapping[str, Interval]) -> Table:
     lines = [[name, str(value), verdict(name, value)] for name, value in found.items()]
-    return _pipes(["the paper's finding", "points", "found"], lines)
+    return ["the paper's finding", "points", "found"], lines
 
 
-def _pipes(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    ruled = [" | ".join(["---", *["---:"] * (len(heads) - 1)])]
-    body = [" | ".join(line) for line in (heads, *lines)]
-    return "".join(f"| {line} |\n" for line in [body[0], *ruled, *body[1:]])
-
-
-def _cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def _cells(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Heads and cells; columns in which nothing was measured are left out."""
     several = len({row["streams"] for row in rows}) > 1
     shown = [name for name in MEASURES if any(row[name] is not None for row in rows)]
@@ -182,13 +171,11 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """One line a row; of each measure the mean and the half width of its interval."""
     flat = []
     for row in rows:
-        line: dict[str, Any] = {}
-        for name, value in row.items():
-            if name in MEASURES:
-                line[name] = value and f"{value.mean:.4f}"
-                line[f"{name}_half"] = value and value.half and f"{value.half:.4f}"
-            else:
-                line[name] = value
+        line = {name: value for name, value in row.items() if name not in MEASURES}
+        for name in MEASURES:
+            value = row[name]
+            line[name] = value and f"{value.mean:.4f}"
+            line[f"{name}_half"] = value and value.half and f"{value.half:.4f}"
         flat.append(line)
     with (
         whole_file(path) as temporary,
@@ -201,55 +188,20 @@ def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
     """Draws the figures that the rows are enough for, and returns their names."""
-    drawn = []
     rgb = {row["backbone"]: row for row in rows if row["streams"] == "rgb"}
-    if len(rgb) > 1:
-        drawn.append("cost")
-        cost_figure(list(rgb.values()), out / "cost.svg")
-    turned = {name.upper(): {"": rgb[name]} for name in ("i2d", "i3d", "s3d", "s3d-g")
-              if name in rgb}  # fmt: skip
-    if turned:
-        drawn.append("reversed")
-        bar_figure(turned, out / "reversed.svg", reverse=True)
-    placed = {where: rgb[name] for where, name in _PLACEMENTS.items() if name in rgb}
-    if len(placed) > 1:
-        drawn.append("gating")
-        bar_figure({where: {"": row} for where, row in placed.items()}, out / "gating.svg")
     by_network: dict[str, dict[str, Any]] = {}
     for row in rows:
         by_network.setdefault(row["backbone"], {})[row["streams"]] = row
-    several = {name: bars for name, bars in by_network.items() if len(bars) > 1}
-    if several:
-        drawn.append("streams")
-        bar_figure(several, out / "streams.svg")
+    placed = {where: {"": rgb[name]} for where, name in _PLACEMENTS.items() if name in rgb}
+    bars = {
+        "reversed": {name.upper(): {"": rgb[name]} for name in _TURNED if name in rgb},
+        "gating": placed if len(placed) > 1 else {},
+        "streams": {name: mine for name, mine in by_network.items() if len(mine) > 1},
+    }
+    drawn = [name for name, groups in bars.items() if groups]
+    for name in drawn:
+        bar_figure(bars[name], out / f"{name}.svg", reverse=name == "reversed")
+    if len(rgb) > 1:
+        cost_figure(list(rgb.values()), out / "cost.svg")
+        drawn.append("cost")
     return drawn
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    return _html_table(*_cells(rows))
-
-
-def _findings_table(found: Mapping[str, Interval]) -> str:
-    lines = [[name, str(value), verdict(name, value)] for name, value in found.items()]
-    return _html_table(["finding", "points", "found"], lines)
-
-
-def _html_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    def row(cells: Sequence[str], kind: str) -> str:
-        return "<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in cells) + "</tr>"
-
-    return f"<table>{row(heads, 'th')}{''.join(row(line, 'td') for line in lines)}</table>"
-
-
-def _section(title: str, content: str, text: str = "") -> str:
-    paragraph = f"<p>{escape(text)}</p>" if text else ""
-    return f"<section><h2>{escape(title)}</h2>{paragraph}{content}</section>"
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if isinstance(value, Interval) else value
-
-
-def _write(text: str, path: Path) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

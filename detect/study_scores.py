@@ -45,14 +45,11 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
         values: one a seed, at least one.
         level: of the interval.
     """
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
     n = len(values)
-    mean = float(np.mean(values))
-    if n == 1:
-        return Interval(mean, None, 1)
-    quantile = float(t.ppf((1 + level) / 2, n - 1))
-    return Interval(mean, quantile * float(np.std(values, ddof=1)) / n**0.5, n)
+    half = float(t.ppf((1 + level) / 2, n - 1) * sem(values)) if n > 1 else None
+    return Interval(float(np.mean(values)), half, n)
 
 
 def clip_accuracy(logits: Array, label: Array, pairs: Sequence[tuple[int, int]]) -> dict[str, Any]:
@@ -95,26 +92,17 @@ def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
     grouped: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         grouped.setdefault((record["backbone"], record["streams"]), []).append(record)
-    return [_row(*key, mine) for key, mine in grouped.items()]
-
-
-def _row(backbone: str, streams: str, records: Sequence[Record]) -> dict[str, Any]:
-    def middle(name: str) -> float:
-        return float(np.median([record[name] for record in records]))
-
-    row: dict[str, Any] = {
-        "backbone": backbone,
-        "streams": streams,
-        "seeds": len(records),
-        "multiply_adds": records[0]["multiply_adds"],
-        "parameters": records[0]["parameters"],
-        "clips_per_second": middle("clips_per_second"),
-        "step_seconds": middle("step_seconds"),
-    }
-    for name in MEASURES:
-        values = [value for value in (measured(r, name) for r in records) if value is not None]
-        row[name] = interval(values) if values else None
-    return row
+    rows = []
+    for (backbone, streams), mine in grouped.items():
+        row = {"backbone": backbone, "streams": streams, "seeds": len(mine)}
+        row |= {name: mine[0][name] for name in ("multiply_adds", "parameters")}
+        for name in ("clips_per_second", "step_seconds"):
+            row[name] = float(np.median([record[name] for record in mine]))
+        for name in MEASURES:
+            values = [value for r in mine if (value := measured(r, name)) is not None]
+            row[name] = interval(values) if values else None
+        rows.append(row)
+    return rows
 
 
 def measured(record: Record, measure: str) -> float | None:
@@ -178,9 +166,9 @@ def equal_cost_difference(
 def _by_seed(
     records: Sequence[Record], backbone: str, measure: str, streams: str
 ) -> dict[int, float]:
-    found = {}
-    for record in records:
-        value = measured(record, measure)
-        if (record["backbone"], record["streams"]) == (backbone, streams) and value is not None:
-            found[record["seed"]] = value
-    return found
+    return {
+        record["seed"]: value
+        for record in records
+        if (record["backbone"], record["streams"]) == (backbone, streams)
+        and (value := measured(record, measure)) is not None
+    }

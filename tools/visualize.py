@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..datasets.any_format import read_ground_truth
 from ..datasets.tables import Tubes, read_table
-from ..detect.drawing import draw_video
 
 
 def visualize(
@@ -34,6 +33,8 @@ def visualize(
         scale: Enlarge the frames by this whole factor, so that labels stay small. Default: until
             the short side has 480 pixels, at most 4.
     """
+    from ..detect.drawing import draw_video
+
     table = read_table(Tubes, tubes)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
     begin = time.perf_counter()

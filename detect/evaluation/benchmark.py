@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...datasets.tables import Detections, Tubes, read_table, write_table
+from ...datasets.tables import Detections, Tubes, read_table, select_rows, write_table
 from ..linking.link import link
 from .evaluate import VIDEO_THRESHOLDS, evaluate
 from .frames import frame_scores
@@ -67,19 +67,16 @@ def made_up_dump(size: float = 1.0, seed: int = 0) -> tuple[Tubes, Detections]:
     noise = np.where(true, 5.0, 25.0)[:, None] * random.standard_normal((len(source), 4))
     noisy = np.clip(boxes[source] + noise, 0, (319, 239, 319, 239))
     score = np.where(true, random.beta(4, 2, len(source)), random.beta(2, 4, len(source)))
-    order = random.permutation(len(source))
     detections = Detections(
-        truth.video[source][order],
-        truth.frame[source][order],
-        np.where(wrong, other, label[source])[order],
-        score[order],
-        np.concatenate(
-            [np.minimum(noisy[:, :2], noisy[:, 2:]), np.maximum(noisy[:, :2], noisy[:, 2:])], axis=1
-        )[order],
+        truth.video[source],
+        truth.frame[source],
+        np.where(wrong, other, label[source]),
+        score,
+        np.sort(noisy.reshape(-1, 2, 2), axis=1).reshape(-1, 4),
         video_names,
         label_names,
     )
-    return truth, detections
+    return truth, select_rows(detections, random.permutation(len(source)))
 
 
 def benchmark_evaluation(size: float = 1.0, plain: bool = True) -> dict[str, Any]:

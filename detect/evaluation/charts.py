@@ -1,189 +1,155 @@
-"""Charts as inline SVG text: bars, stacked bars, lines. No script, no network, sharp in print."""
+"""Charts as SVG for a page: curves, grouped bars, stacked bars. Their style is the study's too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from textwrap import fill
 
+import matplotlib
 import numpy as np
-
-Array = np.ndarray
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # Okabe & Ito 2008: told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN, RED, PURPLE, YELLOW, SKY = (
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#56b4e9",
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
+    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",
 )  # fmt: skip
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
 GREY = "#c9ced6"
 
-_LABEL = 190
-_ROW = 22
+Curve = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
+"""x and y."""
+
+# The same numbers give the same file: no date, no random ids. Text stays text.
+styled = matplotlib.rc_context({
+    "svg.fonttype": "none", "svg.hashsalt": "actiontubes", "text.parse_math": False,
+    "font.size": 9, "legend.fontsize": 8, "legend.frameon": False, "axes.titlesize": 9,
+    "axes.prop_cycle": cycler(color=SERIES), "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": "#8b93a1", "axes.axisbelow": True, "grid.color": "#e3e7ee",
+    "lines.linewidth": 1.6, "errorbar.capsize": 2.5, "figure.constrained_layout.use": True,
+})  # fmt: skip
+"""Decorates functions that draw or save figures."""
+
+_WIDTH = 9.2  # inches, as wide as a page's section
 
 
-def grouped_bars(rows: Mapping[str, Sequence[float | None]], names: Sequence[str]) -> str:
-    """One row a class, one thin bar a series, 0 to 100.
-
-    Args:
-        rows: percent of each series, by class; None draws a dash.
-        names: of the series, for the legend.
-    """
-    thick = 9
-    step = len(names) * (thick + 1) + 8
-    width, plot = 860, 860 - _LABEL - 60
-    height = len(rows) * step + 24
-    parts = _percent_grid(_LABEL, plot, height - 24)
-    for i, (label, values) in enumerate(rows.items()):
-        top = i * step + 4
-        parts.append(_text(_LABEL - 8, top + step / 2, label, "end", "middle"))
-        for k, value in enumerate(values):
-            y = top + k * (thick + 1)
-            shown = "no ground truth" if value is None else f"{value:.1f}"
-            length = plot * (value or 0) / 100
-            parts.append(
-                f'<rect x="{_LABEL}" y="{y}" width="{length:.1f}" height="{thick}" '
-                f'fill="{SERIES[k]}"><title>{escape(f"{label} {names[k]} {shown}")}</title></rect>'
-            )
-            parts.append(
-                _text(_LABEL + length + 4, y + thick / 2, shown, "start", "middle", "small")
-            )
-    return legend(names) + _svg(width, height, parts)
-
-
-def stacked_bars(rows: Mapping[str, Mapping[str, float | None]], colours: Mapping[str, str]) -> str:
-    """One row a class, its parts side by side, together 100.
-
-    Args:
-        rows: percent of each kind, by class.
-        colours: by kind, in the order drawn.
-    """
-    width, plot = 860, 860 - _LABEL - 30
-    height = len(rows) * _ROW + 24
-    parts = _percent_grid(_LABEL, plot, height - 24)
-    for i, (label, shares) in enumerate(rows.items()):
-        x = float(_LABEL)
-        parts.append(_text(_LABEL - 8, i * _ROW + _ROW / 2, label, "end", "middle"))
-        for kind, colour in colours.items():
-            value = shares[kind] or 0.0
-            length = plot * value / 100
-            parts.append(
-                f'<rect x="{x:.1f}" y="{i * _ROW + 3}" width="{length:.1f}" height="{_ROW - 6}" '
-                f'fill="{colour}"><title>{escape(label)}: {escape(kind)} {value:.1f}</title></rect>'
-            )
-            x += length
-    return legend(list(colours), list(colours.values())) + _svg(width, height, parts)
-
-
-def lines(
-    series: Mapping[str, tuple[Array, Array]],
+@styled
+def plot_curves(
+    panels: Mapping[str, Mapping[str, Curve]],
     across: str,
     up: str,
-    size: tuple[int, int] = (420, 300),
-    marks: bool = True,
+    *,
+    columns: int = 2,
+    x_max: float = 1,
+    marker: str = "",
 ) -> str:
-    """Lines over 0 to 1 across and 0 to 100 up.
+    """Curves up to 100 %, in panels side by side.
 
     Args:
-        series: x (in 0 to 1) and y (in percent) by name.
-        across, up: what the axes are.
-        size: of the picture.
-        marks: a dot at each point.
+        panels: curves by their name, by the panel's title.
+        across, up: what the axes show.
+        columns: panels in a row.
+        x_max: the end of the horizontal axis.
+        marker: at each point.
     """
-    width, height = size
-    left, bottom, top = 46, 40, 10
-    plot, tall = width - left - 12, height - bottom - top
-    parts = []
-    for percent in range(0, 101, 20):
-        level = top + tall * (1 - percent / 100)
-        place = left + plot * percent / 100
-        parts.append(
-            f'<line class="grid" x1="{left}" x2="{left + plot}" y1="{level}" y2="{level}"/>'
-        )
-        parts.append(_text(left - 6, level, str(percent), "end", "middle", "small"))
-        parts.append(
-            _text(place, height - bottom + 14, f"{percent / 100:g}", "middle", "auto", "small")
-        )
-    parts.append(_text(left + plot / 2, height - 6, across, "middle"))
-    parts.append(
-        f'<text x="12" y="{top + tall / 2}" text-anchor="middle" '
-        f'transform="rotate(-90 12 {top + tall / 2})">{escape(up)}</text>'
-    )
-    for colour, (name, (x, y)) in zip(SERIES, series.items()):
-        points = list(zip(left + plot * np.asarray(x), top + tall * (1 - np.asarray(y) / 100)))
-        parts.append(_line(points, colour, name))
-        if marks:
-            parts += [
-                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.6" fill="{colour}"/>' for a, b in points
-            ]
-    return legend(list(series)) + _svg(width, height, parts)
+    rows = -(-len(panels) // columns)
+    figure = Figure((_WIDTH, rows * (_WIDTH / columns * 0.8 + 0.2) + 0.5))
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
+    colours = dict(zip(names, cycle(SERIES)))
+    for axes, (title, curves) in zip(grid, panels.items()):
+        axes.set_title(fill(title, 120 // columns))
+        axes.grid()
+        for name, (x, y) in curves.items():
+            axes.plot(x, y, color=colours[name], label=name, marker=marker, ms=3)
+        axes.set(xlim=(0, x_max), ylim=(0, 103))
+    for axes in grid[max(len(panels) - columns, 0) : len(panels)]:
+        axes.tick_params(labelbottom=True)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    figure.supxlabel(across, fontsize=9)
+    figure.supylabel(up, fontsize=9)
+    return _with_legend(figure, grid[: len(panels)])
 
 
-def recall_panel(title: str, curves: Mapping[str, tuple[Array, Array]]) -> str:
-    """A small precision-recall chart.
+@styled
+def plot_grouped_bars(
+    rows: Mapping[str, Sequence[float | None]], names: Sequence[str], across: str
+) -> str:
+    """A group of bars a row, one a series, with their values.
 
     Args:
-        title: the class.
-        curves: precision and recall by series; colours follow the order.
+        rows: percent of each series, by class; None says that there is no ground truth.
+        names: of the series.
+        across: what the bars show.
     """
-    size, margin = 150, 6
-    plot = size - 2 * margin
-    parts = [
-        f'<rect class="frame" x="{margin}" y="{margin}" width="{plot}" height="{plot}"/>',
-        f'<line class="grid" x1="{margin}" x2="{size - margin}" y1="{size / 2}" y2="{size / 2}"/>',
-        f'<line class="grid" x1="{size / 2}" x2="{size / 2}" y1="{margin}" y2="{size - margin}"/>',
-    ]
-    for colour, (name, (precision, recall)) in zip(SERIES, curves.items()):
-        chosen = thinned(recall, 120)
-        x = margin + plot * np.concatenate([[0.0], recall[chosen]])
-        y = margin + plot * (1 - np.concatenate([[1.0], precision[chosen]]))
-        parts.append(_line(list(zip(x, y)), colour, f"{title} {name}"))
-    caption = f"<figcaption>{escape(title)}</figcaption>"
-    return f'<figure class="panel">{caption}{_svg(size, size, parts)}</figure>'
+    figure, axes, places = _percent_axes([*rows], 0.14 * len(names) + 0.1, across)
+    thick = 0.84 / len(names)
+    for k, (name, values) in enumerate(zip(names, zip(*rows.values()))):
+        bars = axes.barh(
+            places + (k - (len(names) - 1) / 2) * thick, [value or 0 for value in values],
+            thick * 0.92, label=name,
+        )  # fmt: skip
+        shown = ["no ground truth" if value is None else f"{value:.1f}" for value in values]
+        axes.bar_label(bars, shown, padding=3, fontsize=7)
+    return _with_legend(figure, [axes])
 
 
-def thinned(recall: Array, points: int) -> Array:
-    """Indices of at most about `points` points of a curve, spread evenly along its recall."""
-    if len(recall) <= points:
-        return np.arange(len(recall))
-    wanted = np.linspace(0, recall[-1], points)
-    return np.unique([*np.searchsorted(recall, wanted).clip(0, len(recall) - 1), len(recall) - 1])
+@styled
+def plot_stacked_bars(
+    rows: Mapping[str, Mapping[str, float | None]], colours: Mapping[str, str], across: str
+) -> str:
+    """A bar a row, its parts end to end; those with room for it have their value.
+
+    Args:
+        rows: percent of each kind, by class; together 100.
+        colours: by kind, in the order drawn.
+        across: what the bars show.
+    """
+    figure, axes, places = _percent_axes([*rows], 0.22, across)
+    left = np.zeros(len(rows))
+    for kind, colour in colours.items():
+        values = np.array([shares[kind] or 0 for shares in rows.values()])
+        bars = axes.barh(places, values, 0.74, left, color=colour, label=kind)
+        ink = "black" if colour in (GREY, ORANGE, SKY) else "white"
+        shown = [f"{value:.1f}" if value >= 5 else "" for value in values]
+        axes.bar_label(bars, shown, label_type="center", fontsize=7, color=ink)
+        left += values
+    return _with_legend(figure, [axes])
 
 
-def legend(names: Sequence[str], colours: Sequence[str] = SERIES) -> str:
-    """A line of names with their colours."""
-    keys = "".join(
-        f'<span><i style="background:{colour}"></i>{escape(name)}</span>'
-        for name, colour in zip(names, colours)
-    )
-    return f'<div class="legend">{keys}</div>'
+def inline_svg(text: str) -> str:
+    """The drawing of an SVG file, for a page: no namespaces, no metadata, no ids of groups."""
+    spare = r'<metadata>.*?</metadata>| xmlns(:\w+)?="[^"]*"|(?<=<g) id="[^"]*"'
+    return re.sub(spare, "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
-def _percent_grid(left: float, plot: float, height: float) -> list[str]:
-    parts = []
-    for percent in range(0, 101, 20):
-        x = left + plot * percent / 100
-        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{height}"/>')
-        parts.append(_text(x, height + 16, str(percent), "middle", "auto", "small"))
-    return parts
+def _percent_axes(
+    labels: Sequence[str], height: float, across: str
+) -> tuple[Figure, Axes, np.ndarray]:
+    """A figure with axes for horizontal bars, from the top down, and the places of their rows."""
+    figure = Figure((_WIDTH, len(labels) * height + 0.8))
+    axes = figure.subplots()
+    places = np.arange(len(labels))
+    axes.set_yticks(places, labels)
+    axes.set_xticks(range(0, 101, 20))
+    axes.set(xlim=(0, 104), ylim=(len(labels) - 0.5, -0.5), xlabel=across)
+    axes.tick_params("y", length=0)
+    axes.grid(axis="x")
+    return figure, axes, places
 
 
-def _line(points: list[tuple[float, float]], colour: str, name: str) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return (
-        f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" stroke-linejoin="round" '
-        f'points="{path}"><title>{escape(name)}</title></polyline>'
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str, baseline: str = "auto", css: str = "") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" dominant-baseline="{baseline}" '
-        f'class="{css}">{escape(text)}</text>'
-    )
-
-
-def _svg(width: float, height: float, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
-        + "".join(parts)
-        + "</svg>"
-    )
+def _with_legend(figure: Figure, panels: Iterable[Axes]) -> str:
+    keys = {
+        name: handle
+        for axes in panels
+        for handle, name in zip(*axes.get_legend_handles_labels())
+    }  # fmt: skip
+    figure.legend(keys.values(), keys, loc="outside upper left", ncols=len(SERIES))
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return inline_svg(file.getvalue())

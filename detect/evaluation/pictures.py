@@ -1,10 +1,12 @@
-"""What to look at: the worst false positives and misses, as pictures for the report."""
+"""What to look at: the worst false positives and misses, with their pictures for the report."""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 
 from ...datasets.tables import Tubes
@@ -25,7 +27,6 @@ class Example:
         what: the class, and its score or how much was found.
         why: what kind of mistake.
         wrong: (4,) the box in question: the false detection, or the ground truth missed.
-        missed: whether it is a miss.
         truth: (G, 4) ground truth boxes on that frame, or detections of the class for a miss.
     """
 
@@ -34,7 +35,6 @@ class Example:
     what: str
     why: str
     wrong: Array
-    missed: bool
     truth: Array
 
 
@@ -58,33 +58,27 @@ def worst_false_positives(
     """
     rows, kinds = false_boxes(ground_truth, protocol, threshold, overlaps)
     detections = overlaps.detections
-    order = np.lexsort((rows, -detections.score[rows]))
-    examples: list[Example] = []
-    seen = set()
-    for i in order:
+    examples: dict[tuple[str, str], Example] = {}
+    for i in np.lexsort((rows, -detections.score[rows])):
         row = rows[i]
         video = ground_truth.video_names[detections.video[row]]
         label = ground_truth.label_names[detections.label[row]]
         if len(examples) == count:
             break
-        if video not in videos or (video, label) in seen:
+        if video not in videos or (video, label) in examples:
             continue
-        seen.add((video, label))
         on_frame = (ground_truth.video == detections.video[row]) & (
             ground_truth.frame == detections.frame[row]
         )
-        examples.append(
-            Example(
-                video,
-                int(detections.frame[row]),
-                f"{label} {detections.score[row]:.2f}",
-                kinds[i],
-                detections.boxes[row],
-                False,
-                ground_truth.boxes[on_frame],
-            )
+        examples[video, label] = Example(
+            video,
+            int(detections.frame[row]),
+            f"{label} {detections.score[row]:.2f}",
+            kinds[i],
+            detections.boxes[row],
+            ground_truth.boxes[on_frame],
         )
-    return examples
+    return list(examples.values())
 
 
 def worst_misses(
@@ -128,7 +122,6 @@ def worst_misses(
                 ground_truth.label_names[ground_truth.label[row]],
                 f"found on {100 * share[i]:.0f} % of {length[i]} frames",
                 ground_truth.boxes[row],
-                True,
                 detections.boxes[near],
             )
         )
@@ -137,36 +130,30 @@ def worst_misses(
 
 def picture(
     frame: Array, example: Example, scale: tuple[float, float], colours: tuple[str, str]
-) -> str:
-    """The frame with its boxes, as SVG around a JPEG.
+) -> dict[str, Any]:
+    """The frame as a JPEG, and the boxes to draw on it.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
         example: what to draw.
         scale: pixels of the frame for each of the boxes', across and down.
         colours: of the box in question, and of the others.
-    """
-    import cv2
 
+    Returns:
+        width, height, jpeg (base64), line (the width of lines), and boxes: for each x, y, width
+        and height in pixels, its colour, and whether it is dashed.
+    """
     height, width = frame.shape[:2]
     done, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     assert done
-    data = base64.b64encode(jpeg.tobytes()).decode()
-    line = max(width, height) / 160
-    boxes = [_rectangle(example.wrong, scale, colours[0], line, False)]
-    boxes += [_rectangle(box, scale, colours[1], line, True) for box in example.truth]
-    return (
-        f'<svg viewBox="0 0 {width} {height}"><image width="{width}" height="{height}" '
-        f'href="data:image/jpeg;base64,{data}"/>{"".join(boxes)}</svg>'
-    )
-
-
-def _rectangle(
-    box: Array, scale: tuple[float, float], colour: str, line: float, dashed: bool
-) -> str:
-    x1, y1, x2, y2 = box * np.array([*scale, *scale])
-    dashes = f' stroke-dasharray="{3 * line:.1f} {2 * line:.1f}"' if dashed else ""
-    return (
-        f'<rect x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}" '
-        f'fill="none" stroke="{colour}" stroke-width="{line:.1f}"{dashes}/>'
-    )
+    boxes = np.vstack([example.wrong, example.truth]) * (*scale, *scale)
+    boxes[:, 2:] -= boxes[:, :2]
+    return {
+        "width": width,
+        "height": height,
+        "jpeg": base64.b64encode(jpeg.tobytes()).decode(),
+        "line": round(max(width, height) / 160, 1),
+        "boxes": [
+            (box, colours[min(i, 1)], i > 0) for i, box in enumerate(boxes.round(1).tolist())
+        ],
+    }

@@ -19,60 +19,61 @@ _REMARKS = {
 
 def summary(evaluations: Sequence[Evaluation]) -> str:
     """Tables of the means, side by side by protocol, then what is particular to each protocol."""
-    width = max(12, *(len(each.protocol.name) + 2 for each in evaluations))
-    head = " " * 24 + "".join(f"{each.protocol.name:>{width}}" for each in evaluations)
-    lines = [head]
-    for part in ("frame", "video"):
-        columns = [_means(getattr(each, part)) for each in evaluations]
-        lines += [
-            f"{part + '-mAP @ ' + name:24}"
-            + "".join(f"{_percent(column[name]):>{width}}" for column in columns)
-            for name in columns[0]
-        ]
+    names = [each.protocol.name for each in evaluations]
+    width = max(12, *(len(name) + 2 for name in names))
+
+    def line(head: str, cells: Sequence[str]) -> str:
+        return f"{head:24}" + "".join(f"{cell:>{width}}" for cell in cells)
+
+    lines = [line("", names)]
+    lines += [line(name, [*map(percent, row)]) for name, row in mean_rows(evaluations).items()]
     for part in ("frame", "video"):
         if getattr(evaluations[0], f"{part}_errors"):
             columns = [mean_errors(getattr(each, f"{part}_errors")) for each in evaluations]
             lines.append("")
             lines.append(f"{part} errors @ {evaluations[0].error_threshold:g} (they add to 100)")
             lines += [
-                f"  {kind:22}" + "".join(f"{_percent(column[kind]):>{width}}" for column in columns)
-                for kind in KINDS
+                line(f"  {kind}", [percent(column[kind]) for column in columns]) for kind in KINDS
             ]
-    lines.append("")
-    lines += [
-        f"{each.protocol.name}: {_REMARKS[each.protocol.name]}"
-        for each in evaluations
-        if each.protocol.name in _REMARKS
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(f"{x}: {_REMARKS[x]}" for x in names if x in _REMARKS)])
 
 
 def class_table(evaluation: Evaluation) -> str:
     """AP of each class at 0.5, frame and video, under one protocol."""
-    columns = {}
-    for part, scores in (("frame", evaluation.frame), ("video", evaluation.video)):
-        at_half = next((each for each in scores if each.threshold == 0.5), None)
-        if at_half is not None:
-            columns[f"{part}-AP @ 0.5"] = at_half.ap
+    columns = scores_at(evaluation, 0.5)
     if not columns:
         return ""
-    names = list(next(iter(columns.values())))
+    names = list(next(iter(columns.values())).ap)
     width = max(24, *(len(name) + 2 for name in names))
-    lines = [f"{'class':{width}}" + "".join(f"{title:>16}" for title in columns)]
-    lines += [
-        f"{name:{width}}" + "".join(f"{_percent(ap[name]):>16}" for ap in columns.values())
-        for name in names
-    ]
-    return "\n".join(lines)
+    rows = [("class", [f"{part}-AP @ 0.5" for part in columns])]
+    rows += [(name, [percent(each.ap[name]) for each in columns.values()]) for name in names]
+    return "\n".join(
+        f"{name:{width}}" + "".join(f"{cell:>16}" for cell in row) for name, row in rows
+    )
 
 
-def _means(scores: Sequence[ClassScores]) -> dict[str, float | None]:
-    means = {f"{each.threshold:g}": each.mean for each in scores}
-    averaged = coco_average(scores)
-    if averaged is not None:
-        means["0.5:0.95"] = averaged.mean
-    return means
+def mean_rows(evaluations: Sequence[Evaluation]) -> dict[str, list[float | None]]:
+    """The means of all, by "frame-mAP @ 0.5" and so on; all have the same thresholds."""
+    rows: dict[str, list[float | None]] = {}
+    for each in evaluations:
+        for part, scores in (("frame", each.frame), ("video", each.video)):
+            means = {f"{one.threshold:g}": one.mean for one in scores}
+            averaged = coco_average(scores)
+            if averaged is not None:
+                means["0.5:0.95"] = averaged.mean
+            for name, mean in means.items():
+                rows.setdefault(f"{part}-mAP @ {name}", []).append(mean)
+    return rows
 
 
-def _percent(value: float | None) -> str:
+def scores_at(evaluation: Evaluation, threshold: float) -> dict[str, ClassScores]:
+    """The scores of "frame" and "video" at one IoU threshold, of those that have it."""
+    parts = {"frame": evaluation.frame, "video": evaluation.video}
+    return {
+        part: one for part, scores in parts.items() for one in scores if one.threshold == threshold
+    }
+
+
+def percent(value: float | None) -> str:
+    """With two decimals, or a dash."""
     return "-" if value is None else f"{value:.2f}"

@@ -175,7 +175,9 @@ def records() -> list[dict[str, Any]]:
 
 def test_report(records: list[dict[str, Any]], tmp_path: Path) -> None:
     page = write_report(records, tmp_path, "A <title>").read_text(encoding="utf-8")
-    assert "A &lt;title&gt;" in page and page.count("data:image/svg+xml;base64,") == 4
+    assert "A &lt;title&gt;" in page and page.count("<svg") == 4
+    assert "<td>60.5 ± 6.4</td>" in page and "<td>I3D above I2D, pairs</td>" in page
+    assert "top-1 accuracy, %" in page and "top-heavy-i3d</text>" in page
     figures = {path.stem for path in tmp_path.glob("*.svg")}
     assert figures == {"cost", "reversed", "gating", "streams"}
     for path in tmp_path.glob("*.svg"):

@@ -246,6 +246,16 @@ def test_help_needs_no_heavy_library() -> None:
     assert "--ground-truth" in done.stdout
 
 
+def test_no_chart_library_without_a_report(dump: Path) -> None:
+    code = (
+        "import sys\nfrom actiontubes.tools.main import main\n"
+        f"assert main({[str(word) for word in arguments(dump)]}) == 0\n"
+        "print([name for name in ('matplotlib', 'jinja2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize(
     "words",
     [

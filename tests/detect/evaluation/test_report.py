@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from actiontubes.detect.evaluation.charts import (
     BLUE,
     GREEN,
     ORANGE,
-    grouped_bars,
-    stacked_bars,
-    thinned,
+    plot_curves,
+    plot_grouped_bars,
+    plot_stacked_bars,
 )
 from actiontubes.detect.evaluation.evaluate import VIDEO_THRESHOLDS, aligned, evaluate
+from actiontubes.detect.evaluation.page import Section, write_page
 from actiontubes.detect.evaluation.protocols import PROTOCOLS
 from actiontubes.detect.evaluation.report import write_report
 from actiontubes.detect.linking.link import link
@@ -119,7 +121,9 @@ def test_self_contained_and_well_formed(name: str, request: pytest.FixtureReques
     text = request.getfixturevalue(name).read_text(encoding="utf-8")
     assert not re.search(r"https?://|//cdn|<script|<link|@import", text)
     links = re.findall(r'(?:href|src)="([^"]*)"', text)
-    assert all(link.startswith("data:image/jpeg;base64,") for link in links)
+    # Pictures, and what a chart draws several times.
+    assert all(link.startswith(("data:image/jpeg;base64,", "#")) for link in links)
+    assert {link[1:] for link in links if link[0] == "#"} <= set(re.findall(r' id="(.*?)"', text))
     parser = Balanced()
     parser.feed(text)
     assert parser.open == []
@@ -189,19 +193,54 @@ def test_frames_as_numbered_pictures(tmp_path: Path) -> None:
     assert read_picture(folder, 0) is None
 
 
-def test_names_are_escaped() -> None:
-    nasty = "<b>&\"'"
+def test_the_page_has_the_numbers(tmp_path: Path) -> None:
+    truth, detections = made_up_dump(0.03)
+    [main] = evaluate(truth, PROTOCOLS[:1], detections)
+    text = write_report(tmp_path, truth, [main], detections).read_text(encoding="utf-8")
+    half = next(each for each in main.frame if each.threshold == 0.5)
+    assert half.mean is not None
+    assert f"<b>{half.mean:.1f}</b><span>frame-mAP @ 0.5</span>" in text
+    assert f"<td>frame-mAP @ 0.5</td><td>{half.mean:.2f}</td>" in text
+    # Above each bar of a class, and in its parts.
+    shown = drawn_text(text)
+    for label, ap in half.ap.items():
+        assert label in shown and ap is not None and f"{ap:.1f}" in shown
+        missed = main.frame_errors[label]["missed"]
+        assert missed < 5 or f"{missed:.1f}" in shown
+
+
+def drawn_text(svg: str) -> list[str]:
+    return [unescape(each.strip()) for each in re.findall(r"<text[^>]*>(.*?)</text>", svg, re.S)]
+
+
+NASTY = "<b>&\"' $x_1$"
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
     for chart in (
-        grouped_bars({nasty: [50.0, None]}, ["frame", "video"]),
-        stacked_bars({nasty: {"ap": 50.0}}, {"ap": BLUE}),
+        plot_grouped_bars({NASTY: [50.0, None]}, ["frame", "video"], "AP, %"),
+        plot_stacked_bars({NASTY: {"ap": 50.0}}, {"ap": BLUE}, "share, %"),
+        plot_curves({NASTY: {NASTY: ([0.0, 1.0], [100.0, 0.0])}}, NASTY, "mAP, %"),
     ):
-        assert "<b>" not in chart and "&lt;b&gt;" in chart
+        assert "<b>" not in chart and NASTY in drawn_text(chart)
+    section = Section(NASTY, NASTY, ([NASTY], [[NASTY]]))
+    path = write_page(tmp_path / "page.html", NASTY, NASTY, [section], tiles=[(NASTY, NASTY)])
+    text = path.read_text(encoding="utf-8")
+    assert text.count("<b>") == 1 and unescape(text).count(NASTY) == 9
 
 
-def test_thinned_curves_keep_their_ends() -> None:
-    recall = np.linspace(0, 0.8, 5000)
-    chosen = thinned(recall, 100)
-    assert len(chosen) <= 101 and chosen[0] == 0 and chosen[-1] == 4999
+def test_bars_without_ground_truth_say_so() -> None:
+    chart = plot_grouped_bars({"run": [12.34, None], "jump": [0.0, 100.0]}, ["a", "b"], "AP, %")
+    shown = drawn_text(chart)
+    assert {"run", "jump", "a", "b", "AP, %", "12.3", "no ground truth", "0.0"} <= set(shown)
+
+
+def test_charts_are_the_same_each_time() -> None:
+    curves = {"one": {"act": ([0.1, 0.5], [50.0, 20.0])}, "two": {"road": ([0.3], [90.0])}}
+    chart = plot_curves(curves, "IoU threshold", "mAP, %", marker="o")
+    assert chart == plot_curves(curves, "IoU threshold", "mAP, %", marker="o")
+    assert {"one", "two", "act", "road", "IoU threshold", "mAP, %"} <= set(drawn_text(chart))
+    assert BLUE in chart and ORANGE in chart and GREEN not in chart
 
 
 def test_without_detections_or_tubes(tmp_path: Path) -> None:
