@@ -191,15 +191,15 @@ def export_detector(
         the length of the clip.
 
     Raises:
-        InputError: another ending, an opset that was not tried, a package that is missing, or
-            `frames` is too small.
+        InputError: another ending, an opset that was not tried, onnxscript is missing, or `frames`
+            is too small.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise InputError(f"{path}: give a name that ends in .onnx or .pt2 (torch.export)")
     if opset not in OPSETS:
         raise InputError(f"--opset {opset}: give {OPSETS[0]} to {OPSETS[-1]}")
     if path.suffix == ".onnx":
-        _require_onnx()
+        _require_onnxscript()
     if frames is None:
         frames = default_frames(detector.settings.frames)
     program = traced(detector, frames, given=given)
@@ -216,14 +216,11 @@ def export_detector(
     return frames
 
 
-def _require_onnx() -> None:
+def _require_onnxscript() -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"to write ONNX, PyTorch needs {' and '.join(missing)}; pip install onnx onnxscript"
-        )
+    if find_spec("onnxscript") is None:
+        raise InputError("to write ONNX, PyTorch needs onnxscript; pip install onnxscript")
 
 
 def _write_onnx(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.files import InputError
-from .onnx_shapes import input_shape
+from .onnx_file import input_shape
 from .person_boxes import tidy_boxes
 
 STRIDES = (8, 16, 32)

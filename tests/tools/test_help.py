@@ -9,7 +9,10 @@ import time
 import pytest
 from actiontubes.tools.main import COMMANDS
 
-HEAVY = ("torch", "torchvision", "cv2", "av", "pyarrow", "scipy", "matplotlib", "pycocotools")
+HEAVY = (
+    "torch", "torchvision", "cv2", "av", "onnx", "onnxruntime", "pyarrow", "scipy", "matplotlib",
+    "pycocotools",
+)  # fmt: skip
 PROGRAM = f"""
 import sys
 from actiontubes.tools.main import main
