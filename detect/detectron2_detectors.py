@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.files import InputError
-from .person_boxes import tidy_boxes
+from .person_boxes import in_batches, tidy_boxes
 
 
 def detectron2_proposals(
@@ -46,7 +46,7 @@ def detectron2_proposals(
 
 
 def config_proposals(
-    cfg: Any, *, threshold: float, batch: int = 4
+    cfg: Any, *, threshold: float
 ) -> Callable[[np.ndarray, int], list[np.ndarray]]:
     """Person proposals by the model and weights of a detectron2 config node.
 
@@ -89,26 +89,11 @@ def config_proposals(
     def detect(frames: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
             results = model([as_input(frame) for frame in frames])
-        return [
-            person_instances(result["instances"], person, frames.shape[1:3], threshold)
-            for result in results
-        ]
+        boxes = []
+        for instances in (result["instances"] for result in results):
+            people = instances[instances.pred_classes == person].to("cpu")
+            found = people.pred_boxes.tensor.numpy(), people.scores.numpy()
+            boxes.append(tidy_boxes(*found, frames.shape[1:3], threshold=threshold))
+        return boxes
 
-    return lambda frames, first: [
-        boxes
-        for start in range(0, len(frames), batch)
-        for boxes in detect(frames[start : start + batch])
-    ]
-
-
-def person_instances(
-    instances: Any, person: int, shape: tuple[int, ...], threshold: float
-) -> np.ndarray:
-    """The people among one picture's `Instances`: (P, 5) x1, y1, x2, y2, score; best first."""
-    people = instances[instances.pred_classes == person].to("cpu")
-    return tidy_boxes(
-        people.pred_boxes.tensor.numpy(),
-        people.scores.numpy(),
-        (shape[0], shape[1]),
-        threshold=threshold,
-    )
+    return in_batches(detect)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import clip_boxes_to_image, nms
 
 from ..backbones.folding import fold_norms
@@ -106,10 +107,9 @@ class BatchedProposals(nn.Module):
         Returns:
             (R, 4) boxes, by key frame, the best first, and the (R,) key frame of each; no losses.
         """
-        (objectness,), (deltas,) = self.rpn.head([maps])
-        per_cell = objectness.shape[1]
-        objectness = objectness.permute(0, 2, 3, 1).flatten(1)
-        deltas = deltas.unflatten(1, (per_cell, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+        objectness, deltas = concat_box_prediction_layers(*self.rpn.head([maps]))
+        objectness = objectness.reshape(maps.shape[0], -1)
+        deltas = deltas.reshape(maps.shape[0], -1, 4)
         self.anchors.shift = (grid.first[2] + 0.5, grid.first[1] + 0.5)
         images = ImageList(maps.new_empty((1, 3, *size)), [size])
         (anchors,) = self.anchors(images, [maps[:1]])

@@ -21,12 +21,21 @@ def read_metadata(path: Path) -> dict[str, str]:
 def input_shape(path: Path) -> tuple[int | None, ...]:
     """The shape of the model's first input that is no initializer; None where a side is free.
 
+    The model is checked too: a tensor that no node makes can end OpenCV's whole process.
+
     Raises:
-        InputError: as `_load`, or a model without inputs.
+        InputError: as `_load`, or no valid model, or one without inputs.
     """
-    graph = _load(path).graph
-    weights = {tensor.name for tensor in graph.initializer}
-    for value in graph.input:
+    from onnx import checker
+
+    model = _load(path)
+    try:
+        checker.check_model(model)
+    except checker.ValidationError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a valid ONNX model ({reason}); export it again") from error
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
         if value.name not in weights:
             sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
             return tuple(side if side > 0 else None for side in sides)

@@ -295,8 +295,23 @@ def test_damaged_models_are_refused_in_one_line(
         with pytest.raises(InputError, match=r"cut\.onnx") as refused:
             open_proposals(str(path))
         assert "\n" not in str(refused.value)
+    # An operator that nobody knows; a weight that is missing.
+    model = onnx.load_from_string(whole)
+    del model.graph.initializer[0]
+    for content in (whole.replace(b"MaxPool", b"MixPool"), model.SerializeToString()):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"cut.onnx: not a valid ONNX model \(") as refused:
+            open_proposals(str(path))
+        assert "\n" not in str(refused.value)
     # An operator that OpenCV does not know.
-    path.write_bytes(whole.replace(b"MaxPool", b"MixPool"))
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 64, 64])
+        for name in ("images", "output")
+    ]
+    node = onnx.helper.make_node("Bernoulli", ["images"], ["output"])
+    graph = onnx.helper.make_graph([node], "random", values[:1], values[1:])
+    opsets = [onnx.helper.make_opsetid("", 15)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     with pytest.raises(InputError, match=r"cut.onnx: OpenCV cannot"):
         open_proposals(str(path))
     assert capfd.readouterr().err == ""
