@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..datasets.files import InputError
-from .person_boxes import in_batches, tidy_boxes
+from .person_boxes import in_batches
 
 
 def detectron2_proposals(
@@ -86,14 +86,11 @@ def config_proposals(
         tensor = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1))
         return {"image": tensor, "height": frame.shape[0], "width": frame.shape[1]}
 
-    def detect(frames: np.ndarray) -> list[np.ndarray]:
+    def detect(frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         with torch.inference_mode():
             results = model([as_input(frame) for frame in frames])
-        boxes = []
         for instances in (result["instances"] for result in results):
             people = instances[instances.pred_classes == person].to("cpu")
-            found = people.pred_boxes.tensor.numpy(), people.scores.numpy()
-            boxes.append(tidy_boxes(*found, frames.shape[1:3], threshold=threshold))
-        return boxes
+            yield people.pred_boxes.tensor.numpy(), people.scores.numpy()
 
-    return in_batches(detect)
+    return in_batches(detect, threshold)

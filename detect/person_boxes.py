@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 NMS_IOU = 0.65  # two people who embrace overlap by 0.5 and more; both must stay
+BATCH = 4  # frames in one forward pass
 
 
 def in_batches(
-    detect: Callable[[np.ndarray], list[np.ndarray]], batch: int = 4
+    detect: Callable[[np.ndarray], Iterable[tuple[np.ndarray, np.ndarray]]], threshold: float
 ) -> Callable[[np.ndarray, int], list[np.ndarray]]:
-    """Person proposals by a detector that is shown at most `batch` frames at a time."""
+    """Person proposals by a detector that takes several frames at a time.
+
+    Args:
+        detect: gives each frame's (N, 4) boxes of people and (N,) scores.
+        threshold: the lowest score kept.
+    """
     return lambda frames, first: [
-        boxes
-        for start in range(0, len(frames), batch)
-        for boxes in detect(frames[start : start + batch])
+        tidy_boxes(boxes, scores, frames.shape[1:3], threshold=threshold)
+        for start in range(0, len(frames), BATCH)
+        for boxes, scores in detect(frames[start : start + BATCH])
     ]
 
 

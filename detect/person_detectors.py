@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..backbones.weights import fetch_torchvision
 from ..datasets.files import InputError
-from .person_boxes import in_batches, tidy_boxes
+from .person_boxes import in_batches
 
 # Their weights were trained with an epsilon of 0 in the frozen batch norms; torchvision sets it
 # where it loads them itself (models/detection/faster_rcnn.py and its neighbours).
@@ -53,18 +53,15 @@ def torchvision_proposals(
     preprocess = weights.transforms()
     person = weights.meta["categories"].index("person")
 
-    def detect(frames: np.ndarray) -> list[np.ndarray]:
+    def detect(frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         pictures = torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(0, 3, 1, 2)
         with torch.inference_mode():
             found = model(list(preprocess(pictures)))
-        boxes = []
         for each in found:
             people = each["labels"] == person
-            kept, scores = (each[name][people].cpu().numpy() for name in ("boxes", "scores"))
-            boxes.append(tidy_boxes(kept, scores, frames.shape[1:3], threshold=threshold))
-        return boxes
+            yield each["boxes"][people].cpu().numpy(), each["scores"][people].cpu().numpy()
 
-    return in_batches(detect)
+    return in_batches(detect, threshold)
 
 
 def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:

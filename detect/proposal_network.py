@@ -69,14 +69,13 @@ def at_key_frames(maps: Tensor, grid: Grid, clip: Tensor, key_frames: Tensor) ->
     return torch.lerp(frames[clip, before], frames[clip, after], share)
 
 
-def jittered(boxes: Tensor, seed: int, copies: int = 8, amount: float = 0.25) -> Tensor:
+def jittered(boxes: Tensor, seed: int, copies: int = 8) -> Tensor:
     """Proposals made of the ground truth, to see what a detector would do with good ones.
 
     Args:
         boxes: (G, 4).
         seed: decides the draw.
-        copies: of each box.
-        amount: by which share of its width and height its sides move at most.
+        copies: of each box, whose sides move by at most a quarter of its width and height.
 
     Returns:
         (G · copies, 4).
@@ -84,7 +83,7 @@ def jittered(boxes: Tensor, seed: int, copies: int = 8, amount: float = 0.25) ->
     generator = torch.Generator().manual_seed(seed)
     moves = torch.rand(copies, len(boxes), 4, generator=generator) * 2 - 1
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    return (boxes + amount * moves.to(boxes) * size).flatten(0, 1)
+    return (boxes + 0.25 * moves.to(boxes) * size).flatten(0, 1)
 
 
 class ProposalNetwork(nn.Module):
