@@ -176,7 +176,7 @@ def _forward(network: Any, picture: np.ndarray, path: Path) -> np.ndarray:
     """The network's output for one (H, W, 3) RGB picture of 0 to 255; YOLOX takes them as BGR."""
     import cv2
 
-    network.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None, ::-1]))
+    network.setInput(cv2.dnn.blobFromImage(picture, swapRB=True))
     try:
         return network.forward()
     except cv2.error as error:

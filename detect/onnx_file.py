@@ -31,7 +31,8 @@ def input_shape(path: Path) -> tuple[int | None, ...]:
     model = _load(path)
     try:
         checker.check_model(model)
-    except checker.ValidationError as error:
+    # ValueError: what the checker says holds text of the file that is not UTF-8.
+    except (checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a valid ONNX model ({reason}); export it again") from error
     weights = {tensor.name for tensor in model.graph.initializer}

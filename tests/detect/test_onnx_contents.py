@@ -135,6 +135,13 @@ def test_what_is_no_model(tmp_path: Path) -> None:
                 read(path)
 
 
+def test_an_operator_whose_name_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model().SerializeToString().replace(b"Relu", b"\x87\xff\x87\xff"))
+    with pytest.raises(InputError, match=r"m\.onnx: not a valid ONNX model \("):
+        input_shape(path)
+
+
 def test_nested_too_deeply(tmp_path: Path) -> None:
     def field(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content) & 127 | 128, len(content) >> 7]) + content
