@@ -62,6 +62,7 @@ class DetectorSettings:
     frame_step: int = 1
     height: int = 320
     width_pixels: int = 400
+    # AVA adds 32 to Faster R-CNN's for small people.
     anchor_sides: tuple[int, ...] = (32, 64, 128, 256)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..datasets.files import InputError
-from .person_boxes import tidy_boxes
+from .person_boxes import in_batches
 
 
 def detectron2_proposals(
@@ -49,7 +49,7 @@ def detectron2_proposals(
 
 
 def config_proposals(
-    cfg: Any, *, threshold: float, batch: int = 4
+    cfg: Any, *, threshold: float
 ) -> Callable[[np.ndarray, int], list[np.ndarray]]:
     """Person proposals by the model and weights of a detectron2 config node.
 
@@ -92,29 +92,11 @@ def config_proposals(
         tensor = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1))
         return {"image": tensor, "height": frame.shape[0], "width": frame.shape[1]}
 
-    def detect(frames: np.ndarray) -> list[np.ndarray]:
+    def detect(frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         with torch.inference_mode():
             results = model([as_input(frame) for frame in frames])
-        return [
-            person_instances(result["instances"], person, frames.shape[1:3], threshold)
-            for result in results
-        ]
+        for instances in (result["instances"] for result in results):
+            people = instances[instances.pred_classes == person].to("cpu")
+            yield people.pred_boxes.tensor.numpy(), people.scores.numpy()
 
-    return lambda frames, first: [
-        boxes
-        for start in range(0, len(frames), batch)
-        for boxes in detect(frames[start : start + batch])
-    ]
-
-
-def person_instances(
-    instances: Any, person: int, shape: tuple[int, ...], threshold: float
-) -> np.ndarray:
-    """The people among one picture's `Instances`: (P, 5) x1, y1, x2, y2, score; best first."""
-    people = instances[instances.pred_classes == person].to("cpu")
-    return tidy_boxes(
-        people.pred_boxes.tensor.numpy(),
-        people.scores.numpy(),
-        (shape[0], shape[1]),
-        threshold=threshold,
-    )
+    return in_batches(detect, threshold)

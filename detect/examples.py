@@ -49,7 +49,6 @@ def choose_examples(
     *,
     count: int = 64,
     positives: float = 0.5,
-    iou: float = _COVERS,
 ) -> Examples:
     """Matches the proposals of K key frames with their ground truth, and draws some of them.
 
@@ -59,7 +58,6 @@ def choose_examples(
         seeds: K, so that the draw depends on nothing else.
         count: proposals drawn for each key frame, as many as there are.
         positives: the largest share of those that cover a ground truth box.
-        iou: the least overlap of those.
     """
     columns: list[list[Tensor]] = []
     for key, (found, truth, classes, seed) in enumerate(zip(proposals, boxes, labels, seeds)):
@@ -67,9 +65,9 @@ def choose_examples(
         if not len(truth):
             truth, classes = truth.new_tensor([_NOWHERE]), classes.new_zeros(1, classes.shape[1])
         overlap, best = box_iou(truth, candidates).max(dim=0)
-        rows = torch.cat(sample(overlap >= iou, overlap < iou, count, positives, seed))
-        own, target = candidates[rows], truth[best[rows]]
-        covered = overlap[rows] >= iou
+        covers = overlap >= _COVERS
+        rows = torch.cat(sample(covers, overlap < _COVERS, count, positives, seed))
+        own, target, covered = candidates[rows], truth[best[rows]], covers[rows]
         deltas = torch.zeros_like(own)
         deltas[covered] = BOX_CODER.encode_single(target[covered], own[covered])
         known = classes[best[rows]] * covered[:, None]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.rpn import concat_box_prediction_layers
 from torchvision.ops import clip_boxes_to_image, nms
 
 from ..backbones.folding import fold_norms
@@ -106,10 +107,9 @@ class BatchedProposals(nn.Module):
         Returns:
             (R, 4) boxes, by key frame, the best first, and the (R,) key frame of each; no losses.
         """
-        (objectness,), (deltas,) = self.rpn.head([maps])
-        per_cell = objectness.shape[1]
-        objectness = objectness.permute(0, 2, 3, 1).flatten(1)
-        deltas = deltas.unflatten(1, (per_cell, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3)
+        objectness, deltas = concat_box_prediction_layers(*self.rpn.head([maps]))
+        objectness = objectness.reshape(maps.shape[0], -1)
+        deltas = deltas.reshape(maps.shape[0], -1, 4)
         self.anchors.shift = (grid.first[2] + 0.5, grid.first[1] + 0.5)
         images = ImageList(maps.new_empty((1, 3, *size)), [size])
         (anchors,) = self.anchors(images, [maps[:1]])
@@ -191,15 +191,15 @@ def export_detector(
         the length of the clip.
 
     Raises:
-        InputError: another ending, an opset that was not tried, a package that is missing, or
-            `frames` is too small.
+        InputError: another ending, an opset that was not tried, onnxscript is missing, or `frames`
+            is too small.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise InputError(f"{path}: the name must end in .onnx or .pt2 (for torch.export)")
     if opset not in OPSETS:
         raise InputError(f"--opset {opset}: must be {OPSETS[0]} to {OPSETS[-1]}")
     if path.suffix == ".onnx":
-        _require_onnx()
+        _require_onnxscript()
     if frames is None:
         frames = default_frames(detector.settings.frames)
     program = traced(detector, frames, given=given)
@@ -216,14 +216,11 @@ def export_detector(
     return frames
 
 
-def _require_onnx() -> None:
+def _require_onnxscript() -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"writing ONNX needs {' and '.join(missing)}; pip install {' '.join(missing)}"
-        )
+    if find_spec("onnxscript") is None:
+        raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
 
 
 def _write_onnx(

@@ -17,7 +17,7 @@ from .detector import Detector
 from .detector_file import load_detector, read_settings
 from .detector_settings import DetectorSettings
 from .found import Found, keep_best
-from .onnx_contents import read_metadata
+from .onnx_file import read_metadata
 
 KEY = "actiontubes-detector"
 """Of the metadata: JSON with `settings` (`DetectorSettings`) and `clip_frames`."""
@@ -163,8 +163,8 @@ def load_onnx_detector(path: Path, *, device: str = "cpu") -> OnnxDetector:
         device: "cpu" or "cuda".
 
     Raises:
-        InputError: no such file, damaged, another model, weights outside the file, onnxruntime is
-            missing or has no support for the device.
+        InputError: no such file, damaged, another model, weights outside the file, or onnxruntime
+            has no support for the device.
     """
     metadata = read_metadata(path)
     if KEY not in metadata:
@@ -193,12 +193,8 @@ def load_onnx_detector(path: Path, *, device: str = "cpu") -> OnnxDetector:
 
 
 def _session(path: Path, device: str) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(
-            f"{path}: running ONNX models needs onnxruntime; pip install onnxruntime"
-        ) from error
+    import onnxruntime
+
     provider = "CPUExecutionProvider"
     if device.startswith("cuda"):
         provider = "CUDAExecutionProvider"

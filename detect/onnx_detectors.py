@@ -7,8 +7,6 @@ github.com/Megvii-BaseDetection/YOLOX (data/data_augment.py `preproc`, utils/dem
 from __future__ import annotations
 
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.files import InputError
-from .onnx_shapes import input_shape
+from .onnx_file import input_shape
 from .person_boxes import tidy_boxes
 
 STRIDES = (8, 16, 32)
@@ -39,7 +37,7 @@ def yolox_proposals(
         InputError: the file is damaged, or holds another kind of model.
     """
     own_size = _declared_size(path)
-    with _quiet_stderr():
+    with _quiet_opencv():
         network = _load(path)
         output = _forward(network, np.full((*own_size, 3), PADDING, np.float32), path)
         require_yolox(output, own_size, path)
@@ -180,7 +178,7 @@ def _forward(network: Any, picture: np.ndarray, path: Path) -> np.ndarray:
     """The network's output for one (H, W, 3) RGB picture of 0 to 255; YOLOX takes them as BGR."""
     import cv2
 
-    network.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None, ::-1]))
+    network.setInput(cv2.dnn.blobFromImage(picture, swapRB=True))
     try:
         return network.forward()
     except cv2.error as error:
@@ -207,15 +205,12 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Keeps what native code prints to stderr from the user; its exceptions say the same."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _quiet_opencv() -> Iterator[None]:
+    """Without OpenCV's messages on stderr; its exceptions say the same."""
+    from cv2.utils import logging
+
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
-        os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
+        logging.setLogLevel(before)

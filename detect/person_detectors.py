@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..backbones.weights import fetch_torchvision
 from ..datasets.files import InputError
-from .person_boxes import tidy_boxes
+from .person_boxes import in_batches
 
 # Their weights were trained with an epsilon of 0 in the frozen batch norms; torchvision sets it
 # where it loads them itself (models/detection/faster_rcnn.py and its neighbours).
@@ -34,7 +34,7 @@ def torchvision_detectors() -> list[str]:
 
 
 def torchvision_proposals(
-    name: str, *, device: str, threshold: float, batch: int = 4
+    name: str, *, device: str, threshold: float
 ) -> Callable[[np.ndarray, int], list[np.ndarray]]:
     """Person proposals by a torchvision detector with its published COCO weights.
 
@@ -42,7 +42,6 @@ def torchvision_proposals(
         name: one of `torchvision_detectors()`.
         device: where it runs.
         threshold: the lowest score kept.
-        batch: frames in one forward pass.
 
     Raises:
         InputError: the weights cannot be had, or are those of another model.
@@ -54,17 +53,15 @@ def torchvision_proposals(
     preprocess = weights.transforms()
     person = weights.meta["categories"].index("person")
 
-    def detect(frames: np.ndarray) -> list[np.ndarray]:
+    def detect(frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         pictures = torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(0, 3, 1, 2)
         with torch.inference_mode():
             found = model(list(preprocess(pictures)))
-        return [person_boxes(result, person, frames.shape[1:3], threshold) for result in found]
+        for each in found:
+            people = each["labels"] == person
+            yield each["boxes"][people].cpu().numpy(), each["scores"][people].cpu().numpy()
 
-    return lambda frames, first: [
-        boxes
-        for start in range(0, len(frames), batch)
-        for boxes in detect(frames[start : start + batch])
-    ]
+    return in_batches(detect, threshold)
 
 
 def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:
@@ -93,16 +90,3 @@ def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:
                 module.eps = 0.0
     getattr(model, "roi_heads", model).score_thresh = threshold
     return model, weights
-
-
-def person_boxes(
-    result: dict[str, Any], person: int, shape: tuple[int, ...], threshold: float
-) -> np.ndarray:
-    """The people among one picture's detections: (P, 5) x1, y1, x2, y2, score; best first."""
-    chosen = result["labels"] == person
-    return tidy_boxes(
-        result["boxes"][chosen].cpu().numpy(),
-        result["scores"][chosen].cpu().numpy(),
-        (shape[0], shape[1]),
-        threshold=threshold,
-    )

@@ -7,6 +7,7 @@ which cost nothing more.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Literal
 
@@ -24,26 +25,15 @@ from .roi import steps_around
 from .sampling import SeededSampler
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ANCHOR_SIDES = (32, 64, 128, 256)  # AVA adds 32 to Faster R-CNN's for small people
-ANCHOR_RATIOS = (0.5, 1.0, 2.0)  # height over width
 
 
-class ShiftedAnchors(nn.Module):
+class ShiftedAnchors(AnchorGenerator):
     """torchvision's anchors, whose cell 0 is centred on pixel edge 0, on a map's true centres."""
 
-    def __init__(self, sides: Sequence[int], ratios: Sequence[float]) -> None:
-        super().__init__()
-        self.anchors = AnchorGenerator((tuple(sides),), (tuple(ratios),))
-        self.shift = (0.0, 0.0)
-
-    def num_anchors_per_location(self) -> list[int]:
-        return self.anchors.num_anchors_per_location()
+    shift = (0.0, 0.0)
 
     def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
-        x, y = self.shift
-        return [
-            anchors + anchors.new_tensor([x, y, x, y]) for anchors in self.anchors(images, maps)
-        ]
+        return [each + each.new_tensor(self.shift * 2) for each in super().forward(images, maps)]
 
 
 class KeyFrameResNet(nn.Module):
@@ -56,11 +46,8 @@ class KeyFrameResNet(nn.Module):
     def __init__(self, depth: Literal[18, 50]) -> None:
         super().__init__()
         build = resnet.resnet50 if depth == 50 else resnet.resnet18
-        full = build(norm_layer=FrozenBatchNorm2d)
-        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
-        self.layers = nn.Sequential()
-        for name in names:
-            self.layers.add_module(name, full.get_submodule(name))
+        stages = list(build(norm_layer=FrozenBatchNorm2d).named_children())
+        self.layers = nn.Sequential(OrderedDict(stages[:7]))  # conv1 to layer3
         self.out_channels = 1024 if depth == 50 else 256
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -82,14 +69,13 @@ def at_key_frames(maps: Tensor, grid: Grid, clip: Tensor, key_frames: Tensor) ->
     return torch.lerp(frames[clip, before], frames[clip, after], share)
 
 
-def jittered(boxes: Tensor, seed: int, copies: int = 8, amount: float = 0.25) -> Tensor:
+def jittered(boxes: Tensor, seed: int, copies: int = 8) -> Tensor:
     """Proposals made of the ground truth, to see what a detector would do with good ones.
 
     Args:
         boxes: (G, 4).
         seed: decides the draw.
-        copies: of each box.
-        amount: by which share of its width and height its sides move at most.
+        copies: of each box, whose sides move by at most a quarter of its width and height.
 
     Returns:
         (G · copies, 4).
@@ -97,7 +83,7 @@ def jittered(boxes: Tensor, seed: int, copies: int = 8, amount: float = 0.25) ->
     generator = torch.Generator().manual_seed(seed)
     moves = torch.rand(copies, len(boxes), 4, generator=generator) * 2 - 1
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    return (boxes + amount * moves.to(boxes) * size).flatten(0, 1)
+    return (boxes + 0.25 * moves.to(boxes) * size).flatten(0, 1)
 
 
 class ProposalNetwork(nn.Module):
@@ -115,13 +101,13 @@ class ProposalNetwork(nn.Module):
         self,
         channels: int,
         *,
-        sides: Sequence[int] = ANCHOR_SIDES,
-        ratios: Sequence[float] = ANCHOR_RATIOS,
+        sides: Sequence[int],
+        ratios: Sequence[float],
         count: int = 100,
         sampled: int = 256,
     ) -> None:
         super().__init__()
-        anchors = ShiftedAnchors(sides, ratios)
+        anchors = ShiftedAnchors((tuple(sides),), (tuple(ratios),))
         self.rpn = RegionProposalNetwork(
             anchors,
             RPNHead(channels, anchors.num_anchors_per_location()[0]),

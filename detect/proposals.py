@@ -15,7 +15,7 @@ import numpy as np
 
 from ..datasets.files import InputError, some_of
 from ..datasets.tables import Detections, read_table
-from .person_boxes import no_boxes, tidy_boxes
+from .person_boxes import tidy_boxes
 
 Proposals = Callable[[np.ndarray, int], list[np.ndarray]]
 """(T, H, W, 3) uint8 RGB, number of the first frame in its video -> T arrays (P, 5) float32.
@@ -182,9 +182,7 @@ def hog_proposals(*, threshold: float) -> Proposals:
             cv2.resize(frame, size), hitThreshold=lowest_margin, winStride=(8, 8), padding=(8, 8),
             scale=1.1, groupThreshold=0,
         )  # fmt: skip
-        if not len(found):
-            return no_boxes()
-        xywh = np.asarray(found)
+        xywh = np.reshape(found, (-1, 4))
         # The windows have a border around the person, of which a tenth on each side goes.
         corner, extent = xywh[:, :2] + 0.1 * xywh[:, 2:], 0.8 * xywh[:, 2:]
         boxes = np.concatenate([corner, corner + extent], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
+from torchvision.ops import clip_boxes_to_image, roi_align
 
 from ..backbones.inception import Grid
 
@@ -105,14 +105,10 @@ def roi_align_at(
     return torch.lerp(pooled[:, :, 0], pooled[:, :, 1], share)
 
 
-def enlarge(
-    boxes: Tensor, factor: float, width: float, height: float, least: float = 0.0
-) -> Tensor:
-    """Boxes (..., 4) scaled about their centres, each side to at least `least`, then cut at the
-    picture's edges; all in pixels."""
+def enlarge(boxes: Tensor, factor: float, width: int, height: int, least: float = 0.0) -> Tensor:
+    """Boxes (..., 4) scaled about their centres, each side to at least `least`, then clipped
+    to the frame; all in pixels."""
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     half = ((boxes[..., 2:] - boxes[..., :2]) * factor).clamp(min=least) / 2
-    edges = boxes.new_tensor([width, height])
-    low = torch.minimum((centre - half).clamp(min=0), edges)
-    high = torch.minimum((centre + half).clamp(min=0), edges)
-    return torch.cat([low, high], dim=-1)
+    boxes = torch.cat([centre - half, centre + half], dim=-1)
+    return clip_boxes_to_image(boxes, (height, width))

@@ -240,7 +240,7 @@ def test_jittered_boxes_stay_near(seed: int, count: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator) * 100
     boxes = torch.cat([corner, corner + 1 + torch.rand(count, 2, generator=generator) * 50], dim=1)
-    found = jittered(boxes, seed, copies=6, amount=0.25)
+    found = jittered(boxes, seed, copies=6)
     assert found.shape == (6 * count, 4) and torch.equal(found, jittered(boxes, seed, copies=6))
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     moved = (found.reshape(6, count, 4) - boxes).abs()

@@ -12,7 +12,7 @@ import torch
 from actiontubes.datasets.files import InputError
 from actiontubes.detect.proposals import open_proposals
 
-FRAMES = np.random.default_rng(0).integers(0, 256, (3, 60, 90, 3), np.uint8)
+FRAMES = np.random.default_rng(0).integers(0, 256, (5, 60, 90, 3), np.uint8)
 
 
 def test_without_detectron2_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_people_as_detectron2_itself_finds_them(config: Any) -> None:
     theirs = config.clone()
     theirs.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.02
     predictor = DefaultPredictor(theirs)
-    detect = config_proposals(config, threshold=0.02, batch=2)
+    detect = config_proposals(config, threshold=0.02)
     for frame, boxes in zip(FRAMES, detect(FRAMES, 0), strict=True):
         instances = predictor(np.ascontiguousarray(frame[:, :, ::-1]))["instances"]
         people = instances[instances.pred_classes == 0]
@@ -67,11 +67,11 @@ def test_people_as_detectron2_itself_finds_them(config: Any) -> None:
 def test_batches_and_single_frames_agree(config: Any) -> None:
     from actiontubes.detect.detectron2_detectors import config_proposals
 
-    detect = config_proposals(config, threshold=0.02, batch=2)
+    detect = config_proposals(config, threshold=0.02)
     for frame, boxes in zip(FRAMES, detect(FRAMES, 0), strict=True):
         np.testing.assert_allclose(detect(frame[None], 0)[0], boxes, atol=1e-2)
     nobody = config_proposals(config, threshold=0.999)(FRAMES, 0)
-    assert [boxes.shape for boxes in nobody] == [(0, 5)] * 3
+    assert [boxes.shape for boxes in nobody] == [(0, 5)] * len(FRAMES)
 
 
 def test_what_detectron2_lacks_is_named(config: Any, tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from actiontubes.datasets.files import InputError
 from actiontubes.datasets.tables import Tubes, read_table
 from actiontubes.detect import onnx_detectors as onnx_models
-from actiontubes.detect.onnx_shapes import input_shape
+from actiontubes.detect.onnx_file import input_shape
 from actiontubes.detect.proposals import open_proposals
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -178,19 +180,17 @@ def test_batches_and_single_frames_agree(shared: Shared, model: str) -> None:
 @pytest.mark.parametrize("model", [PERSON, NANO])
 @pytest.mark.parametrize("free_size", [False, True])
 def test_opencv_agrees_with_onnxruntime(shared: Shared, model: str, free_size: bool) -> None:
-    runtime = pytest.importorskip("onnxruntime")
     path = shared(model)
     size = input_shape(path)[2:]
     content = path.read_bytes()
     if free_size:  # the same weights with the sides of the input and output left open
-        onnx = pytest.importorskip("onnx")
         graph = onnx.load(path)
         for value in (*graph.graph.input, *graph.graph.output):
             for i, side in enumerate(value.type.tensor_type.shape.dim):
                 side.dim_param = f"{value.name}{i}"
         content, size = graph.SerializeToString(), (96, 160)
     picture = np.random.default_rng(0).uniform(0, 255, (*size, 3)).astype(np.float32)
-    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     blob = np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1)[None])
     (expected,) = session.run(None, {session.get_inputs()[0].name: blob})
     network = cv2.dnn.readNetFromONNX(str(path))
@@ -202,13 +202,12 @@ def test_opencv_agrees_with_onnxruntime(shared: Shared, model: str, free_size: b
 def test_declared_input_shapes(shared: Shared, tmp_path: Path) -> None:
     assert input_shape(shared(PERSON)) == (1, 3, 192, 192)
     assert input_shape(shared(NANO)) == (1, 3, 416, 416)
-    onnx = pytest.importorskip("onnx")
     path = tmp_path / "free.onnx"
-    save_constant(onnx, path, np.zeros((1, 21, 6), np.float32), (1, 3, "height", "width"))
+    save_constant(path, np.zeros((1, 21, 6), np.float32), (1, 3, "height", "width"))
     assert input_shape(path) == (1, 3, None, None)
 
 
-def save_constant(onnx, path: Path, output: np.ndarray, shape: tuple[int | str, ...]) -> None:  # type: ignore[no-untyped-def]
+def save_constant(path: Path, output: np.ndarray, shape: tuple[int | str, ...]) -> None:
     """A model that gives the same output whatever it is shown."""
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     nodes = [
@@ -234,14 +233,13 @@ def save_constant(onnx, path: Path, output: np.ndarray, shape: tuple[int | str, 
 
 
 def test_a_model_that_decodes_runs_at_its_own_size(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
     corners, strides = onnx_models.grid((64, 64))
     output = np.zeros((1, len(corners), 85), np.float32)
     output[0, :, :2] = (corners + 0.5) * strides
     output[0, :, 2:4] = strides
     output[0, 9, :6] = [12, 20, 16, 24, 0.5, 0.5]
     output[0, 50, [4, 6]] = 1  # a bicycle
-    save_constant(onnx, tmp_path / "decoded.onnx", output, (1, 3, 64, 64))
+    save_constant(tmp_path / "decoded.onnx", output, (1, 3, 64, 64))
     detect = open_proposals(str(tmp_path / "decoded.onnx"))
     for scale in (1, 2, 5):
         (found,) = detect(np.zeros((1, 64 * scale, 64 * scale, 3), np.uint8), 0)
@@ -268,9 +266,8 @@ def test_a_model_that_decodes_runs_at_its_own_size(tmp_path: Path) -> None:
 def test_foreign_models_are_refused(
     tmp_path: Path, output: np.ndarray, shape: tuple[int, ...], message: str
 ) -> None:
-    onnx = pytest.importorskip("onnx")
     path = tmp_path / "foreign.onnx"
-    save_constant(onnx, path, output.astype(np.float32), shape)
+    save_constant(path, output.astype(np.float32), shape)
     with pytest.raises(InputError, match=message) as refused:
         open_proposals(str(path))
     assert str(refused.value).startswith(str(path)) and "\n" not in str(refused.value)
@@ -302,8 +299,23 @@ def test_damaged_models_are_refused_in_one_line(
         with pytest.raises(InputError, match=r"cut\.onnx") as refused:
             open_proposals(str(path))
         assert "\n" not in str(refused.value)
+    # An operator that nobody knows; a weight that is missing.
+    model = onnx.load_from_string(whole)
+    del model.graph.initializer[0]
+    for content in (whole.replace(b"MaxPool", b"MixPool"), model.SerializeToString()):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"cut.onnx: not a valid ONNX model \(") as refused:
+            open_proposals(str(path))
+        assert "\n" not in str(refused.value)
     # An operator that OpenCV does not know.
-    path.write_bytes(whole.replace(b"MaxPool", b"MixPool"))
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3, 64, 64])
+        for name in ("images", "output")
+    ]
+    node = onnx.helper.make_node("Bernoulli", ["images"], ["output"])
+    graph = onnx.helper.make_graph([node], "random", values[:1], values[1:])
+    opsets = [onnx.helper.make_opsetid("", 15)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     with pytest.raises(InputError, match=r"cut.onnx: OpenCV cannot"):
         open_proposals(str(path))
     assert capfd.readouterr().err == ""

@@ -10,8 +10,6 @@ import pytest
 from actiontubes.datasets.tables import Detections, read_table
 from actiontubes.detect.onnx_detector import load_onnx_detector
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 

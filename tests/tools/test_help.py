@@ -10,7 +10,8 @@ import pytest
 from actiontubes.tools.main import COMMANDS
 
 HEAVY = (
-    "torch", "torchvision", "cv2", "av", "pyarrow", "scipy", "matplotlib", "jinja2", "pycocotools",
+    "torch", "torchvision", "cv2", "av", "onnx", "onnxruntime", "pyarrow", "scipy", "matplotlib",
+    "jinja2", "pycocotools",
 )  # fmt: skip
 PROGRAM = f"""
 import sys
