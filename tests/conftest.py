@@ -30,13 +30,22 @@ def detectron2() -> None:
         pytest.skip(f"needs detectron2, installed or in {PEERS}")
 
 
-@pytest.fixture(autouse=True)
-def seeds() -> None:
-    """Every test starts from the same random numbers; torch's only where it is loaded already."""
+def seed() -> None:
+    """The same random numbers for all that comes; torch's only where it is loaded already."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002, code under test may use it
     if (torch := sys.modules.get("torch")) is not None:
         torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    seed()
 
 
 @pytest.fixture(scope="session")
