@@ -101,6 +101,7 @@ def test_detections_are_linked(succeed: Callable[..., None], tmp_path: Path) -> 
     assert rows(out) == rows(FILES / "tubes.csv")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on(succeed: Callable[..., None], tmp_path: Path) -> None:
     """By the recipe with which it began, from step 298 of 300."""
     out = tmp_path / "run"
@@ -114,6 +115,7 @@ def test_a_run_goes_on(succeed: Callable[..., None], tmp_path: Path) -> None:
     np.testing.assert_allclose(last, EXPECTED["losses of the last steps"], rtol=0.01)
 
 
+@pytest.mark.slow
 def test_a_recipe_and_a_checkpoint_s_weights_begin_a_run(
     succeed: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def started(words: list[str], **environment: object) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle(command, words, undisturbed: list[bytes], tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = started(words(out))
@@ -102,6 +103,7 @@ def test_killed_in_the_middle(command, words, undisturbed: list[bytes], tmp_path
     assert tables(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_two_processes(words, undisturbed: list[bytes], folder: Path, tmp_path: Path) -> None:
     """And a bad video in the share of the second, which the first one, that ends last, tells."""
     mixed, out = tmp_path / "mixed", tmp_path / "out"

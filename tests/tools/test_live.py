@@ -55,6 +55,7 @@ def test_the_run_ends_after_so_many_frames(
     assert sum(1 for _ in read_frames(tmp_path / "live-0001.mp4")) == 70
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process there")
 def test_ctrl_c_leaves_whole_files(figures: Path, trained: Path, tmp_path: Path) -> None:
     words = ["live", figures / "videos" / "test_000.mp4", "--loop", "--out", tmp_path, "--show",
