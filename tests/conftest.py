@@ -1,8 +1,10 @@
-"""Shared fixtures: where the real data lies, and the command line as a function."""
+"""Shared fixtures: where the real data lies, seeds, and the command line as a function."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +16,36 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+# detectron2 is not on PyPI: where it is not installed, its Python files can lie beside the data.
+PEERS = Path(os.environ.get("ACTIONTUBES_PEERS", ROOT.parent / "shared" / "peers"))
+if importlib.util.find_spec("detectron2") is None and (PEERS / "detectron2").is_dir():
+    sys.path.append(str(PEERS / "detectron2"))
+
+
+@pytest.fixture(scope="session")
+def detectron2() -> None:
+    """For what needs the real detectron2; the test is skipped without it."""
+    if importlib.util.find_spec("detectron2") is None:
+        pytest.skip(f"needs detectron2, installed or in {PEERS}")
+
+
+def seed() -> None:
+    """The same random numbers for all that comes; torch's only where it is loaded already."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002, code under test may use it
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    seed()
 
 
 @pytest.fixture(scope="session")

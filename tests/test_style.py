@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("backbones", "datasets", "detect", "tools")
 
@@ -29,6 +31,7 @@ def test_format() -> None:
     _check("ruff", "format", "--check", ".")
 
 
+@pytest.mark.slow
 def test_types(tmp_path: Path) -> None:
     # mypy finds packages by folder: show it the folders under the name that they install as.
     (tmp_path / "actiontubes").mkdir()

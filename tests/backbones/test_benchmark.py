@@ -23,7 +23,7 @@ def test_rows(train: bool, tmp_path: Path, capsys) -> None:
     assert list(rows) == ["torchvision s3d", "s3d", "i2d", *mixed]
     table = capsys.readouterr().out
     for name, row in rows.items():
-        assert row["seconds"] > 0 and name in table
+        assert name in table
         assert row["clips_per_second"] == pytest.approx(1 / row["seconds"])
         assert (row["difference"] is None) == (name != "s3d")
     assert rows["torchvision s3d"]["ratio"] == 1

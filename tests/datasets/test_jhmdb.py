@@ -62,6 +62,22 @@ def test_damaged_folder(tmp_path: Path) -> None:
         read_jhmdb_folder(tmp_path, ["dance/a"])
 
 
+def test_splits_of_small_lists(tmp_path: Path) -> None:
+    for name in CLASSES:
+        for k in (1, 2, 3):
+            lines = f"{name}_a.avi {1 + (k == 2)}\n{name}_b.avi {2 - (k == 2)}\n{name}_c.avi 0\n"
+            (tmp_path / f"{name}_test_split{k}.txt").write_text(lines)
+    first, second, third = read_splits(tmp_path)
+    assert first == third and sorted(first["train"]) == [f"{name}/{name}_a" for name in CLASSES]
+    assert (second["train"], second["test"]) == (first["test"], first["train"])
+    (tmp_path / "wave_test_split2.txt").write_text("video.avi\n")
+    with pytest.raises(InputError, match=r"wave_test_split2.txt: line 1"):
+        read_splits(tmp_path)
+    (tmp_path / "wave_test_split2.txt").unlink()
+    with pytest.raises(InputError, match=r"1 of 63 .*wave_test_split2.txt"):
+        read_splits(tmp_path)
+
+
 def test_official_splits_are_those_of_the_pickle(
     shared: Callable[[str], Path], tmp_path: Path
 ) -> None:

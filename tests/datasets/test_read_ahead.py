@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -30,17 +29,27 @@ def test_the_same_items_in_order(items: list[int], depth: int) -> None:
     assert used == items
 
 
-def waits_for(count: list[int], most: int) -> int:
-    """What a counter comes to when it is given time."""
-    for _ in range(50):
-        time.sleep(0.002)
-        if len(count) > most:
-            break
-    return len(count)
+class Noted:
+    """Items in the order in which a thread notes them, for another to wait for."""
+
+    def __init__(self) -> None:
+        self.items: list[int] = []
+        self._changed = threading.Condition()
+
+    def append(self, item: int) -> None:
+        with self._changed:
+            self.items.append(item)
+            self._changed.notify_all()
+
+    def comes_to(self, count: int) -> bool:
+        """Whether there are so many soon, and then no more for a while."""
+        with self._changed:
+            there = self._changed.wait_for(lambda: len(self.items) >= count, 20)
+            return there and not self._changed.wait_for(lambda: len(self.items) > count, 0.1)
 
 
 def test_no_more_is_made_than_asked_for() -> None:
-    made: list[int] = []
+    made = Noted()
 
     def items() -> Iterator[int]:
         for number in range(100):
@@ -48,13 +57,13 @@ def test_no_more_is_made_than_asked_for() -> None:
             yield number
 
     with read_ahead(items(), 3) as ahead:
-        assert waits_for(made, 3) == 3
+        assert made.comes_to(3)
         assert [next(ahead), next(ahead)] == [0, 1]
-        assert waits_for(made, 5) == 5
+        assert made.comes_to(5)
 
 
 def test_the_giver_waits_for_the_user() -> None:
-    gate, given_items, used = threading.Event(), [], []
+    gate, given_items, used = threading.Event(), Noted(), []
 
     def use(item: int) -> None:
         gate.wait()
@@ -68,7 +77,7 @@ def test_the_giver_waits_for_the_user() -> None:
 
     giver = threading.Thread(target=give_all)
     giver.start()
-    assert waits_for(given_items, 2) == 2
+    assert given_items.comes_to(2)
     gate.set()
     giver.join()
     assert used == list(range(9))
@@ -123,18 +132,24 @@ def test_a_consumer_that_stops_ends_the_thread_and_closes_the_generator() -> Non
         pass
 
 
-def test_what_waits_is_dropped_after_an_error() -> None:
-    gate, used = threading.Event(), []
+def test_what_waits_is_dropped_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, gate, used = threading.Event(), threading.Event(), []
+    join = threading.Thread.join
 
     def use(item: int) -> None:
-        gate.wait()
+        begun.set()
+        gate.wait(20)
         used.append(item)
 
+    def open_and_join(thread: threading.Thread) -> None:
+        gate.set()
+        join(thread)
+
+    monkeypatch.setattr(threading.Thread, "join", open_and_join)
     with pytest.raises(OwnError), write_behind(use, 3) as give:
         give(1)
         give(2)
-        time.sleep(0.01)
-        threading.Timer(0.05, gate.set).start()
+        assert begun.wait(20)
         raise OwnError
     assert used == [1]
 

@@ -55,6 +55,24 @@ def test_unknown_video_is_named(tmp_path: Path) -> None:
         read_pyannot(pyannot(tmp_path), ["Basketball/v_2"])
 
 
+def test_matlab_file(tmp_path: Path) -> None:
+    """Frames count from 1 there, and the last one belongs to the tube."""
+    boxes = np.array([[200, 100, 100, 90], [201, 100, 100, 90]], np.uint8)
+    kinds = {"name": object, "num_imgs": object, "tubes": object}
+    annot = np.empty((1, 2), list(kinds.items()))
+    tube = {"sf": 3, "ef": 4, "class": 1, "boxes": boxes}
+    annot[0, 0] = ("Basketball/v_1", 50, tube)
+    annot[0, 1] = ("Diving/v_2", 9, {**tube, "class": CLASSES.index("Diving") + 1})
+    path = tmp_path / "finalAnnots.mat"
+    savemat(path, {"annot": annot})
+    tubes, videos = read_final_annots(path)
+    assert tubes.boxes.tolist() == [[200, 100, 300, 190], [201, 100, 301, 190]] * 2
+    assert tubes.frame.tolist() == [2, 3, 2, 3]
+    assert [CLASSES[label] for label in tubes.label] == ["Basketball"] * 2 + ["Diving"] * 2
+    assert videos.video == ("Basketball/v_1", "Diving/v_2")
+    assert videos.num_frames.tolist() == [50, 9]
+
+
 def test_damaged_matlab_file(tmp_path: Path) -> None:
     path = tmp_path / "finalAnnots.mat"
     path.write_bytes(b"text" * 100)

@@ -41,8 +41,7 @@ def test_without_detectron2_one_line_says_how_to_get_it(monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="module")
-def parts() -> Any:
-    pytest.importorskip("detectron2", reason="detectron2 is not installed")
+def parts(detectron2: None) -> Any:
     return importlib.import_module(MODULE)
 
 
@@ -127,6 +126,7 @@ def detect(model: Any, inputs: list[dict[str, Any]]) -> list[Any]:
         return [result["instances"] for result in model.eval()(inputs)]
 
 
+@pytest.mark.slow
 def test_the_example_trains_and_finds_what_it_was_shown(config: Any, build: Any) -> None:
     from detectron2.utils.events import EventStorage
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 from collections.abc import Iterator
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from actiontubes.datasets.files import InputError
+from actiontubes.detect import live_page
 from actiontubes.detect.live_page import serve_page
 
 
@@ -53,43 +55,69 @@ def test_what_a_browser_gets() -> None:
     assert list(shown) == []
 
 
-def test_pictures_come_as_far_apart_as_their_frames() -> None:
-    with serve_page(0) as (address, show):
-        show(picture(0), 0.0)
-        shown = parts(ask(address, "/stream.mjpg"))
-        next(shown)
-        for number in range(1, 6):
-            show(picture(number), number * 0.05)
-        begin = time.monotonic()
-        for _ in range(5):
-            next(shown)
-        assert time.monotonic() - begin > 0.15
+@pytest.mark.parametrize(("apart", "pause"), [(0.05, 0.05), (3.0, 0.25)])
+def test_pictures_come_as_far_apart_as_their_frames(
+    apart: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: SimpleQueue[float] = SimpleQueue()
 
+    def sleep(seconds: float) -> None:
+        if seconds:  # none before the first picture
+            pauses.put(seconds)
 
-def test_showing_never_waits() -> None:
-    with serve_page(0) as (_, show):
-        begin = time.monotonic()
-        for number in range(1000):
-            show(picture(number % 256), number * 10.0)
-        assert time.monotonic() - begin < 5
-
-
-def test_a_page_that_is_closed_leaves_no_thread() -> None:
-    before = threading.active_count()
+    monkeypatch.setattr(live_page, "time", SimpleNamespace(sleep=sleep))
     with serve_page(0) as (address, show):
         show(picture(0), 0.0)
         stream = ask(address, "/stream.mjpg")
         next(parts(stream))
+        for number in range(1, 6):
+            show(picture(number), number * apart)
+        found = [pauses.get(timeout=20) for _ in range(5)]
         stream.close()
-        deadline = time.monotonic() + 20
-        while threading.active_count() > before + 2 and time.monotonic() < deadline:
-            show(picture(1), time.monotonic())
-            time.sleep(0.05)
-        assert threading.active_count() <= before + 2
-    deadline = time.monotonic() + 20
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert threading.active_count() == before
+    assert found == pytest.approx([pause] * 5)
+
+
+def test_showing_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even while the page pauses."""
+    begun, go_on, ended = (threading.Event() for _ in range(3))
+
+    def sleep(_: float) -> None:
+        begun.set()
+        go_on.wait(60)
+        ended.set()
+
+    monkeypatch.setattr(live_page, "time", SimpleNamespace(sleep=sleep))
+    with serve_page(0) as (address, show):
+        show(picture(0), 0.0)
+        stream = ask(address, "/stream.mjpg")
+        next(parts(stream))
+        show(picture(1), 10.0)
+        assert begun.wait(20)
+        for number in range(1000):
+            show(picture(number % 256), number * 10.0)
+        assert not ended.is_set()
+        go_on.set()
+        stream.close()
+
+
+def test_a_page_that_is_closed_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    with serve_page(0) as (address, show):
+        show(picture(0), 0.0)
+        stream = ask(address, "/stream.mjpg")
+        next(parts(stream))
+        threads = set(threading.enumerate()) - before
+        (handler,) = [thread for thread in threads if thread.name != "live page"]
+        stream.close()
+        for number in range(400):
+            show(picture(1), float(number))
+            handler.join(0.05)
+            if not handler.is_alive():
+                break
+        assert not handler.is_alive()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("path", ["/", "/stream.mjpg"])

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -344,17 +343,18 @@ def test_shares(monkeypatch) -> None:
 
 
 HOLD = (
-    "import sys, time\nfrom pathlib import Path\n"
+    "import sys\nfrom pathlib import Path\n"
     "from actiontubes.detect.sharing import folder_lock\n"
     "with folder_lock(Path(sys.argv[1]), sys.argv[2] == 'shared'):\n"
-    "    print('held', flush=True); time.sleep(60)\n"
+    "    print('held', flush=True); sys.stdin.read()\n"
 )
 
 
 def holder(folder: Path, kind: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder), kind], stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", HOLD, str(folder), kind],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     return process
 
@@ -380,8 +380,11 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
 def test_waiting_for_the_others_ends_when_they_are_killed(tmp_path: Path) -> None:
     other = holder(tmp_path, "shared")
     with folder_lock(tmp_path, shared=True) as wait_for_others:
-        threading.Timer(0.3, other.kill).start()
-        begin = time.perf_counter()
-        wait_for_others()
-        assert time.perf_counter() - begin >= 0.2
-    other.wait()
+        waiter = threading.Thread(target=wait_for_others)
+        waiter.start()
+        waiter.join(0.2)
+        assert waiter.is_alive()
+        other.kill()
+        other.wait()
+        waiter.join(20)
+        assert not waiter.is_alive()

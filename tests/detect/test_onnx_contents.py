@@ -131,7 +131,9 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     for damaged in (b"", b"text", content[:-3], bytes(100), b"\x0b" * 50, not_text):
         path.write_bytes(damaged)
         for read in (read_metadata, input_shape):
-            with pytest.raises(InputError, match=r"m\.onnx: damaged, or not an ONNX model; export it"):
+            with pytest.raises(
+                InputError, match=r"m\.onnx: damaged, or not an ONNX model; export it"
+            ):
                 read(path)
 
 

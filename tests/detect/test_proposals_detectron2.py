@@ -22,9 +22,8 @@ def test_without_detectron2_one_line_says_how_to_get_it(monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def config(detectron2: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A small Faster R-CNN with random weights in a file, which favours people and bicycles."""
-    pytest.importorskip("detectron2", reason="detectron2 is not installed")
     from detectron2.config import get_cfg
     from detectron2.modeling import build_model
 

@@ -108,7 +108,6 @@ def test_what_a_run_leaves(done: Path) -> None:
     assert record["parameters"] == sum(p.numel() for p in parts.parameters())
     i2d = json.loads(Run("i2d", "rgb", 0).record(done).read_text())
     assert record["multiply_adds"] > 2 * i2d["multiply_adds"] > 0
-    assert record["clips_per_second"] > 0 and record["step_seconds"] > 0
     assert record["clips"] == 12
     logits, label = scores(done, run)["clip"], scores(done, run)["label"]
     assert record["normal"]["top1"] == pytest.approx(100 * np.mean(logits.argmax(1) == label))

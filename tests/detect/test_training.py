@@ -214,6 +214,7 @@ def batches_of_four(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(batches_of_four: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import pytest
 from actiontubes.datasets.figures import LABELS, PAIRS
 from actiontubes.datasets.tables import Tubes, read_table
 from actiontubes.datasets.video import probe
 
 
+@pytest.mark.slow
 def test_demo_leaves_what_it_says(command: Callable, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     few = ("demo", "--out", out, "--videos", 3, "--steps", 2)

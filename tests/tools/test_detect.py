@@ -144,6 +144,7 @@ def sound(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path) -> None:
     """As a user runs it: each bad one has its line, the others are done, the end says which."""
     numbered.write(tmp_path / "good.mp4", 12)
@@ -273,6 +274,7 @@ def test_no_gpu(numbered, detect: Detect, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_videos_of_one_name(numbered, detect: Detect, tmp_path: Path) -> None:
     for folder in ("x/clips", "y/clips", "y"):
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
@@ -368,6 +370,7 @@ def space_time_iou(frames: np.ndarray, boxes: np.ndarray, other: dict[int, np.nd
     return float(np.mean(spatial)) * len(common) / len(set(own) | set(other))
 
 
+@pytest.mark.slow
 def test_real_clips(run, shared, tmp_path: Path) -> None:
     """The main job: who does what, where and when, by one command.
 

@@ -282,6 +282,10 @@ def test_link_subarray(call: Run, dump: Path) -> None:
     assert "needs --ground-truth" in call(*words).stderr
     done = call(*words, "--ground-truth", dump / "groundtruth.parquet")
     assert done.returncode == 0, done.stderr
+    trimmed = read_table(Tubes, dump / "o.parquet")
+    assert call(*words[:-2]).returncode == 0
+    whole = read_table(Tubes, dump / "o.parquet")
+    assert 0 < len(trimmed) < len(whole)
 
 
 def test_link_of_ucf101_24(run: Run, shared: Shared, tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def train(command: Callable, recipe: Path, figures: Path, tmp_path: Path) -> Cal
     return run
 
 
+@pytest.mark.slow
 def test_from_training_to_tubes(
     command: Callable, train: Callable, figures: Path, tmp_path: Path
 ) -> None:

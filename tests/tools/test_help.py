@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 from actiontubes.tools.main import COMMANDS
@@ -35,14 +34,9 @@ def test_help(command: str) -> None:
     if command and not installed(command):
         pytest.skip(f"no tools/{command}.py yet")
     words = [*command.split(), "--help"]
-    seconds = []
-    for _ in range(2):  # the first run may compile modules; of two, a busy machine delays one
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False
-        )
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: actiontubes {command or 'COMMAND'}")
     assert done.stderr == ""
-    assert min(seconds) < 2, "a second on a machine that is not busy"

@@ -6,9 +6,9 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -55,6 +55,7 @@ def test_the_run_ends_after_so_many_frames(
     assert sum(1 for _ in read_frames(tmp_path / "live-0001.mp4")) == 70
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a process there")
 def test_ctrl_c_leaves_whole_files(figures: Path, trained: Path, tmp_path: Path) -> None:
     words = ["live", figures / "videos" / "test_000.mp4", "--loop", "--out", tmp_path, "--show",
@@ -65,8 +66,10 @@ def test_ctrl_c_leaves_whole_files(figures: Path, trained: Path, tmp_path: Path)
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("open http://127.0.0.1:")
-        time.sleep(3)
+        address = process.stdout.readline().split()[1]
+        assert address.startswith("http://127.0.0.1:")
+        with urlopen(f"{address}stream.mjpg", timeout=60) as pictures:
+            assert pictures.readline() == b"--picture\r\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:

@@ -9,6 +9,7 @@ import pytest
 NAMES = ["i2d", "i3d", "bottom-heavy-i3d", "top-heavy-i3d", "s3d", "fast-s3d", "s3d-g"]
 
 
+@pytest.mark.slow
 def test_table_and_json(run, tmp_path: Path) -> None:
     path = tmp_path / "new" / "models.json"
     done = run("models", "--json", path)
@@ -39,6 +40,7 @@ def test_table_and_json(run, tmp_path: Path) -> None:
         } <= set(row)
 
 
+@pytest.mark.slow
 def test_the_smallest_clip_that_is_allowed(run, tmp_path: Path) -> None:
     path = tmp_path / "models.json"
     done = run("models", "--frames", 5, "--size", 17, "--classes", 24, "--width", 0.5,

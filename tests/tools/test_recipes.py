@@ -141,6 +141,7 @@ def test_ucf101_24(train: Callable, numbered, tmp_path: Path) -> None:
     assert settings.labels == UCF_CLASSES and settings.frames == 20
 
 
+@pytest.mark.slow
 def test_jhmdb_is_three_splits_and_their_mean(
     command, train: Callable, numbered, tmp_path: Path
 ) -> None:

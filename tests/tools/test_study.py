@@ -35,6 +35,7 @@ def rows(out: Path) -> list[tuple[str, str, str]]:
         return [(row["backbone"], row["streams"], row["seeds"]) for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_a_study_and_what_is_added_to_it(study: Callable, figures: Path, tmp_path: Path) -> None:
     done = study("--data", figures)
     assert (done.code, done.err) == (0, [])
@@ -59,6 +60,7 @@ def test_a_study_and_what_is_added_to_it(study: Callable, figures: Path, tmp_pat
     ]
 
 
+@pytest.mark.slow
 def test_it_draws_its_own_data(
     study: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -365,6 +365,7 @@ def test_a_video_that_cannot_be_read(
     assert not (tmp_path / "out" / "detector.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_proposals_from_elsewhere(train: Callable, tmp_path: Path) -> None:
     """The whole frame as a source, and the table of it that the first run left."""
     assert train("--proposals", "frame").code == 0
@@ -380,6 +381,7 @@ def test_proposals_from_elsewhere(train: Callable, tmp_path: Path) -> None:
     assert done.code == 0 and not table.exists()
 
 
+@pytest.mark.slow
 def test_the_seed_decides(train: Callable, tmp_path: Path) -> None:
     runs = []
     for seed in (3, 3, 4):
