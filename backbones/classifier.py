@@ -65,11 +65,11 @@ class PretrainedModel:
     std: tuple[float, ...]
 
     def normalise(self, frames: Tensor) -> Tensor:
-        """`normalise` with this model's mean and standard deviation."""
-        return normalise(frames, self.mean, self.std)
+        """`normalize` with this model's mean and standard deviation."""
+        return normalize(frames, self.mean, self.std)
 
 
-def normalise(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalize(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(N, T, H, W, C) uint8 frames → (N, C, T, H, W) float32 clips as a trunk expects them.
 
     The result is a view in channels-last memory.
@@ -78,3 +78,9 @@ def normalise(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     scale = torch.tensor(std, device=frames.device)
     clips = frames.to(torch.float32).mul_(1 / 255).sub_(offset).div_(scale)
     return clips.permute(0, 4, 1, 2, 3)
+
+
+def logits_of(model: PretrainedModel, clips: Tensor) -> Tensor:
+    """(N, T, H, W, C) uint8 clips → (N, classes)."""
+    assert model.head is not None
+    return model.head(model.trunk(model.normalise(clips)))

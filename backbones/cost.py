@@ -7,7 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .classifier import Classifier
-from .inception import VARIANTS, Trunk, Variant
+from .family import VARIANTS, Variant
+from .inception import Trunk
 
 
 def parameters(module: nn.Module) -> int:

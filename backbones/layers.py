@@ -9,9 +9,7 @@ changes of view copies anything.
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .temporal_convolution import TemporalConvolution, has_fast_gradient
+from .temporal_conv import TemporalConv, use_fast_weight_gradient
 
 Size3 = tuple[int, int, int]
 Pair = tuple[int, int]
@@ -45,7 +43,7 @@ def pool_padding(size: int, kernel: int, stride: int, rule: PoolPadding) -> tupl
     return total // 2, steps * stride + kernel - size - total // 2
 
 
-def convolve(
+def conv3d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -67,8 +65,8 @@ def convolve(
         return _from_frames(y, x.shape[0])
     if kernel[1:] == (1, 1) and stride[1:] == (1, 1) and padding[1:] == (0, 0):
         strip, kernel_2d = _as_strip(x), weight[..., 0]
-        if has_fast_gradient(strip, kernel_2d):
-            y = TemporalConvolution.apply(strip, kernel_2d, bias, stride[0], padding[0])
+        if use_fast_weight_gradient(strip, kernel_2d):
+            y = TemporalConv.apply(strip, kernel_2d, bias, stride[0], padding[0])
         else:
             y = F.conv2d(strip, kernel_2d, bias, (stride[0], 1), (padding[0], 0))
         return _from_strip(y, *x.shape[3:])
@@ -113,7 +111,7 @@ def max_pool(
     return x
 
 
-def mean_over_time(x: Tensor, steps: int) -> Tensor:
+def temporal_average_pool(x: Tensor, steps: int) -> Tensor:
     """Means of `steps` frames in a row: (N, C, T, H, W) → (N, C, T - steps + 1, H, W)."""
     return _from_strip(F.avg_pool2d(_as_strip(x), (steps, 1), 1), *x.shape[3:])
 
@@ -212,12 +210,12 @@ class ConvNormReLU(nn.Module):
             pad = (pad[0], rows, pad[2])
         norm = self.norm
         if norm is not None and norm.training:
-            y = norm(convolve(x, self.conv.weight, None, self.stride, pad))
+            y = norm(conv3d(x, self.conv.weight, None, self.stride, pad))
             return F.relu(y, inplace=True)
         weight, bias = self.folded()
         # In place on a view, with a gradient to keep, PyTorch would copy the whole map.
         in_place = not torch.is_grad_enabled()
-        y = convolve(x, weight.to(x.dtype), bias.to(x.dtype), self.stride, pad)
+        y = conv3d(x, weight.to(x.dtype), bias.to(x.dtype), self.stride, pad)
         return F.relu(y, inplace=in_place)
 
     def folded(self) -> tuple[Tensor, Tensor]:
@@ -232,7 +230,7 @@ class ConvNormReLU(nn.Module):
         return weight * factor[:, None, None, None, None], norm.bias - mean * factor
 
 
-class Pool(nn.Module):
+class MaxPool3d(nn.Module):
     """A max pooling of the trunk; see `max_pool`."""
 
     def __init__(self, kernel: Size3, stride: Size3, padding: PoolPadding) -> None:
@@ -270,21 +268,3 @@ class SelfGate(nn.Module):
         gate = torch.sigmoid(F.linear(x.mean((2, 3, 4)), weight, bias))[:, :, None, None, None]
         # A gate follows a layer whose output nobody else holds.
         return x * gate if torch.is_grad_enabled() else x.mul_(gate)
-
-
-def keep_freed_memory(largest: int = 1 << 30) -> None:
-    """Lets this process keep the memory of freed tensors for the next ones.
-
-    By default glibc returns large blocks to the system, which hands them out again page by page,
-    zeroed: a quarter of the time of a pass over a clip on a CPU. No effect elsewhere than on Linux
-    with glibc. The peak stays the same; between passes the process stays near it.
-
-    Args:
-        largest: bytes of the largest block that is kept; in all, eight times as much may be.
-    """
-    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(mmap_threshold, largest)
-            mallopt(trim_threshold, min(8 * largest, (1 << 31) - 1))

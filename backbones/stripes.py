@@ -13,25 +13,25 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .layers import ConvNormReLU, Pool
+from .layers import ConvNormReLU, MaxPool3d
 
 _ROWS = 6  # of a stripe's result; from 3 to 20, 6 to 10 are the fastest on a 320x400 clip
 _WORTH_IT = 1 << 21  # numbers of the input; below, everything is in the cache anyway
 
 
-def runs_in_stripes(x: Tensor) -> bool:
+def should_use_stripes(x: Tensor) -> bool:
     """Whether stripes pay: on a CPU, for large inputs, where no gradient is asked for."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and x.numel() >= _WORTH_IT
 
 
-def in_stripes(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+def run_in_stripes(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     """Applies convolutions and poolings to (N, C, T, H, W), stripes of rows at a time.
 
     Layers that need the whole picture, such as gates, get it and end a run of stripes.
     """
-    run: list[ConvNormReLU | Pool] = []
+    run: list[ConvNormReLU | MaxPool3d] = []
     for layer in _flat(layers):
-        if isinstance(layer, ConvNormReLU | Pool):
+        if isinstance(layer, ConvNormReLU | MaxPool3d):
             run.append(layer)
         else:
             x, run = layer(_run(run, x)), []
@@ -46,7 +46,7 @@ def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield layer
 
 
-def _run(layers: list[ConvNormReLU | Pool], x: Tensor) -> Tensor:
+def _run(layers: list[ConvNormReLU | MaxPool3d], x: Tensor) -> Tensor:
     if not layers:
         return x
     heights = [x.shape[3]]

@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-
-class InputError(ValueError):
-    """Something the user gave cannot be used.
-
-    The message is one line that names the file, row or key, and the mend. The command line prints
-    it without a traceback and exits with code 2.
-    """
-
-
-def some_of(names: Iterable[object], shown: int = 3) -> str:
-    """The first names of a list, and how many more there are."""
-    words = [str(name) for name in names]
-    more = f" and {len(words) - shown} more" if len(words) > shown else ""
-    return ", ".join(words[:shown]) + more
-
-
-def choose_from(word: str, known: Iterable[str], shown: int = 10) -> str:
-    """What an unknown word may be instead: the first known ones, and the nearest of all."""
-    known = [str(name) for name in known]
-    near = difflib.get_close_matches(word, known, 1)
-    return f"choose from {some_of(known, shown)}" + (f" (did you mean {near[0]}?)" if near else "")
-
-
-def more_rows(bad: int) -> str:
-    """What follows the first of `bad` rows in a message."""
-    return f" (and {bad - 1} more row{'s' * (bad > 2)})" if bad > 1 else ""
-
-
-def as_option(name: str) -> str:
-    """A parameter's name as the user types it: --look-ahead."""
-    return "--" + name.replace("_", "-")
+from .errors import InputError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path` that replaces it when the block ends without an error.
 
     A reader of `path` sees the old file or the new one, never half of it; after an error the
@@ -69,7 +39,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def write_json(content: Any, path: Path) -> None:
     """Writes `content` as indented JSON, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
@@ -83,12 +53,12 @@ def load_pickle(path: Path) -> Any:
         InputError: the file is damaged, or asks for anything else, which is named.
         OSError: the file cannot be opened.
     """
-    from .pickles import ArraysOnly, RefusedError
+    from .safe_pickle import ArrayUnpickler, UnsafePickleError
 
     with path.open("rb") as file:
         try:
-            return ArraysOnly(file, encoding="latin1").load()
-        except RefusedError as error:
+            return ArrayUnpickler(file, encoding="latin1").load()
+        except UnsafePickleError as error:
             asked = " ".join(str(error).split())
             raise InputError(
                 f"{path}: refused for safety ({asked}); only plain containers and NumPy "
@@ -100,3 +70,11 @@ def load_pickle(path: Path) -> Any:
                 f"{path}: cannot be read as a pickle ({reason}); it may be damaged, download it "
                 "again"
             ) from error
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

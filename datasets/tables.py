@@ -11,20 +11,18 @@ Conventions, stated here once:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .files import InputError, more_rows, whole_file
+from .errors import InputError, more_rows
 
-if TYPE_CHECKING:
-    import pyarrow
+# Frames of a tube: video code, label code, (n, 5) frame from 0 and box, tube score or None.
+TubeRows = tuple[int, int, np.ndarray, float | None]
 
-Array = np.ndarray
-_BOX = ("x1", "y1", "x2", "y2")
+BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class Detections:
     """Scored, labelled boxes, one row each, R rows in all.
 
     Attributes:
-        video: (R,) int32, index into `video_names`.
+        video: (R,) int32, index into `unique_names`.
         frame: (R,) int32, counted from 0.
         label: (R,) int32, index into `label_names`.
         score: (R,) float64, 0 to 1.
@@ -41,11 +39,11 @@ class Detections:
         label_names: names that `label` indexes; a name may have no row.
     """
 
-    video: Array
-    frame: Array
-    label: Array
-    score: Array
-    boxes: Array
+    video: np.ndarray
+    frame: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    boxes: np.ndarray
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
 
@@ -58,7 +56,7 @@ class Tubes:
     """Boxes grouped into tubes, one row a box, R in all. Ground truth is `Tubes` without scores.
 
     Attributes:
-        video: (R,) int32, index into `video_names`.
+        video: (R,) int32, index into `unique_names`.
         frame: (R,) int32, counted from 0; at most one row for a frame of a tube.
         label: (R,) int32, index into `label_names`; the same in all rows of a tube.
         boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
@@ -69,15 +67,15 @@ class Tubes:
         tube_score: (R,) float64, the same in all rows of a tube, or None.
     """
 
-    video: Array
-    frame: Array
-    label: Array
-    boxes: Array
-    tube: Array
+    video: np.ndarray
+    frame: np.ndarray
+    label: np.ndarray
+    boxes: np.ndarray
+    tube: np.ndarray
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
-    score: Array | None = None
-    tube_score: Array | None = None
+    score: np.ndarray | None = None
+    tube_score: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.video)
@@ -96,10 +94,10 @@ class Videos:
     """
 
     video: tuple[str, ...]
-    num_frames: Array
-    width: Array
-    height: Array
-    fps: Array
+    num_frames: np.ndarray
+    width: np.ndarray
+    height: np.ndarray
+    fps: np.ndarray
     split: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -108,59 +106,11 @@ class Videos:
 
 AnyTable = TypeVar("AnyTable", Detections, Tubes, Videos)
 
-_COLUMNS: dict[type, tuple[str, ...]] = {
-    Detections: ("video", "frame", "label", "score", *_BOX),
-    Tubes: ("video", "frame", "label", *_BOX, "tube"),
-    Videos: ("video", "num_frames", "width", "height"),
-}
-
-
-def read_table(kind: type[AnyTable], path: Path) -> AnyTable:
-    """Reads a Parquet or CSV file (by its ending) as `Detections`, `Tubes` or `Videos`.
-
-    Further columns are ignored. A tube is a (video, tube) pair in the file: numbers that start
-    again in each video are made unique.
-
-    Raises:
-        InputError: an unknown ending, a damaged file, a missing column, or a value that breaks the
-            table's conventions; the message names the file, the column and the first such row,
-            counted from 1 without the header.
-        OSError: the file cannot be opened.
-    """
-    table = _read_columns(path, _COLUMNS[kind])
-    if kind is Videos:
-        return _videos_from(table, path)  # type: ignore[return-value]
-    video, video_names = _codes(table, "video", path)
-    label, label_names = _codes(table, "label", path)
-    frame = _numbers(table, "frame", np.int32, path)
-    _refuse(frame < 0, path, "frame", "is negative (frames count from 0)")
-    boxes = np.stack([_numbers(table, column, np.float64, path) for column in _BOX], axis=1)
-    _refuse(~np.isfinite(boxes).all(axis=1), path, "x1, y1, x2 or y2", "is NaN or infinite")
-    _refuse(
-        (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]),
-        path, "x2 < x1", "or y2 < y1; write corners x1, y1, x2, y2, not x, y, width, height",
-    )  # fmt: skip
-    if kind is Detections:
-        score = _numbers(table, "score", np.float64, path)
-        _refuse(~np.isfinite(score), path, "score", "is NaN or infinite")
-        _refuse((score < 0) | (score > 1), path, "score", "must be between 0 and 1")
-        return Detections(video, frame, label, score, boxes, video_names, label_names)  # type: ignore[return-value]
-    tube = _unique_tubes(video, _numbers(table, "tube", np.int64, path))
-    scores = {}
-    for column in ("score", "tube_score"):
-        there = column in table.column_names
-        if there and (not len(table) or table[column].null_count < len(table)):
-            scores[column] = _numbers(table, column, np.float64, path)
-            _refuse(~np.isfinite(scores[column]), path, column, "is NaN or infinite")
-    tubes = Tubes(video, frame, label, boxes, tube, video_names, label_names, **scores)
-    _check_tubes(tubes, path)
-    return tubes  # type: ignore[return-value]
-
 
 Rows = TypeVar("Rows")
 
 
-def select_rows(table: Rows, rows: Array) -> Rows:
+def select_rows(table: Rows, rows: np.ndarray) -> Rows:
     """The table with only some rows, or with its rows in another order; all names stay.
 
     Args:
@@ -168,202 +118,11 @@ def select_rows(table: Rows, rows: Array) -> Rows:
         rows: (R,) bool, or row numbers.
     """
     rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-    columns = {name: values for name, values in vars(table).items() if isinstance(values, Array)}
+    columns = {
+        name: values for name, values in vars(table).items() if isinstance(values, np.ndarray)
+    }
     # np.take, for it is several times as fast as indexing for boxes.
     return replace(table, **{name: values.take(rows, axis=0) for name, values in columns.items()})  # type: ignore[type-var]
-
-
-def write_table(table: Detections | Tubes | Videos, path: Path) -> None:
-    """Writes a table as Parquet or CSV (by the ending of `path`), whole or not at all.
-
-    Raises:
-        InputError: an unknown ending.
-    """
-    arrow = as_arrow(table)
-    _require_ending(path)
-    with whole_file(path) as temporary:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            pq.write_table(arrow, temporary)
-        else:
-            import pyarrow.csv
-
-            pyarrow.csv.write_csv(arrow, temporary)
-
-
-def as_arrow(table: Detections | Tubes | Videos) -> pyarrow.Table:
-    """The table with the columns of its file."""
-    import pyarrow as pa
-
-    columns: dict[str, object] = {}
-    if isinstance(table, Videos):
-        for name in ("video", "num_frames", "width", "height", "fps", "split"):
-            columns[name] = pa.array(getattr(table, name))
-    else:
-        columns["video"] = _names_array(table.video, table.video_names)
-        columns["frame"] = pa.array(table.frame)
-        columns["label"] = _names_array(table.label, table.label_names)
-        if table.score is not None:
-            columns["score"] = pa.array(table.score)
-        columns.update({name: pa.array(table.boxes[:, i]) for i, name in enumerate(_BOX)})
-        if isinstance(table, Tubes):
-            columns["tube"] = pa.array(table.tube)
-            if table.tube_score is not None:
-                columns["tube_score"] = pa.array(table.tube_score)
-    return pa.table(columns)
-
-
-def _require_ending(path: Path) -> None:
-    if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"{path}: a table must be a .parquet or .csv file")
-
-
-def _read_columns(path: Path, required: tuple[str, ...]) -> pyarrow.Table:
-    """The file as an Arrow table, strings as strings whatever they look like."""
-    import pyarrow as pa
-
-    _require_ending(path)
-    if not path.is_file():
-        raise InputError(f"{path}: file not found")
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            table = pq.read_table(path, read_dictionary=["video", "label"])
-        else:
-            import pyarrow.csv
-
-            strings = dict.fromkeys(("video", "label", "split"), pa.string())
-            table = pyarrow.csv.read_csv(
-                path,
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types=strings, strings_can_be_null=True, null_values=[""]
-                ),
-            )
-    except pa.ArrowException as error:
-        raise InputError(
-            f"{path}: cannot be read as a table ({str(error).splitlines()[0]})"
-        ) from error
-    missing = [column for column in required if column not in table.column_names]
-    if missing:
-        raise InputError(
-            f"{path}: column {', '.join(missing)} is missing; the file has "
-            f"{', '.join(table.column_names)}"
-        )
-    return table
-
-
-def _refuse(bad: Array, path: Path, column: str, why: str) -> None:
-    if bad.any():
-        row = int(np.argmax(bad)) + 1
-        raise InputError(f"{path}: row {row}{more_rows(int(bad.sum()))}: {column} {why}")
-
-
-def _codes(table: pyarrow.Table, column: str, path: Path) -> tuple[Array, tuple[str, ...]]:
-    """A column of strings as int32 codes into its sorted names."""
-    import pyarrow as pa
-
-    values = table[column]
-    if not len(values):
-        return np.empty(0, np.int32), ()
-    if not (pa.types.is_dictionary(values.type) or pa.types.is_string(values.type)
-            or pa.types.is_large_string(values.type)):  # fmt: skip
-        raise InputError(f"{path}: column {column} must contain text, not {values.type}")
-    if values.null_count:
-        _refuse(values.is_null().to_numpy(), path, column, "is empty")
-    if not pa.types.is_dictionary(values.type):
-        values = values.dictionary_encode()
-    combined = pa.concat_arrays(values.unify_dictionaries().chunks)
-    names = [str(name) for name in combined.dictionary.to_pylist()]
-    codes = combined.indices.to_numpy(zero_copy_only=False)
-    order = np.argsort(np.array(names, dtype=object), kind="stable")
-    rank = np.empty(len(names), np.int32)
-    rank[order] = np.arange(len(names), dtype=np.int32)
-    return rank[codes].astype(np.int32), tuple(names[i] for i in order)
-
-
-def _numbers(table: pyarrow.Table, column: str, dtype: type, path: Path) -> Array:
-    values = table[column]
-    if values.null_count:
-        _refuse(values.is_null().to_numpy(), path, column, "is empty or not a number")
-    array = values.to_numpy()
-    if array.dtype.kind not in "iuf" and len(array):
-        raise InputError(f"{path}: column {column} must contain numbers, not {values.type}")
-    if np.issubdtype(dtype, np.integer):
-        with np.errstate(invalid="ignore"):
-            whole = array.astype(np.int64)
-        _refuse(whole != array, path, column, "is not a whole number")
-        limit = np.iinfo(dtype)
-        _refuse(
-            (whole < limit.min) | (whole > limit.max), path, column, "is too large or too small"
-        )
-        return whole.astype(dtype)
-    return array.astype(dtype)
-
-
-def _unique_tubes(video: Array, tube: Array) -> Array:
-    """Tube numbers unique in the table; kept as they are where they already were."""
-    order = np.lexsort((video, tube))
-    if not ((np.diff(tube[order]) == 0) & (np.diff(video[order]) != 0)).any():
-        return tube
-    order = np.lexsort((tube, video))
-    new = np.empty(len(tube), np.int64)
-    steps = (np.diff(video[order]) != 0) | (np.diff(tube[order]) != 0)
-    new[order] = np.concatenate([[0], np.cumsum(steps)])
-    return new
-
-
-def _check_tubes(tubes: Tubes, path: Path) -> None:
-    order = np.lexsort((tubes.frame, tubes.tube))
-    same_tube = np.diff(tubes.tube[order]) == 0
-
-    def refuse(differs: Array, column: str, why: str) -> None:
-        bad = np.zeros(len(tubes), bool)
-        bad[order[1:]] = same_tube & differs
-        _refuse(bad, path, column, why)
-
-    refuse(
-        np.diff(tubes.frame[order]) == 0,
-        "this tube",
-        "already has a box on this frame; a tube has one box a frame",
-    )
-    refuse(np.diff(tubes.label[order]) != 0, "label", "must be the same in all rows of a tube")
-    if tubes.tube_score is not None:
-        refuse(
-            np.diff(tubes.tube_score[order]) != 0,
-            "tube_score",
-            "must be the same in all rows of a tube",
-        )
-
-
-def _videos_from(table: pyarrow.Table, path: Path) -> Videos:
-    codes, names = _codes(table, "video", path)
-    video = tuple(names[code] for code in codes)
-    repeated = np.ones(len(codes), bool)
-    repeated[np.unique(codes, return_index=True)[1]] = False
-    _refuse(repeated, path, "this video", "is listed twice")
-    numbers = {
-        column: _numbers(table, column, np.int64, path)
-        for column in ("num_frames", "width", "height")
-    }
-    for column, values in numbers.items():
-        _refuse(values < 1, path, column, "must be 1 or more")
-    fps = np.full(len(video), np.nan)
-    if "fps" in table.column_names:
-        known = table["fps"].is_valid()
-        fps[known.to_numpy()] = _numbers(table.filter(known), "fps", np.float64, path)
-    split = ("",) * len(video)
-    if "split" in table.column_names:
-        split = tuple(str(name or "") for name in table["split"].to_pylist())
-    return Videos(video, numbers["num_frames"], numbers["width"], numbers["height"], fps, split)
-
-
-def _names_array(codes: Array, names: tuple[str, ...]) -> pyarrow.Array:
-    import pyarrow as pa
-
-    dictionary = pa.array(names, pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), dictionary).cast(pa.string())
 
 
 def concatenate(tables: Sequence[Detections] | Sequence[Tubes]) -> Detections | Tubes:
@@ -391,3 +150,100 @@ def concatenate(tables: Sequence[Detections] | Sequence[Tubes]) -> Detections | 
             used += len(known)
         joined["tube"] = np.concatenate(numbers)
     return type(first)(**joined)
+
+
+@dataclass(frozen=True, eq=False)
+class Tubelets:
+    """Boxes on K frames in a row, one score each. Detections are tubelets of K = 1.
+
+    Attributes:
+        video: (R,) int32, index into `unique_names`.
+        frame: (R,) int32, the first of the K, from 0.
+        label: (R,) int32, index into `label_names`.
+        score: (R,) float64.
+        boxes: (R, K, 4) float64, x1 y1 x2 y2 in pixels.
+        video_names, label_names: the names.
+    """
+
+    video: np.ndarray
+    frame: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    boxes: np.ndarray
+    video_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+
+    def as_detections(self) -> Detections:
+        """Every box by itself, with its tubelet's score."""
+        length = self.boxes.shape[1]
+        frame = self.frame[:, None] + np.arange(length, dtype=np.int32)
+        return Detections(
+            *(np.repeat(self.video, length), frame.reshape(-1), np.repeat(self.label, length)),
+            np.repeat(self.score, length),
+            self.boxes.reshape(-1, 4),
+            self.video_names,
+            self.label_names,
+        )
+
+
+def tubes_from_rows(
+    entries: Sequence[TubeRows], video_names: tuple[str, ...], label_names: tuple[str, ...]
+) -> Tubes:
+    """One table of many tubes, numbered from 0 in their order.
+
+    Args:
+        entries: (video, label, (n, 5) frame and box, score) each; all scores or none.
+        video_names, label_names: what the first two index.
+    """
+    lengths = np.array([len(rows) for _, _, rows, _ in entries], np.int64)
+    rows = np.concatenate([np.empty((0, 5)), *(rows for _, _, rows, _ in entries)])
+
+    def spread(values: Iterable[Any], dtype: type) -> np.ndarray:
+        return np.repeat(np.fromiter(values, dtype, len(entries)), lengths)
+
+    scores = [score for _, _, _, score in entries]
+    return Tubes(
+        video=spread((video for video, _, _, _ in entries), np.int32),
+        frame=rows[:, 0].astype(np.int32),
+        label=spread((label for _, label, _, _ in entries), np.int32),
+        boxes=rows[:, 1:5].astype(np.float64),
+        tube=spread(range(len(entries)), np.int64),
+        video_names=video_names,
+        label_names=label_names,
+        tube_score=None if None in scores else spread(scores, np.float64),
+    )
+
+
+def detections_from_rows(
+    rows: np.ndarray, videos: tuple[str, ...], labels: tuple[str, ...], source: str
+) -> Detections:
+    """(N, 8) video, frame from 0, label, score, x1, y1, x2, y2 as a table; checked."""
+    finite = np.isfinite(rows).all(axis=1)
+    for bad, why in (
+        (~finite, "a value is NaN or infinite"),
+        (
+            (rows[:, 0] < 0) | (rows[:, 0] >= len(videos)),
+            f"the video number must be 0 to {len(videos) - 1}",
+        ),
+        (rows[:, 1] < 0, "frame must be 1 or more"),
+        (
+            (rows[:, 2] < 0) | (rows[:, 2] >= len(labels)),
+            f"the label number must be 0 to {len(labels) - 1}",
+        ),
+        ((rows[:, 3] < 0) | (rows[:, 3] > 1), "score must be between 0 and 1"),
+        ((rows[:, 6] < rows[:, 4]) | (rows[:, 7] < rows[:, 5]), "x2 < x1 or y2 < y1"),
+    ):
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InputError(
+                f"{source}: row {row + 1}{more_rows(int(bad.sum()))}: {why}: {rows[row].tolist()}"
+            )
+    return Detections(
+        video=rows[:, 0].astype(np.int32),
+        frame=rows[:, 1].astype(np.int32),
+        label=rows[:, 2].astype(np.int32),
+        score=rows[:, 3].copy(),
+        boxes=rows[:, 4:8].copy(),
+        video_names=videos,
+        label_names=labels,
+    )

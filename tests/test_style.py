@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("backbones", "datasets", "detect", "tools")
@@ -38,3 +39,8 @@ def test_types(tmp_path: Path) -> None:
     for folder in FOLDERS:
         (tmp_path / "actiontubes" / folder).symlink_to(ROOT / folder)
     _check("mypy", "--config-file", ROOT / "pyproject.toml", "-p", "actiontubes", folder=tmp_path)
+
+
+def test_imports_go_one_way() -> None:
+    """The contracts of pyproject.toml: no folder imports from a floor above its own."""
+    assert lint_imports(str(ROOT / "pyproject.toml"), no_cache=True, no_logo=True) == 0

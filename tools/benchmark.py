@@ -45,10 +45,11 @@ def benchmark(
         size: Size of the synthetic detections; 1 is about 275,000 detections in 910 videos.
         json: Also write the numbers to this JSON file.
     """
-    from ..datasets.files import InputError, write_json
+    from ..datasets.errors import InputError
+    from ..datasets.files import write_json
 
     if what == "evaluation":
-        from ..detect.evaluation.benchmark import benchmark_evaluation, benchmark_table
+        from ..detect.experiments.benchmark_evaluation import benchmark_evaluation, benchmark_table
 
         result = benchmark_evaluation(size)
         print(benchmark_table(result))
@@ -58,14 +59,19 @@ def benchmark(
     import torch
     from tqdm import tqdm
 
-    from ..backbones.benchmark import benchmark_backbones, passes_of
-    from ..backbones.layers import keep_freed_memory
+    from ..backbones.memory import keep_freed_memory
+    from ..detect.experiments.benchmark_backbones import benchmark_backbones, passes_of
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
     torch.set_num_threads(threads)
     if what == "detector":
-        from ..detect.benchmark import Workload, benchmark_detector, benchmark_table, count_runs
+        from ..detect.experiments.benchmark_detector import (
+            Workload,
+            benchmark_detector,
+            benchmark_table,
+            count_runs,
+        )
 
         keep_freed_memory()
         batch, workers, steps = (8, 8, 40) if device == "cuda" else (1, 1, 6)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..datasets.files import InputError, write_json
-from .train import make_accelerator
+from ..datasets.errors import InputError
+from ..datasets.files import write_json
+from ..detect.training.options import make_accelerator
 
 if TYPE_CHECKING:
-    from ..datasets.labelled_videos import LabelledVideos
+    from ..datasets.clips.classification_set import ClassificationSet
 
 
 def classify(
@@ -121,21 +122,20 @@ def classify(
         resume: Continue the run in OUT.
         seed: Random seed of the weights, clips and augmentation.
     """
-    from ..backbones.layers import keep_freed_memory
-    from ..datasets.labelled_clips import CropSettings
-    from ..datasets.labelled_videos import open_labelled_videos
-    from ..detect.classification import new_classifier, pretrained_classifier
-    from ..detect.classification_recipe import (
-        RESULTS,
-        Trial,
-        classify_on,
-        in_words,
+    from ..backbones.memory import keep_freed_memory
+    from ..datasets.clips.classification_clips import CropConfig
+    from ..datasets.clips.classification_set import open_classification_set
+    from ..detect.evaluation.classification import read_class_map
+    from ..detect.inference.classify import RESULTS, ClassifierTest, score_classifier
+    from ..detect.training.classifier import (
+        format_accuracies,
         mean_result,
-        score_classifier,
+        new_classifier,
+        pretrained_classifier,
+        train_and_test,
     )
-    from ..detect.classification_scores import read_class_map
-    from ..detect.training import Schedule
-    from ..detect.training_state import require_no_run
+    from ..detect.training.options import Schedule
+    from ..detect.training.state import require_no_run
 
     if class_map is not None and steps:
         raise InputError(
@@ -157,8 +157,8 @@ def classify(
         raise InputError(
             "--norm frozen: needs pretrained weights; give --weights, or use --norm batch"
         )
-    crops = CropSettings(frames, size, flip, colour)
-    trial = Trial(
+    crops = CropConfig(frames, size, flip, colour)
+    trial = ClassifierTest(
         frames, size, not clips_only, reverse, read_class_map(class_map) if class_map else None,
         flow_method, workers,
     )  # fmt: skip
@@ -170,8 +170,8 @@ def classify(
     keep_freed_memory()
     accelerator = make_accelerator(precision, device, trackers, out)
 
-    def open_part(part: Literal["train", "test"], split: int) -> LabelledVideos:
-        return open_labelled_videos(
+    def open_part(part: Literal["train", "test"], split: int) -> ClassificationSet:
+        return open_classification_set(
             data, part, media=media, test_data=test_data, split=split, labels=_names(labels),
             allow_missing=allow_missing,
         )  # fmt: skip
@@ -203,7 +203,7 @@ def classify(
         )  # fmt: skip
         if trackers:
             accelerator.init_trackers(folders[split].name)
-        _, result = classify_on(
+        _, result = train_and_test(
             model, videos, tests[split], folders[split], schedule, crops, trial, accelerator,
             norm=norm, smoothing=smoothing, workers=workers, resume=resume, compile=compile,
             seed=seed,
@@ -216,7 +216,7 @@ def classify(
     mean = mean_result(results)
     if len(results) > 1:
         write_json(mean | {"splits": splits}, out / RESULTS)
-    print(f"{out}: {in_words(mean)}")
+    print(f"{out}: {format_accuracies(mean)}")
     if steps:
         checkpoint = next(iter(sorted(out.rglob("classifier.safetensors"))))
         print(f"actiontubes train --backbone {backbone} --weights {checkpoint} ...")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
+
+from ..detect.experiments.demo import make_demo_data
 
 _DRAWN_FROM = 0.3  # the lowest score of a tube that is drawn
 _DRAWN_VIDEOS = 6
@@ -45,15 +46,17 @@ def demo(
     """
     import yaml
 
-    from ..datasets.any_format import read_ground_truth
-    from ..datasets.figures import PAIRS
+    from ..datasets.figures.motion import PAIRS
     from ..datasets.files import write_json
-    from ..datasets.tables import Detections, Tubes, read_table, select_rows, write_table
-    from ..detect.demo import I2D, draw_sheet, pairs_table, score_pairs
-    from ..detect.drawing import draw_video
-    from ..detect.evaluation.evaluate import aligned
-    from ..detect.evaluation.report import report_on
-    from ..detect.linking.suppress import suppress_across_classes
+    from ..datasets.formats.registry import read_ground_truth
+    from ..datasets.table_io import read_table, write_table
+    from ..datasets.tables import Detections, Tubes, select_rows
+    from ..detect.boxes.nms import nms_across_classes
+    from ..detect.evaluation.align import align_to_ground_truth
+    from ..detect.experiments.demo import I2D, pairs_table, score_pairs
+    from ..detect.visualization.contact_sheet import draw_contact_sheet
+    from ..detect.visualization.report import report_on
+    from ..detect.visualization.video import draw_video
     from .train import train
 
     begin = time.perf_counter()
@@ -63,13 +66,13 @@ def demo(
     if steps is not None:
         recipe["steps"] = steps
     data, trained = out / "data", out / "trained"
-    _make_data(data, videos, seed)
+    make_demo_data(data, videos, seed)
     train(data=data, out=trained, seed=seed, resume=True, **recipe)
 
     found, linked = trained / "detections.parquet", trained / "tubes.parquet"
     truth, _ = read_ground_truth(data)
-    detections = aligned(read_table(Detections, found), truth, str(found))
-    tubes = aligned(read_table(Tubes, linked), truth, str(linked))
+    detections = align_to_ground_truth(read_table(Detections, found), truth, str(found))
+    tubes = align_to_ground_truth(read_table(Tubes, linked), truth, str(linked))
     results = json.loads((trained / "results.json").read_text("utf-8"))
     write_json(results, out / "results.json")
     pairs = score_pairs(truth, detections, results["frame_ap"]["0.5"], PAIRS)
@@ -81,35 +84,15 @@ def demo(
     )  # fmt: skip
 
     assert tubes.tube_score is not None
-    good = suppress_across_classes(select_rows(tubes, tubes.tube_score >= _DRAWN_FROM))
+    good = nms_across_classes(select_rows(tubes, tubes.tube_score >= _DRAWN_FROM))
     write_table(good, out / "tubes.parquet")
     test = [data / "videos" / f"{name}.mp4" for name in truth.video_names]
     for video in test[:_DRAWN_VIDEOS]:
         draw_video(video, good, out / f"{video.stem}.tubes.mp4", ground_truth=truth, scale=3)
-    draw_sheet(test[:4], good, out / "tubes.png", frames=(12, 24, 36, 48))
+    draw_contact_sheet(test[:4], good, out / "tubes.png", frames=(12, 24, 36, 48))
 
     minutes = (time.perf_counter() - begin) / 60
     print(f"\n{minutes:.1f} minutes. Look at")
     print(f"  {out / 'tubes.png'}  and  {out / (test[0].stem + '.tubes.mp4')}")
     print(f"  {page}")
     print(f"actiontubes detect VIDEO --checkpoint {trained / 'detector.safetensors'}")
-
-
-def _make_data(folder: Path, videos: int, seed: int) -> None:
-    """Draws the data set, or takes over the one that an earlier run with the same options drew."""
-    from ..datasets.figures import make_figures
-    from ..datasets.files import InputError, write_json
-
-    made, options = folder / "figures.json", {"videos": videos, "seed": seed}
-    if made.is_file():
-        before = json.loads(made.read_text("utf-8"))
-        if before != options:
-            words = " ".join(f"--{name} {value}" for name, value in before.items())
-            raise InputError(
-                f"{folder}: was made with {words}; run with the same options, or choose another "
-                "--out"
-            )
-        return
-    cores = os.cpu_count() or 1
-    make_figures(folder, train=videos, seed=seed, workers=min(cores, 8) if cores > 1 else 0)
-    write_json(options, made)

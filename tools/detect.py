@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.files import InputError
+from ..datasets.errors import InputError
 
 
 def detect(
@@ -79,65 +79,66 @@ def detect(
         tables_only: Do not draw videos; a later run without this option draws them from the tables.
         overwrite: Process all videos again, even those that already have results.
     """
-    from ..backbones.layers import keep_freed_memory
-    from ..datasets.video_files import find_videos, video_names
-    from ..detect.many_videos import (
-        Drawing,
-        done_before,
-        forget,
+    from ..backbones.memory import keep_freed_memory
+    from ..datasets.errors import error_line, refuse_options
+    from ..datasets.video.find import expand_video_paths
+    from ..datasets.video_names import unique_names
+    from ..detect.inference.distributed import barrier, folder_lock, process_share
+    from ..detect.inference.load import open_checkpoint, open_zero_shot
+    from ..detect.inference.resumable_run import (
+        DrawOptions,
+        delete_results,
+        finished_jobs,
         is_done,
-        join_videos,
-        run_videos,
-        videos_in,
+        join_results,
+        plan_jobs,
+        process_videos,
     )
-    from ..detect.sharing import folder_lock, launched_share, meet
-    from .main import one_line
-    from .video_detectors import refuse, trained, zero_shot
 
-    paths = find_videos(videos)
-    everything = videos_in(out, paths, video_names(paths))
-    share = launched_share()
+    paths = expand_video_paths(videos)
+    everything = plan_jobs(out, paths, unique_names(paths))
+    share = process_share()
     where = _device(device, share.local)
     keep_freed_memory()
     if checkpoint is None:
-        refuse(
+        refuse_options(
             "only works with --checkpoint; leave it out, or give a checkpoint",
             fuse=fuse, every=every, mode=mode, link=link, precision=precision,
             compile=compile or None,
         )  # fmt: skip
-        start, settings = zero_shot(
+        start, settings = open_zero_shot(
             backbone, weights, proposals, labels, scene, threshold, where, share.index == 0
         )
     else:
-        refuse(
+        refuse_options(
             "cannot be used with --checkpoint, which already contains the network and its classes; "
             "leave it out",
             backbone=backbone, weights=weights, labels=labels, scene=scene,
         )  # fmt: skip
-        start, settings = trained(
+        start, settings = open_checkpoint(
             checkpoint, fuse, proposals, every, mode, link, precision, compile, threshold, where,
             share.index == 0,
         )  # fmt: skip
     # Without a checkpoint each person has one tube: two that overlap are two people.
-    drawing = None if tables_only else Drawing(checkpoint is not None, trail)
+    drawing = None if tables_only else DrawOptions(checkpoint is not None, trail)
     folder = out / "videos"
     out.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
     with folder_lock(folder, shared=share.count > 1) as wait_for_others:
         mine = everything[share.index :: share.count]
         if overwrite:
-            forget(mine, out)
-        done = done_before(mine, settings)
+            delete_results(mine, out)
+        done = finished_jobs(mine, settings)
         if done:
             print(
                 f"{len(done)} of {len(mine)} videos already have results "
                 "(use --overwrite to redo them)"
             )
-        meet(share)
+        barrier(share)
         frames, begin = 0, time.perf_counter()
-        for _, result in run_videos(mine, start, settings, out, drawing):
+        for _, result in process_videos(mine, start, settings, out, drawing):
             if isinstance(result, Exception):
-                print(f"actiontubes detect: {one_line(result)}", file=sys.stderr)
+                print(f"actiontubes detect: {error_line(result)}", file=sys.stderr)
             elif result is not None:
                 frames += result.num_frames
                 print(result.text(), flush=True)
@@ -145,7 +146,7 @@ def detect(
         if share.index:
             return 0
         wait_for_others()
-        joined = join_videos(everything, out)
+        joined = join_results(everything, out)
     if frames:
         print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
     elif joined:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.any_format import read_detections, read_ground_truth, read_tubes
-from ..datasets.files import InputError, write_json
-from ..detect.evaluation.evaluate import (
-    FRAME_THRESHOLDS,
-    VIDEO_THRESHOLDS,
-    aligned,
-    with_labels,
-)
+from ..datasets.errors import InputError
+from ..datasets.files import write_json
+from ..datasets.formats.registry import read_detections, read_ground_truth, read_tubes
+from ..detect.boxes.nms import nms
+from ..detect.evaluation.align import align_to_ground_truth, extend_labels
+from ..detect.evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS
 from ..detect.evaluation.evaluate import evaluate as evaluate_tables
 from ..detect.evaluation.protocols import PROTOCOLS
-from ..detect.evaluation.summary import class_table, summary
+from ..detect.evaluation.summary import class_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
-from ..detect.linking.suppress import suppress
-from .choices import changed
+from .overrides import with_overrides
 
 
 def evaluate(
@@ -77,22 +74,24 @@ def evaluate(
         for threshold in thresholds or ():
             if not 0 < threshold <= 1:
                 raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
-    chosen = [changed(each, choices or []) for each in PROTOCOLS if protocol in (each.name, "all")]
+    chosen = [
+        with_overrides(each, choices or []) for each in PROTOCOLS if protocol in (each.name, "all")
+    ]
     truth, details = read_ground_truth(ground_truth, split, videos)
     boxes = scored = None
     if detections is not None:
         boxes = read_detections(detections, truth, annotations)
-        truth = with_labels(truth, boxes, str(detections))
+        truth = extend_labels(truth, boxes, str(detections))
     if tubes is not None:
         scored = read_tubes(tubes, truth)
-        truth = with_labels(truth, scored, str(tubes))
+        truth = extend_labels(truth, scored, str(tubes))
     if boxes is not None:
-        boxes = aligned(boxes, truth, str(detections), details)
+        boxes = align_to_ground_truth(boxes, truth, str(detections), details)
         if frame_suppression != "none":
             rules = ACT if frame_suppression == "act" else MOC
-            boxes = suppress(boxes, rules.suppression, soft=rules.soft)
+            boxes = nms(boxes, rules.suppression, soft=rules.soft)
     if scored is not None:
-        scored = aligned(scored, truth, str(tubes), details)
+        scored = align_to_ground_truth(scored, truth, str(tubes), details)
     results = evaluate_tables(
         truth,
         chosen,
@@ -103,19 +102,19 @@ def evaluate(
     )
     if len(results) == 1:
         print(class_table(results[0]), end="\n\n")
-    print(summary(results))
+    print(summary_table(results))
     if json is not None:
         objects = {each.protocol.name: each.as_json() for each in results}
         content = objects if protocol == "all" else results[0].as_json()
         write_json(content, json)
     if coco is not None and boxes is not None:
-        from ..datasets.coco import write_coco
-        from ..detect.evaluation.coco_scores import coco_scores
+        from ..datasets.formats.coco import write_coco
+        from ..detect.evaluation.coco_metrics import coco_scores
 
         write_coco(truth, boxes, coco)
         for name, value in coco_scores(truth, boxes).items():
             print(f"COCO {name:8}" + ("-" if value is None else f"{value:8.2f}"))
     if report is not None:
-        from ..detect.evaluation.report import report_on
+        from ..detect.visualization.report import report_on
 
         print(f"report: {report_on(report, truth, chosen, boxes, scored, media, details)}")

@@ -31,8 +31,8 @@ def export(
             minimum is the detector's own clip length. Default: room for 32 key frames.
         given: Export without the detector's own proposals; person boxes become an input.
     """
-    from ..detect.detector_file import load_detector
-    from ..detect.export import export_detector
+    from ..detect.inference.export import export_detector
+    from ..detect.model.checkpoint import load_detector
 
     detector = load_detector(checkpoint)
     length = export_detector(detector, out, frames=frames, opset=opset, given=given)

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.files import InputError
+from ..datasets.errors import InputError
 
 
 def flow(
@@ -33,10 +33,10 @@ def flow(
         no_drawing: Do not write drawn videos.
         overwrite: Compute existing files again.
     """
-    from ..datasets.flow_cache import cache_path, fits, write_cache
-    from ..datasets.flow_drawing import draw_flow_video
-    from ..datasets.video_files import DRAWN_FLOW
-    from .main import one_line
+    from ..datasets.errors import error_line
+    from ..datasets.flow.cache import cache_path, is_valid_cache, write_cache
+    from ..datasets.flow.colors import draw_flow_video
+    from ..datasets.video.find import DRAWN_FLOW
 
     failed = 0
     for media in _media(videos):
@@ -45,7 +45,7 @@ def flow(
             cache = out / cache.name
         drawn = cache.with_name(media.name + DRAWN_FLOW)
         try:
-            if not overwrite and fits(cache, media, method):
+            if not overwrite and is_valid_cache(cache, media, method):
                 print(f"{cache}: already exists, kept")
             else:
                 frames = write_cache(media, cache, method)
@@ -54,19 +54,19 @@ def flow(
                 draw_flow_video(media, cache, drawn, method)
                 print(drawn)
         except (InputError, OSError) as error:
-            print(f"actiontubes flow: {one_line(error)}", file=sys.stderr)
+            print(f"actiontubes flow: {error_line(error)}", file=sys.stderr)
             failed += 1
     return 2 if failed else 0
 
 
 def _media(given: list[Path]) -> list[Path]:
     """Files as given, and of folders all videos and folders of frames that are below them."""
-    from ..datasets.media import media_below
-    from ..datasets.video_files import DRAWN, DRAWN_FLOW
+    from ..datasets.video.find import DRAWN, DRAWN_FLOW
+    from ..datasets.video.media import iter_videos
 
     found: list[Path] = []
     for path in given:
-        below = [media for media, _ in media_below(path)] if path.is_dir() else [path]
+        below = [media for media, _ in iter_videos(path)] if path.is_dir() else [path]
         found += [media for media in below if not media.name.endswith((DRAWN, DRAWN_FLOW))]
         if not below:
             raise InputError(f"{path}: contains no video files and no folders of frames")

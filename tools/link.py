@@ -7,17 +7,18 @@ from typing import Literal
 
 import numpy as np
 
-from ..datasets.act_files import Tubelets, read_tubelets
-from ..datasets.any_format import read_detections, read_ground_truth
-from ..datasets.files import InputError
-from ..datasets.tables import Detections, Tubes, Videos, read_table, write_table
-from ..detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyRules
-from ..detect.linking.link import link as link_tables
-from ..detect.linking.trimming import trim_max_subarray, trim_two_labels, typical_lengths
-from ..detect.linking.viterbi import PENG, SAHA, YOWO, ViterbiRules
-from .choices import changed
+from ..datasets.errors import InputError
+from ..datasets.formats.act import read_tubelets
+from ..datasets.formats.registry import read_detections, read_ground_truth
+from ..datasets.table_io import read_table, write_table
+from ..datasets.tables import Detections, Tubelets, Tubes, Videos
+from ..detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyConfig
+from ..detect.linking.linker import link as link_tables
+from ..detect.linking.trimming import mean_tube_lengths, trim_max_subarray, trim_two_labels
+from ..detect.linking.viterbi import PENG, SAHA, YOWO, ViterbiConfig
+from .overrides import with_overrides
 
-_PRESETS: dict[str, dict[str, GreedyRules | ViterbiRules]] = {
+_PRESETS: dict[str, dict[str, GreedyConfig | ViterbiConfig]] = {
     "act": {"act": ACT, "moc": MOC},
     "viterbi": {"peng": PENG, "saha": SAHA, "yowo": YOWO},
     "online": {"singh": SINGH, "3d-retinanet": RETINANET},
@@ -55,7 +56,7 @@ def link(
         raise InputError(
             f"--preset {preset}: does not belong to --method {method}; choose {', '.join(presets)}"
         )
-    rules = changed(presets[preset] if preset else next(iter(presets.values())), choices)
+    rules = with_overrides(presets[preset] if preset else next(iter(presets.values())), choices)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
     if trim == "subarray" and truth is None:
         raise InputError(
@@ -68,7 +69,7 @@ def link(
     if trim == "two-label":
         tubes = trim_two_labels(tubes)
     elif trim == "subarray" and truth is not None:
-        lengths = typical_lengths(truth)
+        lengths = mean_tube_lengths(truth)
         absent = sorted(
             {tubes.label_names[label] for label in np.unique(tubes.label)} - set(lengths)
         )

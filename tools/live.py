@@ -8,11 +8,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
-from ..datasets.files import InputError, as_option
+from ..datasets.errors import InputError, as_option
 
 if TYPE_CHECKING:
-    from ..datasets.stream import LiveSource
-    from ..detect.live import Show
+    from ..datasets.video.live_source import LiveSource
+    from ..detect.inference.live.run import FrameSink
 
 
 def live(
@@ -70,13 +70,13 @@ def live(
     """
     import torch
 
-    from ..backbones.layers import keep_freed_memory
-    from ..datasets.stream import LiveSource, endless, open_source
-    from ..detect.live import LiveTubes, run_live
-    from ..detect.live_files import DrawnParts, TubeFile
-    from ..detect.live_page import serve_page
-    from ..detect.onnx_detector import open_detector
-    from ..detect.proposals import open_proposals
+    from ..backbones.memory import keep_freed_memory
+    from ..datasets.video.live_source import LiveSource, open_live_source, repeat_source
+    from ..detect.inference.live.page import serve_page
+    from ..detect.inference.live.run import LiveTubeTracker, run_live
+    from ..detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
+    from ..detect.inference.onnx_detector import open_detector
+    from ..detect.people.proposals import open_proposal_source
 
     for name, value, least in (("step", step, 1), ("look_ahead", look_ahead, 0),
                                ("frames", frames, 1), ("retries", retries, 0)):  # fmt: skip
@@ -94,24 +94,24 @@ def live(
             raise InputError(
                 f"--{name}: only works for video files, not for a camera or a stream; leave it out"
             )
-    opened = open_source(source, timeout=timeout, at_once=speed == "max")
+    opened = open_live_source(source, timeout=timeout, at_once=speed == "max")
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     keep_freed_memory()
     detector = open_detector(checkpoint, device=device, half=half)
     people = None
     if proposals is not None or detector.proposals is None:
-        people = open_proposals(proposals or "default", device=device)
+        people = open_proposal_source(proposals or "default", device=device)
     live_source = LiveSource(
-        endless(opened) if loop else opened, source, longest=max(step, 8), timeout=timeout,
+        repeat_source(opened) if loop else opened, source, longest=max(step, 8), timeout=timeout,
         retries=(0 if is_file else 10) if retries is None else retries, drop=speed == "own",
     )  # fmt: skip
 
     with ExitStack() as stack:
-        shows: list[Show] = []
+        shows: list[FrameSink] = []
         keep = None
         if out is not None:
-            keep = TubeFile(out / "tubes.csv").append
-            shows.append(stack.enter_context(DrawnParts(out)).write)
+            keep = TubeCsvWriter(out / "tubes.csv").append
+            shows.append(stack.enter_context(VideoPartWriter(out)).write)
         if show or out is None:
             address, put = stack.enter_context(serve_page(port))
             print(f"open {address} in a browser; Ctrl-C ends the run", flush=True)
@@ -119,7 +119,7 @@ def live(
         _stop_by_signals(live_source, stack)
         summary = run_live(
             live_source, detector, people, step=step, look_ahead=look_ahead,
-            tubes=LiveTubes(detector.settings.labels, trail=trail), show=shows, keep=keep,
+            tubes=LiveTubeTracker(detector.settings.labels, trail=trail), show=shows, keep=keep,
             most_frames=frames, threshold=threshold, half=half, device=device,
         )  # fmt: skip
     where = "" if out is None else f": {out}"

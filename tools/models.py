@@ -26,7 +26,8 @@ def models(
         width: Multiplier of the number of channels.
         json: Also write the rows to this JSON file.
     """
-    from ..datasets.files import InputError, write_json
+    from ..datasets.errors import InputError
+    from ..datasets.files import write_json
 
     if classes < 1:
         raise InputError(f"--classes {classes}: must be 1 or more")

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.files import InputError
-from ..datasets.media import find_media
-from ..datasets.packing import pack_videos
-from ..datasets.prepare import prepare_jhmdb, prepare_ucf101_24, write_prepared
+from ..datasets.errors import InputError
+from ..datasets.formats.prepare import prepare_jhmdb, prepare_ucf101_24, write_prepared
+from ..datasets.video.media import locate_videos
+from ..datasets.video.pack import pack_videos
 
 
 def prepare(
@@ -51,7 +51,7 @@ def prepare(
         print(path)
     print(f"{len(prepared.videos)} videos, {len(prepared.tubes)} boxes")
     if pack is not None:
-        found = find_media(media or root, prepared.videos.video)
+        found = locate_videos(media or root, prepared.videos.video)
         if len(found) < len(prepared.videos):
             print(
                 f"warning: {media or root}: {len(prepared.videos) - len(found)} of "

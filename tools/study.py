@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..datasets.files import InputError
-from .train import make_accelerator
+from ..datasets.errors import InputError
+from ..detect.training.options import make_accelerator
 
 if TYPE_CHECKING:
-    from ..detect.study_material import Material, Stream
+    from ..detect.experiments.study_clips import Stream, StudyClips
+
 
 _BACKBONES = [
     "i2d", "i3d", "s3d", "s3d-g", "s3d-g(temporal)", "top-heavy-i3d(K)", "bottom-heavy-i3d(K)",
@@ -106,24 +107,29 @@ def study(
         memory: Gigabytes of memory for actor clips, so that videos are read only once (per worker).
         workers: Processes that load clips.
     """
-    from ..backbones.layers import keep_freed_memory
-    from ..datasets.actor_clips import ActorSettings
-    from ..datasets.figures import PAIRS
-    from ..datasets.labelled_clips import CropSettings
-    from ..datasets.labelled_videos import open_labelled_videos
-    from ..datasets.video_sets import open_video_sets
-    from ..detect.study import (
+    from ..backbones.memory import keep_freed_memory
+    from ..datasets.clips.actor_clips import ActorClipConfig
+    from ..datasets.clips.classification_clips import CropConfig
+    from ..datasets.clips.classification_set import open_classification_set
+    from ..datasets.clips.detection_set import open_detection_sets
+    from ..datasets.figures.motion import PAIRS
+    from ..detect.experiments.study import (
         SETTINGS,
         Network,
-        plan,
+        check_same_settings,
+        expand_sweeps,
+        plan_runs,
         read_records,
-        require_same,
         run_study,
-        sweep,
     )
-    from ..detect.study_material import actor_material, cache_flow, named_pairs, video_material
-    from ..detect.study_report import TABLE, write_report
-    from ..detect.training import Schedule
+    from ..detect.experiments.study_clips import (
+        actor_material,
+        cache_flow,
+        parse_pairs,
+        video_study_clips,
+    )
+    from ..detect.experiments.study_report import TABLE, write_report
+    from ..detect.training.options import Schedule
 
     if clips == "videos" and data is None:
         raise InputError(
@@ -135,17 +141,17 @@ def study(
         steps=steps, batch=batch, optimiser=optimiser, lr=lr, warm_up=warm_up, decay=decay,
         weight_decay=weight_decay, save_every=save_every,
     )  # fmt: skip
-    names = sweep(backbones or _BACKBONES, endpoint)
-    runs = plan(names, streams or ["rgb"], [0, 1, 2] if seeds is None else seeds)
+    names = expand_sweeps(backbones or _BACKBONES, endpoint)
+    runs = plan_runs(names, streams or ["rgb"], [0, 1, 2] if seeds is None else seeds)
     if not runs:
         raise InputError("--seeds: give at least one")
     sides = _numbers(size, (80, 64) if clips == "actors" else (224,))
     length = frames if frames is not None else 9 if clips == "actors" else 64
     if clips == "actors":
-        actors = ActorSettings(length, frame_step, sides[0], sides[1], flow_method=flow_method)
+        actors = ActorClipConfig(length, frame_step, sides[0], sides[1], flow_method=flow_method)
         shape = asdict(actors)
     else:
-        crops = CropSettings(length, sides[0])
+        crops = CropConfig(length, sides[0])
         shape = asdict(crops) | {"flow_method": flow_method}
     drawn = data is None
     folder = out / "data" if data is None else data
@@ -160,24 +166,24 @@ def study(
         _draw_figures(folder, videos)
     accelerator.wait_for_everyone()
     if clips == "actors":
-        parts = open_video_sets(
+        parts = open_detection_sets(
             folder, media=media, split=split, train_videos=train_videos, test_videos=test_videos
         )
         labels = parts[0].labels
     else:
         lists = [
-            open_labelled_videos(folder, "train", media=media, split=split),
-            open_labelled_videos(folder, "test", media=media, split=split),
+            open_classification_set(folder, "train", media=media, split=split),
+            open_classification_set(folder, "test", media=media, split=split),
         ]
         labels = lists[0].labels
     known = [f"{a}/{b}" for a, b in PAIRS if {a, b} <= set(labels)]
-    opposite = named_pairs(known if pairs is None else pairs, labels)
+    opposite = parse_pairs(known if pairs is None else pairs, labels)
     if accelerator.is_main_process:
-        require_same(settings, out / SETTINGS)
+        check_same_settings(settings, out / SETTINGS)
 
-    def open_material(stream: Stream) -> Material:
+    def open_material(stream: Stream) -> StudyClips:
         if clips == "videos":
-            return video_material(lists[0], lists[1], crops, stream, flow_method)
+            return video_study_clips(lists[0], lists[1], crops, stream, flow_method)
         seen = replace(actors, stream=stream)
         material = actor_material(parts[0], parts[1], seen, memory=round(memory * 1e9))
         if drawn and stream == "flow" and accelerator.is_main_process:
@@ -204,12 +210,14 @@ def study(
 
 def _draw_figures(folder: Path, videos: int) -> None:
     """Draws the data set, or takes over the one that an earlier run drew."""
-    from ..datasets.figures import make_figures
+    from ..datasets.figures.dataset import make_figure_dataset
 
     if not (folder / "groundtruth.parquet").is_file():
         cores = os.cpu_count() or 1
         test = max(videos // 4, 4)
-        make_figures(folder, train=videos, test=test, workers=min(cores, 8) if cores > 1 else 0)
+        make_figure_dataset(
+            folder, train=videos, test=test, workers=min(cores, 8) if cores > 1 else 0
+        )
 
 
 def _numbers(size: list[int] | None, default: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from ..datasets.files import InputError, as_option
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from ..datasets.errors import InputError, as_option
+from ..detect.training.options import make_accelerator
 
 
 def train(
@@ -167,13 +165,15 @@ def train(
         resume: Continue the run in OUT.
         seed: Random seed of the weights, clips and augmentation.
     """
-    from ..backbones.layers import keep_freed_memory
-    from ..datasets.augmentation import Augmentation
-    from ..datasets.video_sets import open_video_sets
-    from ..detect.detector_settings import DetectorSettings
-    from ..detect.recipe import LEARNED, Supervision, new_detector, train_on
-    from ..detect.training import Schedule
-    from ..detect.training_state import require_no_run
+    from ..backbones.memory import keep_freed_memory
+    from ..datasets.clips.augmentation import Augmentation
+    from ..datasets.clips.detection_set import open_detection_sets
+    from ..detect.model.config import DetectorConfig
+    from ..detect.model.pretrained import new_detector
+    from ..detect.training.detector import train_and_evaluate
+    from ..detect.training.options import ClipSampling, Schedule
+    from ..detect.training.proposals import RPN_KINDS
+    from ..detect.training.state import require_no_run
 
     height, wide = pair("size", size, (320, 400))
     augmentation = Augmentation(flip, pair("scale", scale, (0.75, 1.25)), True, colour)
@@ -181,7 +181,7 @@ def train(
         steps, batch, accumulate, optimiser, lr, warm_up, decay, weight_decay, clip_norm, ema,
         save_every, evaluate_every,
     )  # fmt: skip
-    supervision = Supervision(
+    supervision = ClipSampling(
         key_frames,
         key_frame_step,
         margin,
@@ -201,7 +201,7 @@ def train(
     accelerator = make_accelerator(precision, device, trackers, out)
     # All are looked at before any is trained on.
     sets = {
-        out / f"split{split}" if splits and len(splits) > 1 else out: open_video_sets(
+        out / f"split{split}" if splits and len(splits) > 1 else out: open_detection_sets(
             data, media=media, split=split, train_videos=train_videos, test_videos=test_videos,
             labels=labels,
         )
@@ -212,13 +212,13 @@ def train(
             require_no_run(folder)
     scores = []
     for folder, (train_set, test_set) in sets.items():
-        settings = DetectorSettings(
+        settings = DetectorConfig(
             train_set.labels, backbone, width, endpoint,
-            proposals if proposals in LEARNED else "given",  # type: ignore[arg-type]
+            proposals if proposals in RPN_KINDS else "given",  # type: ignore[arg-type]
             proposal_endpoint, proposal_count, head, hidden, roi_size, multi_label,
             own_background, per_class_boxes, dropout, frames, frame_step, height, wide,
-            tuple(anchor_sides or DetectorSettings.anchor_sides),
-            tuple(anchor_ratios or DetectorSettings.anchor_ratios), norm=norm, streams=streams,
+            tuple(anchor_sides or DetectorConfig.anchor_sides),
+            tuple(anchor_ratios or DetectorConfig.anchor_ratios), norm=norm, streams=streams,
             flow_method=flow_method,
         )  # fmt: skip
         detector = new_detector(
@@ -229,7 +229,7 @@ def train(
         detector.proposal_box_weight = proposal_box_weight
         if trackers:
             accelerator.init_trackers(folder.name)
-        _, result = train_on(
+        _, result = train_and_evaluate(
             detector, train_set, test_set, folder, schedule, supervision, accelerator,
             proposals=proposals, resume=resume, compile=compile, seed=seed,
         )  # fmt: skip
@@ -238,30 +238,6 @@ def train(
         accelerator.free_memory()
     if accelerator.is_main_process:
         _summary(scores, out)
-
-
-def make_accelerator(
-    precision: str, device: str, trackers: list[str] | None, out: Path
-) -> Accelerator:
-    """Device, precision and trackers as the options say; an InputError where one is not there."""
-    from accelerate import Accelerator
-    from accelerate.tracking import get_available_trackers
-
-    # accelerate itself leaves out trackers that are not installed.
-    there = [str(tracker) for tracker in get_available_trackers()]
-    for tracker in trackers or ():
-        if tracker not in there:
-            raise InputError(
-                f"--trackers {tracker}: is not installed; installed are {', '.join(there)}"
-            )
-    try:
-        return Accelerator(
-            mixed_precision=precision, cpu=device == "cpu", log_with=trackers, project_dir=out
-        )
-    except ValueError as error:
-        raise InputError(
-            f"--precision {precision}: not supported on this machine ({error})"
-        ) from error
 
 
 def pair(name: str, values: list | None, default: tuple) -> tuple:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ..datasets.any_format import read_ground_truth
-from ..datasets.tables import Tubes, read_table
+from ..datasets.formats.registry import read_ground_truth
+from ..datasets.table_io import read_table
+from ..datasets.tables import Tubes
 
 
 def visualize(
@@ -33,7 +34,7 @@ def visualize(
         scale: Enlarge the frames by this whole factor, so that labels stay small. Default: until
             the short side has 480 pixels, at most 4.
     """
-    from ..detect.drawing import draw_video
+    from ..detect.visualization.video import draw_video
 
     table = read_table(Tubes, tubes)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None

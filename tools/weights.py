@@ -15,12 +15,12 @@ def weights(action: Literal["list", "fetch", "path"], name: str | None = None) -
         action: list, fetch (download) or path.
         name: Name of the weights, for fetch and path.
     """
-    from ..backbones.weights import CATALOGUE, cached_path, fetch, known_digest
-    from ..datasets.files import InputError, choose_from
+    from ..backbones.weights.cache import CATALOG, cached_path, fetch, known_digest
+    from ..datasets.errors import InputError, choose_from
 
     if action == "list":
         print(f"{'name':36}{'size':>12}  {'SHA-256':11}{'here':6}origin")
-        for entry in CATALOGUE.values():
+        for entry in CATALOG.values():
             path = cached_path(entry)
             size = path.stat().st_size if path.is_file() else entry.size
             shown = f"{size / 1e6:.1f} MB" if size else "-"
@@ -29,11 +29,11 @@ def weights(action: Literal["list", "fetch", "path"], name: str | None = None) -
             print(f"{entry.name:36}{shown:>12}  {digest:11}{here:6}{entry.origin}")
     elif name is None:
         raise InputError(
-            f"actiontubes weights {action}: needs a name; choose from {', '.join(CATALOGUE)}"
+            f"actiontubes weights {action}: needs a name; choose from {', '.join(CATALOG)}"
         )
     elif action == "fetch":
         print(fetch(name))
-    elif name in CATALOGUE:
-        print(cached_path(CATALOGUE[name]))
+    elif name in CATALOG:
+        print(cached_path(CATALOG[name]))
     else:
-        raise InputError(f"{name}: unknown weights; {choose_from(name, CATALOGUE)}")
+        raise InputError(f"{name}: unknown weights; {choose_from(name, CATALOG)}")

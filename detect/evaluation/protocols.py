@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .overlap import Pixels
-from .precision import Area
+from ..boxes.iou import BoxExtent
+from .average_precision import APMethod
 
-SecondHit = Literal["next best", "false positive"]
+DuplicateRule = Literal["next best", "false positive"]
 """What becomes of a detection whose best ground truth is taken.
 
 * "next best": taken ground truth is out of the game; the best of the others may match.
@@ -35,13 +35,13 @@ class Protocol:
     """
 
     name: str
-    frame_pixels: Pixels = "continuous"
-    frame_area: Area = "envelope"
-    frame_second_hit: SecondHit = "false positive"
+    frame_pixels: BoxExtent = "continuous"
+    frame_area: APMethod = "envelope"
+    frame_second_hit: DuplicateRule = "false positive"
     frames: Literal["all", "annotated"] = "all"
-    tube_pixels: Pixels = "continuous"
-    tube_area: Area = "envelope"
-    tube_second_hit: SecondHit = "next best"
+    tube_pixels: BoxExtent = "continuous"
+    tube_area: APMethod = "envelope"
+    tube_second_hit: DuplicateRule = "next best"
     tube_above: bool = False
     temporal: Literal["inclusive", "exclusive"] = "inclusive"
     shared_frames: int = 1

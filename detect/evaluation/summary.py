@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .errors import KINDS, mean_errors
-from .evaluate import Evaluation, coco_average
-from .frames import ClassScores
+from .error_analysis import ERROR_KINDS, mean_errors
+from .evaluate import Evaluation, mean_over_thresholds
+from .frame_map import ClassAP
 
 # What the public code of a protocol does that a reader of its numbers should know.
 _REMARKS = {
@@ -17,7 +17,7 @@ _REMARKS = {
 }
 
 
-def summary(evaluations: Sequence[Evaluation]) -> str:
+def summary_table(evaluations: Sequence[Evaluation]) -> str:
     """Tables of the means, side by side by protocol, then what is particular to each protocol."""
     names = [each.protocol.name for each in evaluations]
     width = max(12, *(len(name) + 2 for name in names))
@@ -33,7 +33,8 @@ def summary(evaluations: Sequence[Evaluation]) -> str:
             lines.append("")
             lines.append(f"{part} errors @ {evaluations[0].error_threshold:g} (they add to 100)")
             lines += [
-                line(f"  {kind}", [percent(column[kind]) for column in columns]) for kind in KINDS
+                line(f"  {kind}", [percent(column[kind]) for column in columns])
+                for kind in ERROR_KINDS
             ]
     return "\n".join([*lines, "", *(f"{x}: {_REMARKS[x]}" for x in names if x in _REMARKS)])
 
@@ -58,7 +59,7 @@ def mean_rows(evaluations: Sequence[Evaluation]) -> dict[str, list[float | None]
     for each in evaluations:
         for part, scores in (("frame", each.frame), ("video", each.video)):
             means = {f"{one.threshold:g}": one.mean for one in scores}
-            averaged = coco_average(scores)
+            averaged = mean_over_thresholds(scores)
             if averaged is not None:
                 means["0.5:0.95"] = averaged.mean
             for name, mean in means.items():
@@ -66,7 +67,7 @@ def mean_rows(evaluations: Sequence[Evaluation]) -> dict[str, list[float | None]
     return rows
 
 
-def scores_at(evaluation: Evaluation, threshold: float) -> dict[str, ClassScores]:
+def scores_at(evaluation: Evaluation, threshold: float) -> dict[str, ClassAP]:
     """The scores of "frame" and "video" at one IoU threshold, of those that have it."""
     parts = {"frame": evaluation.frame, "video": evaluation.video}
     return {

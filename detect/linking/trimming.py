@@ -8,9 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...datasets.tables import Tubes, select_rows
-from .assemble import tube_scores
-
-Array = np.ndarray
+from .assembly import tube_scores
 
 
 def trim_two_labels(
@@ -86,14 +84,14 @@ def trim_max_subarray(
     for low, high in zip(starts, [*starts[1:], len(order)]):
         name = tubes.label_names[tubes.label[order[low]]]
         typical = typical_length[name] if isinstance(typical_length, Mapping) else typical_length
-        begin, end, mean = best_stretch(tubes.score[order[low:high]], typical, penalty)
+        begin, end, mean = best_subarray(tubes.score[order[low:high]], typical, penalty)
         kept[low + begin : low + end] = True
         score[low:high] = mean
     rows = order[kept]
     return replace(select_rows(tubes, rows), tube_score=score[kept])
 
 
-def best_stretch(score: Array, typical: float, penalty: float) -> tuple[int, int, float]:
+def best_subarray(score: np.ndarray, typical: float, penalty: float) -> tuple[int, int, float]:
     """The stretch of the highest mean less penalty |length - typical| / typical.
 
     Args:
@@ -118,7 +116,7 @@ def best_stretch(score: Array, typical: float, penalty: float) -> tuple[int, int
     return best[1:]
 
 
-def typical_lengths(ground_truth: Tubes) -> dict[str, float]:
+def mean_tube_lengths(ground_truth: Tubes) -> dict[str, float]:
     """Mean frames of a ground truth tube, by class name; of a training set, as Peng & Schmid do."""
     _, first, count = np.unique(ground_truth.tube, return_index=True, return_counts=True)
     label = ground_truth.label[first]
@@ -131,7 +129,7 @@ def typical_lengths(ground_truth: Tubes) -> dict[str, float]:
     }
 
 
-def _ordered(tubes: Tubes) -> tuple[Array, Array, Array]:
+def _ordered(tubes: Tubes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows by tube and frame, each one's tube from 0, and its position in the tube."""
     order = np.lexsort((tubes.frame, tubes.tube))
     _, first, index = np.unique(tubes.tube[order], return_index=True, return_inverse=True)
@@ -139,7 +137,12 @@ def _ordered(tubes: Tubes) -> tuple[Array, Array, Array]:
 
 
 def _runs(
-    tubes: Tubes, order: Array, action: Array, run: Array, min_length: int, score_top: int | None
+    tubes: Tubes,
+    order: np.ndarray,
+    action: np.ndarray,
+    run: np.ndarray,
+    min_length: int,
+    score_top: int | None,
 ) -> Tubes:
     """The rows of runs that are the action and long enough, as tubes of their own."""
     assert tubes.score is not None

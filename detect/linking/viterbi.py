@@ -9,15 +9,14 @@ from typing import Literal
 import numpy as np
 
 from ...datasets.tables import Detections, Tubes, Videos, select_rows
-from ..evaluation.overlap import Pixels, box_iou, join
-from .assemble import LinkedBoxes, assemble
-from .suppress import suppress
-
-Array = np.ndarray
+from ..boxes.iou import BoxExtent, rowwise_iou
+from ..boxes.joins import join
+from ..boxes.nms import nms
+from .assembly import TubeBoxes, assemble_tubes
 
 
 @dataclass(frozen=True)
-class ViterbiRules:
+class ViterbiConfig:
     """Parameters of Viterbi linking.
 
     A path through one box a frame is worth the sum over neighbouring frames of score_weight (s1 +
@@ -48,20 +47,20 @@ class ViterbiRules:
     missing: Literal["skip", "copy"] = "skip"
     min_score: float = 0.0
     min_length: int = 1
-    pixels: Pixels = "inclusive"
+    pixels: BoxExtent = "inclusive"
 
 
 # Peng & Schmid 2016: scores plus overlap, and overlap only above a threshold. Weight and threshold
 # are settings there; 1 and 0.3 are ours.
-PENG = ViterbiRules(iou=0.3)
+PENG = ViterbiConfig(iou=0.3)
 # Saha et al. 2016: scores plus overlap, paths until a frame runs out of boxes.
-SAHA = ViterbiRules(paths=10)
+SAHA = ViterbiConfig(paths=10)
 # Köpüklü et al. 2019, core/eval_results.py: link_bbxes_between_frames.
-YOWO = ViterbiRules(product_weight=0.5, paths=3, missing="copy")
+YOWO = ViterbiConfig(product_weight=0.5, paths=3, missing="copy")
 
 
 def link_viterbi(
-    detections: Detections, rules: ViterbiRules = PENG, videos: Videos | None = None
+    detections: Detections, rules: ViterbiConfig = PENG, videos: Videos | None = None
 ) -> Tubes:
     """Links the boxes of every video and class into paths over the whole video.
 
@@ -81,7 +80,7 @@ def link_viterbi(
         tubes by video and class, without gaps, with `score` and `tube_score`, its mean. No box is
         in two of them.
     """
-    boxes = suppress(detections, rules.suppression, rules.top, pixels=rules.pixels)
+    boxes = nms(detections, rules.suppression, rules.top, pixels=rules.pixels)
     labels = max(len(boxes.label_names), 1)
     group = boxes.video.astype(np.int64) * labels + boxes.label
     order = np.argsort(group, kind="stable")
@@ -103,8 +102,8 @@ def link_viterbi(
         left = np.bincount(trellis.place[free], minlength=trellis.places)
         open_groups[trellis.group_of_place[left == 0]] = False
     linked = path_of >= 0
-    return assemble(
-        LinkedBoxes(
+    return assemble_tubes(
+        TubeBoxes(
             frame[linked],
             path_of[linked],
             group[linked],
@@ -131,13 +130,13 @@ class _Trellis:
         group_of_place: (F,) the group of each place.
     """
 
-    group: Array
-    place: Array
-    distance: Array
-    start: Array
-    stop: Array
-    worth: Array
-    group_of_place: Array
+    group: np.ndarray
+    place: np.ndarray
+    distance: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    worth: np.ndarray
+    group_of_place: np.ndarray
 
     @property
     def groups(self) -> int:
@@ -148,7 +147,9 @@ class _Trellis:
         return len(self.group_of_place)
 
     @classmethod
-    def of(cls, boxes: Detections, group: Array, frame: Array, rules: ViterbiRules) -> _Trellis:
+    def of(
+        cls, boxes: Detections, group: np.ndarray, frame: np.ndarray, rules: ViterbiConfig
+    ) -> _Trellis:
         """From boxes sorted by group, frame and falling score."""
         new_group = np.diff(group, prepend=-1) != 0
         new_place = new_group | (np.diff(frame, prepend=-1) != 0)
@@ -159,7 +160,7 @@ class _Trellis:
         start, stop = join(place + 1, place)
         same = dense[start] == dense[stop]
         start, stop = start[same], stop[same]
-        iou = box_iou(boxes.boxes[start], boxes.boxes[stop], rules.pixels)
+        iou = rowwise_iou(boxes.boxes[start], boxes.boxes[stop], rules.pixels)
         first, second = boxes.score[start], boxes.score[stop]
         worth = (
             rules.score_weight * (first + second)
@@ -168,7 +169,7 @@ class _Trellis:
         )
         return cls(dense, place, distance, start, stop, worth, group_of_place)
 
-    def best_path(self, usable: Array) -> Array:
+    def best_path(self, usable: np.ndarray) -> np.ndarray:
         """Rows of the best path of every group that has a usable box in each of its frames."""
         value = np.where(usable, 0.0, -np.inf)
         follower = np.full(len(self.group), -1)
@@ -204,8 +205,8 @@ class _Trellis:
 
 
 def _copied(
-    boxes: Detections, group: Array, labels: int, videos: Videos | None
-) -> tuple[Array, Array]:
+    boxes: Detections, group: np.ndarray, labels: int, videos: Videos | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows, some repeated, and their frames, so that each group has boxes on all its frames."""
     lengths = np.zeros(len(boxes.video_names), np.int64)
     np.maximum.at(lengths, boxes.video, boxes.frame + 1)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from actiontubes.backbones.inception import get_variant
-from actiontubes.backbones.weights import load_file
-from actiontubes.datasets.files import InputError
+from actiontubes.backbones.family import get_variant
+from actiontubes.backbones.weights.load import load_file
+from actiontubes.datasets.errors import InputError
 from torch import nn
 
 # in, branch 0, branch 1, branch 2, branch 3 (Szegedy et al. 2015, table 1).

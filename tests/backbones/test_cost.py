@@ -6,7 +6,8 @@ import pytest
 import torch
 from actiontubes.backbones.classifier import Classifier
 from actiontubes.backbones.cost import family_costs, multiply_adds, parameters
-from actiontubes.backbones.inception import Trunk, get_variant
+from actiontubes.backbones.family import get_variant
+from actiontubes.backbones.inception import Trunk
 from torch import nn
 
 # 400 classes, 64x224x224: millions of parameters and 10^9 multiply-adds, counted independently of

@@ -6,21 +6,21 @@ from dataclasses import replace
 
 import pytest
 import torch
-from actiontubes.backbones.inception import (
+from actiontubes.backbones.family import (
     ENDPOINTS,
     HOWTO100M_LAYOUT,
     I3D_LAYOUT,
     TORCHVISION_LAYOUT,
     VARIANTS,
-    Layout,
-    Trunk,
     Variant,
+    WeightLayout,
     endpoint_shapes,
     get_variant,
-    receptive_grid,
 )
+from actiontubes.backbones.grid import feature_grid
+from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.layers import ConvNormReLU, SelfGate
-from actiontubes.datasets.files import InputError
+from actiontubes.datasets.errors import InputError
 from torch import Tensor, nn
 
 NETWORKS = [
@@ -239,7 +239,7 @@ def test_cells_look_where_the_grid_says(layout: str, name: str, size: int) -> No
     for axis, endpoint in [(0, "Mixed_4c"), (1, "MaxPool_4a_3x3"), (2, "Mixed_3c")]:
         extent = [2, 2, 2]
         extent[axis] = size
-        grid = receptive_grid(variant, endpoint, (extent[0], extent[1], extent[2]))
+        grid = feature_grid(variant, endpoint, (extent[0], extent[1], extent[2]))
         first, last, cell = reach(variant, endpoint, axis, size)
         assert grid.stride[axis] == endpoint_shapes()[endpoint][1 if axis == 0 else 2]
         assert grid.first[axis] + cell * grid.stride[axis] == (first + last) / 2
@@ -248,8 +248,8 @@ def test_cells_look_where_the_grid_says(layout: str, name: str, size: int) -> No
 def test_grid_of_the_alignment_trap() -> None:
     """At stride 16, even sizes: pixel 16i with torchvision's padding, 16i + 15 with SAME."""
     size = (20, 320, 400)
-    theirs = receptive_grid(get_variant("s3d"), "Mixed_4e", size)
-    same = receptive_grid(get_variant("i3d"), "Mixed_4e", size)
+    theirs = feature_grid(get_variant("s3d"), "Mixed_4e", size)
+    same = feature_grid(get_variant("i3d"), "Mixed_4e", size)
     assert theirs.stride == same.stride == (4, 16, 16)
     assert theirs.first == (0, 0, 0) and same.first == (3, 15, 15)
 
@@ -257,7 +257,7 @@ def test_grid_of_the_alignment_trap() -> None:
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", [(20, 320, 400), (9, 45, 33)])
 @torch.inference_mode()
-def test_sizes_are_rounded_as_documented(layout: Layout, size: tuple[int, int, int]) -> None:
+def test_sizes_are_rounded_as_documented(layout: WeightLayout, size: tuple[int, int, int]) -> None:
     variant = replace(get_variant("s3d"), layout=LAYOUTS[layout])
     with torch.device("meta"):
         features = Trunk(variant, 0.125).eval().endpoints(torch.empty(1, 3, *size), ENDPOINTS)

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from actiontubes.backbones.classifier import PretrainedModel
 from actiontubes.backbones.cost import parameters
-from actiontubes.backbones.inception import ENDPOINTS, Trunk, get_variant
-from actiontubes.backbones.weights import load_file, load_pretrained
-from actiontubes.datasets.files import InputError
-from actiontubes.datasets.video import count_frames, read_frames
+from actiontubes.backbones.family import ENDPOINTS, get_variant
+from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights.load import load_file, load_pretrained
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.video.reader import count_frames, read_video
 from torch import Tensor
 
 Checkpoint = dict[str, Any]
@@ -224,7 +225,7 @@ def test_only_i3d_takes_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
 def centre_clip(path: Path, length: int = 64, side: int = 224) -> Tensor:
     """The middle frames, scaled to a short side of 256 and cut in the middle: (1, T, H, W, 3)."""
     start = max(0, (count_frames(path) - length) // 2)
-    frames = torch.from_numpy(np.stack(list(read_frames(path, start, start + length))))
+    frames = torch.from_numpy(np.stack(list(read_video(path, start, start + length))))
     height, width = frames.shape[1:3]
     scale = 256 / min(height, width)
     pictures = F.interpolate(

@@ -12,11 +12,11 @@ from actiontubes.backbones.layers import (
     ConvNormReLU,
     PoolPadding,
     SelfGate,
-    convolve,
+    conv3d,
     max_pool,
-    mean_over_time,
     pool_padding,
     same_padding,
+    temporal_average_pool,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,7 +53,7 @@ def test_convolve(size, kernel, stride, pad, batch, channels, bias, last, seed) 
     weight, b = tensor(seed + 1, 4, channels, *kernel), tensor(seed + 2, 4) if bias else None
     expected = F.conv3d(padded(x, pad, 0.0), weight, b, stride)
     given_x = x.contiguous(memory_format=CHANNELS_LAST) if last else x
-    ours = convolve(given_x, weight, b, stride, pad)
+    ours = conv3d(given_x, weight, b, stride, pad)
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
     assert torch.equal(given_x, x), "the input stays as it was"
 
@@ -103,7 +103,7 @@ def test_mean_over_time(last: bool) -> None:
     given_x = x.contiguous(memory_format=CHANNELS_LAST) if last else x
     for steps in (1, 4, 6):
         expected = torch.stack([x[:, :, t : t + steps].mean(2) for t in range(7 - steps)], 2)
-        torch.testing.assert_close(mean_over_time(given_x, steps), expected)
+        torch.testing.assert_close(temporal_average_pool(given_x, steps), expected)
 
 
 @given(size=st.integers(1, 60), kernel=st.integers(1, 8), stride=st.integers(1, 8))

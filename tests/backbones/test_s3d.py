@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from actiontubes.backbones.classifier import Classifier
-from actiontubes.backbones.convert import inflate_googlenet
 from actiontubes.backbones.cost import multiply_adds, parameters
-from actiontubes.backbones.inception import ENDPOINTS, Trunk, get_variant
+from actiontubes.backbones.family import ENDPOINTS, get_variant
+from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.layers import SelfGate
-from actiontubes.backbones.weights import load_file
+from actiontubes.backbones.weights.convert import inflate_googlenet
+from actiontubes.backbones.weights.load import load_file
 from torch import nn
 from torchvision.models.video import S3D, S3D_Weights, s3d
 

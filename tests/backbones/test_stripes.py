@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from actiontubes.backbones import stripes
-from actiontubes.backbones.inception import HOWTO100M_LAYOUT, VARIANTS, Trunk
+from actiontubes.backbones.family import HOWTO100M_LAYOUT, VARIANTS
+from actiontubes.backbones.inception import Trunk
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_stripes_change_nothing(
         whole = trunk(clip)
         monkeypatch.setattr(stripes, "_WORTH_IT", 0)
         monkeypatch.setattr(stripes, "_ROWS", 3)
-        assert stripes.runs_in_stripes(clip)
+        assert stripes.should_use_stripes(clip)
         striped = trunk(clip)
     assert whole.abs().max() > 0
     torch.testing.assert_close(striped, whole, rtol=1e-4, atol=1e-6)
@@ -35,6 +36,6 @@ def test_stripes_change_nothing(
 
 def test_gradients_and_training_go_without() -> None:
     clip = torch.zeros(1, 3, 16, 224, 224)
-    assert not stripes.runs_in_stripes(clip)
+    assert not stripes.should_use_stripes(clip)
     with torch.inference_mode():
-        assert stripes.runs_in_stripes(clip)
+        assert stripes.should_use_stripes(clip)

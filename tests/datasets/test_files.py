@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actiontubes.datasets.files import InputError, load_pickle, whole_file, write_json
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.files import atomic_write, load_pickle, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -23,7 +24,7 @@ def names(folder: Path) -> list[str]:
 def test_a_whole_file_replaces_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "table.csv"
     for content in ("first", "second"):
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             assert temporary.parent == path.parent and temporary.suffix == ".csv"
             temporary.write_text(content)
             assert content == "first" or path.read_text() == "first"
@@ -35,7 +36,7 @@ def test_a_whole_file_replaces_the_old_one(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "table.csv"
     path.write_text("old")
-    with pytest.raises(error), whole_file(path) as temporary:
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old"
@@ -44,14 +45,14 @@ def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]
 
 def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "table.csv").mkdir()
-    with pytest.raises(OSError), whole_file(tmp_path / "table.csv") as temporary:
+    with pytest.raises(OSError), atomic_write(tmp_path / "table.csv") as temporary:
         temporary.write_text("content")
     assert names(tmp_path) == ["table.csv"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")
 def test_others_may_read_what_they_may_read_otherwise(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "ours") as temporary:
+    with atomic_write(tmp_path / "ours") as temporary:
         temporary.write_text("content")
     (tmp_path / "plain").write_text("content")
     ours, plain = ((tmp_path / name).stat().st_mode for name in ("ours", "plain"))

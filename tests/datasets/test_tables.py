@@ -9,19 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 import pytest
-from actiontubes.datasets.files import InputError
-from actiontubes.datasets.tables import (
-    Detections,
-    Tubes,
-    Videos,
-    concatenate,
-    read_table,
-    select_rows,
-    write_table,
-)
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.table_io import read_table, write_table
+from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

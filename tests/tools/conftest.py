@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from actiontubes.datasets.figures import make_figures
+from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.tools.main import main
 
 # Narrow and without weights; a picture of 48x64 has one cell for 8 pixels at Mixed_3c.
@@ -55,7 +55,7 @@ def command(capsys) -> Iterator[Callable[..., Done]]:
 def figures(tmp_path_factory) -> Path:
     """Three videos to train on and one to test on, 52 frames of 128x96 each."""
     folder = tmp_path_factory.mktemp("figures")
-    make_figures(folder, train=3, test=1, frames=52, height=96, width=128, progress=False)
+    make_figure_dataset(folder, train=3, test=1, frames=52, height=96, width=128, progress=False)
     return folder
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from actiontubes.backbones.inception import get_variant
-from actiontubes.backbones.weights import load_pretrained
-from actiontubes.datasets.labelled_clips import CropSettings
-from actiontubes.detect import classification_recipe
-from actiontubes.detect.classification_recipe import Trial
-from actiontubes.detect.training import Schedule
+from actiontubes.backbones.family import get_variant
+from actiontubes.backbones.weights.load import load_pretrained
+from actiontubes.datasets.clips.classification_clips import CropConfig
+from actiontubes.detect.inference.classify import ClassifierTest
+from actiontubes.detect.training import classifier as classification_recipe
+from actiontubes.detect.training.options import Schedule
 from actiontubes.tools.classify import classify as classify_function
 
 TINY = (
@@ -155,7 +155,7 @@ class Stop(Exception):
 
 
 def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    from actiontubes.detect import classification
+    from actiontubes.detect.training import classifier as classification
 
     asked: dict[str, Any] = {}
 
@@ -170,7 +170,7 @@ def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatc
         raise Stop
 
     monkeypatch.setattr(classification, "new_classifier", new_classifier)
-    monkeypatch.setattr(classification_recipe, "classify_on", classify_on)
+    monkeypatch.setattr(classification_recipe, "train_and_test", classify_on)
     words = ["--compile", "--reverse", "--clips-only", "--flow-method", "dis"]
     for name, values in OPTIONS.items():
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -188,7 +188,7 @@ def test_defaults_are_those_of_the_library() -> None:
         name: parameter.default
         for name, parameter in inspect.signature(classify_function).parameters.items()
     }
-    libraries = {**vars(Schedule(10_000)), **vars(Trial()), **vars(CropSettings())}
+    libraries = {**vars(Schedule(10_000)), **vars(ClassifierTest()), **vars(CropConfig())}
     # Of clips there are six to a GPU, with little weight decay (the paper).
     libraries |= {"batch": 6, "weight_decay": 1e-7}
     shared = {name: value for name, value in defaults.items() if name in libraries}

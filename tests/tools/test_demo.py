@@ -8,9 +8,10 @@ from pathlib import Path
 
 import cv2
 import pytest
-from actiontubes.datasets.figures import LABELS, PAIRS
-from actiontubes.datasets.tables import Tubes, read_table
-from actiontubes.datasets.video import probe
+from actiontubes.datasets.figures.motion import LABELS, PAIRS
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Tubes
+from actiontubes.datasets.video.reader import probe
 
 
 @pytest.mark.slow

@@ -14,15 +14,18 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
-from actiontubes.backbones.inception import Trunk, get_variant
-from actiontubes.backbones.weights import fetch, save_pretrained
-from actiontubes.datasets.files import InputError
-from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table, write_table
-from actiontubes.datasets.ucf101_24 import read_pyannot
-from actiontubes.datasets.video import read_frames
-from actiontubes.datasets.video_files import video_names
-from actiontubes.detect import drawing
-from actiontubes.detect.linking.persons import iou_matrix
+from actiontubes.backbones.family import get_variant
+from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights.cache import fetch
+from actiontubes.backbones.weights.load import save_pretrained
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.ucf101_24 import read_pyannot
+from actiontubes.datasets.table_io import read_table, write_table
+from actiontubes.datasets.tables import Detections, Tubes, Videos
+from actiontubes.datasets.video.reader import read_video
+from actiontubes.datasets.video_names import unique_names
+from actiontubes.detect.boxes.iou import pairwise_iou
+from actiontubes.detect.visualization import video as drawing
 from actiontubes.tools.main import main
 
 TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
@@ -90,7 +93,7 @@ def test_writes_tables_and_drawn_videos(numbered, detect: Detect, tmp_path: Path
     videos = read_table(Videos, folder / "videos.parquet")
     assert videos.video == ("a", "b") and videos.num_frames.tolist() == [20, 10]
     for name, count in (("a", 20), ("b", 10)):
-        drawn = list(read_frames(folder / f"{name}.tubes.mp4"))
+        drawn = list(read_video(folder / f"{name}.tubes.mp4"))
         assert len(drawn) == count and drawn[0].shape == (192, 256, 3)
         # Tubes that overlap are people who do, and all are drawn.
         drawn_with = json.loads((folder / "videos" / name / "drawn.json").read_text())
@@ -119,10 +122,10 @@ def test_nobody_in_sight(numbered, detect: Detect, tmp_path: Path) -> None:
     assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
     for kind, name in ((Tubes, "tubes"), (Detections, "detections")):
         assert len(read_table(kind, tmp_path / "out" / f"{name}.parquet")) == 0
-    copy = np.stack(list(read_frames(tmp_path / "out" / "a.tubes.mp4")))
+    copy = np.stack(list(read_video(tmp_path / "out" / "a.tubes.mp4")))
     original = np.stack(
         [cv2.resize(frame, (256, 192), interpolation=cv2.INTER_CUBIC)
-         for frame in read_frames(tmp_path / "a.mp4")]
+         for frame in read_video(tmp_path / "a.mp4")]
     )  # fmt: skip
     assert len(copy) == 10
     assert np.abs(copy.astype(int) - original).mean() < 4
@@ -188,7 +191,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
     assert tubes.video_names == tuple(sorted(good))
     for name, length in lengths.items():
         assert (tubes.video == tubes.video_names.index(name)).sum() == length
-        assert sum(1 for _ in read_frames(out / f"{name}.tubes.mp4")) == length
+        assert sum(1 for _ in read_video(out / f"{name}.tubes.mp4")) == length
 
 
 @pytest.mark.parametrize(
@@ -293,10 +296,10 @@ def test_videos_of_one_name(numbered, detect: Detect, tmp_path: Path) -> None:
 
 
 def test_names_end_and_stay_below_the_folder() -> None:
-    assert video_names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
+    assert unique_names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
     videos = [Path("/a.mp4"), Path("/b/a.avi"), Path("/c/a.mp4.avi")]
-    assert video_names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
-    assert video_names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
+    assert unique_names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
+    assert unique_names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
 
 
 def test_boxes_from_a_table(numbered, detect: Detect, tmp_path: Path) -> None:
@@ -328,7 +331,7 @@ def test_nothing_half_written(
 ) -> None:
     numbered.write(tmp_path / "a.mp4", 12)
     numbered.write(tmp_path / "b.mp4", 9)
-    draw, drawn = drawing.draw_tubes, []
+    draw, drawn = drawing.draw_frame, []
 
     def fails(*args, **options) -> np.ndarray:
         drawn.append(1)
@@ -336,7 +339,7 @@ def test_nothing_half_written(
             raise error
         return draw(*args, **options)
 
-    monkeypatch.setattr(drawing, "draw_tubes", fails)
+    monkeypatch.setattr(drawing, "draw_frame", fails)
     code, _, err = detect("a.mp4", "b.mp4")
     if isinstance(error, KeyboardInterrupt):
         assert (code, err, files(tmp_path / "out")) == (130, ["actiontubes: stopped by Ctrl-C"], [])
@@ -366,7 +369,7 @@ def space_time_iou(frames: np.ndarray, boxes: np.ndarray, other: dict[int, np.nd
     if not common:
         return 0.0
     own = dict(zip(frames.tolist(), boxes))
-    spatial = [iou_matrix(own[frame][None], other[frame][None])[0, 0] for frame in common]
+    spatial = [pairwise_iou(own[frame][None], other[frame][None])[0, 0] for frame in common]
     return float(np.mean(spatial)) * len(common) / len(set(own) | set(other))
 
 

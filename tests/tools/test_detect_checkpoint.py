@@ -12,23 +12,17 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
-from actiontubes.backbones.inception import Trunk, get_variant
-from actiontubes.backbones.weights import save_pretrained
-from actiontubes.datasets.tables import (
-    Detections,
-    Tubes,
-    Videos,
-    concatenate,
-    read_table,
-    select_rows,
-    write_table,
-)
-from actiontubes.datasets.video import read_frames
-from actiontubes.detect.detector import build_detector
-from actiontubes.detect.detector_file import save_detector
-from actiontubes.detect.detector_settings import DetectorSettings
-from actiontubes.detect.linking.link import link
-from actiontubes.detect.trained_tubes import THRESHOLD
+from actiontubes.backbones.family import get_variant
+from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights.load import save_pretrained
+from actiontubes.datasets.table_io import read_table, write_table
+from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
+from actiontubes.datasets.video.reader import read_video
+from actiontubes.detect.inference.detector_tubes import TUBE_SCORE_THRESHOLD
+from actiontubes.detect.linking.linker import link
+from actiontubes.detect.model.build import build_detector
+from actiontubes.detect.model.checkpoint import save_detector
+from actiontubes.detect.model.config import DetectorConfig
 
 TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
 CLASSES = ("clap", "dive", "golf")
@@ -49,7 +43,7 @@ def sorted_boxes(table: Detections | Tubes) -> np.ndarray:
 def given(tmp_path_factory) -> Path:
     """A detector of made-up classes that needs person boxes."""
     torch.manual_seed(1)
-    settings = DetectorSettings(
+    settings = DetectorConfig(
         CLASSES, backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given", hidden=8,
         frames=4, height=48, width_pixels=64, norm="batch",
     )  # fmt: skip
@@ -85,7 +79,7 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
     done = command("detect", video, "--checkpoint", checkpoint, "--out", out, "--threshold", 0)
     assert (done.code, done.err) == (0, [])
     assert files(out) == sorted([*TABLES, "test_000.tubes.mp4"])
-    assert sum(1 for _ in read_frames(out / "test_000.tubes.mp4")) == 52
+    assert sum(1 for _ in read_video(out / "test_000.tubes.mp4")) == 52
     drawn_with = json.loads((out / "videos/test_000/drawn.json").read_text())
     assert drawn_with == {"one_label": True, "trail": False}
     videos = read_table(Videos, out / "videos.parquet")
@@ -115,7 +109,7 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
     )
 
     # What train links, and detect unless told otherwise.
-    assert command("link", *words, "--choices", f"min_box_score={THRESHOLD}").code == 0
+    assert command("link", *words, "--choices", f"min_box_score={TUBE_SCORE_THRESHOLD}").code == 0
     scores = tmp_path / "scores.json"
     done = command(
         "evaluate", "--ground-truth", figures, "--json", scores,
@@ -131,7 +125,7 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
         "visualize", "--video", video, "--tubes", out / "tubes.parquet", "--out", drawn,
         "--ground-truth", figures / "groundtruth.parquet",
     )  # fmt: skip
-    assert done.code == 0 and sum(1 for _ in read_frames(drawn)) == 52
+    assert done.code == 0 and sum(1 for _ in read_video(drawn)) == 52
 
 
 def test_videos_are_known_by_their_stems(command, trained: Path, figures: Path, tmp_path) -> None:

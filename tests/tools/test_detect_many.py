@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from actiontubes.datasets.table_files import TABLES
-from actiontubes.datasets.tables import Detections, Tubes, Videos, read_table
-from actiontubes.detect import proposals
-from actiontubes.detect.detector import build_detector
-from actiontubes.detect.detector_file import save_detector
-from actiontubes.detect.detector_settings import DetectorSettings
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.table_writer import TABLES
+from actiontubes.datasets.tables import Detections, Tubes, Videos
+from actiontubes.detect.model.build import build_detector
+from actiontubes.detect.model.checkpoint import save_detector
+from actiontubes.detect.model.config import DetectorConfig
+from actiontubes.detect.people import proposals
 
 LENGTHS = {"a": 20, "b": 300, "c": 31, "d": 12}
 
@@ -26,7 +27,7 @@ LENGTHS = {"a": 20, "b": 300, "c": 31, "d": 12}
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(1)
-    settings = DetectorSettings(
+    settings = DetectorConfig(
         ("clap", "dive"), backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given",
         hidden=8, frames=4, height=48, width_pixels=64, norm="batch",
     )  # fmt: skip

@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from actiontubes.datasets.tables import Detections, Tubes, read_table, select_rows, write_table
-from actiontubes.detect.evaluation.benchmark import made_up_dump
-from actiontubes.detect.linking.link import link
+from actiontubes.datasets.table_io import read_table, write_table
+from actiontubes.datasets.tables import Detections, Tubes, select_rows
+from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
+from actiontubes.detect.linking.linker import link
 from actiontubes.tools.main import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -38,7 +39,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture
 def dump(tmp_path: Path) -> Path:
     """A folder with groundtruth, detections and tubes of 25 made-up videos, of all classes."""
-    truth, detections = made_up_dump(0.027)
+    truth, detections = synthetic_detections(0.027)
     write_table(truth, tmp_path / "groundtruth.parquet")
     write_table(detections, tmp_path / "detections.parquet")
     write_table(link(detections), tmp_path / "tubes.parquet")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actiontubes.datasets.tables import Detections, read_table
-from actiontubes.detect.onnx_detector import load_onnx_detector
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections
+from actiontubes.detect.inference.onnx_detector import load_onnx_detector
 
 pytest.importorskip("onnxscript")
 

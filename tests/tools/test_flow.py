@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actiontubes.datasets.flow_cache import cache_path, fits
-from actiontubes.datasets.tables import Detections, read_table
-from actiontubes.detect.detector_file import load_detector
+from actiontubes.datasets.flow.cache import cache_path, is_valid_cache
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections
+from actiontubes.detect.model.checkpoint import load_detector
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_caches_and_drawings(command: Callable, videos: Path) -> None:
         "a.mp4", "a.mp4.dis.flow", "a.mp4.flow.mp4", "b.mp4", "b.mp4.dis.flow", "b.mp4.flow.mp4"
     ]  # fmt: skip
     assert "4 frames" in done.out
-    assert fits(cache_path(videos / "a.mp4", "dis"), videos / "a.mp4", "dis")
+    assert is_valid_cache(cache_path(videos / "a.mp4", "dis"), videos / "a.mp4", "dis")
     # Drawn videos are none of a folder's; what is there stays.
     made = {path: path.stat().st_mtime_ns for path in videos.iterdir()}
     again = command("flow", videos, "--method", "dis")

@@ -12,8 +12,9 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from actiontubes.datasets.tables import Detections, Tubes, read_table
-from actiontubes.datasets.video import read_frames
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections, Tubes
+from actiontubes.datasets.video.reader import read_video
 
 
 def test_a_file(command: Callable, figures: Path, trained: Path, tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_a_file(command: Callable, figures: Path, trained: Path, tmp_path: Path)
     assert done.code == 0
     assert re.match(r"52 frames, 0 dropped, \d+ tubes, latency .*: .*out\n", done.out)
     assert sorted(path.name for path in out.iterdir()) == ["live-0001.mp4", "tubes.csv"]
-    assert sum(1 for _ in read_frames(out / "live-0001.mp4")) == 52
+    assert sum(1 for _ in read_video(out / "live-0001.mp4")) == 52
     tubes = read_table(Tubes, out / "tubes.csv")
     assert len(np.unique(tubes.tube)) == int(done.out.split(" dropped, ")[1].split()[0]) > 0
 
@@ -52,7 +53,7 @@ def test_the_run_ends_after_so_many_frames(
     words = ["--checkpoint", checkpoint, "--out", tmp_path, "--speed", "max"]
     done = command("live", video, *words, "--loop", "--frames", 70, "--proposals", "frame")
     assert done.code == 0 and done.out.startswith("70 frames, 0 dropped")
-    assert sum(1 for _ in read_frames(tmp_path / "live-0001.mp4")) == 70
+    assert sum(1 for _ in read_video(tmp_path / "live-0001.mp4")) == 70
 
 
 @pytest.mark.slow
@@ -78,7 +79,7 @@ def test_ctrl_c_leaves_whole_files(figures: Path, trained: Path, tmp_path: Path)
     frames = int(out.split()[0])
     assert "Traceback" not in err and re.match(r"\d+ frames, \d+ dropped, \d+ tubes, latency", out)
     read_table(Tubes, tmp_path / "tubes.csv")
-    assert sum(1 for _ in read_frames(tmp_path / "live-0001.mp4")) == frames > 0
+    assert sum(1 for _ in read_video(tmp_path / "live-0001.mp4")) == frames > 0
 
 
 @pytest.mark.parametrize(

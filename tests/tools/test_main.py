@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from actiontubes.datasets.files import InputError
+from actiontubes.datasets.errors import InputError
 from actiontubes.tools import main as command_line
 from actiontubes.tools.main import COMMANDS, main
 
@@ -140,7 +140,7 @@ def test_stopped_by_the_user(capsys, monkeypatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "_parse", stop)
+    monkeypatch.setattr(command_line, "parse_arguments", stop)
     assert main(["made_up"]) == 130
     assert capsys.readouterr().err == "actiontubes: stopped by Ctrl-C\n"
 
@@ -149,7 +149,7 @@ def test_a_closed_pipe_is_no_error(monkeypatch) -> None:
     def closed(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(command_line, "_parse", closed)
+    monkeypatch.setattr(command_line, "parse_arguments", closed)
     assert main(["made_up"]) == 0
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from actiontubes.datasets.jhmdb import CLASSES as JHMDB_CLASSES
-from actiontubes.datasets.tables import Detections, Tubes, read_table
-from actiontubes.datasets.ucf101_24 import CLASSES as UCF_CLASSES
-from actiontubes.detect.detector_file import load_detector
+from actiontubes.datasets.formats.jhmdb import CLASSES as JHMDB_CLASSES
+from actiontubes.datasets.formats.ucf101_24 import CLASSES as UCF_CLASSES
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections, Tubes
+from actiontubes.detect.model.checkpoint import load_detector
 from scipy.io import savemat
 
 RECIPES = files("actiontubes.tools") / "recipes"

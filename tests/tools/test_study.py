@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from actiontubes.datasets import figures as drawing
-from actiontubes.datasets.flow_cache import cache_path
+from actiontubes.datasets.figures import dataset as drawing
+from actiontubes.datasets.flow.cache import cache_path
 
 TINY = (
     "backbones: [i2d, s3d]\nseeds: [0]\nwidth: 0.0625\nsize: [40, 32]\nbatch: 2\nsteps: 2\n"
@@ -71,8 +71,8 @@ def test_it_draws_its_own_data(
         small = {"train": 1, "test": 1, "frames": 52, "height": 96, "width": 128}
         original(folder, **small, progress=False)
 
-    original = drawing.make_figures
-    monkeypatch.setattr(drawing, "make_figures", make_small)
+    original = drawing.make_figure_dataset
+    monkeypatch.setattr(drawing, "make_figure_dataset", make_small)
     done = study("--videos", 12, "--backbones", "i2d", "--streams", "both")
     assert (done.code, done.err) == (0, [])
     assert (asked["train"], asked["test"]) == (12, 4)
@@ -81,7 +81,7 @@ def test_it_draws_its_own_data(
     assert len(videos) == 2 and all(cache_path(video, "dis").is_file() for video in videos)
     page = (tmp_path / "out/index.html").read_text("utf-8")
     assert "RGB, optical flow, and both" in page and "The drawn figures" in page
-    monkeypatch.setattr(drawing, "make_figures", None)
+    monkeypatch.setattr(drawing, "make_figure_dataset", None)
     assert study("--videos", 12, "--backbones", "i2d").code == 0
     assert "data was {'videos': 12}" in study("--videos", 13, "--backbones", "i2d").err[0]
 

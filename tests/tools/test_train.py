@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.backbones.classifier import PretrainedModel
-from actiontubes.backbones.inception import Trunk, get_variant
-from actiontubes.backbones.weights import save_pretrained
-from actiontubes.datasets.augmentation import Augmentation
-from actiontubes.detect import recipe as recipes
-from actiontubes.detect.detector_settings import DetectorSettings
-from actiontubes.detect.recipe import Supervision
-from actiontubes.detect.training import Schedule
+from actiontubes.backbones.family import get_variant
+from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights.load import save_pretrained
+from actiontubes.datasets.clips.augmentation import Augmentation
+from actiontubes.detect.model.config import DetectorConfig
+from actiontubes.detect.training import detector as recipes
+from actiontubes.detect.training.options import ClipSampling, Schedule
 from actiontubes.tools.train import train as train_function
 
 ROWS = """video,frame,label,x1,y1,x2,y2,tube
@@ -173,7 +173,7 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
     class Stop(Exception):
         pass
 
-    def new_detector(settings: DetectorSettings, **options: Any) -> Any:
+    def new_detector(settings: DetectorConfig, **options: Any) -> Any:
         asked.update(vars(settings), **options)
         return lambda: None
 
@@ -185,7 +185,7 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
         raise Stop
 
     monkeypatch.setattr(recipes, "new_detector", new_detector)
-    monkeypatch.setattr(recipes, "train_on", train_on)
+    monkeypatch.setattr(recipes, "train_and_evaluate", train_on)
     words = [f"--{name.replace('_', '-')}" for name in (scoring, *FLAGS)]
     for name, values in OPTIONS.items():
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -214,7 +214,7 @@ def test_defaults_are_those_of_the_library() -> None:
         for name, parameter in inspect.signature(train_function).parameters.items()
     }
     libraries = {
-        **vars(DetectorSettings(("run",))), **vars(Schedule(10_000)), **vars(Supervision()),
+        **vars(DetectorConfig(("run",))), **vars(Schedule(10_000)), **vars(ClipSampling()),
         **vars(Augmentation()),
     }  # fmt: skip
     shared = {

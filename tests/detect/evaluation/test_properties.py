@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
-from actiontubes.detect.evaluation.evaluate import Evaluation, aligned, evaluate
-from actiontubes.detect.evaluation.plain_loop import plain_frame_ap
+from actiontubes.detect.evaluation.align import align_to_ground_truth
+from actiontubes.detect.evaluation.evaluate import Evaluation, evaluate
 from actiontubes.detect.evaluation.protocols import ACT, MULTISPORTS, PROTOCOLS, ROAD, Protocol
-from actiontubes.detect.linking.link import link
+from actiontubes.detect.experiments.plain_loop import plain_frame_ap
+from actiontubes.detect.linking.linker import link
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -135,7 +136,7 @@ def test_perfect_detections_give_100(protocol: Protocol, random: np.random.Gener
 
 
 def _crowded(truth: Tubes) -> bool:
-    from actiontubes.detect.evaluation.tubes import suppressed
+    from actiontubes.detect.evaluation.video_map import suppressed
 
     return not suppressed(replace(truth, tube_score=truth.tube / 10), 0.3).all()
 
@@ -240,7 +241,7 @@ def test_equals_the_plain_loop(random: np.random.Generator, threshold: float) ->
 @given(random=seeds)
 def test_tubes_by_the_formulas(random: np.random.Generator) -> None:
     """Overlap of two tubes against the definition, frame by frame."""
-    from actiontubes.detect.evaluation.tubes import tube_iou, tube_overlaps
+    from actiontubes.detect.evaluation.video_map import tube_iou, tube_overlaps
 
     truth = truth_of(random)
     moved = replace(truth, boxes=truth.boxes + random.normal(0, 5, 4))
@@ -266,7 +267,7 @@ def _tube_iou(
     one: int,
     least: int,
 ) -> float:
-    from actiontubes.detect.evaluation.overlap import box_iou
+    from actiontubes.detect.boxes.iou import rowwise_iou
 
     start = max(moved.frame[first[0]], truth.frame[second[0]])
     end = min(moved.frame[first[-1]], truth.frame[second[-1]])
@@ -279,7 +280,7 @@ def _tube_iou(
     for frame in range(start, end + 1):
         a = first[moved.frame[first] == frame]
         b = second[truth.frame[second] == frame]
-        ious.append(box_iou(moved.boxes[a], truth.boxes[b], protocol.tube_pixels)[0])
+        ious.append(rowwise_iou(moved.boxes[a], truth.boxes[b], protocol.tube_pixels)[0])
     return float(np.mean(ious) * (end - start + one) / (union + one))
 
 
@@ -328,7 +329,7 @@ def test_rows_of_unknown_videos_are_counted() -> None:
     with pytest.warns(
         UserWarning, match=f"d.parquet: {count} of {len(detections)} rows .*elsewhere"
     ):
-        assert len(aligned(foreign, truth, "d.parquet")) == len(detections) - count
+        assert len(align_to_ground_truth(foreign, truth, "d.parquet")) == len(detections) - count
 
 
 @quick

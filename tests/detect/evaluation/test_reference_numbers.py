@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actiontubes.datasets.any_format import read_ground_truth
-from actiontubes.datasets.tables import Detections, Tubes, read_table
-from actiontubes.detect.evaluation.evaluate import aligned, evaluate
+from actiontubes.datasets.formats.registry import read_ground_truth
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections, Tubes
+from actiontubes.detect.evaluation.align import align_to_ground_truth
+from actiontubes.detect.evaluation.evaluate import evaluate
 from actiontubes.detect.evaluation.protocols import PROTOCOLS, Protocol
-from actiontubes.detect.evaluation.tubes import suppressed
+from actiontubes.detect.evaluation.video_map import suppressed
 
 Shared = Callable[[str], Path]
 
@@ -46,8 +48,8 @@ def test_frame_and_video_map_and_errors(shared: Shared, dataset: str) -> None:
     results = evaluate(
         truth,
         PROTOCOLS,
-        aligned(boxes, truth, "detections", videos),
-        aligned(tubes, truth, "tubes", videos),
+        align_to_ground_truth(boxes, truth, "detections", videos),
+        align_to_ground_truth(tubes, truth, "tubes", videos),
     )
     for result in results:
         found = result.as_json()
@@ -71,7 +73,9 @@ def test_tubes_with_near_duplicates(shared: Shared, protocol: Protocol) -> None:
     expected = json.loads(shared("reference/jhmdb.expected.json").read_text())
     truth, videos = _ground_truth(shared, "jhmdb")
     tubes = read_table(Tubes, shared("reference/jhmdb.tubes_dup.parquet"))
-    (result,) = evaluate(truth, [protocol], tubes=aligned(tubes, truth, "tubes", videos))
+    (result,) = evaluate(
+        truth, [protocol], tubes=align_to_ground_truth(tubes, truth, "tubes", videos)
+    )
     _compare(result.as_json(), "video", expected["protocols"][protocol.name]["video_tubes_dup"])
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actiontubes.datasets.act_files import Tubelets
-from actiontubes.datasets.tables import Detections, Tubes, read_table, select_rows
-from actiontubes.detect.evaluation.benchmark import made_up_dump
-from actiontubes.detect.evaluation.plain_loop import plain_link
-from actiontubes.detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyLinker, GreedyRules
-from actiontubes.detect.linking.link import link
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections, Tubelets, Tubes, select_rows
+from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
+from actiontubes.detect.experiments.plain_loop import plain_link
+from actiontubes.detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyConfig, GreedyLinker
+from actiontubes.detect.linking.linker import link
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +63,7 @@ def comparable(tubes: Tubes) -> tuple[list[tuple[str, str, int]], np.ndarray]:
 
 
 def test_equals_the_plain_loop() -> None:
-    _, detections = made_up_dump(0.03)
+    _, detections = synthetic_detections(0.03)
     found = link(detections)
     assert found.tube_score is not None
     expected = plain_link(detections)
@@ -112,8 +112,8 @@ def test_classes_are_not_mixed() -> None:
 
 
 @pytest.mark.parametrize("rules", PRESETS.values(), ids=PRESETS.keys())
-def test_no_box_is_used_twice(rules: GreedyRules) -> None:
-    _, detections = made_up_dump(0.02)
+def test_no_box_is_used_twice(rules: GreedyConfig) -> None:
+    _, detections = synthetic_detections(0.02)
     tubes = link(detections, replace(rules, soft=False))
     detected = Counter(
         zip(detections.video.tolist(), detections.frame.tolist(), detections.label.tolist(),
@@ -131,7 +131,7 @@ def test_no_box_is_used_twice(rules: GreedyRules) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6))
 def test_shuffled_rows_change_nothing(seed: int) -> None:
-    _, detections = made_up_dump(0.002, seed)
+    _, detections = synthetic_detections(0.002, seed)
     detections = replace(detections, score=np.round(detections.score, 1))
     order = np.random.default_rng(seed).permutation(len(detections))
     first, second = link(detections), link(select_rows(detections, order))
@@ -141,7 +141,7 @@ def test_shuffled_rows_change_nothing(seed: int) -> None:
 
 def test_live_equals_batch() -> None:
     """Frames one at a time, the tubes asked for on the way."""
-    _, detections = made_up_dump(0.01)
+    _, detections = synthetic_detections(0.01)
     detections = select_rows(detections, np.flatnonzero(detections.video == 0))
     rules = replace(EVERYTHING, suppression=1.0, top=None)
     batch = link(detections, rules)

@@ -7,18 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
-from actiontubes.detect.evaluation.benchmark import made_up_dump
-from actiontubes.detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyRules
-from actiontubes.detect.linking.link import link
-from actiontubes.detect.linking.online import OnlineLinker
+from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
+from actiontubes.detect.linking.greedy import (
+    ACT,
+    MOC,
+    RETINANET,
+    SINGH,
+    GreedyConfig,
+    OnlineGreedyLinker,
+)
+from actiontubes.detect.linking.linker import link
 
 
 def one_video() -> Detections:
-    _, detections = made_up_dump(0.01)
+    _, detections = synthetic_detections(0.01)
     return select_rows(detections, detections.video == 0)
 
 
-def fed(linker: OnlineLinker, detections: Detections, until: int) -> OnlineLinker:
+def fed(linker: OnlineGreedyLinker, detections: Detections, until: int) -> OnlineGreedyLinker:
     for frame in range(until):
         rows = np.flatnonzero(detections.frame == frame)
         linker.update(frame, detections.label[rows], detections.score[rows], detections.boxes[rows])
@@ -33,9 +39,9 @@ def same(first: Tubes, second: Tubes) -> None:
 
 
 @pytest.mark.parametrize("rules", [ACT, MOC, SINGH, RETINANET])
-def test_at_any_moment_the_tubes_of_the_frames_so_far(rules: GreedyRules) -> None:
+def test_at_any_moment_the_tubes_of_the_frames_so_far(rules: GreedyConfig) -> None:
     detections = one_video()
-    linker = OnlineLinker(detections.label_names, rules)
+    linker = OnlineGreedyLinker(detections.label_names, rules)
     rest = iter(range(detections.frame.max() + 1))
     for frame in rest:
         rows = np.flatnonzero(detections.frame == frame)
@@ -46,7 +52,7 @@ def test_at_any_moment_the_tubes_of_the_frames_so_far(rules: GreedyRules) -> Non
 
 
 def test_each_box_is_told_its_tube() -> None:
-    linker = OnlineLinker(("run", "walk"), replace(SINGH, min_length=1))
+    linker = OnlineGreedyLinker(("run", "walk"), replace(SINGH, min_length=1))
     boxes = np.array([[0.0, 0, 9, 9], [1, 0, 10, 9], [50, 0, 59, 9], [0, 0, 9, 9]])
     label = np.array([0, 0, 0, 1])
     # The second overlaps the first and is suppressed, the third's score is too low.
@@ -60,8 +66,8 @@ def test_each_box_is_told_its_tube() -> None:
 def test_closed_tubes_are_given_once() -> None:
     detections = one_video()
     rules = replace(SINGH, min_length=1, min_score=0.0)
-    whole = fed(OnlineLinker(detections.label_names, rules), detections, 200).tubes()
-    linker = OnlineLinker(detections.label_names, rules)
+    whole = fed(OnlineGreedyLinker(detections.label_names, rules), detections, 200).tubes()
+    linker = OnlineGreedyLinker(detections.label_names, rules)
     taken = 0
     for frame in range(200):
         rows = np.flatnonzero(detections.frame == frame)
@@ -75,7 +81,7 @@ def test_closed_tubes_are_given_once() -> None:
 
 
 def test_nothing_seen_yet() -> None:
-    linker = OnlineLinker(("run",))
+    linker = OnlineGreedyLinker(("run",))
     assert len(linker.tubes()) == 0
     nothing = np.empty(0)
     assert linker.update(0, nothing, nothing, np.empty((0, 4))).tolist() == []

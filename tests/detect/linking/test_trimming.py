@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from actiontubes.datasets.tables import Tubes
 from actiontubes.detect.linking.trimming import (
-    best_stretch,
+    best_subarray,
+    mean_tube_lengths,
     trim_max_subarray,
     trim_two_labels,
-    typical_lengths,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,7 +80,7 @@ def test_best_stretch_is_the_best_of_all(
     def value(begin: int, end: int) -> float:
         return float(np.mean(score[begin:end])) - penalty * abs(end - begin - typical) / typical
 
-    begin, end, mean = best_stretch(np.array(score), typical, penalty)
+    begin, end, mean = best_subarray(np.array(score), typical, penalty)
     assert mean == pytest.approx(np.mean(score[begin:end]))
     everything = [value(a, b) for a in range(len(score)) for b in range(a + 1, len(score) + 1)]
     assert value(begin, end) == pytest.approx(max(everything))
@@ -95,4 +95,4 @@ def test_max_subarray_by_hand() -> None:
 
 
 def test_typical_lengths() -> None:
-    assert typical_lengths(tubes_with([[0.0] * 4, [0.0] * 6])) == {"run": 5.0}
+    assert mean_tube_lengths(tubes_with([[0.0] * 4, [0.0] * 6])) == {"run": 5.0}

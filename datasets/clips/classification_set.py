@@ -1,0 +1,172 @@
+"""Videos with one label each, for classification, as the usual data sets come."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, some_of
+from ..formats.classification_lists import Part, Row, VideoLists, read_lists
+from ..labels import label_codes, normalize_label
+from ..video.media import locate_videos
+from ..video_names import FRAME_EXTENSIONS, strip_extension, strip_timestamps
+
+# Of Kinetics some videos are always gone; more missing than this is a wrong folder.
+_MOST_MISSING = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationSet:
+    """V videos of one part of a split.
+
+    Attributes:
+        names: as the list has them.
+        media: each video's file, or folder of numbered frames.
+        label: (V,) int64, codes into `labels`.
+        labels: the classes.
+        split: "train" or "test", with its number where the data set has several: "train2".
+    """
+
+    names: tuple[str, ...]
+    media: tuple[Path, ...]
+    label: np.ndarray
+    labels: tuple[str, ...]
+    split: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_classification_set(
+    data: Path,
+    part: Part,
+    *,
+    media: Path | None = None,
+    test_data: Path | None = None,
+    split: int = 1,
+    labels: Sequence[str] | None = None,
+    allow_missing: bool = False,
+) -> ClassificationSet:
+    """Opens a part of a classification data set and finds its videos.
+
+    Args:
+        data: a folder or list that `video_lists.read_lists` takes.
+        part: "train" or "test"; both have all videos where nothing says a split.
+        media: the folder of the videos, searched with all that is below it (default: the data's).
+        test_data: another such folder or list, to test on in place of a test part of `data`.
+        split: which split, from 1, where the data set has several.
+        labels: the classes in the order wanted (default: the data set's own order, or sorted).
+            Upper and lower case, and _ and space, are the same. Where all labels of the lists are
+            numbers, they count these classes from 0.
+        allow_missing: go on where more than half of the videos are missing.
+
+    Raises:
+        InputError: a list that cannot be read, with its row; a class that is not among `labels`; no
+            video is there, or too few.
+
+    Warns:
+        some videos are missing.
+    """
+    lists = read_lists(data, split)
+    if test_data is not None:
+        other = read_lists(test_data, split)
+        lists = VideoLists(
+            lists.train or lists.test, other.test or other.train, lists.labels or other.labels,
+            lists.numbered,
+        )  # fmt: skip
+    train, test = lists.train or lists.test, lists.test or lists.train
+    classes = tuple(labels or lists.labels or _sorted({label for _, label in (*train, *test)}))
+    rows, home = (train, data) if part == "train" else (test, test_data or data)
+    found = _find(media or (home if home.is_dir() else home.parent), [name for name, _ in rows])
+    name = f"{part}{split}" if lists.numbered else part
+    there = _present(rows, found, name, media or home, allow_missing)
+    code = _codes(rows, classes, home)
+    return ClassificationSet(
+        tuple(name for name, _ in there),
+        tuple(found[name] for name, _ in there),
+        np.array([code[normalize_label(label)] for _, label in there], np.int64),
+        classes,
+        name,
+    )
+
+
+def with_labels(videos: ClassificationSet, labels: Sequence[str]) -> ClassificationSet:
+    """The same videos, their labels counted in another order of the same classes."""
+    code = label_codes(labels)
+    place = np.array([code[normalize_label(label)] for label in videos.labels])
+    return replace(videos, label=place[videos.label], labels=tuple(labels))
+
+
+def _sorted(labels: set[str]) -> list[str]:
+    if all(label.isdecimal() for label in labels):
+        return sorted(labels, key=int)
+    return sorted(labels)
+
+
+def _codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str, int]:
+    code = label_codes(labels)
+    if all(label.isdecimal() for _, label in rows) and not all(map(str.isdecimal, labels)):
+        code = {str(number): number for number in range(len(labels))}
+    for name, label in rows:
+        if normalize_label(label) not in code:
+            raise InputError(
+                f"{data}: video {name} has class {label}, which is not one of the "
+                f"{len(labels)} labels ({some_of(labels, 5)}); add the class to --labels, or "
+                "remove its videos"
+            )
+    return code
+
+
+def _present(
+    rows: Sequence[Row], found: Mapping[str, Path], part: str, folder: Path, allow_missing: bool
+) -> list[Row]:
+    """The rows whose video is there."""
+    missing = [name for name, _ in rows if name not in found]
+    if missing:
+        if len(missing) == len(rows):
+            raise InputError(
+                f"{folder}: none of the {len(rows)} {part} videos were found (the first is "
+                f"{missing[0]}); give their folder with --media"
+            )
+        few = f"{len(missing)} of the {len(rows)} {part} videos"
+        if len(missing) > _MOST_MISSING * len(rows) and not allow_missing:
+            raise InputError(
+                f"{folder}: {few} were not found (the first is {missing[0]}); give their folder "
+                "with --media, or continue with --allow-missing"
+            )
+        warnings.warn(
+            f"{folder}: ignoring {few} that were not found; the first is {missing[0]}",
+            stacklevel=3,
+        )
+    return [row for row in rows if row[0] in found]
+
+
+def _find(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
+    """The media of names: paths from the folder on, or else names as `locate_videos` takes them.
+
+    Of Kinetics' names the times may be missing in the file's.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--media {folder}: folder not found")
+    found: dict[str, Path] = {}
+    for name in names:
+        path = folder / name
+        if path.is_file() or _is_frames(path):
+            found[name] = path
+    for short in (strip_extension, lambda name: strip_timestamps(strip_extension(name))):
+        if len(found) < len(names):
+            # All names, so that none is taken for the only one with its last part.
+            wanted = {name: short(name) for name in names}
+            media = locate_videos(folder, wanted.values())
+            found = {n: media[word] for n, word in wanted.items() if word in media} | found
+    return found
+
+
+def _is_frames(path: Path) -> bool:
+    return path.is_dir() and any(
+        child.suffix in FRAME_EXTENSIONS and child.stem.isdigit() for child in path.iterdir()
+    )

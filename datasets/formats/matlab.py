@@ -1,0 +1,36 @@
+"""MATLAB files, damaged ones refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+
+def load_matlab(path: Path, key: str, **options: Any) -> Any:
+    """One variable of a .mat file.
+
+    Args:
+        path: a file of MATLAB 4 to 7.2.
+        key: the variable's name.
+        options: of scipy.io.loadmat.
+
+    Raises:
+        InputError: no such file, not readable, or without that variable.
+    """
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise InputError(f"{path}: file not found")
+    try:
+        content = loadmat(path, **options)
+    except Exception as error:
+        # What scipy raises on damaged files is anything from zlib.error to TypeError.
+        raise InputError(
+            f"{path}: cannot be read as a MATLAB file ({type(error).__name__}: "
+            f"{error}); it may be damaged, download it again"
+        ) from error
+    if key not in content:
+        raise InputError(f"{path}: has no variable {key}; download it again")
+    return content[key]

@@ -1,0 +1,50 @@
+"""The text folders that YOWO and its descendants write: one file of detections a frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..tables import Detections, Tubes, detections_from_rows
+
+
+def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
+    """Reads `<class>_<video>_<frame from 00001>.txt`, lines of label from 1, score, x1, y1, x2, y2.
+
+    Args:
+        folder: such as ucf_detections/detections_5.
+        ground_truth: gives the names of videos and labels, the labels in the data set's order.
+
+    Raises:
+        InputError: a file of a video that the ground truth does not have, or a line that is not of
+            that form.
+    """
+    from tqdm import tqdm
+
+    videos = {name.replace("/", "_"): index for index, name in enumerate(ground_truth.video_names)}
+    parts = [np.empty((0, 8))]
+    for path in tqdm(sorted(folder.glob("*.txt")), desc="reading", unit="frame", delay=2):
+        name, _, number = path.stem.rpartition("_")
+        if name not in videos or not number.isdigit():
+            raise InputError(
+                f"{path}: the name must be <class>_<video>_<frame>.txt, for a video of the ground "
+                "truth"
+            )
+        lines = path.read_text(encoding="utf-8").splitlines()
+        rows = np.empty((len(lines), 8))
+        rows[:, 0], rows[:, 1] = videos[name], int(number) - 1
+        for i, line in enumerate(lines):
+            try:
+                rows[i, 2:] = [float(word) for word in line.split()]
+            except ValueError:
+                raise InputError(
+                    f"{path}: line {i + 1}: must be label, score, x1, y1, x2, y2"
+                ) from None
+        rows[:, 2] -= 1
+        parts.append(rows)
+    rows = np.concatenate(parts)
+    return detections_from_rows(
+        rows, ground_truth.video_names, ground_truth.label_names, str(folder)
+    )

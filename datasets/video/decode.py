@@ -1,0 +1,331 @@
+"""Decoding of a video file: pictures numbered exactly, seeks where they are exact, damage borne."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+
+# Containers that store no presentation times: those that the demuxer reports are made up.
+_UNTIMED_FORMATS = {"avi", "h264", "hevc", "m4v", "mpegvideo", "mjpeg", "av1", "obu"}
+# Of these, containers that store no frame rate either; the bit stream may.
+_RAW_FORMATS = _UNTIMED_FORMATS - {"avi"}
+# Where a packet holds exactly one shown frame, packets count frames without decoding them. Not so
+# for VP8 (hidden reference frames), nor for streams that a parser cuts into packets.
+_INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
+# Where an edit list may leave frames out that the header counts.
+_EDITED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2"}
+_INDEXED_CODECS = {"h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg", "ffv1", "prores", "rawvideo"}
+
+_LONGEST_REORDERING = 16  # frames; the most that H.264 and HEVC allow
+
+
+class DecodedFrame(NamedTuple):
+    """A decoded picture with its place in the video, and the size that all pictures take."""
+
+    number: int
+    time: float
+    picture: VideoFrame
+    size: tuple[int, int]
+
+
+@dataclass
+class _DecodeErrors:
+    """What went wrong while decoding.
+
+    Attributes:
+        packets: how many packets were read.
+        discarded: how many of them an edit list hides.
+        first_error: the first message of the demuxer or decoder.
+    """
+
+    packets: int = 0
+    discarded: int = 0
+    first_error: str | None = None
+
+    def note(self, error: Exception) -> None:
+        self.first_error = self.first_error or _reason(error)
+
+
+class _ThreadsLoseFrames(Exception):
+    """A decoder of several threads met an error, and drops good frames near it."""
+
+
+def iter_decoded_frames(
+    path: Path, start: int, stop: int | None, threads: int
+) -> Iterator[DecodedFrame]:
+    """The decoded frames from `start` until `stop`; again by one thread after an error."""
+    number = start
+    try:
+        for shown in _attempt(path, start, stop, threads, seek=start > 0):
+            yield shown
+            number = shown.number + 1
+    except _ThreadsLoseFrames:
+        yield from _attempt(path, number, stop, threads=1, seek=False)
+
+
+def _attempt(
+    path: Path, start: int, stop: int | None, threads: int, seek: bool
+) -> Iterator[DecodedFrame]:
+    if stop is not None and stop <= start:
+        return
+    if seek:
+        with open_video(path, threads) as (container, stream):
+            damage = _DecodeErrors()
+            frames = _seek_exactly(path, container, stream, start, damage)
+            if frames is not None:
+                yield from _numbered(path, container, stream, frames, start, start, stop, damage)
+                return
+    with open_video(path, threads) as (container, stream):
+        damage = _DecodeErrors()
+        frames = _decode(container, stream, damage)
+        yield from _numbered(path, container, stream, frames, 0, start, stop, damage)
+
+
+def _numbered(
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    frames: Iterator[VideoFrame],
+    number: int,
+    start: int,
+    stop: int | None,
+    damage: _DecodeErrors,
+) -> Iterator[DecodedFrame]:
+    """Numbers `frames` from `number` on, and yields those from `start` until `stop`."""
+    rate = mean_rate(container, stream)
+    rate = 25.0 if math.isnan(rate) else rate
+    untimed = container.format.name in _UNTIMED_FORMATS
+    size = stream.width, stream.height
+    from_first = number == 0
+    last = -math.inf
+    for frame in frames:
+        if not all(size):
+            size = frame.width, frame.height
+        if untimed or frame.pts is None or stream.time_base is None:
+            time = number / rate
+        else:
+            time = float(frame.pts * stream.time_base)
+        last = time if time > last else last + 1 / rate
+        if number >= start:
+            yield DecodedFrame(number, last, frame, size)
+        number += 1
+        if number == stop:
+            break
+    if number == 0:
+        raise _undecodable(path)
+    if number != stop and last > -math.inf:
+        # The last frame of a video of variable rate may be held for long: one second of leeway.
+        ends_early = last + 2 / rate + 1 < _stated_end(stream)
+        swallowed = False
+        if from_first:
+            ends_early |= damage.packets < _stated_packets(container, stream)
+            decodable = damage.packets - damage.discarded
+            swallowed = stream.codec_context.name in _INDEXED_CODECS and number < decodable
+        if (ends_early or swallowed) and stream.thread_count != 1:
+            raise _ThreadsLoseFrames
+        if ends_early:
+            damage.first_error = damage.first_error or "it ends too early"
+    if damage.first_error:
+        of = f" of {stream.frames}" if stream.frames >= number else ""
+        read = f"before frame {stop}" if number == stop else f"{number}{of} frames could be read"
+        warnings.warn(
+            f"{path}: is damaged or incomplete ({damage.first_error}); {read}", stacklevel=2
+        )
+
+
+def _stated_packets(container: InputContainer, stream: VideoStream) -> int:
+    """How many packets the container lists; 0 where it does not say."""
+    if container.format.name in _EDITED_FORMATS:
+        return len(getattr(stream, "index_entries", ()))  # since PyAV 15
+    return stream.frames
+
+
+def _stated_end(stream: VideoStream) -> float:
+    """Seconds until the end of the stream by Matroska's tag, which counts no frames; else 0."""
+    hours, minutes, seconds = [*stream.metadata.get("DURATION", "").split(":"), "", ""][:3]
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return 0.0
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, damage: _DecodeErrors
+) -> Iterator[VideoFrame]:
+    """Every frame that can be decoded from where the container stands; errors go to `damage`.
+
+    Raises:
+        _ThreadsLoseFrames: an error, while several threads decode.
+    """
+    import av
+
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except (av.FFmpegError, OSError) as error:
+            damage.note(error)
+            packet = None
+        try:
+            frames = stream.decode(packet)
+        except EOFError:
+            return  # the demuxer's own last packet has flushed the decoder
+        except (av.FFmpegError, ValueError) as error:
+            if stream.thread_count != 1:
+                raise _ThreadsLoseFrames from error
+            damage.note(error)
+            frames = []
+        yield from frames
+        if packet is None:
+            return
+        if packet.size:
+            damage.packets += 1
+            damage.discarded += packet.is_discard
+
+
+def _seek_exactly(
+    path: Path, container: InputContainer, stream: VideoStream, start: int, damage: _DecodeErrors
+) -> Iterator[VideoFrame] | None:
+    """The frames from exactly `start` on, or None where only decoding from 0 is exact."""
+    times = _frame_times(path)
+    if times is None:
+        return None
+    if start >= len(times):
+        return iter(())
+    # Demuxers that seek by decoding time may land on the key frame after `start`.
+    for target in (start, max(0, start - _LONGEST_REORDERING)):
+        container.seek(int(times[target]), stream=stream)
+        frames = _from_exactly(start, _decode(container, stream, damage), times)
+        if frames is not None:
+            return frames
+    return None
+
+
+def _from_exactly(
+    start: int, frames: Iterator[VideoFrame], times: np.ndarray
+) -> Iterator[VideoFrame] | None:
+    """Skips to frame `start`; None where the frames do not follow one another as `times` do."""
+    previous = None
+    for frame in frames:
+        # Interlaced H.264 may come as one packet a field.
+        if frame.pts is None or frame.interlaced_frame:
+            return None
+        number = int(np.searchsorted(times, frame.pts))
+        in_step = previous is None or number == previous + 1
+        if not in_step or number > start or times[number] != frame.pts:
+            return None
+        if number == start:
+            return chain([frame], frames)
+        previous = number
+    return None
+
+
+def _frame_times(path: Path) -> np.ndarray | None:
+    """(N,) presentation times of all frames, read from the packets; None where they do not tell."""
+    status = Path(path).stat()
+    return _cached_frame_times(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | None:
+    import av
+
+    with open_video(path, threads=1) as (container, stream):
+        if (
+            container.format.name not in _INDEXED_FORMATS
+            or stream.codec_context.name not in _INDEXED_CODECS
+            or (container.format.name in _UNTIMED_FORMATS and stream.codec_context.has_b_frames)
+        ):
+            return None
+        try:
+            packets = [_times_of(packet) for packet in container.demux(stream) if packet.size]
+        except av.FFmpegError:
+            return None
+        stated = _stated_packets(container, stream)
+    if not packets or len(packets) < stated:
+        return None
+    if any(pts is None or corrupt for pts, _, _, corrupt in packets):
+        return None
+    first_pts, first_is_key, _, _ = packets[0]
+    times = np.sort(np.array([pts for pts, _, _, _ in packets], np.int64))
+    if not first_is_key or times[0] != first_pts or (np.diff(times) == 0).any():
+        return None
+    return np.sort(np.array([pts for pts, _, discard, _ in packets if not discard], np.int64))
+
+
+def _times_of(packet: Packet) -> tuple[int | None, bool, bool, bool]:
+    return packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt
+
+
+def mean_rate(container: InputContainer, stream: VideoStream) -> float:
+    """Mean frames per second, NaN where unknown."""
+    raw = container.format.name in _RAW_FORMATS
+    rate = (stream.guessed_rate if raw else None) or stream.average_rate or stream.guessed_rate
+    return float(rate) if rate else math.nan
+
+
+@contextmanager
+def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Opens a file and the video stream to read of it."""
+    import av
+
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a video file")
+    if not path.exists():
+        raise InputError(f"{path}: file not found")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: is empty")
+    # PyAV 19 reads metadata that are not UTF-8 of itself, and no longer knows the word.
+    lenient: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+    try:
+        # "file:" keeps a colon in a name from being taken for a protocol, and the whitelist keeps
+        # playlists in disguise from opening anything but files.
+        container = av.open(
+            f"file:{path}", container_options={"protocol_whitelist": "file"}, **lenient
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be opened as a video ({_reason(error)}); it may be damaged or "
+            "not a video"
+        ) from error
+    with container:
+        streams = [
+            stream
+            for stream in container.streams.video
+            if not stream.disposition & av.stream.Disposition.attached_pic
+        ]
+        if not streams or container.format.name == "tty":  # FFmpeg paints text files
+            raise InputError(f"{path}: contains no video, only other streams")
+        stream = streams[0]
+        stream.thread_type = "AUTO"
+        stream.thread_count = threads
+        yield container, stream
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _undecodable(path: Path) -> InputError:
+    return InputError(
+        f"{path}: none of its frames can be decoded; download it again, or convert it to MP4"
+    )

@@ -1,0 +1,201 @@
+"""RGB frames written as an MP4 that browsers play, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import atomic_write
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+
+# FFmpeg builds differ in their H.264 encoders: x264 (GPL), OpenH264 (BSD), macOS's, Windows'.
+_ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
+_OPTIONS = {
+    "libx264": {"crf": "20", "preset": "veryfast"},
+    "mpeg4": {"qscale": "3"},
+}
+_BITS_PER_PIXEL = 0.2  # for encoders without constant quality
+# Frames of a variable rate are placed to a thousandth of the mean frame interval.
+_TICKS_PER_FRAME = 1000
+_MPEG4_LARGEST_DENOMINATOR = 65535  # ISO/IEC 14496-2, vop_time_increment_resolution
+
+
+class VideoWriter:
+    """What `open_video_writer` yields: takes frames one by one, all of the
+    first one's size."""
+
+    def __init__(
+        self, temporary: Path, path: Path, fps: float, encoders: Sequence[str] = _ENCODERS
+    ) -> None:
+        self._temporary = temporary
+        self._path = path
+        self._rate = Fraction(fps).limit_denominator(1001)
+        self._encoders = encoders
+        self._container: OutputContainer | None = None
+        self._shape: tuple[int, ...] = ()
+        self._first_time = 0.0
+        self._pts = -1
+        self.num_frames = 0
+
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
+        """Appends a frame.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB, of the same size every time.
+            time: when it is shown, in seconds, larger each time; the first frame's time becomes 0.
+                Without it frame k is shown at k / fps. All frames have one, or none.
+
+        Raises:
+            InputError: the encoder or the disk refuses.
+            ValueError: the frame is no such array.
+        """
+        import av
+        from av.video.reformatter import Colorspace
+
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+            raise ValueError(
+                f"frames must be (H, W, 3) uint8 arrays, not {frame.shape} {frame.dtype}"
+            )
+        with self._one_line_errors():
+            if self._container is None:
+                self._shape = frame.shape
+                self._first_time = time or 0.0
+                self._container = self._opened(frame.shape[1], frame.shape[0])
+            if frame.shape != self._shape:
+                raise ValueError(
+                    f"all frames must have the same size: this one is {frame.shape}, the first "
+                    f"{self._shape}"
+                )
+            # H.264 in 4:2:0 has even sizes only.
+            frame = np.pad(
+                frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge"
+            )
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame)).reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709
+            )
+            seconds = self.num_frames / self._rate if time is None else time - self._first_time
+            self._pts = max(round(seconds / self._tick), self._pts + 1)
+            picture.pts = self._pts
+            picture.time_base = self._tick
+            self._container.mux(self._stream.encode(picture))
+        self.num_frames += 1
+
+    def close(self) -> None:
+        """Writes what the encoder still holds, and the file's index."""
+        if self._container is None:
+            raise InputError(f"{self._path}: not written, because there were no frames")
+        with self._one_line_errors():
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+
+    def abandon(self) -> None:
+        """Closes the file without care for what is in it."""
+        import av
+
+        if self._container is not None:
+            with contextlib.suppress(av.FFmpegError, OSError, ValueError):
+                self._container.close()
+
+    def _opened(self, width: int, height: int) -> OutputContainer:
+        """Opens the first encoder that there is and that takes this size."""
+        import av
+
+        reasons = []
+        for name in self._encoders:
+            container = av.open(
+                f"file:{self._temporary}", "w", format="mp4", options={"movflags": "faststart"}
+            )
+            try:
+                self._stream = self._add_stream(container, name, width, height)
+                self._stream.codec_context.open()
+            except (av.FFmpegError, ValueError) as error:
+                reasons.append(f"{name}: {error}")
+                container.close()
+                continue
+            if name == "mpeg4":
+                warnings.warn(
+                    f"{self._path}: this PyAV has no H.264 encoder; MPEG-4 Part 2 is used, "
+                    "which browsers do not play. `pip install av` brings H.264",
+                    stacklevel=4,
+                )
+            return container
+        raise InputError(
+            f"{self._path}: no video encoder works ({'; '.join(reasons)}); reinstall av"
+        )
+
+    def _add_stream(
+        self, container: OutputContainer, name: str, width: int, height: int
+    ) -> VideoStream:
+        options = _OPTIONS.get(name, {})
+        stream = cast("VideoStream", container.add_stream(name, rate=self._rate, options=options))
+        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.pix_fmt = "yuv420p"
+        ticks = _TICKS_PER_FRAME
+        if name == "mpeg4":
+            ticks = max(1, min(ticks, _MPEG4_LARGEST_DENOMINATOR // self._rate.numerator))
+        self._tick = 1 / (self._rate * ticks)
+        context = stream.codec_context
+        context.time_base = self._tick
+        if name not in _OPTIONS:
+            context.bit_rate = int(_BITS_PER_PIXEL * stream.width * stream.height * self._rate)
+        # BT.709, limited range: said outright, since players guess by the picture's size.
+        context.color_primaries = context.color_trc = context.colorspace = 1
+        context.color_range = 1
+        return stream
+
+    @contextmanager
+    def _one_line_errors(self) -> Iterator[None]:
+        import av
+
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise InputError(
+                f"{self._path}: could not be written ({error.strerror or error}); check the "
+                "free disk space, or choose another folder"
+            ) from error
+
+
+@contextmanager
+def open_video_writer(
+    path: Path, fps: float, *, encoders: Sequence[str] = _ENCODERS
+) -> Iterator[VideoWriter]:
+    """Opens an MP4 for writing: H.264, 4:2:0, index in front, so that browsers play it at once.
+
+    A side of an odd length grows by one pixel, a copy of its edge. `path` appears when the block
+    ends without an error, and keeps its old content otherwise.
+
+    Args:
+        path: the file, ending in .mp4.
+        fps: mean frames per second; kept as a fraction such as 30000/1001.
+        encoders: FFmpeg's encoders in the order of trial. Where only MPEG-4 Part 2 is left, which
+            browsers do not play, a warning says so.
+
+    Raises:
+        InputError: another ending, no frame was written, or the encoder or the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise InputError(f"{path}: the name of a drawn video must end in .mp4")
+    if not (math.isfinite(fps) and fps > 0):
+        raise InputError(f"{path}: cannot be written at {fps} frames per second")
+    with atomic_write(path) as temporary:
+        writer = VideoWriter(temporary, path, fps, encoders)
+        try:
+            yield writer
+            writer.close()
+        finally:
+            writer.abandon()

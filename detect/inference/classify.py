@@ -1,0 +1,212 @@
+"""Classifiers on whole videos: clips, views, averaged scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from ...backbones.classifier import PretrainedModel, logits_of
+from ...datasets.clips.classification_clips import (
+    ClassificationSample,
+    FullVideos,
+    Reader,
+    collate,
+    flow_reader,
+)
+from ...datasets.clips.classification_set import ClassificationSet
+from ...datasets.clips.loader import limit_worker_threads
+from ...datasets.errors import InputError, as_option
+from ...datasets.files import write_json
+from ...datasets.flow.estimate import FlowMethod
+from ...datasets.labels import label_codes, normalize_label, same_labels
+from ...datasets.video.media import read_frames
+from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
+
+RESULTS, PREDICTIONS = "results.json", "predictions.csv"
+# The trunk's strides over space and time at its last layer.
+_LEAST_SIZE, _LEAST_FRAMES = 32, 8
+
+
+WINDOW = 320
+"""Frames of a pass through the trunk; Kinetics' ten seconds fit into one."""
+
+
+def score_videos(
+    model: PretrainedModel,
+    videos: Dataset[ClassificationSample],
+    *,
+    frames: int = 64,
+    whole: bool = True,
+    backwards: bool = False,
+    half: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+) -> VideoScores:
+    """The logits of each video's middle clip, and of all its frames.
+
+    Of all frames at most `WINDOW` go through the trunk at once, a longer video in parts of equal
+    length, whose logits are averaged. Every process takes its share of the videos; all get the
+    whole result.
+
+    Args:
+        model: in evaluation mode, with a head.
+        videos: a sample a video with all its frames, such as `FullVideos`; it has a length. One
+            without a frame counts as unreadable.
+        frames: of the clip.
+        whole: whether to score all frames, too.
+        backwards: show the frames in reversed order (paper, section on the arrow of time).
+        half: compute in bfloat16.
+        workers: processes that read videos.
+        progress: show a bar with the time left.
+    """
+    assert model.head is not None
+    state = PartialState()
+    device = next(model.head.parameters()).device
+    mine = range(state.process_index, len(videos), state.num_processes)  # type: ignore[arg-type]
+    loader = DataLoader(
+        Subset(videos, mine), collate_fn=collate, num_workers=workers,
+        multiprocessing_context="spawn" if workers else None, worker_init_fn=limit_worker_threads,
+    )  # fmt: skip
+    bar = tqdm(
+        loader, desc="classifying", unit=" videos", leave=False,
+        disable=not progress or not state.is_main_process,
+    )  # fmt: skip
+
+    def logits(clips: Tensor) -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            return logits_of(model, clips.to(device))[0].float().cpu().numpy()
+
+    nothing = np.zeros(model.head.fc.out_features, np.float32)
+    found: list[tuple[int, str, int, np.ndarray, np.ndarray, bool]] = []
+    for number, batch in zip(mine, bar):
+        clips = batch.clips.flip(1) if backwards else batch.clips
+        length = clips.shape[1]
+        clip = video = nothing
+        if length:
+            middle = max(0, length - frames) // 2
+            clip = video = logits(clips[:, middle : middle + frames])
+        if whole and length > frames:
+            parts = clips.tensor_split(-(-length // WINDOW), dim=1)
+            video = np.sum([part.shape[1] / length * logits(part) for part in parts], axis=0)
+        found.append((number, batch.names[0], batch.labels.item(), clip, video, length > 0))
+    if state.num_processes > 1:
+        found = sorted(gather_object(found), key=lambda row: row[0])
+    _, names, label, clip, video, read = zip(*found)
+    return VideoScores(
+        names, np.array(label), np.stack(clip), np.stack(video) if whole else None, np.stack(read)
+    )
+
+
+def fuse(one: VideoScores, other: VideoScores, order: Sequence[int]) -> VideoScores:
+    """Late fusion of two streams: the mean of their logits (equal weights, as I3D and the paper).
+
+    Args:
+        one, other: of the same videos.
+        order: for each class of `one` its place among those of `other`.
+    """
+    video = None
+    if one.video is not None and other.video is not None:
+        video = (one.video + other.video[:, order]) / 2
+    clip = (one.clip + other.clip[:, order]) / 2
+    return replace(one, clip=clip, video=video, read=one.read & other.read)
+
+
+@dataclass(frozen=True)
+class ClassifierTest:
+    """How a classifier is tested.
+
+    Attributes:
+        frames, size: of the middle clip; pixels a side, also of the whole videos.
+        whole: whether all frames are scored, too, at the end.
+        backwards: whether the frames are shown in reversed order.
+        class_map: see `correct_classes`.
+        flow_method: how flow is computed where no cache lies beside a video.
+        workers: processes that read videos.
+    """
+
+    frames: int = 64
+    size: int = 224
+    whole: bool = True
+    backwards: bool = False
+    class_map: Mapping[str, Sequence[str]] | None = None
+    flow_method: FlowMethod = "tvl1"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("size", _LEAST_SIZE), ("frames", _LEAST_FRAMES), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise InputError(
+                    f"{as_option(name)} {getattr(self, name)}: must be {least} or more"
+                )
+
+
+def score_classifier(
+    model: PretrainedModel,
+    videos: ClassificationSet,
+    out: Path,
+    trial: ClassifierTest,
+    accelerator: Accelerator,
+    *,
+    other: PretrainedModel | None = None,
+) -> dict[str, Any]:
+    """Scores the videos; writes results.json and predictions.csv to the folder `out`.
+
+    Args:
+        model: in evaluation mode, with a head and labels; it moves to the accelerator's device.
+        other: on the other stream (RGB or flow), of the same classes; their logits are averaged.
+
+    Returns:
+        see `accuracies`.
+
+    Raises:
+        InputError: a class that the classifier does not know; no video can be read; the two
+            classifiers' classes differ.
+    """
+    right = correct_classes(videos.labels, model.labels, trial.class_map)
+    if other is not None and not same_labels(model.labels, other.labels):
+        raise InputError(
+            "--fuse: the two classifiers have different classes; both must be trained on the "
+            "same classes"
+        )
+    scores = _scores(model, videos, trial, accelerator)
+    if other is not None:
+        code = label_codes(other.labels)
+        order = [code[normalize_label(label)] for label in model.labels]
+        scores = fuse(scores, _scores(other, videos, trial, accelerator), order)
+    result = accuracies(scores, videos.labels, right)
+    if accelerator.is_main_process:
+        write_predictions(scores, videos.labels, model.labels, out / PREDICTIONS)
+        write_json(result, out / RESULTS)
+    return result
+
+
+def _scores(
+    model: PretrainedModel,
+    videos: ClassificationSet,
+    trial: ClassifierTest,
+    accelerator: Accelerator,
+) -> VideoScores:
+    assert model.head is not None
+    for part in (model.trunk, model.head):
+        part.to(accelerator.device)
+    read = reader(model, trial.flow_method)
+    return score_videos(
+        model, FullVideos(videos, trial.size, trial.frames, read), frames=trial.frames,
+        whole=trial.whole, backwards=trial.backwards, half=accelerator.mixed_precision == "bf16",
+        workers=trial.workers,
+    )  # fmt: skip
+
+
+def reader(model: PretrainedModel, flow_method: FlowMethod) -> Reader:
+    """What reads a model's input from videos."""
+    return read_frames if model.trunk.channels_in == 3 else flow_reader(flow_method)

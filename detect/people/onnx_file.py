@@ -1,0 +1,85 @@
+"""ONNX files from elsewhere: what they declare, read and checked before anything runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...datasets.errors import InputError
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The model's metadata properties.
+
+    Raises:
+        InputError: as `_load`.
+    """
+    return {entry.key: entry.value for entry in _load(path).metadata_props}
+
+
+def input_shape(path: Path) -> tuple[int | None, ...]:
+    """The shape of the model's first input that is no initializer; None where a side is free.
+
+    The model is checked too: a tensor that no node makes can end OpenCV's whole process.
+
+    Raises:
+        InputError: as `_load`, or no valid model, or one without inputs.
+    """
+    from onnx import checker
+
+    model = _load(path)
+    try:
+        checker.check_model(model)
+    # ValueError: what the checker says holds text of the file that is not UTF-8.
+    except (checker.ValidationError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a valid ONNX model ({reason}); export it again") from error
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        if value.name not in weights:
+            sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+            return tuple(side if side > 0 else None for side in sides)
+    raise InputError(f"{path}: the ONNX model has no input tensor")
+
+
+def _load(path: Path) -> Any:
+    """The file's `onnx.ModelProto`. External data, which could name any file, is never read.
+
+    Raises:
+        InputError: no such file, damaged, no ONNX model, or one with external data.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise InputError(f"{path}: file not found")
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+        if not model.HasField("graph"):
+            raise ValueError("no graph")
+        texts = [text for entry in model.metadata_props for text in (entry.key, entry.value)]
+        if not all(isinstance(text, str) for text in texts):  # else protobuf gives bytes
+            raise ValueError("metadata that is not UTF-8")
+        external = any(
+            message.external_data or message.data_location == onnx.TensorProto.EXTERNAL
+            for message in _messages(model)
+            if isinstance(message, onnx.TensorProto)
+        )
+    except (DecodeError, ValueError) as error:
+        raise InputError(f"{path}: damaged, or not an ONNX model; export it again") from error
+    if external:
+        raise InputError(
+            f"{path}: its weights are in other files, which are never opened for safety; export "
+            "the model as a single file"
+        )
+    return model
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """The message and all below it: tensors also stand in attributes, functions and subgraphs."""
+    yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for below in [value] if hasattr(value, "ListFields") else value:
+                yield from _messages(below)

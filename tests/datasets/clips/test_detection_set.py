@@ -1,0 +1,285 @@
+"""The two parts of a data set, and what does not fit its videos, named row by row."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.registry import read_ground_truth
+from actiontubes.datasets.video.media import locate_videos
+
+Shared = Callable[[str], Path]
+
+ROWS = """video,frame,label,x1,y1,x2,y2,tube
+run/a,0,run,0,0,10,20,0
+run/a,1,run,1,0,11,20,0
+run/b,3,run,5,5,30,40,0
+sit/c,2,sit,50,10,64,48,0
+sit/c,2,wave,50,10,64,48,1
+"""
+VIDEOS = """video,num_frames,width,height,split
+run/a,4,64,48,train
+run/b,4,64,48,test
+sit/c,4,64,48,train
+sit/empty,4,64,48,test
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, numbered: Any) -> Path:
+    """Videos of four frames, 64 x 48."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("run/a", "run/b", "sit/c", "sit/empty"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        numbered.write(folder / f"{name}.mp4", num_frames=4)
+    return folder
+
+
+@pytest.fixture
+def data(folder: Path, tmp_path: Path) -> Path:
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data/groundtruth.csv").write_text(ROWS)
+    (tmp_path / "data/videos.csv").write_text(VIDEOS)
+    return tmp_path / "data"
+
+
+def rows(part: DetectionSet) -> list[tuple[str, int, str, float]]:
+    tubes = part.tubes
+    return [
+        (part.names[video], frame, part.labels[label], box[0])
+        for video, frame, label, box in zip(
+            tubes.video, tubes.frame.tolist(), tubes.label, tubes.boxes.tolist()
+        )
+    ]
+
+
+def test_a_folder_with_the_split_in_its_table(data: Path) -> None:
+    train, test = open_detection_sets(data)
+    assert train.names == ("run/a", "sit/c") and test.names == ("run/b", "sit/empty")
+    assert train.labels == test.labels == ("run", "sit", "wave")
+    assert train.tubes.video_names == train.names and test.tubes.label_names == test.labels
+    assert rows(train) == [
+        ("run/a", 0, "run", 0.0),
+        ("run/a", 1, "run", 1.0),
+        ("sit/c", 2, "sit", 50.0),
+        ("sit/c", 2, "wave", 50.0),
+    ]
+    assert rows(test) == [("run/b", 3, "run", 5.0)]
+    assert train.media == (data / "run/a.mp4", data / "sit/c.mp4")
+    assert len(test) == 2
+    assert [test.num_frames.tolist(), test.width.tolist(), test.height.tolist()] == [
+        [4, 4], [64, 64], [48, 48],
+    ]  # fmt: skip
+
+
+def test_split_lists_go_before_the_table(data: Path) -> None:
+    (data / "splits").mkdir()
+    (data / "splits/train2.txt").write_text("sit/c\nrun/b\n")
+    (data / "splits/test2.txt").write_text("run/a\n")
+    train, test = open_detection_sets(data, split=2)
+    assert (train.names, test.names) == (("sit/c", "run/b"), ("run/a",))
+    with pytest.raises(InputError, match="has no such split; its lists are test2, train2"):
+        open_detection_sets(data)
+    (data / "splits/test2.txt").unlink()
+    train, test = open_detection_sets(data, split=2)
+    assert test.names == ("run/a", "sit/empty")
+
+
+def test_videos_named(data: Path, tmp_path: Path) -> None:
+    train, test = open_detection_sets(data, train_videos=["c", "run/b", "c"])
+    assert train.names == ("sit/c", "run/b")
+    assert test.names == ("run/b", "sit/empty")
+    (tmp_path / "list.txt").write_text("run/a.mp4 1\nsit/c.mp4 2\n")
+    train, test = open_detection_sets(
+        data, train_videos=[str(tmp_path / "list.txt")], test_videos=["run/a"]
+    )
+    assert (train.names, test.names) == (("run/a", "sit/c"), ("run/a",))
+    # Only classes that are there.
+    assert open_detection_sets(data, train_videos=["a"], test_videos=["b"])[0].labels == ("run",)
+
+
+def test_videos_are_measured_where_no_table_says(data: Path) -> None:
+    with_table, _ = open_detection_sets(data)
+    (data / "videos.csv").unlink()
+    train, _ = open_detection_sets(data, train_videos=["a", "c"], test_videos=["b"])
+    for column in ("num_frames", "width", "height"):
+        assert getattr(train, column).tolist() == getattr(with_table, column).tolist()
+
+
+def test_without_a_split_a_warning(data: Path) -> None:
+    (data / "videos.csv").unlink()
+    with pytest.warns(UserWarning, match="defines no test videos"):
+        train, test = open_detection_sets(data)
+    assert train.names == test.names == ("run/a", "run/b", "sit/c")
+    with pytest.warns(UserWarning, match="defines no test videos"):
+        train, _ = open_detection_sets(data / "groundtruth.csv")
+    assert train.media[0] == data / "run/a.mp4"
+
+
+def test_classes_in_the_order_given(data: Path) -> None:
+    train, test = open_detection_sets(data, labels=["wave", "sit", "jump", "run"])
+    assert train.labels == ("wave", "sit", "jump", "run")
+    assert train.tubes.label.tolist() == [3, 3, 1, 0] and test.tubes.label.tolist() == [3]
+
+
+def test_media_elsewhere_as_frames(data: Path, tmp_path: Path) -> None:
+    for name in ("run/a", "sit/c", "run/b"):
+        (tmp_path / "real" / name).mkdir(parents=True)
+        for frame in range(1, 5):
+            cv2.imwrite(str(tmp_path / f"real/{name}/{frame:05d}.jpg"), np.zeros((24, 32, 3)))
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames/linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real/up").symlink_to(tmp_path / "frames")
+    options: dict[str, Any] = {"train_videos": ["a", "c"], "test_videos": ["b"]}
+    train, _ = open_detection_sets(data, media=tmp_path / "frames", **options)
+    assert train.media[0] == tmp_path / "frames/linked/run/a"
+    # The boxes mean the table's pixels; without one, those of the pictures.
+    assert train.width.tolist() == [64, 64]
+    (data / "videos.csv").unlink()
+    with pytest.raises(InputError, match=r"row 4: sit/c frame 2 .*outside the frame of 32x24"):
+        open_detection_sets(data, media=tmp_path / "frames", **options)
+
+
+def test_folders_of_annotations_are_no_media(tmp_path: Path) -> None:
+    for path in ("a_masks/golf/one", "Frames/golf/one", "b/golf/two", "x/golf", "y/walk"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "a_masks/golf/one/puppet_mask.mat").touch()
+    (tmp_path / "Frames/golf/one/00001.png").touch()
+    (tmp_path / "x/golf/three.avi").touch()
+    (tmp_path / "y/walk/three.avi").touch()
+    assert locate_videos(tmp_path, ["golf/one", "golf/two", "walk/three", "golf/three"]) == {
+        "golf/one": tmp_path / "Frames/golf/one",
+        "golf/three": tmp_path / "x/golf/three.avi",
+        "walk/three": tmp_path / "y/walk/three.avi",
+    }
+
+
+def changed(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("run/a,1,run,1", "run/a,4,run,1", r"groundtruth.csv: row 2: run/a frame 4: .* 4 frames"),
+        ("b,3,run,5,5,30", "b,3,run,64,5,80", r"row 3: run/b frame 3: the box is outside .* 64x48"),
+        ("0,0,10,20,0\n", "-9,0,-1,20,0\n", r"row 1: run/a frame 0: the box is outside"),
+        ("c,2,sit,50,10,64,48", "c,2,sit,50,48,64,49", r"row 4: sit/c .*outside"),
+    ],
+)
+def test_boxes_that_do_not_fit(data: Path, old: str, new: str, message: str) -> None:
+    (data / "groundtruth.csv").write_text(changed(ROWS, old, new))
+    with pytest.raises(InputError, match=message) as error:
+        open_detection_sets(data)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_videos": ["nobody"]}, r"video nobody is not in .*csv; names look like run/a"),
+        ({"train_videos": ["sit/empty"]}, "has no boxes for any of the 1 training videos"),
+        (
+            {"labels": ["run", "sit"]},
+            r"row 5: sit/c frame 2: class wave is not one of --labels .run, sit",
+        ),
+        ({"labels": ["run", "run"]}, "run is given twice"),
+        ({"labels": []}, r"row 1: .*class run"),
+        ({"media": Path("nowhere")}, "nowhere: folder not found"),
+        ({"train_videos": []}, "the list is empty"),
+    ],
+)
+def test_options_that_do_not_fit(data: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_detection_sets(data, **options)
+
+
+def test_videos_that_are_not_there(data: Path) -> None:
+    (data / "run/b.mp4").unlink()
+    with pytest.raises(InputError, match=r"data: 1 of 4 videos were not found .the first is run/b"):
+        open_detection_sets(data)
+    assert open_detection_sets(data, test_videos=["sit/empty"])[1].names == ("sit/empty",)
+
+
+def test_one_last_part_of_two_videos(data: Path) -> None:
+    text = VIDEOS + "walk/a,4,64,48,test\n"
+    (data / "videos.csv").write_text(text)
+    with pytest.raises(InputError, match="video a could be run/a, walk/a"):
+        open_detection_sets(data, train_videos=["a"])
+    # run/a.mp4 is not taken for walk/a.
+    with pytest.raises(InputError, match=r"1 of 2 videos were not found .the first is walk/a"):
+        open_detection_sets(data, train_videos=["run/a"], test_videos=["walk/a"])
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"contains no ground truth; expected groundtruth\.parquet"
+    ):
+        open_detection_sets(tmp_path)
+    with pytest.raises(InputError, match="file or folder not found"):
+        open_detection_sets(tmp_path / "nothing")
+    (tmp_path / "ava.csv").write_text("v,902,0.1,0.2,0.3,0.4,12,0\n")
+    with pytest.raises(InputError, match="seconds and relative boxes"):
+        open_detection_sets(tmp_path / "ava.csv")
+
+
+def test_warnings_of_boxes_over_the_edge_and_of_gaps(data: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (data / "groundtruth.csv").write_text(changed(ROWS, "1,0,11,20", "-1,0,11,20"))
+        open_detection_sets(data)
+    (data / "groundtruth.csv").write_text(changed(ROWS, "50,10,64,48,0", "50,10,70,48,0"))
+    with pytest.warns(
+        UserWarning, match=r"row 4: sit/c frame 2: 1 boxes .this is the first. extend"
+    ):
+        train, _ = open_detection_sets(data)
+    assert train.tubes.boxes[2, 2] == 70
+    (data / "groundtruth.csv").write_text(changed(ROWS, "run/a,1", "run/a,3"))
+    with pytest.warns(UserWarning, match="3 frames apart"):
+        open_detection_sets(data)
+
+
+def test_ucf101_24_as_downloaded(shared: Shared, tmp_path: Path) -> None:
+    for name in ("pyannot.pkl", "testlist01.txt"):
+        (tmp_path / name).symlink_to(shared(f"ucf101-24/{name}"))
+    media = shared("ucf101-24/videos")
+    with pytest.raises(InputError, match=r"3186 of 3194 videos"):
+        open_detection_sets(tmp_path, media=media)
+    names = [path.stem for path in sorted(media.iterdir())]
+    options: dict[str, Any] = {"train_videos": ["v_SoccerJuggling_g23_c01"], "test_videos": names}
+    for data in (tmp_path, tmp_path / "pyannot.pkl"):
+        train, test = open_detection_sets(data, media=media, **options)
+        assert train.names == ("SoccerJuggling/v_SoccerJuggling_g23_c01",)
+        assert len(train.labels) == 7 and len(test) == 8
+        assert test.num_frames.tolist() == [141, 180, 151, 92, 98, 168, 369, 240]
+        assert set(test.width) == {320} and set(test.height) == {240}
+        truth, _ = read_ground_truth(tmp_path / "pyannot.pkl")
+        for name in test.names:
+            theirs = truth.boxes[truth.video == truth.video_names.index(name)]
+            ours = test.tubes.boxes[test.tubes.video == test.names.index(name)]
+            assert ours.tolist() == theirs.tolist()
+
+
+def test_jhmdb_as_a_pickle(shared: Shared) -> None:
+    frames = shared("jhmdb/frames_sample")
+    names = sorted(path.name for path in frames.iterdir() if path.is_dir())
+    train, test = open_detection_sets(
+        shared("jhmdb/JHMDB-GT.pkl"), media=frames, train_videos=names, test_videos=names[:1]
+    )
+    assert train.names == tuple(f"catch/{name}" for name in names) and test.labels == ("catch",)
+    assert len(train.tubes) == train.num_frames.sum() > 60
+    with pytest.raises(InputError, match=r"of 928 videos were not found .the first is "):
+        open_detection_sets(shared("jhmdb/JHMDB-GT.pkl"), split=3)
+    with pytest.raises(
+        InputError, match="has no such split; its lists are test1, test2, test3, train1"
+    ):
+        open_detection_sets(shared("jhmdb/JHMDB-GT.pkl"), split=4)

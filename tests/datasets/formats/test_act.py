@@ -1,0 +1,176 @@
+"""ACT's, MOC's and MultiSports' pickles, written here as their code writes them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.act import (
+    read_act_ground_truth,
+    read_act_tubes,
+    read_frame_detections,
+    read_tubelets,
+    read_video_detections,
+)
+from actiontubes.datasets.formats.registry import read_detections, read_ground_truth, read_tubes
+from actiontubes.datasets.tables import Tubes
+
+BOX = [10.0, 20.0, 30.0, 40.0]
+
+
+def content() -> dict[str, Any]:
+    """Two videos of three frames; labels are not in alphabetical order."""
+    rows = np.array([[1, *BOX], [2, *BOX]], np.float32)
+    return {
+        "labels": ["walk", "run"],
+        "gttubes": {"walk/a": {0: [rows]}, "run/b": {1: [rows, rows + np.array([1, 5, 5, 5, 5])]}},
+        "nframes": {"walk/a": 3, "run/b": 3},
+        "resolution": {"walk/a": (240, 320), "run/b": (120, 160)},
+        "train_videos": [["walk/a"]],
+        "test_videos": [["run/b"]],
+    }
+
+
+def dumped(folder: Path, name: str, value: Any) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(value))
+    return path
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Tubes:
+    return read_act_ground_truth(dumped(tmp_path, "gt.pkl", content()), 0)[0]
+
+
+def test_ground_truth(tmp_path: Path) -> None:
+    tubes, videos = read_ground_truth(dumped(tmp_path, "gt.pkl", content()))
+    assert tubes.video_names == ("run/b",)
+    assert tubes.label_names == ("walk", "run")
+    assert tubes.label.tolist() == [1] * 4
+    assert tubes.frame.tolist() == [0, 1, 1, 2]
+    assert tubes.tube.tolist() == [0, 0, 1, 1]
+    assert tubes.boxes.tolist() == [BOX] * 2 + [[15, 25, 35, 45]] * 2
+    assert videos is not None
+    assert (videos.num_frames, videos.width, videos.height) == ([3], [160], [120])
+    train, _ = read_act_ground_truth(tmp_path / "gt.pkl", 1, "train")
+    assert train.video_names == ("walk/a",)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, "labels missing"),
+        ({"test_videos": [["run/c"]]}, "gttubes has no entry for the test video run/c"),
+        ({"gttubes": {"run/b": {7: []}}}, "run/b: label 7 does not exist; the file has 2 labels"),
+        ({"gttubes": {"run/b": {1: [np.zeros((2, 5))]}}}, "below 1"),
+        ({"gttubes": {"run/b": {1: [np.ones((2, 3))]}}}, "shape"),
+        ({"gttubes": {"run/b": {1: [np.array([[1, 9, 9, 3, 3]])]}}}, "x2 < x1"),
+        (
+            {"gttubes": {"run/b": {1: [np.array([[1, np.nan, 9, 3, 3]])]}}},
+            "contains NaN or infinity",
+        ),
+    ],
+)
+def test_damaged_ground_truth(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    changed = {k: v for k, v in {**content(), **change}.items() if v is not None}
+    with pytest.raises(InputError, match=message):
+        read_ground_truth(dumped(tmp_path, "gt.pkl", changed))
+
+
+def test_code_in_a_pickle_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    with pytest.raises(InputError, match=r"posix\.mkdir|nt\.mkdir"):
+        read_ground_truth(dumped(tmp_path, "gt.pkl", {"labels": Evil()}))
+    assert not (tmp_path / "made").exists()
+
+
+def tubelet(x: float, score: float) -> list[float]:
+    """MOC's row of K = 2."""
+    return [x, 0, x + 9, 9, x + 1, 0, x + 10, 9, score]
+
+
+def test_moc_tubelets(tmp_path: Path, truth: Tubes) -> None:
+    folder = tmp_path / "moc"
+    empty = np.empty((0, 9), np.float32)
+    for frame in (1, 2):
+        rows = np.array([tubelet(frame, 0.5), tubelet(50, 0.25)], np.float32)
+        dumped(folder, f"run/b/{frame:05d}.pkl", {1: empty, 2: rows})
+        dumped(folder, f"walk/a/{frame:05d}.pkl", {1: rows[:1], 2: empty})
+    tubelets = read_tubelets(folder, truth)
+    assert tubelets.boxes.shape == (6, 2, 4)
+    names = [tubelets.video_names[i] for i in tubelets.video]
+    assert names == ["run/b"] * 4 + ["walk/a"] * 2
+    boxes = read_detections(folder, truth)
+    assert len(boxes) == 12
+    # Frames 1 and 2 of ACT's count, and one later for the second box of each.
+    assert sorted(set(boxes.frame.tolist())) == [0, 1, 2]
+    assert boxes.label.tolist() == [1] * 8 + [0] * 4
+
+
+def test_act_tubelets(tmp_path: Path, truth: Tubes) -> None:
+    folder = tmp_path / "act"
+    rows = np.array([[1, 0.5, *tubelet(3, 0)[:8]]], np.float32)
+    every = np.zeros((4, 11), np.float32)
+    dumped(folder, "run/b/00002.pkl", (rows, every))
+    dumped(folder, "walk/a/00001.pkl", (np.empty((0, 10), np.float32), every))
+    tubelets = read_tubelets(folder, truth)
+    assert tubelets.frame.tolist() == [1]
+    assert tubelets.label.tolist() == [1]
+    assert tubelets.score.tolist() == [0.5]
+    assert tubelets.boxes.tolist() == [[[3, 0, 12, 9], [4, 0, 13, 9]]]
+
+
+def test_missing_video_is_named(tmp_path: Path, truth: Tubes) -> None:
+    dumped(tmp_path, "act/run/b/00001.pkl", (np.empty((0, 10)), np.empty((0, 11))))
+    with pytest.raises(InputError, match="1 of 2 videos have no file; the first is walk/a"):
+        read_detections(tmp_path / "act", truth)
+
+
+def test_tubes(tmp_path: Path, truth: Tubes) -> None:
+    tube = np.array([[2, *BOX, 0.9], [3, *BOX, 0.7]], np.float32)
+    dumped(tmp_path, "tubes/run/b_tubes.pkl", {0: [], 1: [(tube, np.float32(0.8))]})
+    dumped(tmp_path, "tubes/walk/a_tubes.pkl", {0: [], 1: []})
+    tubes = read_tubes(tmp_path / "tubes", truth)
+    assert tubes.frame.tolist() == [1, 2]
+    assert tubes.tube_score.tolist() == pytest.approx([0.8, 0.8])  # type: ignore[union-attr]
+    assert [tubes.video_names[i] for i in tubes.video] == ["run/b"] * 2
+    (tmp_path / "tubes/run/b_tubes.pkl").unlink()
+    with pytest.raises(InputError, match=r"run/b_tubes\.pkl"):
+        read_act_tubes(tmp_path / "tubes", truth)
+
+
+def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
+    rows = [np.array([0, 1, 1, 0.5, *BOX]), np.array([1, 3, 0, 0.25, *BOX])]
+    boxes = read_frame_detections(dumped(tmp_path, "frame_detections.pkl", rows), truth)
+    assert boxes.frame.tolist() == [0, 2]
+    assert boxes.score.tolist() == [0.5, 0.25]
+    tube = np.array([[1, *BOX, 0.5]])
+    results = {0: [("walk/a", 0.5, tube)], 1: []}
+    tubes = read_video_detections(dumped(tmp_path, "video_detections.pkl", results), truth)
+    assert [tubes.video_names[i] for i in tubes.video] == ["walk/a"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([9, 1, 0, 0.5, *BOX], "row 2: .*video number must be"),
+        ([0, 0, 0, 0.5, *BOX], "row 2: frame must be 1 or more"),
+        ([0, 1, 5, 0.5, *BOX], "row 2: .*label number must be"),
+        ([0, 1, 0, 7.0, *BOX], "row 2: .*must be between 0 and 1"),
+        ([0, 1, 0, 0.5, 9, 9, 3, 3], "row 2: .*x2 < x1"),
+        ([0, 1, 0, np.nan, *BOX], "row 2: .*NaN or infinite"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, truth: Tubes, row: list[float], message: str) -> None:
+    rows = np.array([[0, 1, 0, 0.5, *BOX], row])
+    with pytest.raises(InputError, match=message):
+        read_frame_detections(dumped(tmp_path, "frame_detections.pkl", rows), truth)

@@ -1,0 +1,117 @@
+"""Tables written little by little, and joined from parts, are those written at once."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from actiontubes.datasets import table_writer
+from actiontubes.datasets.table_io import read_table, write_table
+from actiontubes.datasets.table_writer import (
+    TABLES,
+    concatenate_tables,
+    open_label_writer,
+    open_table_writer,
+)
+from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
+
+
+def some_tubes(name: str, counts: list[int], seed: int) -> Tubes:
+    """Tubes of so many frames each, numbered from 0."""
+    rng = np.random.default_rng(seed)
+    rows = sum(counts)
+    tube = np.repeat(np.arange(len(counts)), counts)
+    frame = np.concatenate([np.empty(0, np.int32), *(np.arange(n, dtype=np.int32) for n in counts)])
+    corner = rng.uniform(0, 50, (rows, 2))
+    boxes = np.concatenate([corner, corner + 20], axis=1)
+    labels = rng.integers(0, 2, len(counts)).astype(np.int32)
+    return Tubes(
+        np.zeros(rows, np.int32), frame, labels[tube], boxes, tube, (name,), ("run", "sit"),
+        rng.uniform(size=rows), np.linspace(1, 0, len(counts))[tube],
+    )  # fmt: skip
+
+
+def as_detections(tubes: Tubes) -> Detections:
+    assert tubes.score is not None
+    return Detections(
+        tubes.video, tubes.frame, tubes.label, tubes.score, tubes.boxes, tubes.video_names,
+        tubes.label_names,
+    )  # fmt: skip
+
+
+def same(first: object, second: object) -> None:
+    for name, value in vars(first).items():
+        np.testing.assert_array_equal(value, getattr(second, name))
+
+
+@pytest.mark.parametrize("group", [1, 7, 1000])
+def test_rows_in_any_portions(tmp_path: Path, monkeypatch, group: int) -> None:
+    monkeypatch.setattr(table_writer, "_GROUP", group)
+    tubes = some_tubes("a", [5, 9, 1, 4], 0)
+    with open_table_writer(tmp_path / "little.parquet") as table:
+        for begin in range(0, len(tubes), 3):
+            table.write(select_rows(tubes, np.arange(begin, min(begin + 3, len(tubes)))))
+    write_table(tubes, tmp_path / "once.parquet")
+    same(*(read_table(Tubes, tmp_path / f"{name}.parquet") for name in ("little", "once")))
+    schemas = [pq.read_schema(tmp_path / f"{name}.parquet") for name in ("little", "once")]
+    assert schemas[0].equals(schemas[1])
+    groups = pq.ParquetFile(tmp_path / "little.parquet").num_row_groups
+    assert groups == -(-len(tubes) // (-(-group // 3) * 3))
+
+
+def test_joined_as_concatenated(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(table_writer, "_GROUP", 10)
+    counts = {"b": [5, 9, 1], "none": [], "a": [12], "c": [3, 3]}
+    folders, tables = [], []
+    for number, (name, lengths) in enumerate(counts.items()):
+        folder = tmp_path / name
+        folder.mkdir()
+        tubes = some_tubes(name, lengths, number)
+        with open_table_writer(folder / TABLES[0]) as table:
+            table.write(as_detections(tubes))
+        write_table(tubes, folder / TABLES[1])
+        one = [np.array([value]) for value in (10 + number, 64, 48)]
+        write_table(Videos((name,), *one, np.array([25.0]), ("",)), folder / TABLES[2])
+        with open_label_writer(folder / TABLES[3]) as rows:
+            rows.writerows((name, tube, 'say "run", sit', 0.5) for tube in range(len(lengths)))
+        folders.append(folder)
+        tables.append(tubes)
+    out = tmp_path / "out"
+    concatenate_tables(folders, map(len, counts.values()), out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(TABLES)
+    write_table(concatenate(tables), tmp_path / "expected.parquet")
+    same(read_table(Tubes, out / TABLES[1]), read_table(Tubes, tmp_path / "expected.parquet"))
+    detections = as_detections(concatenate(tables))  # type: ignore[arg-type]
+    write_table(detections, tmp_path / "expected.parquet")
+    expected = read_table(Detections, tmp_path / "expected.parquet")
+    same(read_table(Detections, out / TABLES[0]), expected)
+    videos = read_table(Videos, out / TABLES[2])
+    assert videos.video == tuple(counts) and videos.num_frames.tolist() == [10, 11, 12, 13]
+    with (out / TABLES[3]).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["video"], row["tube"]) for row in rows] == [
+        ("b", "0"), ("b", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("c", "5"),
+    ]  # fmt: skip
+    assert {row["label"] for row in rows} == {'say "run", sit'}
+
+
+def test_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(table_writer, "_GROUP", 4)
+    tubes = some_tubes("a", [5, 9], 0)
+    path = tmp_path / "tubes.parquet"
+    path.write_text("what was there before")
+    with pytest.raises(KeyError), open_table_writer(path) as table:
+        table.write(tubes)
+        raise KeyError
+    assert path.read_text() == "what was there before"
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full_disk)
+    with pytest.raises(OSError, match="No space left"), open_table_writer(path) as table:
+        table.write(tubes)
+    assert [file.name for file in tmp_path.iterdir()] == ["tubes.parquet"]
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(28, "No space left on device")

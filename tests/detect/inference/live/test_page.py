@@ -1,0 +1,139 @@
+"""The page of a live run: what a browser gets, and who gets nothing."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Iterator
+from queue import SimpleQueue
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from actiontubes.datasets.errors import InputError
+from actiontubes.detect.inference.live import page as live_page
+from actiontubes.detect.inference.live.page import serve_page
+
+
+def picture(number: int) -> np.ndarray:
+    return np.full((48, 64, 3), (number, 0, 255 - number), np.uint8)
+
+
+def ask(address: str, path: str, host: str | None = None) -> http.client.HTTPResponse:
+    place = address.removeprefix("http://").rstrip("/")
+    connection = http.client.HTTPConnection(place, timeout=20)
+    connection.request("GET", path, headers={} if host is None else {"Host": host})
+    return connection.getresponse()
+
+
+def parts(response: http.client.HTTPResponse) -> Iterator[np.ndarray]:
+    """The pictures of a multipart stream, as RGB."""
+    while (line := response.readline()) == b"--picture\r\n":
+        assert response.readline() == b"Content-Type: image/jpeg\r\n"
+        length = int(response.readline().split()[1])
+        assert response.readline() == b"\r\n"
+        jpeg = response.read(length)
+        assert response.readline() == b"\r\n"
+        yield cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert line == b""
+
+
+def test_what_a_browser_gets() -> None:
+    with serve_page(0) as (address, show):
+        page = ask(address, "/")
+        assert page.status == 200 and b'src="/stream.mjpg"' in page.read()
+        show(picture(10), 0.0)
+        stream = ask(address, "/stream.mjpg")
+        assert stream.getheader("Content-Type") == "multipart/x-mixed-replace; boundary=picture"
+        shown = parts(stream)
+        # One that came before is there at once; JPEG is nearly what was shown.
+        assert np.abs(next(shown).astype(int) - picture(10)).max() < 6
+        for number in (100, 200):
+            show(picture(number), number / 1000)
+            assert np.abs(next(shown).astype(int) - picture(number)).max() < 6
+    assert list(shown) == []
+
+
+@pytest.mark.parametrize(("apart", "pause"), [(0.05, 0.05), (3.0, 0.25)])
+def test_pictures_come_as_far_apart_as_their_frames(
+    apart: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: SimpleQueue[float] = SimpleQueue()
+
+    def sleep(seconds: float) -> None:
+        if seconds:  # none before the first picture
+            pauses.put(seconds)
+
+    monkeypatch.setattr(live_page, "time", SimpleNamespace(sleep=sleep))
+    with serve_page(0) as (address, show):
+        show(picture(0), 0.0)
+        stream = ask(address, "/stream.mjpg")
+        next(parts(stream))
+        for number in range(1, 6):
+            show(picture(number), number * apart)
+        found = [pauses.get(timeout=20) for _ in range(5)]
+        stream.close()
+    assert found == pytest.approx([pause] * 5)
+
+
+def test_showing_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even while the page pauses."""
+    begun, go_on, ended = (threading.Event() for _ in range(3))
+
+    def sleep(_: float) -> None:
+        begun.set()
+        go_on.wait(60)
+        ended.set()
+
+    monkeypatch.setattr(live_page, "time", SimpleNamespace(sleep=sleep))
+    with serve_page(0) as (address, show):
+        show(picture(0), 0.0)
+        stream = ask(address, "/stream.mjpg")
+        next(parts(stream))
+        show(picture(1), 10.0)
+        assert begun.wait(20)
+        for number in range(1000):
+            show(picture(number % 256), number * 10.0)
+        assert not ended.is_set()
+        go_on.set()
+        stream.close()
+
+
+def test_a_page_that_is_closed_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
+    with serve_page(0) as (address, show):
+        show(picture(0), 0.0)
+        stream = ask(address, "/stream.mjpg")
+        next(parts(stream))
+        threads = set(threading.enumerate()) - before
+        (handler,) = [thread for thread in threads if thread.name != "live page"]
+        stream.close()
+        for number in range(400):
+            show(picture(1), float(number))
+            handler.join(0.05)
+            if not handler.is_alive():
+                break
+        assert not handler.is_alive()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("path", ["/", "/stream.mjpg"])
+def test_other_names_of_this_machine_are_refused(path: str) -> None:
+    """A foreign page whose name was made to mean this machine (DNS rebinding)."""
+    with serve_page(0) as (address, _):
+        port = address.rsplit(":", 1)[1].rstrip("/")
+        assert ask(address, path, f"example.org:{port}").status == 403
+        assert ask(address, "/", f"localhost:{port}").status == 200
+        assert ask(address, "/etc/passwd").status == 404
+
+
+def test_ports_that_are_taken() -> None:
+    with serve_page(0) as (address, _):
+        port = int(address.rsplit(":", 1)[1].rstrip("/"))
+        with pytest.raises(InputError, match=rf"--port {port}: cannot be used"), serve_page(port):
+            pass
+    with pytest.raises(InputError, match="--port 99999: cannot be used"), serve_page(99999):
+        pass

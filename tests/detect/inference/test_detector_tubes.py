@@ -1,0 +1,224 @@
+"""The tubes of a trained detector: hand-made tables, and where looks are few."""
+
+from __future__ import annotations
+
+import csv
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.table_writer import TABLES
+from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
+from actiontubes.datasets.video.reader import read_video
+from actiontubes.datasets.video.resize import resize
+from actiontubes.detect.inference.clip_batches import iter_clip_batches
+from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP
+from actiontubes.detect.inference.detector_tubes import (
+    detector_tubes,
+    extend_to_end,
+    interpolated_detections,
+    rules_for,
+)
+from actiontubes.detect.inference.predictor import concatenate_detections, predict_batch
+from actiontubes.detect.inference.video_output import TubeStore, VideoSummary
+from actiontubes.detect.linking.greedy import ACT, SINGH
+from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.viterbi import PENG
+from actiontubes.detect.model.build import build_detector
+from actiontubes.detect.model.config import DetectorConfig
+from actiontubes.detect.model.detector import Detector
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def moving(frames: list[int], score: float = 0.5, label: int = 0) -> Detections:
+    """A box that moves a pixel a frame."""
+    frame = np.array(frames, np.int32)
+    corner = np.stack([frame, np.full(len(frame), 10)], axis=1).astype(float)
+    return Detections(
+        np.zeros_like(frame), frame, np.full_like(frame, label), np.full(len(frame), score),
+        np.concatenate([corner, corner + np.array([20, 30])], axis=1), ("clip",), ("run", "sit"),
+    )  # fmt: skip
+
+
+def test_between_key_frames_and_after_the_last() -> None:
+    found = moving(list(range(0, 24, 6)))  # 0, 6, 12, 18 of 22 frames
+    tubes = extend_to_end(link(found, rules_for(ACT, 6)), 6, 22)
+    assert tubes.frame.tolist() == list(range(22)) and not tubes.tube.any()
+    np.testing.assert_allclose(tubes.boxes[:, 0], [*range(19), 18, 18, 18])
+    others = interpolated_detections(tubes, 6)
+    assert others.frame.tolist() == [frame for frame in range(22) if frame % 6]
+    np.testing.assert_allclose(others.boxes, tubes.boxes[others.frame])
+    np.testing.assert_allclose(others.score, 0.5)
+
+
+def test_a_tube_that_ended_is_not_held() -> None:
+    tubes = link(moving(list(range(0, 20))), ACT)
+    assert extend_to_end(tubes, 4, 30).frame.max() == 19
+    # On frame 28 stands the last look of 30 frames, on 20 that of 22.
+    assert extend_to_end(link(moving([0, 4, 8, 12, 16, 20]), ACT), 4, 22).frame.max() == 21
+
+
+@pytest.mark.parametrize("every", [1, 2, 5, 9, 20])
+def test_a_greedy_tube_outlives_one_missed_key_frame(every: int) -> None:
+    keys = [k * every for k in range(20)]
+    missed = [frame for k, frame in enumerate(keys) if k not in (7, 13)]
+    slow = replace(moving(missed), boxes=np.tile([10.0, 10, 30, 40], (len(missed), 1)))
+    tubes = link(slow, rules_for(ACT, every))
+    assert not tubes.tube.any() and tubes.frame.tolist() == list(range(keys[-1] + 1))
+    assert rules_for(PENG, every) is PENG and rules_for(ACT, 1) is ACT
+
+
+def test_stored_tubes_come_best_first(tmp_path: Path) -> None:
+    weak, strong = link(moving(list(range(16)), 0.3)), link(moving(list(range(18)), 0.9, label=1))
+    names = weak.label_names
+    with TemporaryFile() as file:
+        store = TubeStore(file)
+        store.add(weak)
+        store.add(replace(strong, tube=strong.tube + 7))
+        (tubes,) = store.best_first("clip", names)
+        assert tubes.tube_score is not None
+        assert tubes.tube.tolist() == [0] * 18 + [1] * 16
+        assert tubes.frame.tolist() == [*range(18), *range(16)]
+        assert tubes.label.tolist() == [1] * 18 + [0] * 16
+        np.testing.assert_array_equal(tubes.boxes, np.concatenate([strong.boxes, weak.boxes]))
+        assert tubes.tube_score.tolist() == pytest.approx([0.9] * 18 + [0.3] * 16)
+        assert [row[:2] for row in store.labels(names)] == [(0, "sit"), (1, "run")]
+        summary = store.summary("clip", names, 20)
+    assert summary.text().splitlines() == [
+        "clip: 2 tubes, 20 frames", "  0.90  frames 0-17        sit 0.90",
+        "  0.30  frames 0-15        run 0.30",
+    ]  # fmt: skip
+    with TemporaryFile() as file:
+        (none,) = TubeStore(file).best_first("clip", names)
+        assert len(none) == 0 and none.boxes.shape == (0, 4)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    torch.manual_seed(0)
+    settings = DetectorConfig(
+        ("run", "sit"), backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given",
+        hidden=8, frames=4, height=48, width_pixels=64, norm="batch",
+    )  # fmt: skip
+    return build_detector(settings).eval()
+
+
+def people(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    return [np.array([[5, 5, 40, 45, 0.9]], np.float32) for _ in frames]
+
+
+def find(
+    video: Path, detector: Detector, out: Path, *words: object, **options: Any
+) -> tuple[Detections, Tubes, Videos, VideoSummary]:
+    """Runs a detector over a video and reads the tables that it wrote."""
+    out.mkdir(exist_ok=True)
+    with detector_tubes(video, "a", detector, *words, progress=False, **options) as run:
+        summary = run(out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(TABLES)
+    tables = [
+        read_table(kind, out / name) for kind, name in zip((Detections, Tubes, Videos), TABLES)
+    ]
+    return (*tables, summary)
+
+
+def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None:
+    video = numbered.write(tmp_path / "a.mp4", 31, size=(128, 96))
+    found, tubes, videos, summary = find(video, detector, tmp_path / "out", people, threshold=0)
+    assert (videos.num_frames, videos.width, videos.height) == (31, 128, 96)
+    # One box a frame and class, which refinement moves by little.
+    assert sorted(zip(found.label, found.frame)) == [
+        (label, frame) for label in (0, 1) for frame in range(31)
+    ]
+    assert np.abs(found.boxes - [5, 5, 40, 45]).max() < 15
+    assert np.bincount(tubes.tube).tolist() == [31, 31]
+    assert tubes.tube_score is not None and summary.tubes == 2 and summary.num_frames == 31
+    first = np.unique(tubes.tube, return_index=True)[1]
+    assert (np.diff(tubes.tube_score[first]) <= 0).all()
+    with (tmp_path / "out" / "labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == [tubes.label_names[i] for i in tubes.label[first]]
+    assert [float(row["score"]) for row in rows] == pytest.approx(
+        tubes.tube_score[first].tolist(), abs=1e-6
+    )
+
+
+def test_nothing_above_the_threshold(numbered, detector: Detector, tmp_path: Path) -> None:
+    video = numbered.write(tmp_path / "a.mp4", 20)
+    found, tubes, _, summary = find(video, detector, tmp_path / "out", people, threshold=1)
+    assert len(found) == 40 and len(tubes) == 0 and summary.best == ()
+    assert (tmp_path / "out" / "labels.csv").read_text().split() == ["video,tube,label,score"]
+
+
+def jumping(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    """Two people, of whom one is away now and then, and one elsewhere after every 25 frames."""
+    found = []
+    for frame in range(first, first + len(frames)):
+        x = 60.0 * (frame // 25 % 2)
+        here = np.array([[x + 5, 5, x + 40, 60, 0.9], [20, 30, 50, 90, 0.8]], np.float32)
+        found.append(here[: 1 + (frame % 40 < 28)])
+    return found
+
+
+@pytest.mark.parametrize("rules", [ACT, SINGH, PENG])
+@pytest.mark.parametrize("every", [1, 4])
+def test_pieces_give_the_tubes_of_the_whole(
+    numbered, detector: Detector, tmp_path: Path, rules: Any, every: int
+) -> None:
+    """Linked as frames come, with threads, against all at once in one; several pieces."""
+    detector = deepcopy(detector)
+    torch.nn.init.normal_(detector.head.scores.weight, std=1.0)
+    count = 2 * KEY_FRAMES_PER_CLIP + 45
+    video = numbered.write(tmp_path / "a.mp4", count, size=(128, 96))
+    small = [
+        (resize(frame, 48, 64), jumping(frame[None], number)[0][:, :4] / 2)
+        for number, frame in enumerate(read_video(video))
+    ]
+    whole = concatenate_detections(
+        [predict_batch(detector, piece) for piece in iter_clip_batches(small, 4, every=every)]
+    )
+    zeros = np.zeros(len(whole.frame), np.int32)
+    boxes = whole.boxes * [128, 96, 128, 96]
+    all_at_once = Detections(
+        zeros, whole.frame, whole.label, whole.score, boxes, ("a",), ("run", "sit")
+    )
+    middle = float(np.median(whole.score))
+
+    options: dict[str, Any] = {"rules": rules, "every": every, "threshold": middle}
+    found, tubes, _, _ = find(video, detector, tmp_path / "out", jumping, **options)
+    looked_at = select_rows(found, found.frame % every == 0)
+    for column in ("frame", "label", "score", "boxes"):
+        np.testing.assert_array_equal(getattr(looked_at, column), getattr(all_at_once, column))
+    linked = link(all_at_once, rules_for(rules, every))
+    linked = extend_to_end(linked, every, count)
+    assert len(found) - len(looked_at) == (linked.frame % every != 0).sum()
+    strong = select_rows(all_at_once, all_at_once.score >= middle)
+    expected = extend_to_end(link(strong, rules_for(rules, every)), every, count)
+    assert tubes.tube_score is not None and expected.tube_score is not None
+    assert len(np.unique(tubes.tube)) == len(np.unique(expected.tube)) > 0
+    order = np.lexsort((expected.frame, expected.tube, expected.label, -expected.tube_score))
+    expected = select_rows(expected, order)
+    for column in ("frame", "score", "boxes", "tube_score"):
+        np.testing.assert_array_equal(getattr(tubes, column), getattr(expected, column))
+    names = [np.array(table.label_names)[table.label].tolist() for table in (tubes, expected)]
+    assert names[0] == names[1]
+
+
+def test_what_cannot_be(numbered, detector: Detector, tmp_path: Path) -> None:
+    video = numbered.write(tmp_path / "a.mp4", 3)
+    with pytest.raises(
+        InputError, match="this detector does not find people itself; give --proposals"
+    ):
+        find(video, detector, tmp_path / "out")
+    with pytest.raises(InputError, match="--every 0: must be 1 or more"):
+        find(video, detector, tmp_path / "out", people, every=0)
+    with pytest.raises(InputError, match="file not found"):
+        find(tmp_path / "absent.mp4", detector, tmp_path / "out", people)
+    assert not list((tmp_path / "out").iterdir())

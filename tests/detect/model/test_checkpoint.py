@@ -1,0 +1,222 @@
+"""Detector files: what was saved comes back, and nothing else is let in."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from actiontubes.backbones.classifier import PretrainedModel
+from actiontubes.backbones.family import HOWTO100M_LAYOUT, get_variant
+from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights.load import save_pretrained
+from actiontubes.datasets.errors import InputError
+from actiontubes.detect.model.build import build_detector
+from actiontubes.detect.model.checkpoint import load_detector, save_detector
+from actiontubes.detect.model.config import DetectorConfig
+from actiontubes.detect.model.detector import Detector
+from safetensors.torch import load_file, safe_open, save_file
+from torch import Tensor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SETTINGS = DetectorConfig(
+    ("stand up", "sit down"), "s3d-g", 0.05, "Mixed_4b", "features", "Mixed_3c",
+    hidden=8, roi_size=2, frames=8, height=64, width_pixels=80, norm="batch",
+    anchor_sides=(16, 32), mean=(0.4, 0.5, 0.6),
+)  # fmt: skip
+KEY = "actiontubes-detector"
+
+
+def disturbed(settings: DetectorConfig, trunk: Trunk | None = None) -> Detector:
+    """A detector with random weights and statistics."""
+    torch.manual_seed(0)
+    detector = build_detector(settings, trunk)
+    for name, value in detector.state_dict().items():
+        if name.endswith(("running_mean", "running_var", "bias")):
+            value.copy_(value + 0.1 * torch.rand_like(value))
+    return detector.eval()
+
+
+def outputs(detector: Detector) -> list[Tensor]:
+    settings = detector.settings
+    generator = torch.Generator().manual_seed(1)
+    shape = (1, settings.frames, settings.height, settings.width_pixels, 3)
+    clips = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    zero, key = torch.zeros(1, dtype=torch.long), torch.tensor([settings.frames // 2])
+    with torch.inference_mode():
+        maps = detector.maps(clips)
+        proposals = [torch.tensor([[10.0, 10, 40, 50], [2, 2, 70, 60]])]
+        if detector.proposals is not None:
+            proposals, _ = detector.propose(maps, clips, zero, key)
+        found = detector.find(maps, settings.frames, proposals, zero, key, threshold=0.0)
+    assert len(found.score)
+    return [found.key, found.label, found.score, found.boxes]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        replace(SETTINGS, norm="frozen", per_class_boxes=True, dropout=0.3),
+        replace(SETTINGS, proposals="given", head="mixed", multi_label=True, labels=("a",)),
+        replace(SETTINGS, backbone="top-heavy-i3d(Mixed_3c)", frame_step=3),
+        replace(SETTINGS, proposals="resnet18"),
+    ],
+    ids=["features", "frozen", "mixed", "i3d", "resnet18"],
+)
+def test_round_trip(settings: DetectorConfig, tmp_path: Path) -> None:
+    detector = disturbed(settings)
+    save_detector(detector, tmp_path / "d.safetensors")
+    loaded = load_detector(tmp_path / "d.safetensors")
+    assert loaded.settings == settings and loaded.trunk.variant == detector.trunk.variant
+    assert not loaded.training
+    for a, b in zip(outputs(detector), outputs(loaded)):
+        assert torch.equal(a, b)
+
+
+def test_round_trip_of_another_layout(tmp_path: Path) -> None:
+    variant = replace(get_variant("s3d-g"), layout=HOWTO100M_LAYOUT)
+    settings = replace(SETTINGS, norm="frozen", proposals="given")
+    detector = disturbed(settings, Trunk(variant, settings.width))
+    save_detector(detector, tmp_path / "d.safetensors")
+    loaded = load_detector(tmp_path / "d.safetensors")
+    assert loaded.trunk.variant.layout == HOWTO100M_LAYOUT
+    for a, b in zip(outputs(detector), outputs(loaded)):
+        assert torch.equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("detector") / "d.safetensors"
+    save_detector(disturbed(SETTINGS), path)
+    return path
+
+
+def refused(path: Path, *words: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_detector(path)
+    message = str(error.value)
+    assert "\n" not in message and str(path) in message, message
+    for word in words:
+        assert word in message, message
+
+
+def test_what_is_no_safetensors_file(saved: Path, tmp_path: Path) -> None:
+    refused(tmp_path / "missing.safetensors", "file not found", "actiontubes train")
+    refused(tmp_path, "file not found")
+    path = tmp_path / "other.safetensors"
+    for content in (b"", b"text", saved.read_bytes()[:2000], saved.read_bytes()[:-1]):
+        path.write_bytes(content)
+        refused(path, "cannot be read as a .safetensors")
+
+
+class Mark:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_not_run(tmp_path: Path) -> None:
+    path, mark = tmp_path / "d.safetensors", tmp_path / "was here"
+    path.write_bytes(pickle.dumps(Mark(mark)))
+    refused(path, "cannot be read as a .safetensors")
+    torch.save({"weights": Mark(mark)}, path)
+    refused(path, "cannot be read as a .safetensors")
+    assert not mark.exists()
+
+
+def test_other_weights(tmp_path: Path) -> None:
+    path = tmp_path / "d.safetensors"
+    trunk = Trunk(get_variant("i3d"), 0.05)
+    save_pretrained(PretrainedModel(trunk, None, (), (0.5,) * 3, (0.5,) * 3), path)
+    refused(path, "but a classifier; use it as --weights", "--weights")
+    save_file({"a": torch.zeros(2)}, path, {"format": "pt"})
+    refused(path, "other weights")
+    save_file({"a": torch.zeros(2)}, path)
+    refused(path, "other weights")
+
+
+Change = Callable[[dict[str, Any], dict[str, Tensor]], Any]
+
+
+def rewritten(saved: Path, path: Path, change: Change) -> Path:
+    """The file with its settings and tensors changed."""
+    with safe_open(saved, framework="pt") as file:
+        record = json.loads(file.metadata()[KEY])
+    tensors = load_file(saved)
+    change(record, tensors)
+    save_file(tensors, path, {KEY: json.dumps(record)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda r, t: t.pop("head.scores.bias"), "head.scores.bias"),
+        (lambda r, t: t.update({"head.scores.bias": torch.zeros(9)}), "head.scores.bias"),
+        (lambda r, t: t.update({"more": torch.zeros(9)}), "more"),
+        (lambda r, t: t["head.scores.bias"].fill_(torch.nan), "head.scores.bias"),
+        (lambda r, t: r["settings"]["labels"].append("jump"), "head.scores.weight"),
+        (lambda r, t: r["settings"].update(labels="ab"), "labels"),
+        (lambda r, t: r["settings"].update(labels=[]), "labels"),
+        (lambda r, t: r["settings"].update(labels=[1, 2]), "labels"),
+        (lambda r, t: r["settings"].update(backbone="resnet"), "resnet"),
+        (lambda r, t: r["settings"].update(backbone="i3d"), "shape"),
+        (lambda r, t: r["settings"].update(wings=2), "wings"),
+        (lambda r, t: r["settings"].pop("labels"), "labels"),
+        (lambda r, t: r.pop("settings"), "settings"),
+        (lambda r, t: r.pop("variant"), "variant"),
+        (lambda r, t: r["variant"].update(layout=[]), "AttributeError"),
+        (lambda r, t: r["variant"]["layout"].update(stem_kernel=[3, 3]), "Error"),
+        (lambda r, t: r["variant"]["layout"].update(stem_kernel=[7, 7, 10**6]), "shape"),
+        (lambda r, t: r["variant"]["layout"].update(stem_padding=[[0, 10**9]] * 3), "padding"),
+        (lambda r, t: r["variant"]["layout"].update(norm_eps="small"), "Error"),
+        (lambda r, t: r["variant"]["layout"].update(pool_padding="much"), "much"),
+        (lambda r, t: r["settings"].update(frames="8"), "Error"),
+        (lambda r, t: r["settings"].update(frames=8.5), "frames"),
+        (lambda r, t: r["settings"].update(frames=None), "Error"),
+        (lambda r, t: r["settings"].update(frames=-8), "frames"),
+        (lambda r, t: r["settings"].update(frames=True), "frames"),
+        (lambda r, t: r["settings"].update(frames=10**9), "frames"),
+        (lambda r, t: r["settings"].update(frame_step=10**9), "frame_step"),
+        (lambda r, t: r["settings"].update(height=64 * 10**6), "height"),
+        (lambda r, t: r["settings"].update(height=65), "65"),
+        (lambda r, t: r["settings"].update(roi_size=64), "shape"),
+        (lambda r, t: r["settings"].update(roi_size=10**6), "roi_size"),
+        (lambda r, t: r["settings"].update(hidden=1 << 16, roi_size=64, width=8.0), "shape"),
+        (lambda r, t: r["settings"].update(hidden=10**12), "hidden"),
+        (lambda r, t: r["settings"].update(width=10.0**9), "width"),
+        (lambda r, t: r["settings"].update(width=float("nan")), "width"),
+        (lambda r, t: r["settings"].update(proposal_count=10**9), "proposal_count"),
+        (lambda r, t: r["settings"].update(anchor_sides=[1, 2, 3]), "shape"),
+        (lambda r, t: r["settings"].update(anchor_sides=[]), "--anchor-sides"),
+        (lambda r, t: r["settings"].update(std=[0.0, 1.0, 1.0]), "std"),
+        (lambda r, t: r["settings"].update(mean=[0.0]), "mean"),
+        (lambda r, t: r["settings"].update(proposals="thought"), "thought"),
+        (lambda r, t: r["settings"].update(norm="none"), "norm"),
+    ],
+)
+def test_changed_files(saved: Path, tmp_path: Path, change: Change, word: str) -> None:
+    refused(
+        rewritten(saved, tmp_path / "d.safetensors", change), "was written by another version", word
+    )
+
+
+def test_damaged_settings(saved: Path, tmp_path: Path) -> None:
+    path, tensors = tmp_path / "d.safetensors", load_file(saved)
+    for text in ("", "{", "[]", "null", "7", '{"settings": 1, "variant": 2}', "[" * 10**5):
+        save_file(tensors, path, {KEY: text})
+        refused(path, "was written by another version")
+
+
+def test_an_unchanged_copy_loads(saved: Path, tmp_path: Path) -> None:
+    """So that the refusals above are due to what was changed."""
+    load_detector(rewritten(saved, tmp_path / "d.safetensors", lambda r, t: None))

@@ -1,0 +1,310 @@
+"""Detectors on RGB, on optical flow and on both, from training to tubes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from actiontubes.backbones.classifier import PretrainedModel, normalize
+from actiontubes.backbones.family import I3D_LAYOUT, get_variant
+from actiontubes.backbones.flow_input import FLOW_MEAN, FLOW_STD
+from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights.load import save_pretrained
+from actiontubes.datasets.clips.detection_set import open_detection_sets
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.figures.dataset import make_figure_dataset
+from actiontubes.datasets.flow.cache import cache_path, write_cache
+from actiontubes.datasets.flow.estimate import append_flow
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections
+from actiontubes.datasets.video.reader import read_video
+from actiontubes.detect.inference.detector_tubes import detector_tubes
+from actiontubes.detect.inference.predict_dataset import predict_dataset
+from actiontubes.detect.inference.predictor import concatenate_detections, predict_frames
+from actiontubes.detect.model.build import build_detector
+from actiontubes.detect.model.checkpoint import (
+    extract_trunk,
+    is_detector,
+    load_detector,
+    save_detector,
+)
+from actiontubes.detect.model.config import DetectorConfig
+from actiontubes.detect.model.detector import Detector
+from actiontubes.detect.model.late_fusion import ScoreFusion, fuse_scores
+from actiontubes.detect.model.pretrained import new_detector
+from actiontubes.detect.training.detector import train_and_evaluate
+from actiontubes.detect.training.options import ClipSampling, Schedule
+from torch import Tensor, nn
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SETTINGS = DetectorConfig(
+    ("run", "sit"), "s3d-g", 0.05, "Mixed_3c", "features", "Mixed_3c", proposal_count=6, hidden=8,
+    roi_size=2, frames=4, height=48, width_pixels=64, anchor_sides=(16, 32), norm="batch",
+    streams="both", flow_method="dis",
+)  # fmt: skip
+ZERO, KEY = torch.zeros(1, dtype=torch.long), torch.tensor([2])
+
+
+def detector(seed: int = 0, **changes: Any) -> Detector:
+    """Its norms fit random clips, so that its scores and boxes depend on what it sees."""
+    torch.manual_seed(seed)
+    made = build_detector(replace(SETTINGS, **changes))
+    torch.nn.init.normal_(made.head.scores.weight, std=1.0)
+    torch.nn.init.normal_(made.head.deltas.weight, std=0.2)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.momentum = 1.0
+    cells = made.settings.height // 8
+    blocks = torch.randint(1, 256, (1, made.settings.frames, cells, 8, 5), dtype=torch.uint8)
+    with torch.no_grad():
+        made.maps(blocks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3))
+    return made.eval()
+
+
+def clip(channels: int = 5) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    both = torch.randint(1, 256, (1, 4, 48, 64, 5), generator=generator, dtype=torch.uint8)
+    return both if channels == 5 else both[..., :3] if channels == 3 else both[..., 3:]
+
+
+def boxes() -> list[Tensor]:
+    return [torch.tensor([[5.0, 5, 30, 40], [20, 8, 60, 44]])]
+
+
+def maps(made: Detector, clips: Tensor) -> dict[str, Tensor]:
+    with torch.inference_mode():
+        return made.maps(clips)
+
+
+def test_maps_are_averaged() -> None:
+    made = detector()
+    assert made.flow_trunk is not None
+    with torch.inference_mode():
+        rgb = made.trunk(normalize(clip(3), made.settings.mean, made.settings.std))
+        flow = made.flow_trunk(normalize(clip(2), FLOW_MEAN, FLOW_STD))
+    found = maps(made, clip())
+    assert rgb.shape == flow.shape
+    torch.testing.assert_close(found["Mixed_3c"], (rgb + flow) / 2)
+    # The RPN sees those of RGB.
+    torch.testing.assert_close(found["proposals"], rgb)
+    assert not torch.allclose(rgb, flow, atol=1e-3)
+
+
+def test_single_streams_leave_the_other_aside() -> None:
+    rgb, flow = detector(streams="rgb"), detector(streams="flow")
+    assert rgb.flow_trunk is None and flow.flow_trunk is None and flow.trunk.channels_in == 2
+    for made, channels in ((rgb, 3), (flow, 2)):
+        found, expected = maps(made, clip()), maps(made, clip(channels))
+        torch.testing.assert_close(found["Mixed_3c"], expected["Mixed_3c"])
+
+
+def test_what_a_clip_has_to_hold() -> None:
+    for streams in ("rgb", "flow", "both"):
+        assert replace(SETTINGS, streams=streams).clip_streams == streams  # type: ignore[arg-type]
+    on_flow = replace(SETTINGS, streams="flow", proposals="resnet18")
+    # The RPN looks at the RGB key frame.
+    assert on_flow.clip_streams == "both"
+    made = build_detector(on_flow).eval()
+    with torch.inference_mode():
+        proposals, _ = made.propose(made.maps(clip()), clip(), ZERO, KEY)
+        other = clip()
+        other[..., 3:] = 128
+        same, _ = made.propose(made.maps(other), other, ZERO, KEY)
+    assert torch.equal(proposals[0], same[0]) and len(proposals[0])
+
+
+@pytest.mark.parametrize("head", ["mean", "mixed"])
+@pytest.mark.parametrize("streams", ["flow", "both"])
+def test_round_trip(streams: str, head: str, tmp_path: Path) -> None:
+    made = detector(streams=streams, head=head)
+    save_detector(made, tmp_path / "d.safetensors")
+    loaded = load_detector(tmp_path / "d.safetensors")
+    assert loaded.settings == made.settings and is_detector(tmp_path / "d.safetensors")
+    assert not is_detector(tmp_path / "none.safetensors")
+    found, expected = maps(loaded, clip()), maps(made, clip())
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_settings_of_older_files() -> None:
+    assert DetectorConfig(("a",)).streams == "rgb"
+    for name, word in (("streams", "two"), ("flow_method", "farneback")):
+        with pytest.raises(InputError, match=f"{name}: {word}"):
+            replace(SETTINGS, **{name: word})
+
+
+def test_trunks_that_do_not_lie_upon_each_other() -> None:
+    variant = get_variant("s3d-g")
+    flow = Trunk(replace(variant, layout=I3D_LAYOUT), 0.05, channels_in=2)
+    with pytest.raises(
+        InputError, match="--streams both: the RGB and the flow weights use different padding"
+    ):
+        build_detector(SETTINGS, Trunk(variant, 0.05), flow)
+
+
+def test_each_stream_from_its_own_detector(tmp_path: Path) -> None:
+    rgb, flow = detector(1, streams="rgb", mean=(0.4, 0.5, 0.6)), detector(2, streams="flow")
+    for name, one in (("rgb", rgb), ("flow", flow)):
+        save_detector(one, tmp_path / f"{name}.safetensors")
+    files = {name: str(tmp_path / f"{name}.safetensors") for name in ("rgb", "flow")}
+    both = new_detector(SETTINGS, weights=files["rgb"], flow_weights=files["flow"]).eval()
+    assert both.settings.mean == (0.4, 0.5, 0.6)
+    parts = [maps(one, clip())["Mixed_3c"] for one in (rgb, flow)]
+    torch.testing.assert_close(maps(both, clip())["Mixed_3c"], (parts[0] + parts[1]) / 2)
+    # Without weights of its own, the flow's trunk takes the mean over the colours.
+    averaged = new_detector(SETTINGS, weights=files["rgb"])
+    assert averaged.flow_trunk is not None
+    kernel = averaged.flow_trunk.state_dict()["Conv2d_1a_7x7.0.conv.weight"]
+    torch.testing.assert_close(
+        kernel[:, 0], rgb.trunk.state_dict()["Conv2d_1a_7x7.0.conv.weight"].sum(1) / 2
+    )
+    alone = new_detector(
+        replace(SETTINGS, streams="flow"), weights=None, flow_weights=files["flow"]
+    )
+    assert torch.equal(maps(alone.eval(), clip(2))["Mixed_3c"], parts[1])
+    frozen = new_detector(SETTINGS, weights=files["rgb"], freeze="Conv2d_2c_3x3")
+    assert frozen.flow_trunk is not None and frozen.flow_trunk.frozen == frozen.trunk.frozen
+
+
+def test_detectors_that_give_no_trunk(tmp_path: Path) -> None:
+    path = str(tmp_path / "d.safetensors")
+    save_detector(detector(streams="flow"), Path(path))
+    for settings, words in (
+        (SETTINGS, "on optical flow only"),
+        (
+            replace(SETTINGS, streams="flow", backbone="s3d"),
+            "weights of s3d-g, but the backbone is s3d",
+        ),
+        (replace(SETTINGS, streams="flow", endpoint="Mixed_4b"), "the layers up to Mixed_3c only"),
+        (replace(SETTINGS, streams="flow", head="mixed"), "the layers up to Mixed_3c only"),
+        (replace(SETTINGS, streams="flow", width=0.1), "has width 0.05, but --width is 0.1"),
+    ):
+        with pytest.raises(InputError, match=words):
+            new_detector(settings, weights=path)
+    with pytest.raises(InputError, match="needs pretrained weights"):
+        new_detector(replace(SETTINGS, streams="flow", norm="frozen"))
+    whole = PretrainedModel(
+        Trunk(get_variant("s3d-g"), 0.05, channels_in=2).eval(), None, (), FLOW_MEAN, FLOW_STD
+    )
+    save_pretrained(whole, tmp_path / "t.safetensors")
+    with pytest.raises(InputError, match=r"on optical flow .2 channels"):
+        new_detector(SETTINGS, weights=str(tmp_path / "t.safetensors"))
+    assert extract_trunk(detector(), 2).trunk.channels_in == 2
+    assert extract_trunk(detector(), 3).trunk.channels_in == 3
+
+
+# Score fusion.
+
+
+def test_fused_scores_are_the_mean() -> None:
+    rgb, flow = detector(1, streams="rgb"), detector(2, streams="flow")
+    fused = ScoreFusion(rgb, flow).eval()
+    assert fused.settings.streams == "both" and fused.proposals is rgb.proposals
+    where = (4, boxes(), ZERO, KEY)
+    with torch.inference_mode():
+        found = fused.find(fused.maps(clip()), *where, threshold=0.0)
+        ours, theirs = (one.score(one.maps(clip()), *where) for one in (rgb, flow))
+        proposals, _ = fused.propose(fused.maps(clip()), clip(), ZERO, KEY)
+        expected, _ = rgb.propose(rgb.maps(clip()), clip(), ZERO, KEY)
+    assert torch.equal(proposals[0], expected[0])
+    mean = (ours[0] + theirs[0]) / 2
+    scores = sorted(found.score.tolist())
+    assert set(np.round(scores, 5)) <= set(np.round(mean.flatten().tolist(), 5))
+    probabilities, deltas = fuse_scores(ours[:2], theirs[:2])
+    torch.testing.assert_close(probabilities, mean)
+    torch.testing.assert_close(deltas, (ours[1] + theirs[1]) / 2)
+    assert not torch.allclose(ours[0], theirs[0], atol=1e-2)
+
+
+def test_a_detector_fused_with_itself_finds_the_same() -> None:
+    one = detector(1, streams="rgb")
+    frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(6)]
+    alone, fused = (
+        concatenate_detections(list(predict_frames(made, frames)))
+        for made in (one, ScoreFusion(one, one))
+    )
+    np.testing.assert_array_equal(alone.label, fused.label)
+    np.testing.assert_allclose(alone.score, fused.score, atol=1e-6)
+    np.testing.assert_allclose(alone.boxes, fused.boxes, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"labels": ("sit", "run")}, {"height": 96}, {"frames": 8}])
+def test_detectors_that_do_not_fit_together(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"differ in {next(iter(changes))}"):
+        ScoreFusion(detector(), detector(**changes))
+
+
+# From files.
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
+    make_figure_dataset(folder, train=1, test=1, frames=60, height=96, width=96, progress=False)
+    return folder
+
+
+@pytest.mark.parametrize(("streams", "proposals"), [("flow", "given"), ("both", "features")])
+def test_cached_and_computed_flow_find_the_same(
+    figures: Path, tmp_path: Path, streams: str, proposals: str
+) -> None:
+    source = next((figures / "videos").glob("test*"))
+    video = tmp_path / source.name
+    video.write_bytes(source.read_bytes())
+    made = detector(streams=streams, proposals=proposals)
+
+    def people(frames: np.ndarray, first: int) -> list[np.ndarray]:
+        assert frames.shape[3] == 3
+        return [np.array([[10, 10, 60, 80, 0.9]], np.float32) for _ in frames]
+
+    def tables(folder: Path) -> Detections:
+        folder.mkdir()
+        given = people if proposals == "given" else None
+        with detector_tubes(video, "v", made, given, every=7, progress=False) as run:
+            run(folder)
+        return read_table(Detections, folder / "detections.parquet")
+
+    computed = tables(tmp_path / "computed")
+    write_cache(video, cache_path(video, "dis"), "dis")
+    cached = tables(tmp_path / "cached")
+    assert len(computed) and np.ptp(computed.score) > 0.05
+    assert np.array_equal(computed.score, cached.score)
+    assert np.array_equal(computed.boxes, cached.boxes)
+    # And as a library: flow given with the frames, or left to it.
+    frames = list(read_video(video))
+    given = people if proposals == "given" else None
+    for pictures in (frames, list(append_flow(frames, "dis"))):
+        found = concatenate_detections(list(predict_frames(made, pictures, people=given, every=7)))
+        looked = computed.frame % 7 == 0
+        assert np.array_equal(np.sort(found.score), np.sort(computed.score[looked]))
+
+
+def test_training_on_both_streams(figures: Path, tmp_path: Path) -> None:
+    train_set, test_set = open_detection_sets(figures)
+    settings = replace(SETTINGS, labels=train_set.labels)
+    seen = []
+    trained, _ = train_and_evaluate(
+        new_detector(settings), train_set, test_set, tmp_path / "out",
+        Schedule(steps=2, batch=1, warm_up=0, ema=0), ClipSampling(), Accelerator(cpu=True),
+        watch=lambda step, losses: seen.append(losses),
+    )  # fmt: skip
+    assert len(seen) == 2 and all(math.isfinite(v) for losses in seen for v in losses.values())
+    fresh = new_detector(settings)
+    for name in ("trunk", "flow_trunk"):
+        before, after = (
+            one.get_submodule(name).state_dict()["Conv2d_1a_7x7.0.conv.weight"]
+            for one in (fresh, trained)
+        )
+        assert not torch.equal(before, after)
+    loaded = load_detector(tmp_path / "out" / "detector.safetensors")
+    assert loaded.settings.streams == "both"
+    written = read_table(Detections, tmp_path / "out" / "detections.parquet")
+    again = predict_dataset(loaded, test_set, progress=False)
+    np.testing.assert_allclose(np.sort(again.score), np.sort(written.score), atol=1e-6)

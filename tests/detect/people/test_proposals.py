@@ -1,0 +1,183 @@
+"""Sources of person proposals that need no model file, and the choice between sources."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.table_io import write_table
+from actiontubes.datasets.tables import Detections
+from actiontubes.detect.people import proposals, torchvision_detectors
+from actiontubes.detect.people.cleanup import clean_boxes
+from actiontubes.detect.people.proposals import open_proposal_source
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+FRAMES = np.zeros((3, 48, 64, 3), np.uint8)
+
+
+def slow_nms(boxes: np.ndarray, scores: np.ndarray, limit: float) -> list[int]:
+    """Greedy NMS as its definition reads: the best is kept, what overlaps it more goes."""
+    kept: list[int] = []
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+        for j in kept:
+            width = min(boxes[i][2], boxes[j][2]) - max(boxes[i][0], boxes[j][0])
+            height = min(boxes[i][3], boxes[j][3]) - max(boxes[i][1], boxes[j][1])
+            both = max(width, 0) * max(height, 0)
+            areas = [(boxes[k][2] - boxes[k][0]) * (boxes[k][3] - boxes[k][1]) for k in (i, j)]
+            if both / (sum(areas) - both) > limit:
+                break
+        else:
+            kept.append(i)
+    return kept
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.sampled_from([0.31, 0.5, 0.65]))
+def test_nms_keeps_what_its_definition_keeps(seed: int, count: int, limit: float) -> None:
+    random = np.random.default_rng(seed)
+    corner = random.uniform(0, 60, (count, 2))
+    boxes = np.concatenate([corner, corner + random.uniform(5, 40, (count, 2))], axis=1)
+    scores = random.permutation(count) / max(count, 1)
+    kept = slow_nms(boxes.tolist(), scores.tolist(), limit)
+    found = clean_boxes(boxes, scores, (100, 100), nms_iou=limit)
+    assert found.shape == (len(kept), 5) and found.dtype == np.float32
+    np.testing.assert_allclose(found, np.column_stack([boxes, scores])[kept], rtol=1e-6)
+
+
+def test_boxes_are_clipped_and_useless_ones_dropped() -> None:
+    boxes = [
+        [-5, -5, 10, 10], [60, 40, 90, 90], [70, 5, 80, 9], [5, 5, 5, 9], [np.nan, 0, 9, 9],
+        [20, 20, 30, 30], [30, 2, 40, 12],
+    ]  # fmt: skip
+    scores = np.array([0.5, 0.9, 0.9, 0.9, 0.9, 0.01, np.nan])
+    found = clean_boxes(np.array(boxes), scores, (48, 64), threshold=0.02)
+    np.testing.assert_allclose(found, [[60, 40, 64, 48, 0.9], [0, 0, 10, 10, 0.5]], rtol=1e-6)
+
+
+def test_no_boxes_are_an_empty_array() -> None:
+    found = clean_boxes(np.empty((0, 4)), np.empty(0), (48, 64))
+    assert found.shape == (0, 5) and found.dtype == np.float32
+
+
+def test_whole_frame() -> None:
+    found = open_proposal_source("frame")(FRAMES, 7)
+    assert [boxes.tolist() for boxes in found] == [[[0, 0, 64, 48, 1]]] * 3
+
+
+def table(names: tuple[str, ...] = ("Dive/a", "Run/b")) -> Detections:
+    return Detections(
+        video=np.array([0, 1, 0, 0, 0], np.int32),
+        frame=np.array([9, 8, 8, 8, 8], np.int32),
+        label=np.array([0, 0, 0, 1, 0], np.int32),
+        score=np.array([1.0, 0.5, 0.25, 0.75, 0.0]),
+        boxes=np.array(
+            [[0, 0, 9, 9], [1, 1, 5, 5], [2, 2, 8, 8], [2, 2, 8, 8], [60, 40, 80, 60]], np.float64
+        ),
+        video_names=names,
+        label_names=("dive", "run"),
+    )
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+@pytest.mark.parametrize("video", ["Dive/a", "a", "elsewhere/a"])
+def test_precomputed_boxes_by_video_and_frame(tmp_path: Path, ending: str, video: str) -> None:
+    path = tmp_path / f"people.{ending}"
+    write_table(table(), path)
+    found = open_proposal_source(str(path), video=video, threshold=0.9)(FRAMES, 7)
+    assert [boxes.tolist() for boxes in found] == [
+        [],
+        [[2, 2, 8, 8, 0.75], [60, 40, 64, 48, 0]],  # one person under two labels counts once
+        [[0, 0, 9, 9, 1]],
+    ]
+
+
+def test_a_video_without_precomputed_boxes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "people.parquet"
+    write_table(table(), path)
+    with pytest.raises(
+        InputError, match=r"people.parquet: contains no video named c; .*Dive/a, Run/b"
+    ):
+        open_proposal_source(str(path), video="c")
+    with pytest.raises(InputError, match="needs the name of the video"):
+        open_proposal_source(str(path))
+    with pytest.raises(InputError, match="file not found"):
+        open_proposal_source(str(tmp_path / "absent.csv"), video="c")
+
+
+def test_a_stem_that_two_videos_share_is_refused() -> None:
+    with pytest.raises(InputError, match=r"matches several videos .Dive/a, Run/a"):
+        proposals.table_proposals(table(("Dive/a", "Run/a")), "a")
+
+
+def test_a_score_beyond_one_names_its_row() -> None:
+    people = table()
+    people.score[3] = 4.0
+    with pytest.raises(InputError, match=r"row 4: score must be between"):
+        proposals.table_proposals(people, "Dive/a")
+
+
+def test_hog_finds_an_upright_person(shared) -> None:  # type: ignore[no-untyped-def]
+    path = shared("ucf101-24/videos/v_SalsaSpin_g03_c01.mp4")
+    _, frame = cv2.VideoCapture(str(path)).read()
+    found = open_proposal_source("hog")(frame[None, :, :, ::-1], 0)[0]
+    assert len(found) and (np.diff(found[:, 4]) <= 0).all()
+    assert (found[:, 2] <= 340).all() and (found[:, 3] <= 256).all() and (found >= 0).all()
+    strict = open_proposal_source("hog", threshold=0.5)(frame[None, :, :, ::-1], 0)[0]
+    assert 0 < len(strict) < len(found) and (strict[:, 4] >= 0.5).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 3), (2, 1, 300, 3), (1, 300, 200, 3)])
+def test_hog_on_empty_pictures_of_any_size(shape: tuple[int, ...]) -> None:
+    found = open_proposal_source("hog")(np.full(shape, 128, np.uint8), 0)
+    assert [boxes.shape for boxes in found] == [(0, 5)] * shape[0]
+
+
+def test_hog_says_what_its_build_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "HOGDescriptor")
+    with pytest.raises(InputError, match="opencv-contrib-python-headless"):
+        open_proposal_source("hog")
+
+
+def test_unknown_sources_are_told_the_known_ones() -> None:
+    with pytest.raises(InputError) as refused:
+        open_proposal_source("yolo9000")
+    for known in ("yolo9000", "default", "hog", "frame", "detectron2:CONFIG", ".onnx", ".parquet"):
+        assert known in str(refused.value)
+    assert "fasterrcnn_resnet50_fpn_v2" in str(refused.value)
+
+
+def test_without_weights_the_default_falls_back_to_hog(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(weights: object) -> Path:
+        raise InputError("weights.pth: cannot be downloaded")
+
+    monkeypatch.setattr(torchvision_detectors, "fetch_torchvision", unreachable)
+    with pytest.warns(UserWarning, match=r"weights.pth: cannot be downloaded. .*HOG.*\.onnx"):
+        found = open_proposal_source("default")(np.full((1, 128, 128, 3), 128, np.uint8), 0)
+    assert found[0].shape == (0, 5)
+    with pytest.raises(InputError, match="cannot be downloaded"):
+        open_proposal_source("ssdlite320_mobilenet_v3_large")
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [("cpu", "fasterrcnn_mobilenet_v3_large_320_fpn"), ("cuda", "fasterrcnn_resnet50_fpn_v2")],
+)
+def test_the_default_suits_the_device(
+    monkeypatch: pytest.MonkeyPatch, device: str, name: str
+) -> None:
+    asked = []
+
+    def note(name: str, **settings: object) -> proposals.Proposals:
+        asked.append((name, settings["device"]))
+        return proposals.whole_frame
+
+    monkeypatch.setattr(torchvision_detectors, "torchvision_proposals", note)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        open_proposal_source("default", device=device)
+    assert asked == [(name, device)]
