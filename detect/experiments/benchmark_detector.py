@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import s3d
@@ -23,8 +22,9 @@ from torchvision.models.video import s3d
 from ...backbones.family import ENDPOINTS, get_variant
 from ...backbones.weights.convert import from_torchvision_s3d
 from ...datasets.clips.augmentation import Augmentation
-from ...datasets.clips.detection_clips import ClipConfig, DetectionClips
+from ...datasets.clips.detection_clips import DetectionClips
 from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
+from ...datasets.clips.options import ClipConfig
 from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
@@ -33,16 +33,16 @@ from ..inference.predictor import predict_batch
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
-from ..training.detector import train_detector
-from ..training.loop import make_optimizer
-from ..training.options import Schedule
+from ..training.detector import DetectionTask
+from ..training.loop import fit, make_optimizer
+from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES
 from .benchmark_backbones import has_bfloat16, timed_rounds
 from .benchmark_videos import STAGES, benchmark_videos
 
 # Three people a frame: x1 y1 x2 y2 as shares of the picture.
 _PEOPLE = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
-_SOURCES: tuple[ProposalKind, ...] = ("given", "features", "resnet50")
+_SOURCES: tuple[ProposalKind, ...] = ("external", "features", "resnet50")
 _SCHEDULE = Schedule(steps=1, lr=1e-4)
 _UNCOUNTED = 4  # steps of the short training run, in which its worker processes start
 _TENSOR_PEAK = 989e12
@@ -78,9 +78,9 @@ class Workload:
 
     def settings(self, backbone: str, proposals: ProposalKind) -> DetectorConfig:
         return DetectorConfig(
-            LABELS, backbone, endpoint=self.endpoint, proposals=proposals,
+            labels=LABELS, backbone=backbone, endpoint=self.endpoint, proposals=proposals,
             proposal_endpoint=self.endpoint, hidden=self.hidden, frames=self.frames,
-            height=self.height, width_pixels=self.width, norm="batch",
+            size=(self.height, self.width), norm="batch",
         )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def benchmark_dense(
         of the shared mode, on a CPU with native bfloat16 shared_bfloat16_fps.
     """
     half = torch.bfloat16 if load.device == "cuda" else None
-    detector = _for_finding(load, "given")
+    detector = _for_finding(load, "external")
     shared, single = (_piece(load, mode) for mode in ("shared", "per_clip"))
     ways: dict[str, tuple[ClipBatch, torch.dtype | None]] = {
         "shared": (shared, half), "per_clip": (single, half)
@@ -252,14 +252,18 @@ def data_wait(load: Workload, train_set: DetectionSet, out: Path) -> dict[str, f
         data_wait_share, and seconds and clips_per_second of the run's steps.
     """
     on_gpu = load.device == "cuda"
-    accelerator = Accelerator(mixed_precision="bf16" if on_gpu else "no", cpu=not on_gpu)
+    run = RunOptions(
+        workers=load.workers,
+        precision="bf16" if on_gpu else "no",
+        device="auto" if on_gpu else "cpu",
+    )
     clips = DetectionClips(
-        train_set, ClipConfig(load.frames, load.height, load.width), seed=0,
+        train_set, ClipConfig(frames=load.frames, size=(load.height, load.width)), seed=0,
         augmentation=Augmentation(),
     )  # fmt: skip
     detector = build_detector(load.settings("s3d", "features"))
     schedule = replace(_SCHEDULE, steps=_UNCOUNTED + load.steps, batch=load.batch)
-    train_detector(detector, clips, out, schedule, accelerator, workers=load.workers)
+    fit(DetectionTask(detector), clips, out, schedule, run)
     rows = np.genfromtxt(out / LOSSES, delimiter=",", names=True)[_UNCOUNTED:]
     seconds, waited = (float(rows[name].sum()) for name in ("seconds", "waited"))
     return {

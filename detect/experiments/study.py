@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
@@ -30,8 +29,9 @@ from ...datasets.errors import InputError, choose_from
 from ...datasets.files import atomic_write, write_json
 from ..evaluation.classification import VideoScores
 from ..inference.classify import fuse, score_videos
-from ..training.classifier import new_classifier, train_classifier
-from ..training.options import Schedule
+from ..training.classifier import ClassificationTask, new_classifier
+from ..training.loop import fit
+from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES, STATE
 from .benchmark_backbones import timed_rounds
 from .study_clips import Stream, StudyClips
@@ -39,6 +39,8 @@ from .study_statistics import clip_accuracy
 
 STREAMS = ("rgb", "flow", "both")
 RUNS, SETTINGS, SCORES = "runs", "study.json", "scores.npz"
+# Names of version 0.1, and what replaced them.
+_OLD_SETTINGS = {"optimiser": "optimizer", "warm_up": "warmup", "colour": "color"}
 _ALL = "(K)"
 _TIMED_CLIPS, _TIMED_PASSES = 8, 5
 
@@ -146,7 +148,10 @@ def check_same_settings(settings: Mapping[str, Any], path: Path) -> None:
     if not path.is_file():
         write_json(plain, path)
         return
-    before = _read_json(path)
+    before = {_OLD_SETTINGS.get(name, name): value for name, value in _read_json(path).items()}
+    if "height" in before:  # version 0.1, in which a clip's width stood in place of the network's
+        before["size"] = [before.pop("height"), before["width"]]
+        before["width"] = plain["width"]
     for name in {**plain, **before}:
         was, now = before.get(name), plain.get(name)
         if was != now:
@@ -162,10 +167,9 @@ def run_study(
     out: Path,
     network: Network,
     schedule: Schedule,
-    accelerator: Accelerator,
+    options: RunOptions,
     *,
     pairs: Sequence[tuple[int, int]] = (),
-    workers: int = 0,
 ) -> None:
     """Runs what is not done yet; `read_records` has the results.
 
@@ -174,24 +178,24 @@ def run_study(
         open_material: called once for each stream that is needed.
         out: gets runs/<run>.json for each, and beside it a folder with its checkpoint.
         network, schedule: the same for all.
+        options: the same for all, but for the seed.
         pairs: of classes that are opposite, as places among the labels.
-        workers: processes that read videos.
 
     Raises:
-        InputError: see `train_classifier`; scores to be fused are gone.
+        InputError: see `fit`; scores to be fused are gone.
     """
+    accelerator = options.accelerator(out)
     # All processes decide alike, before any writes a record.
     left = [run for run in runs if not run.record(out).is_file()]
     accelerator.wait_for_everyone()
     trained = [run for run in left if run.streams != "both"]
-    with _progress(trained, accelerator) as bar:
+    with _progress(trained if accelerator.is_main_process else []) as bar:
         for stream, mine in groupby(trained, lambda run: run.streams):
             material = open_material(stream)
             for run in mine:
                 train_and_score(
-                    run, material, out, network, schedule, accelerator, pairs, workers,
-                    partial(bar, run),
-                )  # fmt: skip
+                    run, material, out, network, schedule, options, pairs, partial(bar, run)
+                )
     if accelerator.is_main_process:
         for run in left:
             if run.streams == "both":
@@ -227,16 +231,15 @@ def train_and_score(
     out: Path,
     network: Network,
     schedule: Schedule,
-    accelerator: Accelerator,
+    options: RunOptions,
     pairs: Sequence[tuple[int, int]] = (),
-    workers: int = 0,
-    watch: Callable[[float], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> None:
     """Trains one network, or goes on with it, scores it and writes its record.
 
     Args:
         run: on one stream.
-        watch: called after each step with the share of the steps that are taken.
+        on_progress: called after each step with the share of the steps that are taken.
         others: see `run_study`.
     """
     folder = run.folder(out)
@@ -245,17 +248,18 @@ def train_and_score(
         run.backbone, material.labels, weights=network.weights, width=network.width,
         last=network.last, dropout=network.dropout, channels_in=channels_in, seed=run.seed,
     )  # fmt: skip
-    model = train_classifier(
-        model, material.samples(run.seed), folder, schedule, accelerator, resume=True,
-        workers=workers, seed=run.seed,
-        watch=watch and (lambda step, _: watch((step + 1) / schedule.steps)),
-    )  # fmt: skip
-    half = accelerator.mixed_precision == "bf16"
+    model = fit(
+        ClassificationTask(model), material.samples(run.seed), folder, schedule,
+        replace(options, resume=True, seed=run.seed),
+        on_progress and (lambda step, _: on_progress((step + 1) / schedule.steps)),
+    ).model  # fmt: skip
+    accelerator = options.accelerator(folder)
+    half = options.precision == "bf16"
 
     def score(backwards: bool) -> VideoScores:
         return score_videos(
             model, material.tests, frames=material.size[0], whole=False, backwards=backwards,
-            half=half, workers=workers,
+            half=half, workers=options.workers,
         )  # fmt: skip
 
     normal = score(False)
@@ -272,7 +276,6 @@ def train_and_score(
         write_json(record | _accuracies(normal, backwards, pairs), run.record(out))
         (folder / STATE).unlink(missing_ok=True)  # larger than all the rest, and done with
     accelerator.wait_for_everyone()
-    accelerator.free_memory()
 
 
 def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: bool) -> float:
@@ -366,13 +369,10 @@ def _step_seconds(path: Path) -> float:
 
 
 @contextmanager
-def _progress(
-    runs: Sequence[Run], accelerator: Accelerator
-) -> Iterator[Callable[[Run, float], None]]:
-    """A bar over all runs; called with a run and the share of it that is done."""
+def _progress(runs: Sequence[Run]) -> Iterator[Callable[[Run, float], None]]:
+    """A bar over all runs, hidden if there are none; called with a run and the share done."""
     with tqdm(
-        total=len(runs), unit=" runs", leave=False,
-        disable=not runs or not accelerator.is_main_process,
+        total=len(runs), unit=" runs", leave=False, disable=not runs,
         bar_format="{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total} runs "
         "[{elapsed}<{remaining}]",
     ) as bar:  # fmt: skip

@@ -9,17 +9,17 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from ...datasets.clips.actor_clips import ActorClipConfig, ActorClips, ActorTestClips, ActorTubes
+from ...datasets.clips.actor_clips import ActorClips, ActorTestClips, ActorTubes
 from ...datasets.clips.classification_clips import (
     ClassificationClips,
     ClassificationSample,
-    CropConfig,
     FullVideos,
     Reader,
     flow_reader,
 )
 from ...datasets.clips.classification_set import ClassificationSet
 from ...datasets.clips.detection_set import DetectionSet
+from ...datasets.clips.options import ActorClipConfig, CropConfig
 from ...datasets.errors import InputError
 from ...datasets.flow.cache import cache_path, write_cache
 from ...datasets.flow.estimate import FlowMethod
@@ -65,7 +65,7 @@ def actor_material(
     )
     return StudyClips(
         train_set.labels,
-        (settings.frames, settings.height, settings.width),
+        (settings.frames, *settings.size),
         lambda seed: ActorClips(train_tubes, seed=seed),
         ActorTestClips(test_tubes),
         tuple(dict.fromkeys((*train_set.media, *test_set.media))),

@@ -139,7 +139,7 @@ def prefetch_clip_batches(
     `device` or on the way there. Without `threads` all is done when a piece is asked for. See
     `predict_frames`.
     """
-    size = (settings.width_pixels, settings.height)
+    size = (settings.width, settings.height)
     channels = STREAM_CHANNELS[settings.clip_streams]
     if settings.streams != "rgb":
         frames = append_missing_flow(frames, settings.flow_method)

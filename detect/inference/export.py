@@ -87,7 +87,7 @@ class ExportableDetector(nn.Module):
             features, grid, boxes, torch.zeros_like(key), key_frames[key], detector.window
         )
         scores = detector.head.probabilities(logits)
-        return scores, decode_boxes(deltas, boxes, (settings.height, settings.width_pixels)), key
+        return scores, decode_boxes(deltas, boxes, (settings.height, settings.width)), key
 
 
 class BatchedProposals(nn.Module):
@@ -150,14 +150,14 @@ def trace_detector(detector: Detector, frames: int, *, given: bool = False) -> E
     if given and detector.proposals is not None:
         detector = copy.deepcopy(detector)
         detector.proposals = detector.resnet = None
-        detector.settings = replace(settings, proposals="given")
+        detector.settings = replace(settings, proposals="external")
     deployed = ExportableDetector(detector, frames)
     channels = STREAM_CHANNELS[detector.settings.clip_streams]
-    size = (frames, settings.height, settings.width_pixels, channels.stop - channels.start)
+    size = (frames, settings.height, settings.width, channels.stop - channels.start)
     inputs: list[Tensor] = [torch.zeros(size, dtype=torch.uint8), torch.full((3,), frames / 2)]
     shapes: list[dict[int, Any] | None] = [None, {0: Dim("key_frames", min=1)}]
     if detector.proposals is None:
-        box = [settings.width_pixels * 0.2, 5.0, settings.width_pixels * 0.8, settings.height - 5.0]
+        box = [settings.width * 0.2, 5.0, settings.width * 0.8, settings.height - 5.0]
         rows = Dim("rows")
         inputs += [torch.tensor([box] * 4), torch.tensor([0, 0, 1, 2])]
         shapes += [{0: rows}, {0: rows}]
@@ -207,7 +207,7 @@ def export_detector(
     program = trace_detector(detector, frames, given=given)
     settings = asdict(detector.settings)
     if given:
-        settings["proposals"] = "given"
+        settings["proposals"] = "external"
     metadata = json.dumps({"settings": settings, "clip_frames": frames})
     with atomic_write(path) as temporary:
         if path.suffix == ".pt2":

@@ -46,7 +46,7 @@ class OnnxDetector:
         self, session: Any, settings: DetectorConfig, clip_frames: int, path: Path
     ) -> None:
         self.settings, self.clip_frames = settings, clip_frames
-        self.proposals = None if settings.proposals == "given" else session
+        self.proposals = None if settings.proposals == "external" else session
         self._session, self._path = session, path
 
     def maps(self, clips: Tensor) -> dict[str, Tensor]:
@@ -176,7 +176,7 @@ def load_onnx_detector(path: Path, *, device: str = "cpu") -> OnnxDetector:
         ) from error
     session = _session(path, device)
     expected = ["clip", "key_frames"]
-    if settings.proposals == "given":
+    if settings.proposals == "external":
         expected += ["boxes", "key"]
     if [entry.name for entry in session.get_inputs()] != expected:
         raise InputError(f"{path}: its inputs are not {', '.join(expected)}; export it again")

@@ -98,7 +98,7 @@ def predict_batch(
             )
             found.append((piece.frames[at][one.key.cpu().numpy()], one.label, one.score, one.boxes))
     settings = detector.settings
-    size = np.tile([settings.width_pixels, settings.height], 2)
+    size = np.tile([settings.width, settings.height], 2)
 
     def join(column: int) -> np.ndarray:
         return torch.cat([one[column] for one in found]).cpu().numpy()

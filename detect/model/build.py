@@ -32,6 +32,8 @@ def build_detector(
             leaves no blocks for the head, two trunks whose maps do not lie upon each other, or what
             torchvision's networks do not have.
     """
+    if not settings.labels:
+        raise InputError("--labels: no classes; give at least one")
     shapes = _shapes(settings)
     used = settings.endpoints
     for endpoint in used:
@@ -42,9 +44,9 @@ def build_detector(
                 f"{choose_from(endpoint, shapes)}"
             )
         stride = shapes[endpoint][2]
-        if settings.height % stride or settings.width_pixels % stride:
+        if settings.height % stride or settings.width % stride:
             raise InputError(
-                f"--size {settings.height} {settings.width_pixels}: height and width must be "
+                f"--size {settings.height} {settings.width}: height and width must be "
                 f"multiples of {stride}, the stride of {endpoint}"
             )
     if settings.backbone in TORCHVISION_NETWORKS:
@@ -58,10 +60,10 @@ def build_detector(
             layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
             variant = replace(variant, layout=layout)
         channels_in = 2 if settings.streams == "flow" else 3
-        trunk = Trunk(variant, settings.width, channels_in=channels_in)
+        trunk = Trunk(variant, settings.width_multiplier, channels_in=channels_in)
     if settings.streams == "both":
         if flow_trunk is None:
-            flow_trunk = Trunk(trunk.variant, settings.width, channels_in=2)
+            flow_trunk = Trunk(trunk.variant, settings.width_multiplier, channels_in=2)
         _require_one_grid(settings, trunk, flow_trunk)
         cut(flow_trunk, settings.endpoint)
     last = max(used, key=list(shapes).index)
@@ -87,10 +89,10 @@ def build_detector(
         )
     head = ActionHead(
         features, len(settings.labels), multi_label=settings.multi_label,
-        own_background=settings.own_background, per_class_boxes=settings.per_class_boxes,
+        separate_background=settings.separate_background, per_class_boxes=settings.per_class_boxes,
         dropout=settings.dropout,
     )  # fmt: skip
-    if settings.proposals == "given":
+    if settings.proposals == "external":
         return Detector(settings, trunk, head, flow_trunk=flow_trunk)
 
     def network(channels: int) -> ProposalNetwork:
@@ -117,7 +119,7 @@ def _require_plain(settings: DetectorConfig) -> None:
 
 
 def _require_one_grid(settings: DetectorConfig, rgb: Trunk, flow: Trunk) -> None:
-    size = (settings.frames, settings.height, settings.width_pixels)
+    size = (settings.frames, settings.height, settings.width)
     grids = [feature_grid(each.variant, settings.endpoint, size) for each in (rgb, flow)]
     if grids[0] != grids[1]:
         raise InputError(

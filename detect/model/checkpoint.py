@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -30,18 +31,32 @@ _KEY = "actiontubes-detector"
 # Numbers in a file that no weights go with, and that memory would be made for.
 _MOST = {
     "proposal_count": 1 << 16, "hidden": 1 << 16, "roi_size": 64, "frames": 1024,
-    "frame_step": 256, "height": 4096, "width_pixels": 4096,
+    "frame_step": 256, "size": 4096,
 }  # fmt: skip
 _MOST_PADDING = 8
+# Names of version 0.1 in checkpoints and states of training, and what replaced them.
+OLD_NAMES = {"own_background": "separate_background", "width": "width_multiplier"}
 
 
-def save_detector(detector: Detector, path: Path) -> None:
+def save_detector(
+    detector: Detector, path: Path, sections: Mapping[str, Any] | None = None
+) -> None:
     """Writes a .safetensors file, whole or not at all.
+
+    Args:
+        detector: with its config.
+        path: of the file.
+        sections: plain JSON by name that is stored as it is; `load_sections` reads it.
 
     Raises:
         OSError, SafetensorError: the disk is full.
     """
-    record = {"settings": asdict(detector.settings), "variant": asdict(detector.trunk.variant)}
+    record: dict[str, Any] = {
+        "settings": asdict(detector.settings),
+        "variant": asdict(detector.trunk.variant),
+    }
+    if sections:
+        record["sections"] = dict(sections)
     if detector.flow_trunk is not None:
         record["flow_variant"] = asdict(detector.flow_trunk.variant)
     tensors = {
@@ -93,6 +108,20 @@ def load_detector(path: Path) -> Detector:
     return detector.eval()
 
 
+def load_sections(path: Path) -> dict[str, Any]:
+    """The sections that `save_detector` was given for a file; none in files of version 0.1.
+
+    Raises:
+        InputError: damaged, or not a detector of this project.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(json.loads((file.metadata() or {})[_KEY]).get("sections", {}))
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: is not a trained detector, or is damaged ({reason})") from error
+
+
 def is_detector(path: Path) -> bool:
     """Whether a file is one that `save_detector` wrote, by what it says of itself."""
     if path.suffix != ".safetensors" or not path.is_file():
@@ -138,9 +167,23 @@ def _trunks(settings: DetectorConfig, record: dict[str, Any]) -> list[Trunk]:
     if settings.streams == "both":
         channels["flow_variant"] = 2
     return [
-        Trunk(_variant(settings.backbone, record[key]), settings.width, channels_in=channels_in)
+        Trunk(
+            _variant(settings.backbone, record[key]),
+            settings.width_multiplier,
+            channels_in=channels_in,
+        )
         for key, channels_in in channels.items()
     ]
+
+
+def current_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a file of any version by their present names."""
+    settings = {OLD_NAMES.get(name, name): value for name, value in record.items()}
+    if "width_pixels" in settings:
+        settings["size"] = [settings.pop("height"), settings.pop("width_pixels")]
+    if settings.get("proposals") == "given":
+        settings["proposals"] = "external"
+    return settings
 
 
 def config_from_json(record: dict[str, Any]) -> DetectorConfig:
@@ -149,7 +192,7 @@ def config_from_json(record: dict[str, Any]) -> DetectorConfig:
     Raises:
         LookupError, TypeError, AttributeError, ValueError: they are not ours.
     """
-    settings = DetectorConfig(**lists_to_tuples(record))
+    settings = DetectorConfig(**lists_to_tuples(current_settings(record)))
     for field in fields(settings):
         value = getattr(settings, field.name)
         default = field.default if field.name != "labels" else ("",)
@@ -161,10 +204,11 @@ def config_from_json(record: dict[str, Any]) -> DetectorConfig:
                 raise TypeError(f"setting {field.name} has the wrong type: {value!r}")
         if field.name in ("mean", "std") and len(value) != 3:
             raise ValueError(f"{field.name} has {len(value)} numbers, not 3")
-        if field.name in _MOST and value > _MOST[field.name]:
-            raise ValueError(
-                f"setting {field.name} is {value}, above the limit of {_MOST[field.name]}"
-            )
+        if field.name == "size" and len(value) != 2:
+            raise ValueError(f"size has {len(value)} numbers, not 2")
+        most = _MOST.get(field.name)
+        if most and max(value if isinstance(value, tuple) else (value,)) > most:
+            raise ValueError(f"setting {field.name} is {value}, above the limit of {most}")
     return settings
 
 

@@ -37,7 +37,7 @@ class Detector(nn.Module):
         head: scores and refines proposals.
         proposals: finds them, or None where they are given.
         resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
-        examples: proposals of each key frame that the head is trained on.
+        rois_per_frame: proposals of each key frame that the head is trained on.
         jitter: copies of each ground truth box, moved at random, that join the proposals in
             training: until the RPN has learnt, it proposes little that covers anybody.
         box_weight, proposal_box_weight: of the losses action_boxes and proposal_boxes among the
@@ -52,14 +52,14 @@ class Detector(nn.Module):
         head: ActionHead,
         proposals: ProposalNetwork | None = None,
         resnet: KeyFrameResNet | None = None,
-        examples: int = 64,
+        rois_per_frame: int = 64,
         jitter: int = 0,
         box_weight: float = 1.0,
         proposal_box_weight: float = 1.0,
         flow_trunk: Trunk | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.examples, self.jitter = settings, examples, jitter
+        self.settings, self.rois_per_frame, self.jitter = settings, rois_per_frame, jitter
         self.box_weight, self.proposal_box_weight = box_weight, proposal_box_weight
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
         self.flow_trunk = flow_trunk
@@ -88,7 +88,7 @@ class Detector(nn.Module):
         """Where the cells of an endpoint look in clips of `length` frames."""
         if isinstance(self.trunk, TorchvisionTrunk):
             return self.trunk.variant.grid(endpoint)
-        size = (length, self.settings.height, self.settings.width_pixels)
+        size = (length, self.settings.height, self.settings.width)
         return feature_grid(self.trunk.variant, endpoint, size)
 
     def maps(self, clips: Tensor) -> dict[str, Tensor]:
@@ -120,7 +120,7 @@ class Detector(nn.Module):
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Proposals of each key frame, and in training the RPN's losses; see `forward`."""
         assert self.proposals is not None
-        size = (self.settings.height, self.settings.width_pixels)
+        size = (self.settings.height, self.settings.width)
         if self.resnet is not None:
             grid = self.resnet.grid(size)
             pictures = self.resnet(clips[..., :3][clip_of, key_frames.round().long()])
@@ -153,7 +153,7 @@ class Detector(nn.Module):
 
         Returns:
             objectness, proposal_boxes (of the RPN), action, action_boxes; and background where the
-            head has `own_background`.
+            head has `separate_background`.
         """
         maps = self.maps(clips)
         losses: dict[str, Tensor] = {}
@@ -168,13 +168,13 @@ class Detector(nn.Module):
         if self.jitter:
             around = [jitter_boxes(one, seed, self.jitter) for one, seed in zip(boxes, seeds)]
             proposals = [torch.cat(pair) for pair in zip(proposals, around)]
-        examples = sample_rois(proposals, boxes, labels, seeds, count=self.examples)
+        examples = sample_rois(proposals, boxes, labels, seeds, count=self.rois_per_frame)
         logits, deltas = self._score(
             maps, clips.shape[1], examples.boxes, clip_of[examples.key], key_frames[examples.key]
         )
         losses |= action_losses(
             logits, deltas, examples, multi_label=self.head.multi_label,
-            own_background=self.head.own_background,
+            separate_background=self.head.separate_background,
         )  # fmt: skip
         weights = {"action_boxes": self.box_weight, "proposal_boxes": self.proposal_box_weight}
         return {name: weights.get(name, 1.0) * loss for name, loss in losses.items()}
@@ -198,7 +198,7 @@ class Detector(nn.Module):
             threshold: the lowest score kept.
         """
         scored = self.score(maps, length, proposals, clip_of, key_frames)
-        size = (self.settings.height, self.settings.width_pixels)
+        size = (self.settings.height, self.settings.width)
         return postprocess(*scored, size, threshold=threshold)
 
     def score(
@@ -238,4 +238,4 @@ def _shapes(settings: DetectorConfig) -> dict[str, tuple[int, int, int]]:
     """Of every endpoint of the backbone: channels, stride in time, stride in space."""
     if settings.backbone in TORCHVISION_NETWORKS:
         return TORCHVISION_NETWORKS[settings.backbone].shapes
-    return endpoint_shapes(settings.width)
+    return endpoint_shapes(settings.width_multiplier)

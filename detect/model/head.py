@@ -158,11 +158,11 @@ class ActionHead(nn.Module):
         classes: number of classes, without background.
         multi_label: a sigmoid for each class (AVA: several labels a person) instead of one softmax
             over the classes and background (JHMDB, UCF101-24).
-        own_background: a sigmoid says whether the box holds an action at all, by the features of
-            the scores and of the boxes, and a softmax over the classes which it would be (as YOLO's
-            objectness, Redmon et al. 2016). In one softmax the many proposals of the background
-            decide what a network with new weights learns first: on the demo's figures, after 100
-            steps, 71 % of true boxes got their class, not 30 %.
+        separate_background: a sigmoid says whether the box holds an action at all, by the features
+            of the scores and of the boxes, and a softmax over the classes which it would be (as
+            YOLO's objectness, Redmon et al. 2016). In one softmax the many proposals of the
+            background decide what a network with new weights learns first: on the demo's figures,
+            after 100 steps, 71 % of true boxes got their class, not 30 %.
         per_class_boxes: a refined box for each class instead of one for all.
         dropout: of the features that scores are made of.
     """
@@ -173,17 +173,21 @@ class ActionHead(nn.Module):
         classes: int,
         *,
         multi_label: bool = False,
-        own_background: bool = False,
+        separate_background: bool = False,
         per_class_boxes: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.features = features
-        self.classes, self.multi_label, self.own_background = classes, multi_label, own_background
+        self.classes, self.multi_label, self.separate_background = (
+            classes,
+            multi_label,
+            separate_background,
+        )
         self.dropout = nn.Dropout(dropout)
         self.scores = nn.Linear(features.out_channels, classes + (not multi_label))
         self.deltas = nn.Linear(features.box_channels, 4 * (classes if per_class_boxes else 1))
-        self.background = nn.Linear(features.box_channels, 1) if own_background else None
+        self.background = nn.Linear(features.box_channels, 1) if separate_background else None
         # Fast R-CNN's: refinement starts from the proposals themselves.
         nn.init.normal_(self.scores.weight, std=0.01)
         nn.init.zeros_(self.scores.bias)
@@ -232,6 +236,6 @@ class ActionHead(nn.Module):
         """(R, classes) from what `forward` returns."""
         if self.multi_label:
             return logits.sigmoid()
-        if self.own_background:
+        if self.separate_background:
             return logits[:, :1].neg().sigmoid() * logits[:, 1:].softmax(dim=1)
         return logits.softmax(dim=1)[:, 1:]

@@ -18,7 +18,7 @@ from .detector import Detector
 from .postprocess import KeyFrameDetections, postprocess
 
 _MUST_MATCH = (
-    "labels", "frames", "frame_step", "height", "width_pixels", "multi_label", "per_class_boxes",
+    "labels", "frames", "frame_step", "size", "multi_label", "per_class_boxes",
     "flow_method",
 )  # fmt: skip
 
@@ -79,7 +79,7 @@ class ScoreFusion(nn.Module):
         ours = self.first.score(_of("1", maps), *where)
         theirs = self.second.score(_of("2", maps), *where)
         probabilities, deltas = fuse_scores(ours[:2], theirs[:2])
-        size = (self.settings.height, self.settings.width_pixels)
+        size = (self.settings.height, self.settings.width)
         return postprocess(probabilities, deltas, *ours[2:], size, threshold=threshold)
 
 

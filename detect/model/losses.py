@@ -17,7 +17,7 @@ def action_losses(
     examples: RoiSamples,
     *,
     multi_label: bool = False,
-    own_background: bool = False,
+    separate_background: bool = False,
 ) -> dict[str, Tensor]:
     """The head's losses, as Fast R-CNN's: action and action_boxes.
 
@@ -27,11 +27,11 @@ def action_losses(
     Args:
         logits, deltas: of `ActionHead`.
         examples: of `sample_rois`.
-        multi_label, own_background: of the head. Where background has a sigmoid of its own there is
-            a third loss, background, at half weight, and action is over covered examples alone.
-            That sigmoid learns how well the refined box covers a person, by its IoU, where that
-            is 0.5 or more (as YOLO's objectness, Redmon et al. 2016, section 2.2), so that the best
-            placed of a person's boxes scores highest; it moves no box.
+        multi_label, separate_background: of the head. Where background has a sigmoid of its own
+            there is a third loss, background, at half weight, and action is over covered examples
+            alone. That sigmoid learns how well the refined box covers a person, by its IoU, where
+            that is 0.5 or more (as YOLO's objectness, Redmon et al. 2016, section 2.2), so that the
+            best placed of a person's boxes scores highest; it moves no box.
     """
     labels, covered = examples.labels, examples.labels.any(dim=1)
     # With a box a class, the one of the (first) true class learns.
@@ -45,7 +45,7 @@ def action_losses(
     if multi_label:
         per_class = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         losses["action"] = per_class.sum() / labels.shape[1] / examples.of
-    elif own_background:
+    elif separate_background:
         placed = BOX_CODER.decode_single(refined.detach(), examples.boxes)
         overlap = box_iou(placed, examples.truth).diagonal().to(logits)
         truth = 1 - overlap * (overlap >= _COVERS)

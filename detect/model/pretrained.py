@@ -113,10 +113,10 @@ def _pretrained(settings: DetectorConfig, weights: str, *, channels_in: int) -> 
         model = load_torchvision_trunk(name, weights)
     else:
         model = load_pretrained(get_variant(name), weights, channels_in=channels_in)
-    if model.trunk.width != settings.width:
+    if model.trunk.width != settings.width_multiplier:
         raise InputError(
-            f"{option}: has width {model.trunk.width}, but --width is {settings.width}; give "
-            f"--width {model.trunk.width}"
+            f"{option}: has width {model.trunk.width}, but --width is "
+            f"{settings.width_multiplier}; give --width {model.trunk.width}"
         )
     return model
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.weights.load import load_pretrained
-from actiontubes.datasets.clips.classification_clips import CropConfig
+from actiontubes.datasets.clips.options import CropConfig
 from actiontubes.detect.inference.classify import ClassifierTest
 from actiontubes.detect.training import classifier as classification_recipe
 from actiontubes.detect.training.options import Schedule
@@ -188,7 +188,7 @@ def test_defaults_are_those_of_the_library() -> None:
         name: parameter.default
         for name, parameter in inspect.signature(classify_function).parameters.items()
     }
-    libraries = {**vars(Schedule(10_000)), **vars(ClassifierTest()), **vars(CropConfig())}
+    libraries = {**vars(Schedule(steps=10_000)), **vars(ClassifierTest()), **vars(CropConfig())}
     # Of clips there are six to a GPU, with little weight decay (the paper).
     libraries |= {"batch": 6, "weight_decay": 1e-7}
     shared = {name: value for name, value in defaults.items() if name in libraries}

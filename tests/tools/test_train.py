@@ -19,9 +19,10 @@ from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.clips.augmentation import Augmentation
+from actiontubes.datasets.clips.options import ClipSampling
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.training import detector as recipes
-from actiontubes.detect.training.options import ClipSampling, Schedule
+from actiontubes.detect.training.options import Schedule
 from actiontubes.tools.train import train as train_function
 
 ROWS = """video,frame,label,x1,y1,x2,y2,tube
@@ -165,7 +166,7 @@ OPTIONS: dict[str, tuple[object, ...]] = {
 FLAGS = ("per_class_boxes", "unbalanced", "cache", "compile")
 
 
-@pytest.mark.parametrize("scoring", ["multi_label", "own_background"])
+@pytest.mark.parametrize("scoring", ["multi_label", "separate_background"])
 def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scoring: str) -> None:
     """Each at a value that no other has."""
     asked: dict[str, Any] = {}
@@ -197,10 +198,9 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
         if name not in ("size", "splits", "train_videos", "test_videos")
     }
     expected = alone | {
-        "own_background": scoring == "own_background", "multi_label": scoring == "multi_label",
-        "per_class_boxes": True, "balance": False, "cache": True,
-        "compile": True, "height": 96, "width_pixels": 112, "crop": True, "resume": False,
-        "train": ("a",), "test": ("b",),
+        "separate_background": scoring == "separate_background", "multi_label": scoring ==
+        "multi_label", "per_class_boxes": True, "balance": False, "cache": True, "compile": True,
+        "size": (96, 112), "crop": True, "resume": False, "train": ("a",), "test": ("b",),
     }  # fmt: skip
     assert {name: value for name, value in asked.items() if name in expected} == expected
     rest = {"mean", "std", "augmentation"}
@@ -214,8 +214,8 @@ def test_defaults_are_those_of_the_library() -> None:
         for name, parameter in inspect.signature(train_function).parameters.items()
     }
     libraries = {
-        **vars(DetectorConfig(("run",))), **vars(Schedule(10_000)), **vars(ClipSampling()),
-        **vars(Augmentation()),
+        **vars(DetectorConfig(labels=("run",))), **vars(Schedule(steps=10_000)),
+        **vars(ClipSampling()), **vars(Augmentation()),
     }  # fmt: skip
     shared = {
         name: value

@@ -76,7 +76,7 @@ def iter_live_batches(
     before, after = (round_up(each + MARGIN, unit) for each in (reach, behind))
     step = round_up(step, unit)
     ahead = min(after, behind if look_ahead is None else look_ahead)
-    size = np.array([settings.width_pixels, settings.height])
+    size = np.array([settings.width, settings.height])
     past: deque[np.ndarray] = deque(maxlen=before)
     waiting: list[tuple[LiveFrame, np.ndarray, np.ndarray | None]] = []
 
@@ -99,7 +99,7 @@ def iter_live_batches(
 
     for frame in frames:
         picture = frame.picture
-        small = resize(picture, settings.height, settings.width_pixels)
+        small = resize(picture, settings.height, settings.width)
         boxes = None
         if people is not None:
             scale = np.tile(size / picture.shape[1::-1], 2)

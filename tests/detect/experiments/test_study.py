@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from actiontubes.backbones.family import ENDPOINTS, VARIANTS, get_variant
 from actiontubes.backbones.weights.load import load_file
 from actiontubes.datasets.clips.classification_clips import ClassificationSample
@@ -28,7 +27,7 @@ from actiontubes.detect.experiments.study import (
 )
 from actiontubes.detect.experiments.study_clips import Stream, StudyClips, parse_pairs
 from actiontubes.detect.training.classifier import new_classifier
-from actiontubes.detect.training.options import Schedule
+from actiontubes.detect.training.options import RunOptions, Schedule
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -37,9 +36,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 LABELS = ("left", "right", "still")
 TINY = Network("Mixed_3c", 0.0625)
 STEPS = Schedule(
-    steps=4, batch=2, optimiser="adamw", lr=0.01, warm_up=1, ema=0.5, decay="cosine", save_every=2
+    steps=4, batch=2, optimizer="adamw", lr=0.01, warmup=1, ema=0.5, decay="cosine", save_every=2
 )
 PAIRS = [(0, 1)]
+CPU = RunOptions(device="cpu")
 
 
 class Bars(Dataset[ClassificationSample]):
@@ -75,7 +75,7 @@ def forbidden(stream: Stream) -> StudyClips:
 
 
 def studied(out: Path, runs: Sequence[Run], open_material: Any = open_bars) -> list[dict[str, Any]]:
-    run_study(runs, open_material, out, TINY, STEPS, Accelerator(cpu=True), pairs=PAIRS)
+    run_study(runs, open_material, out, TINY, STEPS, CPU, pairs=PAIRS)
     return read_records(out)
 
 
@@ -144,11 +144,9 @@ def test_stopped_and_resumed(done: Path, tmp_path: Path) -> None:
         if share == 0.75:
             raise Stopped
 
-    run, accelerator = Run("i3d", "rgb", 0), Accelerator(cpu=True)
+    run = Run("i3d", "rgb", 0)
     with pytest.raises(Stopped):
-        train_and_score(
-            run, open_bars("rgb"), tmp_path, TINY, STEPS, accelerator, PAIRS, watch=watch
-        )
+        train_and_score(run, open_bars("rgb"), tmp_path, TINY, STEPS, CPU, PAIRS, on_progress=watch)
     assert (run.folder(tmp_path) / "state.pt").is_file() and not run.record(tmp_path).exists()
     (resumed,) = studied(tmp_path, [run])
     np.testing.assert_allclose(

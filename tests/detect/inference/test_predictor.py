@@ -126,9 +126,9 @@ def test_memory_does_not_grow() -> None:
 def narrow(**changes: Any) -> Detector:
     torch.manual_seed(0)
     values: dict[str, Any] = {
-        "labels": ("a", "b", "c"), "backbone": "i2d", "width": 0.05, "proposals": "given",
-        "hidden": 16, "roi_size": 2, "frames": 8, "height": 32, "width_pixels": 48,
-        "norm": "batch", "anchor_sides": (16, 32),
+        "labels": ("a", "b", "c"), "backbone": "i2d", "width_multiplier": 0.05, "proposals":
+        "external", "hidden": 16, "roi_size": 2, "frames": 8, "size": (32, 48), "norm": "batch",
+        "anchor_sides": (16, 32),
     }  # fmt: skip
     detector = build_detector(DetectorConfig(**values | changes))
     # So that small differences of features are differences of scores, and boxes move.
@@ -173,13 +173,13 @@ def test_both_ways_agree_on_a_trunk_that_sees_single_frames() -> None:
     assert not np.allclose(shared[2][:, 1], shared[4][:, 1], atol=1e-3)
 
 
-@pytest.mark.parametrize("proposals", ["given", "features", "resnet18"])
+@pytest.mark.parametrize("proposals", ["external", "features", "resnet18"])
 def test_both_ways_agree_on_a_still_video(proposals: str) -> None:
     """With i2d, which has no zeros around a clip's ends."""
     detector = narrow(proposals=proposals, proposal_count=5)
     assert detector.window == 2
     frames = video(6, 6)
-    people = two_people if proposals == "given" else None
+    people = two_people if proposals == "external" else None
     shared = results(detector, frames, people=people)
     per_clip = results(detector, frames, people=people, mode="per_clip")
     assert list(shared) == list(per_clip) == list(range(6))

@@ -165,7 +165,7 @@ def test_losses_of_a_background_of_its_own_by_hand(scene: tuple) -> None:
     examples = sample_rois(*scene, count=16, positives=0.25)
     logits = torch.randn(len(examples.boxes), 4)
     deltas = torch.randn(len(logits), 1, 4, requires_grad=True)
-    losses = action_losses(logits, deltas, examples, own_background=True)
+    losses = action_losses(logits, deltas, examples, separate_background=True)
     background = action = 0.0
     seen: set[bool] = set()
     _, people, _, _ = scene
@@ -310,7 +310,7 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
     assert on_key_frame[:, 0].tolist() == [0, 3.375, 7]
 
 
-@pytest.mark.parametrize("scoring", ["softmax", "multi_label", "own_background"])
+@pytest.mark.parametrize("scoring", ["softmax", "multi_label", "separate_background"])
 @pytest.mark.parametrize("per_class_boxes", [False, True])
 def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     torch.manual_seed(0)
@@ -318,7 +318,7 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     head = ActionHead(
         MeanPoolFeatures(6, 16, size=3), 5, multi_label=multi_label,
         per_class_boxes=per_class_boxes,
-        own_background=scoring == "own_background",
+        separate_background=scoring == "separate_background",
     )  # fmt: skip
     grid = FeatureGrid((0.0, 0.0, 0.0), (4, 16, 16))
     boxes = boxes_around(torch.Generator().manual_seed(0), 7)
@@ -331,7 +331,7 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     found = head.probabilities(logits)
     assert found.shape == (7, 5) and (found > 0).all() and (found < 1).all()
     if not multi_label:
-        alone = head.own_background
+        alone = head.separate_background
         background = logits[:, 0].sigmoid() if alone else logits.softmax(dim=1)[:, 0]
         torch.testing.assert_close(found.sum(dim=1) + background, torch.ones(7))
     # A new head refines next to nothing, and prefers no class.
