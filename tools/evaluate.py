@@ -115,6 +115,6 @@ def evaluate(
         for name, value in coco_scores(truth, boxes).items():
             print(f"COCO {name:8}" + ("-" if value is None else f"{value:8.2f}"))
     if report is not None:
-        from ..detect.visualization.report import report_on
+        from ..detect.visualization.report import write_report
 
-        print(f"report: {report_on(report, truth, chosen, boxes, scored, media, details)}")
+        print(f"report: {write_report(report, truth, chosen, boxes, scored, media, details)}")

@@ -180,7 +180,7 @@ def score_classifier(
         )
     scores = _scores(model, videos, trial, accelerator)
     if other is not None:
-        order = match_labels(model.labels, other.labels)
+        order = match_labels(model.labels, other.labels).tolist()
         scores = fuse(scores, _scores(other, videos, trial, accelerator), order)
     result = accuracies(scores, videos.labels, right)
     if accelerator.is_main_process:
