@@ -11,9 +11,10 @@ import numpy as np
 
 from ..errors import InputError, some_of
 from ..formats.classification_lists import Part, Row, VideoLists, read_lists
-from ..labels import label_codes, normalize_label
+from ..frame_numbers import is_numbered_frame
+from ..labels import match_labels
 from ..video.media import locate_videos
-from ..video_names import FRAME_EXTENSIONS, strip_extension, strip_timestamps
+from ..video_names import strip_extension, strip_timestamps
 
 # Some of Kinetics' videos are always missing; a larger share means a wrong folder.
 _MAX_MISSING_SHARE = 0.5
@@ -89,7 +90,7 @@ def open_classification_set(
     return ClassificationSet(
         names=tuple(name for name, _ in present),
         media=tuple(paths[name] for name, _ in present),
-        label=np.array([code[normalize_label(label)] for _, label in present], np.int64),
+        label=np.array([code[label] for _, label in present], np.int64),
         labels=classes,
         split=name,
     )
@@ -97,9 +98,8 @@ def open_classification_set(
 
 def with_labels(videos: ClassificationSet, labels: Sequence[str]) -> ClassificationSet:
     """The same videos with the same classes in another order."""
-    code = label_codes(labels)
-    new_code = np.array([code[normalize_label(label)] for label in videos.labels])
-    return replace(videos, label=new_code[videos.label], labels=tuple(labels))
+    codes = match_labels(videos.labels, labels).astype(np.int64)
+    return replace(videos, label=codes[videos.label], labels=tuple(labels))
 
 
 def _sorted(labels: set[str]) -> list[str]:
@@ -109,12 +109,14 @@ def _sorted(labels: set[str]) -> list[str]:
 
 
 def _label_codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str, int]:
-    """The code of each normalized label, or of each number where the labels are numbers."""
-    code = label_codes(labels)
+    """The code of each label of the rows; labels that are numbers are codes themselves."""
+    known: Sequence[str] = labels
     if all(label.isdecimal() for _, label in rows) and not all(map(str.isdecimal, labels)):
-        code = {str(number): number for number in range(len(labels))}
+        known = [str(number) for number in range(len(labels))]
+    words = list(dict.fromkeys(label for _, label in rows))
+    code = dict(zip(words, match_labels(words, known).tolist()))
     for name, label in rows:
-        if normalize_label(label) not in code:
+        if code[label] < 0:
             raise InputError(
                 f"{data}: video {name} has class {label}, which is not one of the "
                 f"{len(labels)} labels ({some_of(labels, 5)}); add the class to --labels, or "
@@ -157,19 +159,12 @@ def _find_media(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
     paths: dict[str, Path] = {}
     for name in names:
         path = folder / name
-        if path.is_file() or _is_frames(path):
+        if path.is_file() or (path.is_dir() and any(map(is_numbered_frame, path.iterdir()))):
             paths[name] = path
-    for shorten in (strip_extension, lambda name: strip_timestamps(strip_extension(name))):
+    for shorten in (str, lambda name: strip_timestamps(strip_extension(name))):
         if len(paths) < len(names):
             # All names together, so that an ambiguous one is noticed.
             wanted = {name: shorten(name) for name in names}
             media = locate_videos(folder, wanted.values())
             paths = {n: media[word] for n, word in wanted.items() if word in media} | paths
     return paths
-
-
-def _is_frames(path: Path) -> bool:
-    """Whether a path is a folder of numbered frames."""
-    return path.is_dir() and any(
-        child.suffix in FRAME_EXTENSIONS and child.stem.isdigit() for child in path.iterdir()
-    )
