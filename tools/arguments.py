@@ -42,7 +42,7 @@ class Omit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Option:
+class Option:
     """One option of a command.
 
     Attributes:
@@ -116,7 +116,7 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     from jsonargparse import ArgumentParser
 
     _, description = _explanations(function)
-    options = list(_options_of(function))
+    options = list(options_of(function))
     parser = ArgumentParser(
         prog=f"actiontubes {command}",
         description=description,
@@ -147,14 +147,15 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     return result
 
 
-def _options_of(function: Callable) -> Iterator[_Option]:
+def options_of(function: Callable) -> Iterator[Option]:
+    """The options of a command, in the order of its parameters."""
     explained, _ = _explanations(function)
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
         kind, *extras = get_args(hints[name]) if _is_annotated(hints[name]) else (hints[name],)
         default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         if not is_dataclass(kind):
-            yield _Option(
+            yield Option(
                 parameter=name, name=name, hint=hints[name], default=default, help=explained[name],
                 positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
             )  # fmt: skip
@@ -164,7 +165,7 @@ def _options_of(function: Callable) -> Iterator[_Option]:
         for field in fields(kind):
             if field.name not in omitted:
                 hint = types_of[field.name]
-                yield _Option(
+                yield Option(
                     parameter=name, field=field.name, name=option_name(field.name, hint),
                     hint=hint, help=help_of[field.name],
                     default=field.default if default is MISSING else getattr(default, field.name),
@@ -184,7 +185,7 @@ def _explanations(documented: Any) -> tuple[dict[str, str], str]:
     return explained, f"{text.short_description}\n\n{text.long_description or ''}"
 
 
-def _add_argument(parser: Any, option: _Option, *, with_old_names: bool) -> None:
+def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
     """A bool becomes a flag; a list or tuple takes several words."""
     settings: dict[str, Any] = {"help": option.help, "type": option.kind}
     if option.elements:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from ..datasets.clips.augmentation import Augmentation
-from ..datasets.clips.options import ClipConfig, ClipSampling, DetectionData
+from ..datasets.clips.options import Augmentation, ClipConfig, ClipSampling, DetectionData
 from ..detect.model.config import DetectorConfig, InitialWeights
 from ..detect.training.options import RoiTraining, RunOptions, Schedule, split_folders
 from .arguments import Omit

@@ -6,14 +6,12 @@ Frames are RGB (C = 3), optical flow (C = 2) or both (C = 5, RGB first).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 
-from ..errors import InputError
 from ..flow.estimate import FLOW_ZERO
-from ..options import between, check_options
 from ..video.resize import resize
+from .options import Augmentation
 
 # A box that the crop leaves a smaller share of is dropped: too little of the person is visible.
 _MIN_VISIBLE_SHARE = 0.3
@@ -23,32 +21,6 @@ _GRAY = 127
 _LUMA = np.array([0.2989, 0.587, 0.114])
 # Every eighth row and column is enough for the mean gray of a frame.
 _SPARSE = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """How much training clips vary.
-
-    Attributes:
-        flip: Probability of mirroring a clip.
-        scale: Smallest and largest random zoom; below 1 a frame is smaller than the clip, with gray
-            around it.
-        crop: Whether a zoomed frame is cut at a random place; else in the middle.
-        color: Strength of random brightness, contrast and saturation changes, 0 to 1.
-    """
-
-    flip: Annotated[float, between(0, 1)] = 0.5
-    scale: tuple[float, float] = (0.75, 1.25)
-    crop: bool = True
-    color: Annotated[float, between(0, 1)] = 0.2
-
-    def __post_init__(self) -> None:
-        check_options(self)
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(
-                f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest "
-                "zoom, greater than 0 and in this order"
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,13 +20,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import InputError
+from ..flow import FlowMethod
 from ..flow.cache import read_frames_with_flow
-from ..flow.estimate import STREAM_CHANNELS, FlowMethod
+from ..flow.estimate import STREAM_CHANNELS
 from ..options import at_least, check_option
 from ..video.media import measure_video, read_frames
-from .augmentation import Augmentation, ClipTransform, sample_transform
+from .augmentation import ClipTransform, sample_transform
 from .classification_set import ClassificationSet
-from .options import CropConfig
+from .options import Augmentation, CropConfig
 
 Reader = Callable[[Path, int, int], Iterator[np.ndarray]]
 """Reads frames (H, W, C) uint8 of a video, from a first one to the one before another."""

@@ -19,9 +19,9 @@ from ..errors import InputError
 from ..options import at_least, check_option
 from ..tables import Detections
 from ..video.resize import shrink
-from .augmentation import Augmentation, ClipTransform, sample_transform
+from .augmentation import ClipTransform, sample_transform
 from .detection_set import DetectionSet
-from .options import ClipConfig, ClipSampling
+from .options import Augmentation, ClipConfig, ClipSampling
 
 # Cached frames are at most this many times as large as a clip's, on each side.
 _MAX_CACHED_SCALE = 1.5

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, more_rows
+from ..flow import FlowMethod, Streams
 from ..flow.cache import read_frames_with_flow
-from ..flow.estimate import STREAM_CHANNELS, FlowMethod, Streams
+from ..flow.estimate import STREAM_CHANNELS
 from ..formats.registry import GroundTruth, read_annotations
 from ..labels import remap_codes
 from ..tables import Tubes, Videos, select_rows

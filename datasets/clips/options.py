@@ -6,8 +6,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ..flow.estimate import FlowMethod, Streams
+from ..errors import InputError
+from ..flow import FlowMethod, Streams
 from ..options import at_least, between, check_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How much training clips vary.
+
+    Attributes:
+        flip: Probability of mirroring a clip.
+        scale: Smallest and largest random zoom; below 1 a frame is smaller than the clip, with gray
+            around it.
+        crop: Whether a zoomed frame is cut at a random place; else in the middle.
+        color: Strength of random brightness, contrast and saturation changes, 0 to 1.
+    """
+
+    flip: Annotated[float, between(0, 1)] = 0.5
+    scale: tuple[float, float] = (0.75, 1.25)
+    crop: bool = True
+    color: Annotated[float, between(0, 1)] = 0.2
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise InputError(
+                f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest "
+                "zoom, greater than 0 and in this order"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,9 @@ from torchvision.models.video import s3d
 
 from ...backbones.family import ENDPOINTS, get_variant
 from ...backbones.weights.convert import from_torchvision_s3d
-from ...datasets.clips.augmentation import Augmentation
 from ...datasets.clips.detection_clips import DetectionClips
 from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
-from ...datasets.clips.options import ClipConfig
+from ...datasets.clips.options import Augmentation, ClipConfig
 from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
 from ..inference.clip_batches import ClipBatch, iter_clip_batches

@@ -21,8 +21,8 @@ from ...datasets.clips.classification_set import ClassificationSet
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.clips.options import ActorClipConfig, CropConfig
 from ...datasets.errors import InputError
+from ...datasets.flow import FlowMethod
 from ...datasets.flow.cache import cache_path, write_cache
-from ...datasets.flow.estimate import FlowMethod
 from ...datasets.video.media import read_frames
 
 Stream = Literal["rgb", "flow"]

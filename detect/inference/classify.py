@@ -27,7 +27,7 @@ from ...datasets.clips.classification_set import ClassificationSet
 from ...datasets.clips.loader import make_loader
 from ...datasets.errors import InputError, as_option
 from ...datasets.files import write_json
-from ...datasets.flow.estimate import FlowMethod
+from ...datasets.flow import FlowMethod
 from ...datasets.labels import match_labels, same_labels
 from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ...datasets.errors import InputError
-from ...datasets.flow.estimate import FlowMethod, Streams
+from ...datasets.flow import FlowMethod, Streams
 from ...datasets.options import (
     OptionName,
     at_least,

@@ -12,7 +12,6 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from ...datasets.clips.augmentation import Augmentation
 from ...datasets.clips.detection_clips import (
     DetectionBatch,
     DetectionClips,
@@ -20,7 +19,7 @@ from ...datasets.clips.detection_clips import (
     collate,
 )
 from ...datasets.clips.detection_set import DetectionSet
-from ...datasets.clips.options import ClipConfig, ClipSampling
+from ...datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from ...datasets.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.tables import Tubes

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.datasets.clips.augmentation import (
-    Augmentation,
     ClipTransform,
     color_matrix,
     sample_transform,
 )
+from actiontubes.datasets.clips.options import Augmentation
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.video.resize import resize
 from hypothesis import given, settings

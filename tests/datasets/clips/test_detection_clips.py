@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from actiontubes.datasets.clips.augmentation import Augmentation
 from actiontubes.datasets.clips.detection_clips import (
     DetectionClips,
     DetectionSample,
@@ -21,7 +20,7 @@ from actiontubes.datasets.clips.detection_clips import (
 )
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
 from actiontubes.datasets.clips.loader import limit_worker_threads
-from actiontubes.datasets.clips.options import ClipConfig, ClipSampling
+from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.tables import Tubes
 from actiontubes.datasets.video.reader import read_frames_at

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from actiontubes.datasets.clips.augmentation import Augmentation, ClipTransform, sample_transform
+from actiontubes.datasets.clips.augmentation import ClipTransform, sample_transform
+from actiontubes.datasets.clips.options import Augmentation
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.flow.estimate import (
     FLOW_ZERO,

@@ -15,9 +15,8 @@ from actiontubes.backbones.family import I3D_LAYOUT, get_variant
 from actiontubes.backbones.flow_input import FLOW_MEAN, FLOW_STD
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
-from actiontubes.datasets.clips.augmentation import Augmentation
 from actiontubes.datasets.clips.detection_set import open_detection_sets
-from actiontubes.datasets.clips.options import ClipConfig, ClipSampling
+from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.datasets.flow.cache import cache_path, write_cache

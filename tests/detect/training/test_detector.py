@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from actiontubes.datasets.clips.augmentation import Augmentation
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
-from actiontubes.datasets.clips.options import ClipConfig, ClipSampling
+from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.detect.model.build import build_detector
