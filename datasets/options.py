@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import InputError, as_option, choose_from
@@ -91,7 +90,6 @@ def option_name(field: str, hint: Any) -> str:
     return next((extra.name for extra in extras if isinstance(extra, OptionName)), field)
 
 
-@cache
 def option_types(record: type) -> dict[str, Any]:
     """The types of a dataclass's fields, with what they are Annotated with."""
     hints = get_type_hints(record, include_extras=True)

@@ -125,7 +125,9 @@ def classify(
     else:
         backbone = network.backbone
         model = pretrained_classifier(backbone, network.weights, network.channels_in)
-        other = fuse and pretrained_classifier(backbone, fuse, 5 - network.channels_in)
+        other = fuse and pretrained_classifier(
+            backbone, fuse, 3 if network.streams == "flow" else 2
+        )
         for split, folder in folders.items():
             result = score_classifier(
                 model, test_sets[split], folder, test, accelerator, other=other or None

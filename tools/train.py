@@ -64,7 +64,7 @@ def train(
     scores = []
     for folder, (train_set, test_set) in sets.items():
         detector = new_detector(
-            replace(config, labels=train_set.labels, proposals=kind),
+            replace(config, labels=train_set.labels, proposals=kind),  # type: ignore[arg-type]
             **vars(initial),
             seed=run.seed,
         )

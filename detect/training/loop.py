@@ -31,16 +31,17 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Task(Protocol[Model, Batch]):
-    """What is trained: a network, its batches, its losses, and what is done with the result.
+    """What is trained: a network, its batches, its losses, and what is done with the result."""
 
-    Attributes:
-        model: the network as built; what its `train` leaves in evaluation mode or without gradient
-            is not trained.
-        identity: plain values that a state on disk must have been written with, such as the config.
-    """
+    @property
+    def model(self) -> Model:
+        """The network as built; what its `train` leaves in evaluation mode is not trained."""
+        ...
 
-    model: Model
-    identity: Mapping[str, Any]
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Plain values that a state on disk must have been written with, such as the config."""
+        ...
 
     def collate(self, samples: Sequence[Any]) -> Batch:
         """A batch of samples, with `names` (a name for each sample) and `to(device)`."""
