@@ -154,7 +154,7 @@ def options_of(function: Callable) -> Iterator[Option]:
     for name, parameter in inspect.signature(function).parameters.items():
         kind, *extras = get_args(hints[name]) if _is_annotated(hints[name]) else (hints[name],)
         default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
-        if not is_dataclass(kind):
+        if not (isinstance(kind, type) and is_dataclass(kind)):
             yield Option(
                 parameter=name, name=name, hint=hints[name], default=default, help=explained[name],
                 positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
