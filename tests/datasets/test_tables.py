@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
+from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -150,7 +150,7 @@ def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more row\): frame is negative"),
+        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more row\): frame must be 0 or more"),
         (Detections, {"frame": [0, 1.5, 2]}, "row 2: frame is not a whole number"),
         (Detections, {"frame": [0, 1, 2**31]}, "row 3: frame is too large or too small"),
         (Detections, {"frame": ["x", "y", "z"]}, "column frame must contain numbers, not string"),
@@ -227,22 +227,3 @@ def test_rows_by_number_and_by_mask(tmp_path: Path) -> None:
     assert_same(
         select_rows(table, np.array([True, False, True])), select_rows(by_number, np.array([1, 0]))
     )
-
-
-def test_concatenated_tables_keep_every_row(tmp_path: Path) -> None:
-    first = read_table(Tubes, save(TUBES, tmp_path / "a.parquet"))
-    second = read_table(
-        Tubes, save({**TUBES, "video": ["c", "c", "a"], "label": ["sit", "sit", "run"]},
-                    tmp_path / "b.parquet"),
-    )  # fmt: skip
-    both = concatenate([first, select_rows(first, np.zeros(3, bool)), second])
-    assert isinstance(both, Tubes)
-    assert [both.video_names[code] for code in both.video] == ["a", "a", "b", "c", "c", "a"]
-    assert [both.label_names[code] for code in both.label] == (
-        ["run", "run", "jump", "sit", "sit", "run"]
-    )
-    assert both.tube.tolist() == [1, 1, 0, 3, 3, 2]  # numbers of equal tubes, in order
-    assert both.frame.tolist() == [3, 4, 3] * 2 and both.score is None
-    detections = read_table(Detections, save(DETECTIONS, tmp_path / "c.parquet"))
-    twice = concatenate([detections, detections])
-    assert twice.score.tolist() == DETECTIONS["score"] * 2
