@@ -61,6 +61,16 @@ class ReadOptions:
     classes: tuple[str, ...] | None = None
     annotations: Path | None = None
 
+    @classmethod
+    def for_names_of(
+        cls, ground_truth: Tubes | None, annotations: Path | None = None
+    ) -> ReadOptions:
+        """Options with the videos and classes of ground truth, where there is any."""
+        if ground_truth is None:
+            return cls(annotations=annotations)
+        names = ground_truth.video_names, ground_truth.label_names
+        return cls(video_names=names[0], classes=names[1], annotations=annotations)
+
     def require_names(self, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of videos and classes, for a format that holds numbers.
 

@@ -116,7 +116,9 @@ def read_detections(
     Raises:
         InputError: not readable.
     """
-    return find_format(path).read_detections(path, _options(ground_truth, annotations))
+    return find_format(path).read_detections(
+        path, ReadOptions.for_names_of(ground_truth, annotations)
+    )
 
 
 def read_tubes(path: Path, ground_truth: Tubes | None = None) -> Tubes:
@@ -130,22 +132,12 @@ def read_tubes(path: Path, ground_truth: Tubes | None = None) -> Tubes:
     Raises:
         InputError: not readable, or without scores.
     """
-    tubes = find_format(path).read_tubes(path, _options(ground_truth))
+    tubes = find_format(path).read_tubes(path, ReadOptions.for_names_of(ground_truth))
     if tubes.tube_score is None:
         if len(tubes):
             raise InputError(f"{path}: has no column tube_score, which ranks the tubes")
         tubes = replace(tubes, tube_score=np.empty(0))
     return tubes
-
-
-def _options(ground_truth: Tubes | None, annotations: Path | None = None) -> ReadOptions:
-    if ground_truth is None:
-        return ReadOptions(annotations=annotations)
-    return ReadOptions(
-        video_names=ground_truth.video_names,
-        classes=ground_truth.label_names,
-        annotations=annotations,
-    )
 
 
 def _test_videos(annotations: GroundTruth, split: int) -> list[str]:

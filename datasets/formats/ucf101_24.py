@@ -75,13 +75,13 @@ def read_pyannot(path: Path) -> GroundTruth:
             "numf"
         )
     tubes = {
-        name: [
+        str(name): [
             (int(tube["sf"]), int(tube["ef"]), int(tube["label"]), np.asarray(tube["boxes"]))
             for tube in entry["annotations"]
         ]
         for name, entry in content.items()
     }
-    return _ground_truth(path, tubes, {name: int(e["numf"]) for name, e in content.items()})
+    return _ground_truth(path, tubes, {str(name): int(e["numf"]) for name, e in content.items()})
 
 
 def read_final_annots(path: Path) -> GroundTruth:

@@ -27,10 +27,6 @@ def as_detections(truth: Tubes) -> Detections:
     return Detections(truth.video, truth.frame, truth.label, score, truth.boxes, *names)
 
 
-def names_of(truth: Tubes) -> ReadOptions:
-    return ReadOptions(video_names=truth.video_names, classes=truth.label_names)
-
-
 def test_the_format_writes_what_it_reads(tmp_path: Path) -> None:
     truth, detections = dump()
     FORMATS["coco"].write(detections, None, tmp_path / "results.json")
@@ -62,7 +58,7 @@ def test_file_names_say_the_frame(tmp_path: Path) -> None:
         del image["video"], image["frame"]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(content))
-    again = read_coco_results(results, replace(names_of(truth), annotations=other))
+    again = read_coco_results(results, ReadOptions.for_names_of(truth, other))
     assert again.frame.tolist() == detections.frame.tolist()
 
 
@@ -105,7 +101,7 @@ def test_damaged(tmp_path: Path, results: str, message: str) -> None:
     _, path = write_coco(truth, detections, tmp_path)
     path.write_text(results)
     with pytest.raises(InputError, match=message):
-        read_coco_results(path, names_of(truth))
+        read_coco_results(path, ReadOptions.for_names_of(truth))
     (tmp_path / "annotations.json").unlink()
     with pytest.raises(InputError, match=r"annotations.json: file not found|JSON"):
-        read_coco_results(path, names_of(truth))
+        read_coco_results(path, ReadOptions.for_names_of(truth))
