@@ -123,12 +123,12 @@ def test_frame_suppression(call: Run, shared: Shared) -> None:
 
 def test_choices(call: Run, dump: Path) -> None:
     changed = call(
-        *arguments(dump), "--choices", "tube_suppression=none", "frame_pixels=continuous"
+        *arguments(dump), "--choices", "tube_suppression=none", "frame_extent=continuous"
     )
-    assert "act with tube_suppression=none, frame_pixels=continuous" in changed.stdout
+    assert "act with tube_suppression=none, frame_extent=continuous" in changed.stdout
     for choice, message in (
         ("colour=red", "there is no rule"),
-        ("frame_pixels=big", "big is not allowed; choose inclusive, continuous, shifted"),
+        ("frame_extent=big", "big is not allowed; choose inclusive, continuous, shifted"),
         ("shared_frames=x", "must be a whole number"),
         ("tube_above=1", "must be true or false"),
     ):
