@@ -13,7 +13,8 @@ from ..errors import InputError, more_rows
 from ..flow import FlowMethod, Streams
 from ..flow.cache import read_frames_with_flow
 from ..flow.estimate import STREAM_CHANNELS
-from ..formats.registry import GroundTruth, read_annotations
+from ..formats.annotation_format import GroundTruth
+from ..formats.registry import read_annotations
 from ..labels import remap_codes
 from ..tables import Tubes, Videos, select_rows
 from ..video.media import locate_videos, measure_video, read_frames
@@ -120,6 +121,11 @@ def open_detection_sets(
         Boxes extend more than 2 pixels beyond the frame, or tubes have gaps.
     """
     truth = read_annotations(data)
+    if truth.frame_unit == "second":
+        raise InputError(
+            f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
+            "convert it to a table with frames and pixels"
+        )
     train_names, test_names = _parts(truth, split, train_videos, test_videos)
     names = tuple(dict.fromkeys([*train_names, *test_names]))
     if labels is None:
