@@ -94,7 +94,8 @@ class TorchvisionTrunk(nn.Module):
 
     def __init__(self, layers: nn.Sequential, trunk: nn.Module) -> None:
         super().__init__()
-        self.layers, self.variant = layers, trunk.variant
+        self.layers = layers
+        self.endpoint_shapes, self.grid = trunk.endpoint_shapes, trunk.grid
 
     def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         x, features = clips, {}

@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from ...backbones.classifier import Classifier, PretrainedModel, logits_of
+from ...backbones.classifier import Classifier, PretrainedModel
 from ...backbones.cost import multiply_adds, parameters
 from ...backbones.family import ENDPOINTS, VARIANTS, get_variant
 from ...backbones.inception import Trunk
@@ -101,11 +101,11 @@ def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
         found += [f"{base}({k})" for k in swept] if name.endswith(_ALL) else [name]
     for name in found:
         variant = get_variant(name)
-        if variant.temporal_from is None or variant.temporal_to is None:
+        if variant.first_temporal is None or variant.last_temporal is None:
             continue
-        if place(variant.temporal_from) > place(last):
+        if place(variant.first_temporal) > place(last):
             same = "i2d"
-        elif name.startswith("bottom-heavy") and place(variant.temporal_to) >= place(last):
+        elif name.startswith("bottom-heavy") and place(variant.last_temporal) >= place(last):
             same = "i3d"
         else:
             continue
@@ -290,7 +290,7 @@ def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: b
 
     def score() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits_of(model, clips)
+            model.logits(clips)
 
     [seconds] = timed_rounds({"": score}, _TIMED_PASSES, device.type).values()
     return _TIMED_CLIPS / median(seconds)

@@ -96,7 +96,8 @@ def predict_batch(
             one = detector.find(
                 maps, clips.shape[1], proposals, clip_of[at], key_frames[at], threshold
             )
-            found.append((piece.frames[at][one.key.cpu().numpy()], one.label, one.score, one.boxes))
+            frames = piece.frames[at][one.key_frame_index.cpu().numpy()]
+            found.append((frames, one.label, one.score, one.boxes))
     settings = detector.settings
     size = np.tile([settings.width_pixels, settings.height], 2)
 
