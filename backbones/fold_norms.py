@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from .layers import ConvNormReLU
 
-Module = TypeVar("Module", bound=nn.Module)
+
+class _HasModules(Protocol):
+    def modules(self) -> Iterator[nn.Module]: ...
+
+
+Module = TypeVar("Module", bound=_HasModules)
 
 
 def fold_norms(module: Module, dtype: torch.dtype | None = None) -> Module:

@@ -164,7 +164,8 @@ class Trunk(StagedTrunk):
             stages[endpoint] = _stage(variant, endpoint, channels, width_multiplier)
             channels = shapes[endpoint].channels
         super().__init__(shapes, stages)
-        self.variant, self.name, self.layout = variant, variant.name, asdict(variant.layout)
+        self.variant, self.name = variant, variant.name
+        self.layout: Mapping[str, Any] = asdict(variant.layout)
         self.width_multiplier, self.channels_in = width_multiplier, channels_in
 
     def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -41,6 +41,12 @@ class Backbone(Protocol):
     last: str
     out_channels: int
     blocks_fit_rois: bool
+
+    # Of torch.nn.Module, which is no protocol.
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any: ...
+    def to(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def __call__(self, clips: Tensor) -> Tensor:
         """(N, C, T, H, W) normalized clips → (N, C', T', H', W'), the feature map of `last`."""

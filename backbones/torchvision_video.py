@@ -74,7 +74,7 @@ class TorchvisionTrunk(StagedTrunk):
         names = ("stem", *network.endpoint_shapes)
         super().__init__(network.endpoint_shapes, dict(zip(names, stages, strict=True)), last)
         self.network, self.name = network, network.name
-        self.layout: dict[str, Any] = {}
+        self.layout: Mapping[str, Any] = {}
 
     def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         self.check_computed(names)

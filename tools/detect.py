@@ -23,7 +23,7 @@ def detect(
     scene: float | None = None,
     every: int | None = None,
     mode: Literal["shared", "per_clip"] | None = None,
-    link: Literal["act", "viterbi", "online"] | None = None,
+    link: str | None = None,
     precision: Literal["no", "bf16", "fp16"] | None = None,
     compile: bool = False,
     threshold: float | None = None,
@@ -67,8 +67,8 @@ def detect(
             Default: 1.
         mode: With --checkpoint: shared (default) computes features once for many frames; per_clip
             runs a separate clip for each frame, as published, and is much slower.
-        link: With --checkpoint: how boxes are linked into tubes: act (default), viterbi or online;
-            see `actiontubes link`.
+        link: With --checkpoint: how boxes are linked into tubes: act (default), viterbi, online or
+            another method of `actiontubes link`.
         precision: With --checkpoint: bf16 or fp16 for half precision where it is safe. Default: no
             (float32).
         compile: With --checkpoint: compile the network first; worth it on a GPU with many videos.

@@ -18,9 +18,8 @@ from ...datasets.prefetch import write_in_background
 from ...datasets.table_writer import TABLES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
 from ...datasets.video.reader import VideoInfo, probe, read_video
-from ..linking.greedy import ACT, GreedyConfig
-from ..linking.linker import PieceLinker
-from ..linking.viterbi import ViterbiConfig
+from ..linking.linker import LinkConfig
+from ..linking.registry import make_linker
 from ..people.proposals import Proposals
 from .clip_batches import prefetch_clip_batches
 from .clip_geometry import Mode
@@ -41,7 +40,7 @@ def detector_tubes(
     detector: Detects,
     people: Proposals | None = None,
     *,
-    rules: GreedyConfig | ViterbiConfig = ACT,
+    linker: str = "act",
     threshold: float = TUBE_SCORE_THRESHOLD,
     mode: Mode = "shared",
     every: int = 1,
@@ -53,14 +52,14 @@ def detector_tubes(
 
     Reading begins with the block; one thread reads, another looks for people, one cuts pieces, one
     links and writes. Memory grows neither with the frames nor with the rows of the tables, but with
-    Viterbi's rules, which look at whole videos.
+    Viterbi's linker, which needs whole videos.
 
     Args:
         video: the file.
         name: what the tables call it.
         detector: in evaluation mode, on `device`.
         people: where people are, in place of the detector's own proposals if it has some.
-        rules: of linking, for boxes on every frame; see `rules_for`.
+        linker: a key of `linking.registry.LINKERS`.
         threshold: the lowest score of boxes in tubes. Detections are kept from 0.01 on, as average
             precision asks for.
         mode, every: see `dense.pieces`. Between key frames tubes are interpolated, after the last
@@ -102,7 +101,7 @@ def detector_tubes(
             ) as bar,
         ):
             tubes = TubeStore(file)
-            linking = TubeBuilder(detections.write, tubes.add, rules, threshold, every)
+            linking = TubeBuilder(detections.write, tubes.add, linker, threshold, every)
             with write_in_background(linking.add, 2) as give:
                 for piece in ahead:
                     bar.total = info.num_frames
@@ -127,51 +126,36 @@ class TubeBuilder:
     Args:
         write: takes rows of the detections.
         keep: takes whole tubes.
-        rules, threshold, every: see `detector_tubes`.
+        linker, threshold, every: see `detector_tubes`.
     """
 
     def __init__(
         self,
         write: Callable[[Detections], None],
         keep: Callable[[Tubes], None],
-        rules: GreedyConfig | ViterbiConfig,
+        linker: str,
         threshold: float,
         every: int,
     ) -> None:
         self.write, self.keep, self.threshold, self.every = write, keep, threshold, every
-        self._strong = PieceLinker(rules_for(rules, every))
+        config = LinkConfig(key_frame_step=every)
+        self._strong = make_linker(linker, config)
         # Where frames are left out, detections there come from tubes of boxes of any score.
-        self._all = PieceLinker(rules_for(rules, every)) if every > 1 else None
-        self._like: Detections | None = None
+        self._all = make_linker(linker, config) if every > 1 else None
 
     def add(self, found: Detections) -> None:
-        self._like = found
         self.write(found)
-        for tubes in self._strong.add(select_rows(found, found.score >= self.threshold)):
-            self.keep(tubes)
-        for tubes in self._all.add(found) if self._all else ():
-            self.write(interpolated_detections(tubes, self.every))
+        strong = select_rows(found, found.score >= self.threshold)
+        self.keep(self._strong.update(strong).tubes)
+        if self._all:
+            self.write(interpolated_detections(self._all.update(found).tubes, self.every))
 
     def finish(self, num_frames: int) -> None:
-        assert self._like is not None
-        nothing = select_rows(self._like, np.empty(0, np.int64))
-        for tubes in self._strong.finish(nothing):
-            self.keep(extend_to_end(tubes, self.every, num_frames))
-        for tubes in self._all.finish(nothing) if self._all else ():
-            self.write(
-                interpolated_detections(extend_to_end(tubes, self.every, num_frames), self.every)
-            )
-
-
-def rules_for(rules: GreedyConfig | ViterbiConfig, every: int) -> GreedyConfig | ViterbiConfig:
-    """The rules where only every so many frames have boxes.
-
-    A greedy tube stays open for one key frame without its box; Viterbi's paths go from each frame
-    with boxes to the next, however far.
-    """
-    if every == 1 or isinstance(rules, ViterbiConfig):
-        return rules
-    return replace(rules, gap=max(rules.gap, 2 * every))
+        tubes = self._strong.finish().tubes
+        self.keep(extend_to_end(tubes, self.every, num_frames))
+        if self._all:
+            tubes = extend_to_end(self._all.finish().tubes, self.every, num_frames)
+            self.write(interpolated_detections(tubes, self.every))
 
 
 def extend_to_end(tubes: Tubes, every: int, num_frames: int) -> Tubes:

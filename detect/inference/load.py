@@ -83,8 +83,7 @@ def open_checkpoint(
     import torch
 
     from ...backbones.fold_norms import fold_norms
-    from ..linking.greedy import ACT, SINGH, GreedyConfig
-    from ..linking.viterbi import PENG, ViterbiConfig
+    from ..linking.registry import make_linker
     from ..model.checkpoint import load_detector
     from ..model.late_fusion import ScoreFusion
     from .detector_tubes import TUBE_SCORE_THRESHOLD, detector_tubes
@@ -95,6 +94,7 @@ def open_checkpoint(
         raise InputError(f"--every {every}: must be 1 or more (frames between key frames)")
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision or "no")
     mode, link, every = mode or "shared", link or "act", every or 1
+    make_linker(link)  # an unknown name is an error before anything is loaded
     detector: Detects
     if checkpoint.suffix == ".onnx":
         refuse_options(
@@ -108,7 +108,6 @@ def open_checkpoint(
         detector = fold_norms(parts[0] if fuse is None else ScoreFusion(*parts), half)
         for part in parts if compile else ():
             compile_trunk(part, mode)
-    rules: dict[str, GreedyConfig | ViterbiConfig] = {"act": ACT, "viterbi": PENG, "online": SINGH}
     asks = proposals is not None or detector.proposals is None
     people_of, source = None, None
     if asks:
@@ -117,7 +116,7 @@ def open_checkpoint(
 
     def start(video: Path, name: str) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
         return detector_tubes(
-            video, name, detector, people_of and people_of(name), rules=rules[link],
+            video, name, detector, people_of and people_of(name), linker=link,
             threshold=lowest, mode=mode, every=every, half=half, device=device, progress=progress,
         )  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,8 +17,7 @@ from ...datasets.video.media import read_frames
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.evaluate import evaluate as evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
-from ..linking.greedy import ACT
-from ..linking.linker import link
+from ..linking.registry import link
 from ..model.detector import Detector
 from ..people.proposals import Proposals
 from .clip_geometry import Mode
@@ -101,6 +99,6 @@ def _table(found: Sequence[tuple[int, FrameDetections]], videos: DetectionSet) -
 
 def evaluate_dataset(videos: DetectionSet, detections: Detections) -> tuple[Evaluation, Tubes]:
     """Frame-mAP and video-mAP by the protocol `act`, and the tubes, linked as `detect` does."""
-    tubes = link(detections, replace(ACT, min_box_score=TUBE_SCORE_THRESHOLD))
+    tubes = link(detections, "act", min_box_score=TUBE_SCORE_THRESHOLD)
     (result,) = evaluate_tables(videos.tubes, PROTOCOLS[:1], detections, tubes)
     return result, tubes

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...backbones.inception import Trunk
+from ...backbones.registry import Backbone
 from ..model.detector import Detector
 from ..model.late_fusion import ScoreFusion
 from ..people.proposals import Proposals
@@ -56,7 +56,9 @@ def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
             trunk.endpoints = _compiled(trunk, length)  # type: ignore[method-assign, assignment]
 
 
-def _compiled(trunk: Trunk, length: int) -> Callable[[Tensor, Collection[str]], dict[str, Tensor]]:
+def _compiled(
+    trunk: Backbone, length: int
+) -> Callable[[Tensor, Collection[str]], dict[str, Tensor]]:
     plain = trunk.endpoints
     compiled = torch.compile(plain, dynamic=False)
 

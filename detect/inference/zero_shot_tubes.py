@@ -19,6 +19,7 @@ from ...datasets.tables import Detections
 from ...datasets.video.reader import probe, read_video
 from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
+from ..people.appearance import track_appearance
 from ..people.proposals import Proposals
 from .video_output import Part, TubeStore, VideoSummary, write_video_info
 
@@ -72,7 +73,7 @@ def zero_shot_tubes(
         InputError: no frame of the video can be read.
     """
     info = probe(video)
-    linker = PersonTracker()
+    linker = PersonTracker(appearance=track_appearance)
     ended: list[PersonTrack] = []
     clip: list[np.ndarray] = []
     size = trunk_size(info.width, info.height)
@@ -116,7 +117,7 @@ def zero_shot_tubes(
         people = _People(store, labels, scene, threshold, info.width, info.height)
         for batch, boxes_of_batch in seen:
             for frame, boxes in zip(batch, boxes_of_batch, strict=True):
-                ended += linker.step(number, boxes, frame)
+                ended += linker.update(number, boxes, frame)
                 if len(clip) == clip_length:
                     del clip[0]
                 clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
@@ -219,7 +220,7 @@ class _People:
         for row, track in enumerate(tracks):
             begin, stop = max(track.start, start), min(track.end, end)
             place = slice(begin - first, stop - first)
-            boxes[row, place] = track.boxes[begin - track.kept : stop - track.kept]
+            boxes[row, place] = track.boxes[begin - track.first_stored : stop - track.first_stored]
             present[row, place] = True
         logits, frames = person_logits(model, clip, boxes / self.picture, present)
         for track, own, count in zip(tracks, logits, frames.tolist(), strict=True):
@@ -230,9 +231,9 @@ class _People:
 
     def spill(self, track: PersonTrack, before: int) -> None:
         """Moves boxes of the frames before `before` to disk, once there are many."""
-        if min(before, track.detected) - track.kept >= _BOXES_OPEN:
-            start = track.kept
-            self._put(self.known[track], start, *track.take(before))
+        if min(before, track.last_detected) - track.first_stored >= _BOXES_OPEN:
+            start = track.first_stored
+            self._put(self.known[track], start, *track.pop_final(before))
 
     def close(self, track: PersonTrack, num_frames: int) -> None:
         """Scores a person who is gone, and keeps the tube if it is good enough.
@@ -247,7 +248,7 @@ class _People:
         total = person.total + sum(track.scores)
         score = float(share.max() * total / (track.length + prior))
         if score >= self.threshold:
-            self._put(person, track.kept, track.boxes, track.scores)
+            self._put(person, track.first_stored, track.boxes, track.scores)
             best = np.argsort(-share, kind="stable")[:LABELS_KEPT]
             given = list(zip(best.tolist(), share[best].tolist()))
             self.store.keep(person.parts, (track.start, track.end - 1), score, given)

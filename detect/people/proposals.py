@@ -16,7 +16,7 @@ import numpy as np
 from ...datasets.errors import InputError, some_of
 from ...datasets.table_io import read_table
 from ...datasets.tables import Detections
-from ...datasets.video_names import last_part
+from ...datasets.video_names import VideoIndex
 from .cleanup import clean_boxes
 
 Proposals = Callable[[np.ndarray, int], list[np.ndarray]]
@@ -113,13 +113,23 @@ def table_proposals(table: Detections, video: str, *, where: str = "the table") 
 
     Args:
         table: the boxes; labels are ignored.
-        video: the video's name, or the stem of it.
+        video: the video's name, see `VideoIndex`.
         where: what a message calls the table.
 
     Raises:
         InputError: the video is not in the table, or a score lies outside [0, 1].
     """
-    rows = np.flatnonzero(table.video == find_video_in_table(table.video_names, video, where))
+    index = VideoIndex(table.video_names)
+    code = index.find(video, f"{where}: ")
+    if code is None:
+        # The name is the end of a file's path, and the file may lie in any folder.
+        code = index.find_file(Path(video))
+    if code is None:
+        raise InputError(
+            f"{where}: contains no video named {video}; it has "
+            f"{some_of(table.video_names) or 'no videos'}"
+        )
+    rows = np.flatnonzero(table.video == code)
     scores = table.score[rows]
     if len(rows) and not (scores.min() >= 0 and scores.max() <= 1):
         bad = int(rows[np.argmax((scores < 0) | (scores > 1))]) + 1
@@ -135,18 +145,6 @@ def table_proposals(table: Detections, video: str, *, where: str = "the table") 
         ]
 
     return look_up
-
-
-def find_video_in_table(names: tuple[str, ...], video: str, where: str) -> int:
-    if video in names:
-        return names.index(video)
-    same_stem = [i for i, name in enumerate(names) if last_part(name) == last_part(video)]
-    if len(same_stem) == 1:
-        return same_stem[0]
-    some = some_of(names[i] for i in same_stem or range(len(names)))
-    if same_stem:
-        raise InputError(f"{where}: {video} matches several videos ({some}); give its full name")
-    raise InputError(f"{where}: contains no video named {video}; it has {some or 'no videos'}")
 
 
 def hog_proposals(*, threshold: float) -> Proposals:

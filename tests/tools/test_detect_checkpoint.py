@@ -19,7 +19,7 @@ from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference.detector_tubes import TUBE_SCORE_THRESHOLD
-from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.registry import link
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
 from actiontubes.detect.model.config import DetectorConfig
@@ -153,7 +153,7 @@ def test_videos_are_known_by_their_stems(command, trained: Path, figures: Path, 
     write_table(doubled, tmp_path / "truth.parquet")
     words = ["--detections", tmp_path / "found.parquet"]
     done = command("evaluate", "--ground-truth", tmp_path / "truth.parquet", *words)
-    assert done.code == 2 and "no row has a video that the ground truth knows" in done.err[0]
+    assert done.code == 2 and "could be a/test_000, b/test_000; write" in done.err[0]
 
 
 def test_weak_boxes_leave_the_tubes_and_stay_in_the_detections(

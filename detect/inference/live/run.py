@@ -17,11 +17,11 @@ import torch
 from tqdm import tqdm
 
 from ....datasets.errors import InputError
-from ....datasets.tables import Tubes
+from ....datasets.tables import Detections, Tubes
 from ....datasets.video.live_source import LiveFrame, LiveSource
 from ....datasets.video.resize import resize
 from ...boxes.nms import nms_across_classes
-from ...linking.greedy import SINGH, GreedyConfig, OnlineGreedyLinker
+from ...linking.greedy import SINGH, GreedyConfig, GreedyLinker
 from ...model.config import DetectorConfig
 from ...people.proposals import Proposals
 from ...visualization.frame import draw_frame, draw_status
@@ -143,10 +143,9 @@ class LiveTubeTracker:
         trail: bool = False,
     ) -> None:
         self.labels, self.rules, self.longest, self.trail = labels, rules, longest, trail
-        self._linker = OnlineGreedyLinker(labels, rules)
+        self._linker = GreedyLinker(rules)
         self._growing: dict[int, _Growing] = {}
         self._times: deque[tuple[int, float]] = deque()
-        self._given = 0
 
     def add(
         self,
@@ -160,7 +159,7 @@ class LiveTubeTracker:
 
         Args:
             frame: its number and time are above those of the last call.
-            label, score: (N,), see `OnlineGreedyLinker.update`.
+            label, score: (N,) index into the labels, and score.
             boxes: (N, 4) x1 y1 x2 y2 in pixels of the frame.
             scale: see `draw_frame`.
 
@@ -168,7 +167,16 @@ class LiveTubeTracker:
             the frame, enlarged by `scale`, with the boxes of tubes that are long enough to count;
             one label a person.
         """
-        number = self._linker.update(frame.number, label, score, boxes)
+        detections = Detections(
+            video=np.zeros(len(score), np.int32),
+            frame=np.full(len(score), frame.number),
+            label=label,
+            score=score,
+            boxes=boxes.astype(np.float64),
+            video_names=("live",),
+            label_names=self.labels,
+        )
+        number = self._linker.assign(detections, last_frame=frame.number)
         self._times.append((frame.number, frame.time))
         for row in np.flatnonzero(number >= 0):
             tube = self._growing.setdefault(int(number[row]), _Growing(_bare(frame), frame.number))
@@ -223,7 +231,7 @@ class LiveTubeTracker:
 
         Tubes have numbers that no others had before.
         """
-        taken = self._numbered(self._linker.take_closed())
+        taken = self._timed(self._linker.pop_closed())
         if self._times:
             newest = self._times[-1][0]
             for number, tube in list(self._growing.items()):
@@ -236,20 +244,17 @@ class LiveTubeTracker:
 
     def finish(self) -> tuple[Tubes, np.ndarray]:
         """All tubes that have not been taken; the next frame starts new ones."""
-        taken = self._numbered(self._linker.tubes())
-        self._linker = OnlineGreedyLinker(self.labels, self.rules)
+        taken = self._timed(self._linker.finish().tubes)
         self._growing.clear()
         self._times.clear()
         return taken
 
-    def _numbered(self, tubes: Tubes) -> tuple[Tubes, np.ndarray]:
-        """Their numbers counted on, and the time of each row, on a line between known ones."""
-        numbered = replace(tubes, tube=tubes.tube + self._given)
-        self._given += int(tubes.tube.max(initial=-1)) + 1
+    def _timed(self, tubes: Tubes) -> tuple[Tubes, np.ndarray]:
+        """Tubes, and the time of each row, interpolated between known ones."""
         known = np.array(self._times, np.float64).reshape(-1, 2)
         if not len(tubes):
-            return numbered, np.empty(0)
-        return numbered, np.interp(tubes.frame, known[:, 0], known[:, 1])
+            return tubes, np.empty(0)
+        return tubes, np.interp(tubes.frame, known[:, 0], known[:, 1])
 
 
 def _bare(frame: LiveFrame) -> LiveFrame:

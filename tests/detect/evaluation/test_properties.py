@@ -12,7 +12,7 @@ from actiontubes.detect.evaluation.align import align_to_ground_truth
 from actiontubes.detect.evaluation.evaluate import Evaluation, evaluate
 from actiontubes.detect.evaluation.protocols import ACT, MULTISPORTS, PROTOCOLS, ROAD, Protocol
 from actiontubes.detect.experiments.plain_loop import plain_frame_ap
-from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.registry import link
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -327,7 +327,7 @@ def test_rows_of_unknown_videos_are_counted() -> None:
     foreign = replace(detections, video_names=("a/one", "b/two", "elsewhere"))
     count = int((detections.video == 2).sum())
     with pytest.warns(
-        UserWarning, match=f"d.parquet: {count} of {len(detections)} rows .*elsewhere"
+        UserWarning, match=f"d.parquet: ignoring {count} of {len(detections)} rows .*elsewhere"
     ):
         assert len(align_to_ground_truth(foreign, truth, "d.parquet")) == len(detections) - count
 

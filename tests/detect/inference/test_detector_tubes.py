@@ -24,13 +24,13 @@ from actiontubes.detect.inference.detector_tubes import (
     detector_tubes,
     extend_to_end,
     interpolated_detections,
-    rules_for,
 )
 from actiontubes.detect.inference.predictor import concatenate_detections, predict_batch
 from actiontubes.detect.inference.video_output import TubeStore, VideoSummary
-from actiontubes.detect.linking.greedy import ACT, SINGH
-from actiontubes.detect.linking.linker import link
-from actiontubes.detect.linking.viterbi import PENG
+from actiontubes.detect.linking.greedy import ACT, GreedyLinker
+from actiontubes.detect.linking.linker import LinkConfig, Linker
+from actiontubes.detect.linking.registry import link, make_linker
+from actiontubes.detect.linking.viterbi import PENG, ViterbiLinker
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
@@ -48,9 +48,13 @@ def moving(frames: list[int], score: float = 0.5, label: int = 0) -> Detections:
     )  # fmt: skip
 
 
+def linker_for(name: str, every: int) -> Linker:
+    return make_linker(name, LinkConfig(key_frame_step=every))
+
+
 def test_between_key_frames_and_after_the_last() -> None:
     found = moving(list(range(0, 24, 6)))  # 0, 6, 12, 18 of 22 frames
-    tubes = extend_to_end(link(found, rules_for(ACT, 6)), 6, 22)
+    tubes = extend_to_end(link(found, linker_for("act", 6)), 6, 22)
     assert tubes.frame.tolist() == list(range(22)) and not tubes.tube.any()
     np.testing.assert_allclose(tubes.boxes[:, 0], [*range(19), 18, 18, 18])
     others = interpolated_detections(tubes, 6)
@@ -60,10 +64,10 @@ def test_between_key_frames_and_after_the_last() -> None:
 
 
 def test_a_tube_that_ended_is_not_held() -> None:
-    tubes = link(moving(list(range(0, 20))), ACT)
+    tubes = link(moving(list(range(0, 20))), "act")
     assert extend_to_end(tubes, 4, 30).frame.max() == 19
     # On frame 28 stands the last look of 30 frames, on 20 that of 22.
-    assert extend_to_end(link(moving([0, 4, 8, 12, 16, 20]), ACT), 4, 22).frame.max() == 21
+    assert extend_to_end(link(moving([0, 4, 8, 12, 16, 20]), "act"), 4, 22).frame.max() == 21
 
 
 @pytest.mark.parametrize("every", [1, 2, 5, 9, 20])
@@ -71,9 +75,11 @@ def test_a_greedy_tube_outlives_one_missed_key_frame(every: int) -> None:
     keys = [k * every for k in range(20)]
     missed = [frame for k, frame in enumerate(keys) if k not in (7, 13)]
     slow = replace(moving(missed), boxes=np.tile([10.0, 10, 30, 40], (len(missed), 1)))
-    tubes = link(slow, rules_for(ACT, every))
+    tubes = link(slow, linker_for("act", every))
     assert not tubes.tube.any() and tubes.frame.tolist() == list(range(keys[-1] + 1))
-    assert rules_for(PENG, every) is PENG and rules_for(ACT, 1) is ACT
+    paths, tubes_of_all = linker_for("peng", every), linker_for("act", 1)
+    assert isinstance(paths, ViterbiLinker) and paths.config == PENG
+    assert isinstance(tubes_of_all, GreedyLinker) and tubes_of_all.config == ACT
 
 
 def test_stored_tubes_come_best_first(tmp_path: Path) -> None:
@@ -167,10 +173,10 @@ def jumping(frames: np.ndarray, first: int) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("rules", [ACT, SINGH, PENG])
+@pytest.mark.parametrize("linker", ["act", "singh", "peng"])
 @pytest.mark.parametrize("every", [1, 4])
 def test_pieces_give_the_tubes_of_the_whole(
-    numbered, detector: Detector, tmp_path: Path, rules: Any, every: int
+    numbered, detector: Detector, tmp_path: Path, linker: str, every: int
 ) -> None:
     """Linked as frames come, with threads, against all at once in one; several pieces."""
     detector = deepcopy(detector)
@@ -191,16 +197,16 @@ def test_pieces_give_the_tubes_of_the_whole(
     )
     middle = float(np.median(whole.score))
 
-    options: dict[str, Any] = {"rules": rules, "every": every, "threshold": middle}
+    options: dict[str, Any] = {"linker": linker, "every": every, "threshold": middle}
     found, tubes, _, _ = find(video, detector, tmp_path / "out", jumping, **options)
     looked_at = select_rows(found, found.frame % every == 0)
     for column in ("frame", "label", "score", "boxes"):
         np.testing.assert_array_equal(getattr(looked_at, column), getattr(all_at_once, column))
-    linked = link(all_at_once, rules_for(rules, every))
+    linked = link(all_at_once, linker_for(linker, every))
     linked = extend_to_end(linked, every, count)
     assert len(found) - len(looked_at) == (linked.frame % every != 0).sum()
     strong = select_rows(all_at_once, all_at_once.score >= middle)
-    expected = extend_to_end(link(strong, rules_for(rules, every)), every, count)
+    expected = extend_to_end(link(strong, linker_for(linker, every)), every, count)
     assert tubes.tube_score is not None and expected.tube_score is not None
     assert len(np.unique(tubes.tube)) == len(np.unique(expected.tube)) > 0
     order = np.lexsort((expected.frame, expected.tube, expected.label, -expected.tube_score))

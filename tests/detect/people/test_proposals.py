@@ -110,7 +110,7 @@ def test_a_video_without_precomputed_boxes_is_named(tmp_path: Path) -> None:
 
 
 def test_a_stem_that_two_videos_share_is_refused() -> None:
-    with pytest.raises(InputError, match=r"matches several videos .Dive/a, Run/a"):
+    with pytest.raises(InputError, match=r"video a could be Dive/a, Run/a; write the full"):
         proposals.table_proposals(table(("Dive/a", "Run/a")), "a")
 
 
