@@ -13,7 +13,7 @@ import numpy as np
 
 from ...datasets.table_io import read_table, write_table
 from ...datasets.tables import Detections, Tubes, select_rows
-from ..evaluation.evaluate import VIDEO_THRESHOLDS, evaluate
+from ..evaluation.evaluate import VIDEO_THRESHOLDS, evaluate_tables
 from ..evaluation.frame_map import frame_ap
 from ..evaluation.protocols import ACT, PROTOCOLS
 from ..evaluation.video_map import video_ap
@@ -108,7 +108,7 @@ def benchmark_evaluation(size: float = 1.0, plain: bool = True) -> dict[str, Any
     tubes = timed("linking", lambda: link(detections))
     timed("frame-mAP, one threshold", lambda: frame_ap(truth, detections, ACT, [0.5]))
     timed("video-mAP, 13 thresholds", lambda: video_ap(truth, tubes, ACT, VIDEO_THRESHOLDS))
-    timed("everything, 4 protocols", lambda: evaluate(truth, PROTOCOLS, detections, tubes))
+    timed("everything, 4 protocols", lambda: evaluate_tables(truth, PROTOCOLS, detections, tubes))
     ratio = {}
     if plain:
         timed("plain loop: linking", lambda: plain_link(detections), 1)

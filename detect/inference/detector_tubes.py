@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ...datasets.errors import InputError
 from ...datasets.flow.cache import append_cached_flow
 from ...datasets.prefetch import write_in_background
-from ...datasets.table_writer import TABLES, open_table_writer
+from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
 from ...datasets.video.reader import VideoInfo, probe, read_video
 from ..linking.linker import LinkConfig
@@ -67,7 +67,7 @@ def detector_tubes(
         half: compute in this type where that is safe.
         progress: show a bar with the time left.
 
-    The function writes the `TABLES` of `table_files` to the folder that it is given; tubes are
+    The function writes the `RESULT_FILES` to the folder that it is given; tubes are
     numbered from the best score to the lowest, each with one label, whose score is the tube's.
 
     Raises:
@@ -94,7 +94,7 @@ def detector_tubes(
     def run(folder: Path) -> VideoSummary:
         labels = detector.settings.labels
         with (
-            open_table_writer(folder / TABLES[0]) as detections,
+            open_table_writer(folder / OUTPUT_FILES.detections) as detections,
             TemporaryFile(dir=folder) as file,
             tqdm(
                 desc=video.name, unit=" frames", disable=not progress, leave=False, delay=1
@@ -109,7 +109,7 @@ def detector_tubes(
                     give(as_detections(found, name, labels, info.width, info.height))
                     bar.update(int(piece.frames[-1]) + 1 - bar.n)
             linking.finish(num_frames)
-            with open_table_writer(folder / TABLES[1]) as table:
+            with open_table_writer(folder / OUTPUT_FILES.tubes) as table:
                 for part in tubes.best_first(name, labels):
                     table.write(part)
         return write_video_info(tubes, name, labels, replace(info, num_frames=num_frames), folder)

@@ -18,7 +18,7 @@ from typing import Any
 from ...datasets.errors import InputError, some_of
 from ...datasets.files import write_json
 from ...datasets.table_io import read_table
-from ...datasets.table_writer import TABLES, concatenate_tables
+from ...datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
 from ...datasets.tables import Tubes
 from ...datasets.video.find import DRAWN
 from ...datasets.video_names import folder_name
@@ -225,7 +225,7 @@ def _write_results(
             "frames": summary.num_frames, "tubes": summary.tubes,
         }  # fmt: skip
         write_json(record, unfinished / RECORD)
-        for name in TABLES:
+        for name in RESULT_FILES:
             (out / name).unlink(missing_ok=True)
         unfinished.rename(video.folder)
     finally:
@@ -234,7 +234,7 @@ def _write_results(
 
 
 def _draw(video: VideoJob, drawing: DrawOptions) -> None:
-    tubes = read_table(Tubes, video.folder / TABLES[1])
+    tubes = read_table(Tubes, video.folder / OUTPUT_FILES.tubes)
     if drawing.one_label:
         tubes = nms_across_classes(tubes)
     draw_video(video.path, tubes, video.drawn, trail=drawing.trail)
@@ -255,7 +255,7 @@ def is_done(video: VideoJob, drawing: DrawOptions | None) -> bool:
 
 def delete_results(videos: Sequence[VideoJob], out: Path) -> None:
     """Takes the results of videos away, so that they are made anew."""
-    for name in TABLES:
+    for name in RESULT_FILES:
         (out / name).unlink(missing_ok=True)
     for video in videos:
         # First its record, without which the folder's content counts for nothing.
@@ -265,7 +265,7 @@ def delete_results(videos: Sequence[VideoJob], out: Path) -> None:
 
 
 def join_results(videos: Sequence[VideoJob], out: Path) -> int:
-    """Joins the results of videos into the `TABLES` of `out`; there are none without results.
+    """Joins the results of videos into the `RESULT_FILES` of `out`; there are none without results.
 
     Args:
         videos: in the order of the tables; those without results are passed over.
@@ -273,7 +273,7 @@ def join_results(videos: Sequence[VideoJob], out: Path) -> int:
     Returns:
         how many frames these videos have.
     """
-    for name in TABLES:
+    for name in RESULT_FILES:
         (out / name).unlink(missing_ok=True)
     records = [(video, record) for video in videos if (record := read_record(video))]
     if records:

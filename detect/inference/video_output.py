@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from ...datasets.table_io import write_table
-from ...datasets.table_writer import TABLES, open_label_writer
+from ...datasets.table_writer import OUTPUT_FILES, open_label_writer
 from ...datasets.tables import Tubes, Videos, select_rows
 from ...datasets.video.reader import VideoInfo
 
@@ -87,8 +87,8 @@ def write_video_info(
         info: with the number of frames.
         folder: the folder to write to.
     """
-    write_table(one_video(name, info), folder / TABLES[2])
-    with open_label_writer(folder / TABLES[3]) as listed:
+    write_table(one_video(name, info), folder / OUTPUT_FILES.videos)
+    with open_label_writer(folder / OUTPUT_FILES.labels) as listed:
         listed.writerows(
             (name, number, label, f"{score:.6f}") for number, label, score in store.labels(labels)
         )
@@ -219,8 +219,10 @@ class TubeStore:
             np.repeat(np.array(numbers, np.int64), counts),
             (name,),
             labels,
-            rows["score"].copy(),
-            np.repeat(np.array([-tube.minus_score for tube in known], np.float64), counts),
+            score=rows["score"].copy(),
+            tube_score=np.repeat(
+                np.array([-tube.minus_score for tube in known], np.float64), counts
+            ),
         )
 
     def label_scores(self, numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.prefetch import prefetch
-from ...datasets.table_writer import TABLES, open_table_writer
+from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections
 from ...datasets.video.reader import probe, read_video
 from ..linking.person_tracker import PersonTrack, PersonTracker
@@ -60,7 +60,7 @@ def zero_shot_tubes(
         model: trunk and classifier.
         proposals: where people are in each frame.
         labels: the classes to choose from.
-        folder: gets the `TABLES` of `table_files`. Tubes, one a person with the best label, are
+        folder: gets the `RESULT_FILES`. Tubes, one a person with the best label, are
             numbered from the best score to the lowest; detections stand in the tubes' order, a box
             a frame with the person's best `LABELS_KEPT` labels.
         scene: weight of the whole picture's logits beside the person's own.
@@ -266,8 +266,8 @@ def _write_boxes(store: TubeStore, name: str, names: tuple[str, ...], folder: Pa
     """Writes the tables of detections and of tubes, their scores by the labels' shares."""
     count = min(LABELS_KEPT, len(names))
     with (
-        open_table_writer(folder / TABLES[0]) as detections,
-        open_table_writer(folder / TABLES[1]) as tubes,
+        open_table_writer(folder / OUTPUT_FILES.detections) as detections,
+        open_table_writer(folder / OUTPUT_FILES.tubes) as tubes,
     ):
         for rows in store.best_first(name, names):
             numbers, place = np.unique(rows.tube, return_inverse=True)

@@ -213,7 +213,17 @@ class LiveTubeTracker:
         score = np.array(means, np.float64)
         same = np.zeros(len(number), np.int32)
         now = nms_across_classes(
-            Tubes(same, same, label, boxes, number, ("live",), self.labels, score, score)
+            Tubes(
+                video=same,
+                frame=same,
+                label=label,
+                score=score,
+                boxes=boxes,
+                tube=number,
+                tube_score=score,
+                video_names=("live",),
+                label_names=self.labels,
+            )
         )
         trails = None
         if self.trail:
