@@ -234,7 +234,7 @@ def test_classifiers_that_cannot_be(changes: dict[str, Any], message: str) -> No
 
 def test_weights_of_another_width(tmp_path: Path) -> None:
     weights = pretrained(tmp_path / "w.safetensors", LABELS)
-    with pytest.raises(InputError, match=r"of width 0\.05, not 1\.0"):
+    with pytest.raises(InputError, match=r"have width 0\.05, but --width is 1\.0"):
         new_classifier("i3d", LABELS, weights=weights)
 
 
