@@ -16,8 +16,8 @@ _PAIRS_TITLE = "Pairs that differ only in the direction of time"
 _PAIRS_TEXT = (
     "AP: frame-AP at IoU 0.5 of the two classes. Right: of the ground truth boxes that a detection "
     "of either class overlaps with IoU 0.5 or more, the percentage on which the true class scores "
-    "higher; 50 is chance. The columns of I2D, which ignores the order of frames, are from a run on "
-    "the same videos with as many steps (demo --backbone i2d)."
+    "higher; 50 is chance. The columns of I2D, which ignores the order of frames, are from a run "
+    "on the same videos with as many steps (demo --backbone i2d)."
 )
 
 
