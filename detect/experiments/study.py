@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from ...backbones.classifier import Classifier, PretrainedModel, logits_of
+from ...backbones.classifier import Classifier, PretrainedModel
 from ...backbones.cost import multiply_adds, parameters
 from ...backbones.family import ENDPOINTS, VARIANTS, get_variant
 from ...backbones.inception import Trunk
@@ -37,7 +37,8 @@ from .study_clips import Stream, StudyClips
 from .study_statistics import clip_accuracy
 from .timing import median, time_rounds
 
-STREAMS = ("rgb", "flow", "both")
+Streams = Literal["rgb", "flow", "both"]
+STREAMS: tuple[Streams, ...] = ("rgb", "flow", "both")
 RUNS_FOLDER, SETTINGS_FILE, _SCORES_FILE = "runs", "study.json", "scores.npz"
 _SWEEP = "(K)"
 _TIMED_CLIPS, _TIMED_PASSES = 8, 5
@@ -50,7 +51,7 @@ class Run:
     """One network on one input with one seed; "both" is the late fusion of two runs."""
 
     backbone: str
-    streams: Literal["rgb", "flow", "both"]
+    streams: Streams
     seed: int
 
     def folder(self, out: Path) -> Path:
@@ -86,7 +87,7 @@ class Study:
     """What all runs of a study have in common.
 
     Attributes:
-        out: gets runs/<run>.json for each run, and beside it a folder with its checkpoint.
+        out: gets runs/<run>.json for each run, and a folder of the same name with its checkpoint.
         network, schedule: the same for all.
         options: device, precision and workers; each run has a seed of its own.
         pairs: of opposite classes, as indices into the labels.
@@ -125,11 +126,11 @@ def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
         backbones += [f"{base}({k})" for k in swept] if name.endswith(_SWEEP) else [name]
     for name in backbones:
         variant = get_variant(name)
-        if variant.temporal_from is None or variant.temporal_to is None:
+        if variant.first_temporal is None or variant.last_temporal is None:
             continue
-        if index(variant.temporal_from) > index(last):
+        if index(variant.first_temporal) > index(last):
             same = "i2d"
-        elif name.startswith("bottom-heavy") and index(variant.temporal_to) >= index(last):
+        elif name.startswith("bottom-heavy") and index(variant.last_temporal) >= index(last):
             same = "i3d"
         else:
             continue
@@ -141,9 +142,7 @@ def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
 
 
 def plan_runs(
-    backbones: Sequence[str],
-    streams: Sequence[Literal["rgb", "flow", "both"]],
-    seeds: Sequence[int],
+    backbones: Sequence[str], streams: Sequence[Streams], seeds: Sequence[int]
 ) -> list[Run]:
     """All runs: seed by seed, so that a study stopped early has some runs of each network.
 
@@ -151,7 +150,7 @@ def plan_runs(
     """
     needed = STREAMS if "both" in streams else [each for each in STREAMS if each in streams]
     return [
-        Run(backbone, stream, seed)  # type: ignore[arg-type]
+        Run(backbone, stream, seed)
         for stream in needed
         for seed in dict.fromkeys(seeds)
         for backbone in backbones
@@ -311,7 +310,7 @@ def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: b
 
     def score() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits_of(model, clips)
+            model.logits(clips)
 
     [seconds] = time_rounds({"": score}, _TIMED_PASSES, device.type).values()
     return _TIMED_CLIPS / median(seconds)

@@ -52,7 +52,7 @@ class DetectionTask:
         evaluator: Callable[[Detector, int], Mapping[str, float]] | None = None,
     ) -> None:
         self.model, self._evaluator = model, evaluator
-        self.identity = plain_settings(model.settings)
+        self.identity = plain_settings(model.config)
 
     def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
         return collate(samples)
@@ -163,7 +163,7 @@ def train_and_evaluate(
     Raises:
         InputError: see `fit` and `DetectionClips`.
     """
-    config = detector.settings
+    config = detector.config
     if not config.multi_label:
         _warn_of_several_classes(train_set.tubes)
     detector.rois_per_frame, detector.jitter = rois.rois_per_frame, rois.jitter

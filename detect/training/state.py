@@ -15,7 +15,7 @@ from torch import nn
 
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
-from ..model.checkpoint import current_settings
+from ..model.checkpoint import current_fields
 
 if TYPE_CHECKING:
     from .loop import Task
@@ -109,7 +109,7 @@ def load_state(
             if archive.testzip() is not None:  # torch does not check the checksums
                 raise zipfile.BadZipFile
         state = torch.load(path, map_location="cpu", weights_only=True)
-        step, before = int(state["step"]), current_settings(state["settings"])
+        step, before = int(state["step"]), current_fields(state["settings"])
         groups = [set(group) for group in state["optimizer"]["param_groups"]]
     except Exception as error:
         raise InputError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from actiontubes.backbones.classifier import Classifier, PretrainedModel, logits_of
+from actiontubes.backbones.classifier import Classifier, PretrainedModel
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import load_pretrained, save_pretrained
@@ -149,7 +149,7 @@ def test_it_learns_which_way_a_bar_moves(tmp_path: Path) -> None:
     def evaluate(model: PretrainedModel, step: int) -> dict[str, float]:
         with torch.no_grad():
             assert not model.trunk.training
-            right = logits_of(model, clips).argmax(1) == torch.arange(8) % 2
+            right = model.logits(clips).argmax(1) == torch.arange(8) % 2
         scores.append((step, right.float().mean().item()))
         return {"top1": scores[-1][1]}
 
@@ -157,7 +157,7 @@ def test_it_learns_which_way_a_bar_moves(tmp_path: Path) -> None:
     assert [step for step, _ in scores] == [40, 60]
     assert scores[-1][1] == 1.0
     with torch.no_grad():
-        backwards = logits_of(model, clips.flip(1)).argmax(1) == torch.arange(8) % 2
+        backwards = model.logits(clips.flip(1)).argmax(1) == torch.arange(8) % 2
     assert not backwards.any()
 
 
