@@ -209,6 +209,8 @@ def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
     config = DetectorConfig(
         **{name: lists_to_tuples(value) for name, value in current_fields(record).items()}
     )
+    if not config.labels:
+        raise ValueError("labels: there are no classes")
     for field in fields(config):
         value = getattr(config, field.name)
         default = field.default if field.name != "labels" else ("",)

@@ -268,7 +268,9 @@ def test_only_full_clips_are_compiled(monkeypatch, mode: Any, frames: int, step:
         return lambda clips, names: calls.append(clips.shape[2]) or plain(clips, names)
 
     monkeypatch.setattr(torch, "compile", compiling)
-    detector = narrow(frames=frames, frame_step=step, endpoint="MaxPool_3a_3x3", width=0.01)
+    detector = narrow(
+        frames=frames, frame_step=step, endpoint="MaxPool_3a_3x3", width_multiplier=0.01
+    )
     compile_trunk(detector, mode)
     count = 2 * KEY_FRAMES_PER_CLIP * step + 5 if mode == "shared" else 9
     parts = list(iter_clip_batches(((frame, np.zeros((0, 4))) for frame in video(count)), frames,
