@@ -105,7 +105,7 @@ def top_k_hits(logits: np.ndarray, correct: np.ndarray, k: int) -> np.ndarray:
         correct: (V, C) bool.
     """
     best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    return np.take_along_axis(correct, best, axis=1).any(axis=1)
+    return np.any(np.take_along_axis(correct, best, axis=1), axis=1)
 
 
 def accuracies(scores: VideoScores, labels: Sequence[str], correct: np.ndarray) -> dict[str, Any]:
