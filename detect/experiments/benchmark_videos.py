@@ -1,4 +1,4 @@
-"""Times a detector from a video file to its tables, and each of its stages."""
+"""Times a detector from a video file to its tables, and each stage of that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from ...datasets.tables import Detections, Tubes
 from ...datasets.video.reader import read_video
 from ..inference.clip_batches import prefetch_clip_batches
 from ..inference.detector_tubes import (
@@ -22,11 +21,11 @@ from ..inference.detector_tubes import (
 from ..inference.predictor import predict_batch
 from ..model.detector import Detector
 from ..people.proposals import Proposals
-from .benchmark_backbones import now
+from .timing import synchronized_time
 
 STAGES = ("decode", "proposals", "trunk", "head", "link")
-"""Reading, resizing and cutting; finding people; the network up to the feature map; naming and
-refining boxes; linking."""
+"""Reading, resizing and cutting clips; finding people; the network up to the feature map; scoring
+and refining boxes; linking."""
 
 
 def benchmark_videos(
@@ -34,74 +33,74 @@ def benchmark_videos(
     video: Path,
     people: Proposals,
     *,
-    half: torch.dtype | None = None,
-    device: str = "cpu",
-    progress: Callable[[str], None] = lambda name: None,
+    half: torch.dtype | None,
+    device: str,
+    on_run: Callable[[str], None],
 ) -> dict[str, Any]:
     """Frames a second from a video file to its tables, every frame a key frame.
 
     Args:
-        detectors: by where their proposals come from, in evaluation mode, on `device`.
+        detectors: by the kind of their proposals, in evaluation mode, on `device`.
         video: the file.
         people: for detectors without proposals of their own.
-        half, device: see `dense.look`.
-        progress: called with a name before each of three runs of a detector.
+        half, device: see `predict_batch`.
+        on_run: called with a name before each of the three runs of a detector.
 
     Returns:
         end_to_end_fps: by detector, the second of two runs of `detector_tubes`, whose stages
-        overlap. stages: by detector the share of each of `STAGES` in a third run, in which one
-        stage waits for the other, the seconds_per_frame of all, and the largest as `limit`.
+        overlap. stages: by detector the share of each of `STAGES` in a third run, in which each
+        stage waits for the one before, the seconds_per_frame of all, and the slowest as "limit".
     """
     result: dict[str, Any] = {"end_to_end_fps": {}, "stages": {}}
     for name, detector in detectors.items():
         source = people if detector.proposals is None else None
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(2):
-                progress(f"a video, {name}")
-                begin = time.perf_counter()
+                on_run(f"a video, {name}")
+                start = time.perf_counter()
                 with detector_tubes(
                     video, "video", detector, source, half=half, device=device, progress=False
                 ) as run:
                     frames = run(Path(folder)).num_frames
-                fps = frames / (time.perf_counter() - begin)
+                fps = frames / (time.perf_counter() - start)
         result["end_to_end_fps"][name] = fps
-        progress(f"stages, {name}")
-        seconds = stage_seconds(detector, video, source, half=half, device=device)
-        whole = sum(seconds.values())
-        result["stages"][name] = {stage: part / whole for stage, part in seconds.items()} | {
-            "seconds_per_frame": whole / frames,
+        on_run(f"stages, {name}")
+        seconds = time_stages(detector, video, source, half=half, device=device)
+        total = sum(seconds.values())
+        result["stages"][name] = {stage: each / total for stage, each in seconds.items()} | {
+            "seconds_per_frame": total / frames,
             "limit": max(seconds, key=lambda stage: seconds[stage]),
         }
     return result
 
 
-def stage_seconds(
+def time_stages(
     detector: Detector,
     video: Path,
-    people: Proposals | None = None,
+    people: Proposals | None,
     *,
-    half: torch.dtype | None = None,
-    device: str = "cpu",
+    half: torch.dtype | None,
+    device: str,
 ) -> dict[str, float]:
-    """Seconds that each of `STAGES` takes of a video, one after the other.
+    """Seconds that each of `STAGES` takes for a video, one after the other.
 
-    On a GPU each waits for its kernels, which costs a little.
+    On a GPU each stage waits for its kernels, which costs a little.
     """
     seconds = dict.fromkeys(STAGES, 0.0)
 
-    def timed(stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any, **named: Any) -> Any:
-            begin = now(device)
-            result = call(*given, **named)
-            seconds[stage] += now(device) - begin
+    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = synchronized_time(device)
+            result = function(*args, **kwargs)
+            seconds[stage] += synchronized_time(device) - start
             return result
 
         return run
 
-    def nowhere(rows: Detections | Tubes) -> None: ...
-
-    linking = TubeBuilder(nowhere, nowhere, "act", TUBE_SCORE_THRESHOLD, every=1)
-    link, following = timed("link", linking.add), timed("decode", next)
+    builder = TubeBuilder(
+        lambda rows: None, lambda rows: None, "act", TUBE_SCORE_THRESHOLD, every=1
+    )
+    link, next_batch = timed("link", builder.add), timed("decode", next)
     stages = {"maps": "trunk", "propose": "proposals", "find": "head"}
     for method, stage in stages.items():
         setattr(detector, method, timed(stage, getattr(detector, method)))
@@ -110,15 +109,15 @@ def stage_seconds(
         with prefetch_clip_batches(
             detector.settings, read_video(video), device=device, threads=False,
             people=people and timed("proposals", people),
-        ) as ahead:  # fmt: skip
-            while piece := following(ahead, None):
-                found = predict_batch(detector, piece, device=device, half=half)
-                link(as_detections(found, "video", detector.settings.labels, 1, 1))
-                frames += len(piece.frames)
-        timed("link", linking.finish)(frames)
+        ) as batches:  # fmt: skip
+            while batch := next_batch(batches, None):
+                predictions = predict_batch(detector, batch, device=device, half=half)
+                link(as_detections(predictions, "video", detector.settings.labels, 1, 1))
+                frames += len(batch.frames)
+        timed("link", builder.finish)(frames)
     finally:
         for method in stages:
             delattr(detector, method)
-    if people is not None:  # who are looked for while a piece is cut
+    if people is not None:  # external proposals are found while a batch is cut
         seconds["decode"] -= seconds["proposals"]
     return seconds

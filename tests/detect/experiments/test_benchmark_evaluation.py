@@ -33,7 +33,7 @@ def test_the_plain_loop_agrees() -> None:
     assert found == pytest.approx(plain_frame_ap(truth, detections, 0.5), nan_ok=True)
 
 
-def test_made_up_dump_is_like_ucf101_24() -> None:
+def test_synthetic_detections_are_like_ucf101_24() -> None:
     truth, detections = synthetic_detections(1)
     assert len(truth.video_names) == 910
     assert len(detections) == pytest.approx(275_000, rel=0.1)
