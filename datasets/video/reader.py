@@ -1,9 +1,10 @@
 """Video files read as RGB frames, by exact frame index, in constant memory.
 
-Frame k is the k-th decoded frame in presentation order, counted from 0, whatever the timestamps say.
-Frames are rotated by the file's rotation flag; pixels are not resampled to square ones, alpha is
-dropped and deeper samples are reduced to 8 bits. Of several video streams the first that is not a
-cover image is read. A frame whose size differs from the first one's is resized to it, with a warning.
+Frame k is the k-th decoded frame in presentation order, counted from 0, whatever the timestamps
+say. Frames are rotated by the file's rotation flag; pixels are not resampled to square ones, alpha
+is dropped and deeper samples are reduced to 8 bits. Of several video streams the first that is not
+a cover image is read. A frame whose size differs from that of the first is resized to it, with a
+warning.
 """
 
 from __future__ import annotations
