@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from ...backbones.classifier import PretrainedModel, logits_of
+from ...backbones.classifier import PretrainedModel
 from ...datasets.clips.classification_clips import (
     ClassificationSample,
     FullVideos,
@@ -84,7 +84,7 @@ def score_videos(
 
     def logits(clips: Tensor) -> np.ndarray:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            return logits_of(model, clips.to(device))[0].float().cpu().numpy()
+            return model.logits(clips.to(device))[0].float().cpu().numpy()
 
     nothing = np.zeros(model.head.fc.out_features, np.float32)
     found: list[tuple[int, str, int, np.ndarray, np.ndarray, bool]] = []

@@ -112,7 +112,7 @@ class BatchedProposals(nn.Module):
         objectness, deltas = concat_box_prediction_layers(*self.rpn.head([maps]))
         objectness = objectness.reshape(maps.shape[0], -1)
         deltas = deltas.reshape(maps.shape[0], -1, 4)
-        self.anchors.shift = (grid.first[2] + 0.5, grid.first[1] + 0.5)
+        self.anchors.shift = (grid.origin[2] + 0.5, grid.origin[1] + 0.5)
         images = ImageList(maps.new_empty((1, 3, *size)), [size])
         (anchors,) = self.anchors(images, [maps[:1]])
         best = min(self.rpn.pre_nms_top_n(), objectness.shape[1])

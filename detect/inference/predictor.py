@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...backbones.inception import Trunk
+from ...backbones.registry import Backbone
 from ..model.detector import Detector
 from ..model.late_fusion import ScoreFusion
 from ..people.proposals import Proposals
@@ -56,7 +56,9 @@ def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
             trunk.endpoints = _compiled(trunk, length)  # type: ignore[method-assign, assignment]
 
 
-def _compiled(trunk: Trunk, length: int) -> Callable[[Tensor, Collection[str]], dict[str, Tensor]]:
+def _compiled(
+    trunk: Backbone, length: int
+) -> Callable[[Tensor, Collection[str]], dict[str, Tensor]]:
     plain = trunk.endpoints
     compiled = torch.compile(plain, dynamic=False)
 
@@ -96,7 +98,8 @@ def predict_batch(
             one = detector.find(
                 maps, clips.shape[1], proposals, clip_of[at], key_frames[at], threshold
             )
-            found.append((piece.frames[at][one.key.cpu().numpy()], one.label, one.score, one.boxes))
+            frames = piece.frames[at][one.key_frame_index.cpu().numpy()]
+            found.append((frames, one.label, one.score, one.boxes))
     settings = detector.settings
     size = np.tile([settings.width_pixels, settings.height], 2)
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 import torch
 from actiontubes.backbones.family import endpoint_shapes, get_variant
-from actiontubes.backbones.inception import Trunk, cut
+from actiontubes.backbones.inception import Trunk
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.inference.clip_batches import ClipBatch, iter_clip_batches
 from actiontubes.detect.inference.clip_geometry import default_clip_frames
@@ -180,7 +180,9 @@ def test_dense_pieces_of_a_video(own: tuple[Detector, Path]) -> None:
 def test_batched_proposals(keys: int) -> None:
     """All key frames at once, against torchvision's network, which takes one by one."""
     torch.manual_seed(keys)
-    network = ProposalNetwork(8, sides=(16, 32), ratios=(0.5, 1, 2), count=20).eval()
+    network = ProposalNetwork(
+        8, anchor_sides=(16, 32), anchor_ratios=(0.5, 1, 2), num_proposals=20
+    ).eval()
     for value in network.rpn.head.parameters():
         torch.nn.init.normal_(value, std=0.3)
     grid = disturbed(SETTINGS).grid("Mixed_3b", 16)
@@ -197,7 +199,7 @@ def test_torch_export(tmp_path: Path) -> None:
     """A program of torch.export with one of the trunk's blocks in the head, saved and loaded."""
     settings = replace(SETTINGS, backbone="i2d", proposal_endpoint="MaxPool_3a_3x3", frames=4)
     detector = disturbed(settings)
-    _, rest = cut(Trunk(get_variant("i2d"), settings.width), settings.endpoint)
+    rest = Trunk(get_variant("i2d"), settings.width).truncate(settings.endpoint)
     shapes = endpoint_shapes(settings.width)
     before, behind = (shapes[name][0] for name in (settings.endpoint, "Mixed_3b"))
     blocks = torch.nn.Sequential(rest.Mixed_3b)
