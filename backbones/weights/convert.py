@@ -269,10 +269,10 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
     trunk = Trunk(replace(variant, layout=layout))
     with torch.device("meta"):
         network = googlenet(weights=None, aux_logits=False, init_weights=False)
-    names = iter(_layer_names(network, BasicConv2d))
+    names, expected = iter(_layer_names(network, BasicConv2d)), trunk.state_dict()
     state: Weights = {}
     for layer in _convolutions(trunk):
-        kernel = trunk.get_submodule(f"{layer}.conv").weight.shape
+        kernel = expected[f"{layer}.conv.weight"].shape
         channels, steps = kernel[0], kernel[2]
         if steps > 1 and kernel[3] == 1:
             identity = torch.zeros(kernel)
