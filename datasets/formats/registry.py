@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def read_tubes(path: Path, ground_truth: Tubes | None = None) -> Tubes:
 
 
 Kind = Literal["ground-truth", "detections", "tubes", "tracks", "actions", "videos"]
-_KINDS: dict[str, type[Detections | Tubes | Tracks | Actions | Videos]] = {
+_KINDS: dict[str, type[Any]] = {
     "detections": Detections,
     "tubes": Tubes,
     "tracks": Tracks,
