@@ -102,7 +102,7 @@ def live(
     if proposals is not None or detector.proposals is None:
         people = open_proposal_source(proposals or "default", device=device)
     live_source = LiveSource(
-        repeat_source(opened) if loop else opened, source, longest=max(step, 8), timeout=timeout,
+        repeat_source(opened) if loop else opened, source, queue_size=max(step, 8), timeout=timeout,
         retries=(0 if is_file else 10) if retries is None else retries, drop=speed == "own",
     )  # fmt: skip
 
