@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -72,6 +73,7 @@ def live(
 
     from ..backbones.memory import keep_freed_memory
     from ..datasets.video.live_source import LiveSource, open_live_source, repeat_source
+    from ..datasets.video.reader import VideoInfo, probe
     from ..detect.inference.live.page import serve_page
     from ..detect.inference.live.run import LiveTubeTracker, run_live
     from ..detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
@@ -100,7 +102,9 @@ def live(
     detector = open_detector(checkpoint, device=device, half=half)
     people = None
     if proposals is not None or detector.proposals is None:
-        people = open_proposal_source(proposals or "default", device=device)
+        path = Path(source)
+        info = probe(path) if is_file else VideoInfo(path, 0, 0, math.nan, None)
+        people = open_proposal_source(proposals or "default", device=device).open(info)
     live_source = LiveSource(
         repeat_source(opened) if loop else opened, source, longest=max(step, 8), timeout=timeout,
         retries=(0 if is_file else 10) if retries is None else retries, drop=speed == "own",

@@ -33,6 +33,7 @@ from ..inference.predictor import predict_batch
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
+from ..people.person_boxes import FunctionSource
 from ..training.detector import train_detector
 from ..training.loop import make_optimizer
 from ..training.options import Schedule
@@ -129,7 +130,7 @@ def benchmark_detector(
         dense |= benchmark_videos(
             {source: _for_finding(load, source) for source in _SOURCES},
             test_set.media[0],
-            lambda frames, first: [_people(*frames.shape[1:3])] * len(frames),
+            FunctionSource(lambda frames, _: [_people(*frames.shape[1:3])] * len(frames)),
             half=half, device=load.device, progress=progress,
         )  # fmt: skip
         progress("short training run")

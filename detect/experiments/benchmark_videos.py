@@ -22,7 +22,7 @@ from ..inference.detector_tubes import (
 from ..inference.predictor import predict_batch
 from ..linking.greedy import ACT
 from ..model.detector import Detector
-from ..people.proposals import Proposals
+from ..people.person_boxes import FunctionSource
 from .benchmark_backbones import now
 
 STAGES = ("decode", "proposals", "trunk", "head", "link")
@@ -33,7 +33,7 @@ refining boxes; linking."""
 def benchmark_videos(
     detectors: Mapping[str, Detector],
     video: Path,
-    people: Proposals,
+    people: FunctionSource,
     *,
     half: torch.dtype | None = None,
     device: str = "cpu",
@@ -79,7 +79,7 @@ def benchmark_videos(
 def stage_seconds(
     detector: Detector,
     video: Path,
-    people: Proposals | None = None,
+    people: FunctionSource | None = None,
     *,
     half: torch.dtype | None = None,
     device: str = "cpu",
@@ -110,7 +110,7 @@ def stage_seconds(
     try:
         with prefetch_clip_batches(
             detector.settings, read_video(video), device=device, threads=False,
-            people=people and timed("proposals", people),
+            people=people and FunctionSource(timed("proposals", people.function)),
         ) as ahead:  # fmt: skip
             while piece := following(ahead, None):
                 found = predict_batch(detector, piece, device=device, half=half)

@@ -15,7 +15,7 @@ from ...datasets.flow.estimate import STREAM_CHANNELS, append_missing_flow
 from ...datasets.prefetch import prefetch
 from ...datasets.video.resize import resize
 from ..model.config import DetectorConfig
-from ..people.proposals import Proposals
+from ..people.proposals import OpenSource
 from .clip_geometry import KEY_FRAMES_PER_CLIP, MARGIN, TIME_STRIDE, Mode, round_up
 
 Item = TypeVar("Item")
@@ -127,7 +127,7 @@ def prefetch_clip_batches(
     settings: DetectorConfig,
     frames: Iterable[np.ndarray],
     *,
-    people: Proposals | None = None,
+    people: OpenSource | None = None,
     mode: Mode = "shared",
     every: int = 1,
     device: str = "cpu",
@@ -174,17 +174,17 @@ def _with_people(
     frames: Iterable[np.ndarray],
     size: tuple[int, int],
     channels: slice,
-    people: Proposals,
+    people: OpenSource,
     every: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Frames resized, and on key frames the people, in pixels of the new size."""
     batch: list[np.ndarray] = []
 
     def looked_at(first: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        found = people(np.stack([frame[..., :3] for frame in batch]), first)
+        found = people.propose(np.stack([frame[..., :3] for frame in batch]), first)
         scale = np.tile(np.array(size) / batch[0].shape[1::-1], 2)
         for frame, boxes in zip(batch, found, strict=True):
-            yield resize(frame[..., channels], size[1], size[0]), boxes[:, :4] * scale
+            yield resize(frame[..., channels], size[1], size[0]), boxes.boxes * scale
         batch.clear()
 
     # Together only where each is a key frame: a source gets frames in a row.

@@ -17,11 +17,11 @@ from ...datasets.flow.cache import append_cached_flow
 from ...datasets.prefetch import write_in_background
 from ...datasets.table_writer import TABLES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
-from ...datasets.video.reader import VideoInfo, probe, read_video
+from ...datasets.video.reader import probe, read_video
 from ..linking.greedy import ACT, GreedyConfig
 from ..linking.linker import PieceLinker
 from ..linking.viterbi import ViterbiConfig
-from ..people.proposals import Proposals
+from ..people.proposals import ProposalSource
 from .clip_batches import prefetch_clip_batches
 from .clip_geometry import Mode
 from .predictor import Detects, FrameDetections, predict_batch
@@ -39,7 +39,7 @@ def detector_tubes(
     video: Path,
     name: str,
     detector: Detects,
-    people: Proposals | None = None,
+    people: ProposalSource | None = None,
     *,
     rules: GreedyConfig | ViterbiConfig = ACT,
     threshold: float = TUBE_SCORE_THRESHOLD,
@@ -79,12 +79,12 @@ def detector_tubes(
         raise InputError(f"--every {every}: must be 1 or more (frames between key frames)")
     if people is None and detector.proposals is None:
         raise InputError(f"{video}: this detector does not find people itself; give --proposals")
-    info = VideoInfo(video, 0, 0, 0.0, None)
+    info = probe(video)
+    source = people and people.open(info)
     num_frames = 0
 
     def frames() -> Iterator[np.ndarray]:
-        nonlocal info, num_frames
-        info = probe(video)
+        nonlocal num_frames
         pictures = read_video(video)
         if detector.settings.streams != "rgb":
             pictures = append_cached_flow(pictures, video, detector.settings.flow_method)
@@ -116,7 +116,7 @@ def detector_tubes(
         return write_video_info(tubes, name, labels, replace(info, num_frames=num_frames), folder)
 
     with prefetch_clip_batches(
-        detector.settings, frames(), people=people, mode=mode, every=every, device=device
+        detector.settings, frames(), people=source, mode=mode, every=every, device=device
     ) as ahead:
         yield run
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...datasets.errors import InputError, refuse_options
 
 if TYPE_CHECKING:
-    from ..people.proposals import Proposals
+    from ..people.proposals import ProposalSource
     from .clip_geometry import Mode
     from .resumable_run import OpenVideo, Settings
     from .video_output import VideoSummary
@@ -48,13 +48,13 @@ def open_zero_shot(
     model.head.to(device)
     fold_norms(model.trunk)
     chosen = select_labels(labels, model.labels)
-    people_of, source = _people_of(proposals or "default", device)
+    people_source, source = _open_source(proposals or "default", device)
 
     @contextmanager
     def start(video: Path, name: str) -> Iterator[Callable[[Path], VideoSummary]]:
         def run(folder: Path) -> VideoSummary:
             return zero_shot_tubes(
-                video, name, model, people_of(name), chosen, folder, scene=share,
+                video, name, model, people_source, chosen, folder, scene=share,
                 threshold=lowest, device=device, progress=progress,
             )  # fmt: skip
 
@@ -110,14 +110,14 @@ def open_checkpoint(
             compile_trunk(part, mode)
     rules: dict[str, GreedyConfig | ViterbiConfig] = {"act": ACT, "viterbi": PENG, "online": SINGH}
     asks = proposals is not None or detector.proposals is None
-    people_of, source = None, None
+    people_source, source = None, None
     if asks:
-        people_of, source = _people_of(proposals or "default", device)
+        people_source, source = _open_source(proposals or "default", device)
     lowest = TUBE_SCORE_THRESHOLD if threshold is None else threshold
 
     def start(video: Path, name: str) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
         return detector_tubes(
-            video, name, detector, people_of and people_of(name), rules=rules[link],
+            video, name, detector, people_source, rules=rules[link],
             threshold=lowest, mode=mode, every=every, half=half, device=device, progress=progress,
         )  # fmt: skip
 
@@ -128,19 +128,12 @@ def open_checkpoint(
     }  # fmt: skip
 
 
-def _people_of(proposals: str, device: str) -> tuple[Callable[[str], Proposals], str]:
-    """Opens the proposals once: those of a video by its name, and what tells them from others."""
-    from ...datasets.table_io import read_table
-    from ...datasets.tables import Detections
-    from ..people.proposals import DEFAULT_CPU, DEFAULT_GPU, open_proposal_source, table_proposals
+def _open_source(proposals: str, device: str) -> tuple[ProposalSource, str]:
+    """The source, and what identifies its results: a file's digest, or the name."""
+    from ..people.proposals import default_detector, open_proposal_source
 
-    if proposals.endswith((".parquet", ".csv")):
-        boxes = read_table(Detections, Path(proposals))
-        return lambda name: table_proposals(boxes, name, where=proposals), _content(proposals)
     source = open_proposal_source(proposals, device=device)
-    if proposals == "default":
-        proposals = DEFAULT_CPU if device == "cpu" else DEFAULT_GPU
-    return lambda name: source, _content(proposals)
+    return source, _content(default_detector(device) if proposals == "default" else proposals)
 
 
 def _content(name: str) -> str:

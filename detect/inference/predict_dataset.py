@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,13 +17,14 @@ from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.flow.cache import read_frames_with_flow
 from ...datasets.tables import Detections, Tubes
 from ...datasets.video.media import read_frames
+from ...datasets.video.reader import VideoInfo
 from ..evaluation.evaluate import Evaluation
 from ..evaluation.evaluate import evaluate as evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
 from ..linking.greedy import ACT
 from ..linking.linker import link
 from ..model.detector import Detector
-from ..people.proposals import Proposals
+from ..people.proposals import ProposalSource
 from .clip_geometry import Mode
 from .detector_tubes import TUBE_SCORE_THRESHOLD
 from .predictor import FrameDetections, concatenate_detections, predict_frames
@@ -34,7 +37,7 @@ def predict_dataset(
     mode: Mode = "shared",
     every: int = 1,
     half: bool = False,
-    people: Callable[[str], Proposals] | None = None,
+    people: ProposalSource | None = None,
     progress: bool = True,
 ) -> Detections:
     """What a detector finds in the videos of a set, in the pixels that the set's boxes mean.
@@ -45,7 +48,7 @@ def predict_dataset(
         detector: in evaluation mode; its labels are the set's.
         mode, every: see `dense.pieces`.
         half: compute in bfloat16 where that is safe.
-        people: of a video's name, where people are in it; for a detector without proposals.
+        people: where people are, in pixels of the set's boxes; for a detector without proposals.
         progress: show a bar with the time left.
     """
     state = PartialState()
@@ -66,7 +69,7 @@ def predict_dataset(
             predict_frames(
                 detector,
                 frames,
-                people=people and people(videos.names[number]),
+                people=people and people.open(video_info(videos, number)),
                 mode=mode,
                 every=every,
                 device=device,
@@ -78,6 +81,14 @@ def predict_dataset(
     if state.num_processes > 1:
         found = gather_object(found)
     return _table(sorted(found, key=lambda pair: pair[0]), videos)
+
+
+def video_info(videos: DetectionSet, number: int) -> VideoInfo:
+    """A video of a set by its name, and with the size that the set's boxes are for."""
+    return VideoInfo(
+        Path(videos.names[number]), int(videos.width[number]), int(videos.height[number]),
+        math.nan, int(videos.num_frames[number]),
+    )  # fmt: skip
 
 
 def _table(found: Sequence[tuple[int, FrameDetections]], videos: DetectionSet) -> Detections:

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...backbones.inception import Trunk
 from ..model.detector import Detector
 from ..model.late_fusion import ScoreFusion
-from ..people.proposals import Proposals
+from ..people.proposals import OpenSource
 from .clip_batches import ClipBatch, prefetch_clip_batches
 from .clip_geometry import KEY_FRAMES_AT_ONCE, Mode, clip_length
 from .onnx_detector import OnnxDetector
@@ -115,7 +115,7 @@ def predict_frames(
     detector: Detects,
     frames: Iterable[np.ndarray],
     *,
-    people: Proposals | None = None,
+    people: OpenSource | None = None,
     mode: Mode = "shared",
     every: int = 1,
     device: str = "cpu",

@@ -19,7 +19,8 @@ from ...datasets.tables import Detections
 from ...datasets.video.reader import probe, read_video
 from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
-from ..people.proposals import Proposals
+from ..people.person_boxes import PersonBoxes
+from ..people.proposals import OpenSource, ProposalSource
 from .video_output import Part, TubeStore, VideoSummary, write_video_info
 
 MARGIN = 1.15
@@ -38,7 +39,7 @@ def zero_shot_tubes(
     video: Path,
     name: str,
     model: PretrainedModel,
-    proposals: Proposals,
+    proposals: ProposalSource,
     labels: LabelGroups,
     folder: Path,
     *,
@@ -72,6 +73,7 @@ def zero_shot_tubes(
         InputError: no frame of the video can be read.
     """
     info = probe(video)
+    source = proposals.open(info)
     linker = PersonTracker()
     ended: list[PersonTrack] = []
     clip: list[np.ndarray] = []
@@ -110,13 +112,14 @@ def zero_shot_tubes(
         TemporaryFile(dir=folder) as file,
         bar,
         prefetch(_batches(read_video(video)), 2) as batches,
-        prefetch(_with_people(batches, proposals), 2) as seen,
+        prefetch(_with_people(batches, source), 2) as seen,
     ):
         store = TubeStore(file)
         people = _People(store, labels, scene, threshold, info.width, info.height)
         for batch, boxes_of_batch in seen:
             for frame, boxes in zip(batch, boxes_of_batch, strict=True):
-                ended += linker.step(number, boxes, frame)
+                people_here = np.column_stack([boxes.boxes, boxes.score])
+                ended += linker.step(number, people_here, frame)
                 if len(clip) == clip_length:
                     del clip[0]
                 clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
@@ -155,11 +158,11 @@ def _batches(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _with_people(
-    batches: Iterator[np.ndarray], proposals: Proposals
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    batches: Iterator[np.ndarray], source: OpenSource
+) -> Iterator[tuple[np.ndarray, list[PersonBoxes]]]:
     number = 0
     for batch in batches:
-        yield batch, proposals(batch, number)
+        yield batch, source.propose(batch, number)
         number += len(batch)
 
 

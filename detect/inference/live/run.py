@@ -23,7 +23,7 @@ from ....datasets.video.resize import resize
 from ...boxes.nms import nms_across_classes
 from ...linking.greedy import SINGH, GreedyConfig, OnlineGreedyLinker
 from ...model.config import DetectorConfig
-from ...people.proposals import Proposals
+from ...people.proposals import OpenSource
 from ...visualization.frame import draw_frame, draw_status
 from ..clip_batches import ClipBatch
 from ..clip_geometry import MARGIN, TIME_STRIDE, round_up
@@ -50,7 +50,7 @@ def iter_live_batches(
     *,
     step: int = 8,
     look_ahead: int | None = None,
-    people: Proposals | None = None,
+    people: OpenSource | None = None,
 ) -> Iterator[tuple[ClipBatch, list[LiveFrame]]]:
     """Cuts what comes into shared clips, each with the next `step` frames as key frames.
 
@@ -103,7 +103,7 @@ def iter_live_batches(
         boxes = None
         if people is not None:
             scale = np.tile(size / picture.shape[1::-1], 2)
-            boxes = people(picture[None], frame.number)[0][:, :4] * scale
+            boxes = people.propose(picture[None], frame.number)[0].boxes * scale
         if not past:
             past.extend([small] * before)
         waiting.append((frame, small, boxes))
@@ -281,7 +281,7 @@ class LiveSummary:
 def run_live(
     source: LiveSource,
     detector: Detects,
-    people: Proposals | None = None,
+    people: OpenSource | None = None,
     *,
     step: int = 8,
     look_ahead: int | None = None,

@@ -34,6 +34,7 @@ from actiontubes.detect.linking.viterbi import PENG
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
+from actiontubes.detect.people.person_boxes import FunctionSource
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -131,7 +132,9 @@ def find(
 
 def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "a.mp4", 31, size=(128, 96))
-    found, tubes, videos, summary = find(video, detector, tmp_path / "out", people, threshold=0)
+    found, tubes, videos, summary = find(
+        video, detector, tmp_path / "out", FunctionSource(people), threshold=0
+    )
     assert (videos.num_frames, videos.width, videos.height) == (31, 128, 96)
     # One box a frame and class, which refinement moves by little.
     assert sorted(zip(found.label, found.frame)) == [
@@ -152,7 +155,9 @@ def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None
 
 def test_nothing_above_the_threshold(numbered, detector: Detector, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "a.mp4", 20)
-    found, tubes, _, summary = find(video, detector, tmp_path / "out", people, threshold=1)
+    found, tubes, _, summary = find(
+        video, detector, tmp_path / "out", FunctionSource(people), threshold=1
+    )
     assert len(found) == 40 and len(tubes) == 0 and summary.best == ()
     assert (tmp_path / "out" / "labels.csv").read_text().split() == ["video,tube,label,score"]
 
@@ -192,7 +197,7 @@ def test_pieces_give_the_tubes_of_the_whole(
     middle = float(np.median(whole.score))
 
     options: dict[str, Any] = {"rules": rules, "every": every, "threshold": middle}
-    found, tubes, _, _ = find(video, detector, tmp_path / "out", jumping, **options)
+    found, tubes, _, _ = find(video, detector, tmp_path / "out", FunctionSource(jumping), **options)
     looked_at = select_rows(found, found.frame % every == 0)
     for column in ("frame", "label", "score", "boxes"):
         np.testing.assert_array_equal(getattr(looked_at, column), getattr(all_at_once, column))
@@ -218,7 +223,7 @@ def test_what_cannot_be(numbered, detector: Detector, tmp_path: Path) -> None:
     ):
         find(video, detector, tmp_path / "out")
     with pytest.raises(InputError, match="--every 0: must be 1 or more"):
-        find(video, detector, tmp_path / "out", people, every=0)
+        find(video, detector, tmp_path / "out", FunctionSource(people), every=0)
     with pytest.raises(InputError, match="file not found"):
-        find(tmp_path / "absent.mp4", detector, tmp_path / "out", people)
+        find(tmp_path / "absent.mp4", detector, tmp_path / "out", FunctionSource(people))
     assert not list((tmp_path / "out").iterdir())

@@ -34,6 +34,7 @@ from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.zero_shot import ClipFeatures, select_labels
+from actiontubes.detect.people.person_boxes import FunctionSource
 
 PIECE, PEOPLE, LABELS, STAY = 64, 8, ("run", "sit", "jump"), 100
 
@@ -117,7 +118,9 @@ def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
         patch.setattr(video_tubes, "read_video", lambda path: (picture for _ in range(frames)))
         summary = video_tubes.zero_shot_tubes(
             Path("crowd.mp4"), "crowd", model,
-            lambda batch, first: [boxes(first + place) for place in range(len(batch))],
+            FunctionSource(
+                lambda batch, first: [boxes(first + place) for place in range(len(batch))]
+            ),
             select_labels(None, classes), folder, threshold=0, progress=False,
         )  # fmt: skip
     return summary.tubes

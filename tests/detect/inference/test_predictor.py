@@ -18,6 +18,7 @@ from actiontubes.detect.inference.predictor import compile_trunk, predict_batch,
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
+from actiontubes.detect.people.person_boxes import FunctionSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -153,7 +154,9 @@ def two_people(frames: np.ndarray, first: int) -> list[np.ndarray]:
 def results(detector: Detector, frames: list[np.ndarray], **options: Any) -> dict[int, np.ndarray]:
     """Of each frame the label, score and box of what was found."""
     rows: dict[int, list] = {}
-    for found in predict_frames(detector, frames, **{"people": two_people} | options):
+    for found in predict_frames(
+        detector, frames, **{"people": FunctionSource(two_people)} | options
+    ):
         for frame, label, score, box in zip(found.frame, found.label, found.score, found.boxes):
             rows.setdefault(int(frame), []).append([label, score, *box])
     return {frame: np.array(values) for frame, values in rows.items()}
@@ -179,7 +182,7 @@ def test_both_ways_agree_on_a_still_video(proposals: str) -> None:
     detector = narrow(proposals=proposals, proposal_count=5)
     assert detector.window == 2
     frames = video(6, 6)
-    people = two_people if proposals == "given" else None
+    people = FunctionSource(two_people) if proposals == "given" else None
     shared = results(detector, frames, people=people)
     per_clip = results(detector, frames, people=people, mode="per_clip")
     assert list(shared) == list(per_clip) == list(range(6))
@@ -229,7 +232,10 @@ def test_boxes_are_shares_of_the_picture(size: tuple[int, int]) -> None:
     for rows in found.values():
         for box in rows[:, 2:]:
             assert np.abs(box - expected).max(axis=1).min() < 1e-6
-    frames = {found.frame.dtype for found in predict_frames(detector, video(3), people=two_people)}
+    frames = {
+        found.frame.dtype
+        for found in predict_frames(detector, video(3), people=FunctionSource(two_people))
+    }
     assert frames == {np.dtype(np.int32)}
 
 
@@ -247,7 +253,12 @@ def test_threads_change_nothing(mode: Any, every: int) -> None:
             return two_people(batch, first)
 
         with prefetch_clip_batches(
-            detector.settings, frames, people=people, mode=mode, every=every, threads=threads
+            detector.settings,
+            frames,
+            people=FunctionSource(people),
+            mode=mode,
+            every=every,
+            threads=threads,
         ) as ahead:
             rows = [np.stack([f.frame, f.label, f.score, *f.boxes.T], axis=1)
                     for f in (predict_batch(detector, piece) for piece in ahead)]  # fmt: skip
@@ -288,9 +299,9 @@ def test_nobody_and_nothing() -> None:
         return [np.empty((0, 5)) for _ in frames]
 
     for mode in ("shared", "per_clip"):
-        (found,) = predict_frames(detector, video(2), people=nobody, mode=mode)  # type: ignore[arg-type]
+        (found,) = predict_frames(detector, video(2), people=FunctionSource(nobody), mode=mode)  # type: ignore[arg-type]
         assert len(found.frame) == len(found.score) == 0 and found.boxes.shape == (0, 4)
-        assert not list(predict_frames(detector, [], people=nobody, mode=mode))  # type: ignore[arg-type]
+        assert not list(predict_frames(detector, [], people=FunctionSource(nobody), mode=mode))  # type: ignore[arg-type]
 
 
 def test_given_people_take_the_place_of_proposals() -> None:

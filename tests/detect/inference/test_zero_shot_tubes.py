@@ -33,7 +33,7 @@ from actiontubes.detect.model.zero_shot import (
     person_logits,
     select_labels,
 )
-from actiontubes.detect.people.proposals import whole_frame
+from actiontubes.detect.people.person_boxes import FunctionSource
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,12 +100,17 @@ def read_boxes(kind: type[Boxes], path: Path, names: tuple[str, ...]) -> Boxes:
     return replace(table, label=code[table.label], label_names=names)
 
 
+def whole_frame(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    height, width = frames.shape[1:3]
+    return [np.array([[0, 0, width, height, 1]], np.float32) for _ in frames]
+
+
 def find(video: Path, model: PretrainedModel, people: Proposals, **options) -> Found:
     labels = options.pop("labels", select_labels(None, CLASSES))
     folder = video.parent / "found"
     folder.mkdir(exist_ok=True)
     summary = zero_shot_tubes(
-        video, "clip", model, people, labels, folder, progress=False, **options
+        video, "clip", model, FunctionSource(people), labels, folder, progress=False, **options
     )
     assert sorted(path.name for path in folder.iterdir()) == sorted(TABLES)
     detections = read_boxes(Detections, folder / TABLES[0], labels.names)
@@ -387,7 +392,9 @@ def test_files_of_several_videos_agree(numbered, model, no_trunk, tmp_path: Path
         video = numbered.write(folder.with_suffix(".mp4"), 70)
         labels = select_labels(None, CLASSES)
         summaries.append(
-            zero_shot_tubes(video, folder.name, model, people, labels, folder, progress=False)
+            zero_shot_tubes(
+                video, folder.name, model, FunctionSource(people), labels, folder, progress=False
+            )
         )
     assert [summary.tubes for summary in summaries] == [2, 0, 1]
     concatenate_tables(folders, [summary.tubes for summary in summaries], tmp_path)

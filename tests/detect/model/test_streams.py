@@ -38,6 +38,7 @@ from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
 from actiontubes.detect.model.late_fusion import ScoreFusion, fuse_scores
 from actiontubes.detect.model.pretrained import new_detector
+from actiontubes.detect.people.person_boxes import FunctionSource
 from actiontubes.detect.training.detector import train_and_evaluate
 from actiontubes.detect.training.options import ClipSampling, Schedule
 from torch import Tensor, nn
@@ -266,7 +267,7 @@ def test_cached_and_computed_flow_find_the_same(
 
     def tables(folder: Path) -> Detections:
         folder.mkdir()
-        given = people if proposals == "given" else None
+        given = FunctionSource(people) if proposals == "given" else None
         with detector_tubes(video, "v", made, given, every=7, progress=False) as run:
             run(folder)
         return read_table(Detections, folder / "detections.parquet")
@@ -279,7 +280,7 @@ def test_cached_and_computed_flow_find_the_same(
     assert np.array_equal(computed.boxes, cached.boxes)
     # And as a library: flow given with the frames, or left to it.
     frames = list(read_video(video))
-    given = people if proposals == "given" else None
+    given = FunctionSource(people) if proposals == "given" else None
     for pictures in (frames, list(append_flow(frames, "dis"))):
         found = concatenate_detections(list(predict_frames(made, pictures, people=given, every=7)))
         looked = computed.frame % 7 == 0

@@ -25,6 +25,7 @@ from actiontubes.detect.inference.live.run import (
 from actiontubes.detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.postprocess import KeyFrameDetections
+from actiontubes.detect.people.person_boxes import FunctionSource
 from actiontubes.detect.visualization.frame import draw_frame
 from torch import Tensor
 
@@ -142,7 +143,9 @@ def test_people_in_pixels_of_the_clip() -> None:
         return [np.array([[first, 0, 64, 48, 0.9]], np.float32) for _ in frames]
 
     big = (LiveFrame(each, each / 25, picture(each, 48, 64)) for each in range(4))
-    piece, _ = next(iter_live_batches(big, SETTINGS, step=4, look_ahead=0, people=people))
+    piece, _ = next(
+        iter_live_batches(big, SETTINGS, step=4, look_ahead=0, people=FunctionSource(people))
+    )
     assert piece.people is not None
     assert [boxes.tolist() for boxes in piece.people] == [
         [[each / 2, 0.0, 32.0, 24.0]] for each in range(4)
@@ -216,7 +219,7 @@ def test_a_run(own_proposals: bool, tmp_path: Path) -> None:
         return [np.array([[0, 0, 32, 24, 1.0]], np.float32) for _ in frames]
 
     summary = run_live(
-        source, detector, None if own_proposals else everywhere,  # type: ignore[arg-type]
+        source, detector, None if own_proposals else FunctionSource(everywhere),  # type: ignore[arg-type]
         keep=lambda tubes, _: kept.append(tubes), show=[show], progress=False,
     )  # fmt: skip
     assert (summary.frames, summary.dropped, summary.tubes) == (100, 0, 2)
