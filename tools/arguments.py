@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import types
 import typing
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ..datasets.errors import error_line
-from .main import _nearest_options
 
 
 def parse_arguments(function: Callable, command: str, arguments: list[str]) -> dict[str, Any]:
@@ -93,3 +93,15 @@ def _add_argument(parser: Any, parameter: inspect.Parameter, kind: Any, explaine
         parser.add_argument(flag, type=element, nargs="+", default=default, help=explained)
     else:
         parser.add_argument(flag, type=kind, default=default, help=explained)
+
+
+def _nearest_options(why: str, names: Iterable[str]) -> str:
+    """For the unknown options that an error names, the closest ones there are."""
+    from ..datasets.errors import as_option
+
+    if "nrecognized arguments" not in why:
+        return ""
+    options = [as_option(name) for name in names if name != "return"]
+    words = [word.partition("=")[0] for word in why.split() if word.startswith("--")]
+    near = [found for word in words for found in difflib.get_close_matches(word, options, 1)]
+    return f"; did you mean {' and '.join(near)}?" if near else ""

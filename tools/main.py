@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -104,18 +103,6 @@ def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     for bar in _bars():
         bar.clear()  # it comes back with its next step
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
-
-
-def _nearest_options(why: str, names: Iterable[str]) -> str:
-    """For the unknown options that an error names, the closest ones there are."""
-    from ..datasets.errors import as_option
-
-    if "nrecognized arguments" not in why:
-        return ""
-    options = [as_option(name) for name in names if name != "return"]
-    words = [word.partition("=")[0] for word in why.split() if word.startswith("--")]
-    near = [found for word in words for found in difflib.get_close_matches(word, options, 1)]
-    return f"; did you mean {' and '.join(near)}?" if near else ""
 
 
 if __name__ == "__main__":
