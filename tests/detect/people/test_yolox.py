@@ -313,16 +313,19 @@ def test_damaged_models_are_refused_in_one_line(
         with pytest.raises(InputError, match=r"cut\.onnx") as refused:
             open_proposal_source(str(path))
         assert "\n" not in str(refused.value)
-    # An operator that nobody knows; a weight that is missing.
-    model = onnx.load_from_string(whole)
-    del model.graph.initializer[0]
-    for content in (whole.replace(b"MaxPool", b"MixPool"), model.SerializeToString()):
-        path.write_bytes(content)
+    # An operator that ONNX does not define; a weight that is missing.
+    unknown, incomplete, unsupported = (onnx.load_from_string(whole) for _ in range(3))
+    unknown.graph.node[0].op_type = "NoSuchOperator"
+    del incomplete.graph.initializer[0]
+    for content in (unknown, incomplete):
+        path.write_bytes(content.SerializeToString())
         with pytest.raises(InputError, match=r"cut.onnx: not a valid ONNX model \(") as refused:
             open_proposal_source(str(path))
         assert "\n" not in str(refused.value)
-    # An operator that OpenCV does not know.
-    path.write_bytes(whole.replace(b"MaxPool", b"MixPool").replace(b"AveragePool", b"OveragePool"))
+    # An operator of ONNX that OpenCV does not implement.
+    output = unsupported.graph.output[0].name
+    unsupported.graph.node.append(onnx.helper.make_node("Det", [output], ["determinant"]))
+    path.write_bytes(unsupported.SerializeToString())
     with pytest.raises(InputError, match=r"cut.onnx: OpenCV cannot"):
         open_proposal_source(str(path))
     assert capfd.readouterr().err == ""
