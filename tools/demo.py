@@ -12,7 +12,8 @@ from ..detect.experiments.demo import make_demo_data
 
 _DRAWN_FROM = 0.3  # the lowest score of a tube that is drawn
 _DRAWN_VIDEOS = 6
-_PAIRS = (
+_PAIRS_TITLE = "Pairs that differ only in the direction of time"
+_PAIRS_TEXT = (
     "AP: frame-AP at IoU 0.5 of the two classes. Right: of the ground truth boxes that a detection "
     "of either class overlaps by 0.5 or more, the percentage on which the true class scores "
     "higher; 50 is chance. I2D, which sees no order of frames, was trained once on the same videos "
@@ -55,7 +56,8 @@ def demo(
     from ..detect.evaluation.align import align_to_ground_truth
     from ..detect.experiments.demo import I2D, pairs_table, score_pairs
     from ..detect.visualization.contact_sheet import draw_contact_sheet
-    from ..detect.visualization.report import report_on
+    from ..detect.visualization.page import Section
+    from ..detect.visualization.report import write_report
     from ..detect.visualization.video import draw_video
     from .train import train
 
@@ -78,9 +80,9 @@ def demo(
     pairs = score_pairs(truth, detections, results["frame_ap"]["0.5"], PAIRS)
     write_json({name: asdict(scores) for name, scores in pairs.items()}, out / "pairs.json")
     columns = {recipe["backbone"]: pairs} | ({} if recipe["backbone"] == "i2d" else {"i2d": I2D})
-    page = report_on(
+    page = write_report(
         out / "report", truth, detections=detections, tubes=tubes, media=data / "videos",
-        more={"Pairs that differ only in the direction of time": (pairs_table(columns), _PAIRS)},
+        first_sections=[Section(_PAIRS_TITLE, _PAIRS_TEXT, pairs_table(columns))],
     )  # fmt: skip
 
     assert tubes.tube_score is not None

@@ -15,7 +15,7 @@ from ..detect.evaluation.evaluate import evaluate as evaluate_tables
 from ..detect.evaluation.protocols import PROTOCOLS
 from ..detect.evaluation.summary import class_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
-from .overrides import with_overrides
+from .overrides import override_protocol
 
 
 def evaluate(
@@ -75,7 +75,7 @@ def evaluate(
             if not 0 < threshold <= 1:
                 raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
     chosen = [
-        with_overrides(each, choices or []) for each in PROTOCOLS if protocol in (each.name, "all")
+        override_protocol(each, choices) for each in PROTOCOLS if protocol in (each.name, "all")
     ]
     truth, details = read_ground_truth(ground_truth, split, videos)
     boxes = scored = None
@@ -115,6 +115,6 @@ def evaluate(
         for name, value in coco_scores(truth, boxes).items():
             print(f"COCO {name:8}" + ("-" if value is None else f"{value:8.2f}"))
     if report is not None:
-        from ..detect.visualization.report import report_on
+        from ..detect.visualization.report import write_report
 
-        print(f"report: {report_on(report, truth, chosen, boxes, scored, media, details)}")
+        print(f"report: {write_report(report, truth, chosen, boxes, scored, media, details)}")

@@ -9,19 +9,18 @@ import numpy as np
 
 from ..datasets.errors import InputError
 from ..datasets.formats.act import read_tubelets
+from ..datasets.formats.ava import is_ava, read_ava_detections
 from ..datasets.formats.registry import read_detections, read_ground_truth
 from ..datasets.table_io import read_table, write_table
 from ..datasets.tables import Detections, Tubelets, Tubes, Videos
-from ..detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyConfig
-from ..detect.linking.linker import link as link_tables
+from ..detect.linking.registry import link as link_tables
 from ..detect.linking.trimming import mean_tube_lengths, trim_max_subarray, trim_two_labels
-from ..detect.linking.viterbi import PENG, SAHA, YOWO, ViterbiConfig
-from .overrides import with_overrides
+from .overrides import parse_overrides
 
-_PRESETS: dict[str, dict[str, GreedyConfig | ViterbiConfig]] = {
-    "act": {"act": ACT, "moc": MOC},
-    "viterbi": {"peng": PENG, "saha": SAHA, "yowo": YOWO},
-    "online": {"singh": SINGH, "3d-retinanet": RETINANET},
+_PRESETS = {
+    "act": ("act", "moc"),
+    "viterbi": ("peng", "saha", "yowo"),
+    "online": ("singh", "3d-retinanet"),
 }
 
 
@@ -29,8 +28,8 @@ def link(
     *,
     detections: Path,
     out: Path,
-    method: Literal["act", "viterbi", "online"] = "act",
-    preset: Literal["act", "moc", "peng", "saha", "yowo", "singh", "3d-retinanet"] | None = None,
+    method: str = "act",
+    preset: str | None = None,
     choices: list[str] | None = None,
     trim: Literal["none", "two-label", "subarray"] = "none",
     ground_truth: Path | None = None,
@@ -42,8 +41,9 @@ def link(
         detections: A table of detections, or another format that `evaluate` reads.
         out: Output file of the tubes, .parquet or .csv.
         method: act (greedy, frame by frame), viterbi (best paths through the whole video: Peng &
-            Schmid, Saha et al., YOWO) or online (incremental: Singh et al.).
-        preset: Parameters of which paper. Default: act, peng or singh, by method.
+            Schmid, Saha et al., YOWO), online (incremental: Singh et al.), or one of the presets.
+        preset: Parameters of which paper: act or moc for --method act; peng, saha or yowo for
+            viterbi; singh or 3d-retinanet for online. Default: the first of them.
         choices: Change single parameters, such as gap=3 min_length=8.
         trim: Trim tubes in time: two-label dynamic programming (Saha et al., Singh et al.), or
             Peng's maximum subarray, which needs --ground-truth.
@@ -51,21 +51,24 @@ def link(
             the videos and classes of pickles and text files.
         videos: A table with the videos' lengths (needed by --preset yowo).
     """
-    presets = _PRESETS[method]
+    presets = _PRESETS.get(method, (method,))
     if preset is not None and preset not in presets:
         raise InputError(
             f"--preset {preset}: does not belong to --method {method}; choose {', '.join(presets)}"
         )
-    rules = with_overrides(presets[preset] if preset else next(iter(presets.values())), choices)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
     if trim == "subarray" and truth is None:
         raise InputError(
             "--trim subarray: needs --ground-truth (the training set's), for the mean tube "
             "length of each class"
         )
-    boxes = _boxes(detections, truth)
+    boxes, is_fraction = _read_boxes(detections, truth)
+    overrides = parse_overrides(choices)
+    if is_fraction:
+        # A pixel more would be a frame more, and any two boxes would overlap.
+        overrides = {"extent": "continuous", **overrides}
     details = read_table(Videos, videos) if videos is not None else None
-    tubes = link_tables(boxes, rules, details)
+    tubes = link_tables(boxes, preset or method, videos=details, **overrides)
     if trim == "two-label":
         tubes = trim_two_labels(tubes)
     elif trim == "subarray" and truth is not None:
@@ -84,14 +87,17 @@ def link(
     print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes.score)} detections")
 
 
-def _boxes(path: Path, truth: Tubes | None) -> Detections | Tubelets:
+def _read_boxes(path: Path, truth: Tubes | None) -> tuple[Detections | Tubelets, bool]:
+    """The detections, and whether their boxes are fractions of the frame."""
+    if path.suffix == ".csv" and path.is_file() and is_ava(path):
+        return read_ava_detections(path), True
     if path.suffix in (".parquet", ".csv") and path.is_file():
-        return read_table(Detections, path)
+        return read_table(Detections, path), False
     if truth is None:
         raise InputError(
             f"{path}: this format holds numbers instead of names; give --ground-truth to name the "
             "videos and classes"
         )
     if path.is_dir() and not any(path.glob("*.txt")):
-        return read_tubelets(path, truth)
-    return read_detections(path, truth)
+        return read_tubelets(path, truth), False
+    return read_detections(path, truth), False

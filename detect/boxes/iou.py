@@ -1,4 +1,4 @@
-"""Intersection over union of boxes, row by row, and the joins that say which rows to compare."""
+"""Intersection over union of boxes (x1, y1, x2, y2): row by row, or every pair."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 BoxExtent = Literal["inclusive", "continuous", "shifted"]
-"""How wide a box is, a choice of the evaluation protocol.
+"""How wide and high a box is: a choice of the evaluation protocol, never of a table.
 
 * "inclusive": x2 - x1 + 1, the corner pixels belong to the box (ACT, YOWO).
 * "continuous": x2 - x1, the corners are points (PASCAL VOC in Python, MultiSports).
@@ -17,36 +17,44 @@ BoxExtent = Literal["inclusive", "continuous", "shifted"]
 
 
 def rowwise_iou(
-    boxes: np.ndarray, others: np.ndarray, pixels: BoxExtent = "continuous"
+    boxes: np.ndarray, others: np.ndarray, extent: BoxExtent = "continuous"
 ) -> np.ndarray:
     """Intersection over union of row i of `boxes` with row i of `others`.
 
     Args:
-        boxes: (P, 4) x1 y1 x2 y2, the detections where `pixels` tells the two sides apart.
+        boxes: (P, 4) x1 y1 x2 y2 in pixels; the detections, which "shifted" moves.
         others: (P, 4), the ground truth.
-        pixels: how wide a box is.
+        extent: how wide a box is.
 
     Returns:
         (P,) float64 in 0..1; 0 where both areas are 0.
     """
     x1, y1, x2, y2 = boxes.T
     u1, v1, u2, v2 = others.T
-    if pixels == "shifted":
+    if extent == "shifted":
         x1, y1, x2, y2 = x1 + 1, y1 + 1, x2 + 2, y2 + 2
-    one = 1 if pixels == "inclusive" else 0
-    width = np.minimum(x2, u2) - np.maximum(x1, u1) + one
-    height = np.minimum(y2, v2) - np.maximum(y1, v1) + one
+    added = 1 if extent == "inclusive" else 0
+    width = np.minimum(x2, u2) - np.maximum(x1, u1) + added
+    height = np.minimum(y2, v2) - np.maximum(y1, v1) + added
     shared = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = (x2 - x1 + one) * (y2 - y1 + one) + (u2 - u1 + one) * (v2 - v1 + one)
+    areas = (x2 - x1 + added) * (y2 - y1 + added) + (u2 - u1 + added) * (v2 - v1 + added)
     union = areas - shared
     return np.divide(shared, union, out=np.zeros(len(union)), where=union > 0)
 
 
-def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(A, 4) and (B, 4) boxes x1 y1 x2 y2 → (A, B) intersection over union, 0 for empty boxes."""
-    corner = np.maximum(a[:, None, :2], b[None, :, :2])
-    other = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
-    shared = np.clip(other - corner, 0, None).prod(axis=2)
-    area_a, area_b = ((x[:, 2:4] - x[:, :2]).prod(axis=1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - shared
+def pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box with every other, boxes being x2 - x1 wide.
+
+    Args:
+        boxes: (A, 4 or more) x1 y1 x2 y2; further columns are ignored.
+        others: (B, 4 or more).
+
+    Returns:
+        (A, B) float64 in 0..1; 0 where both areas are 0.
+    """
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:4], others[None, :, 2:4])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    areas, other_areas = ((x[:, 2:4] - x[:, :2]).prod(axis=1) for x in (boxes, others))
+    union = areas[:, None] + other_areas[None] - shared
     return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)

@@ -6,7 +6,14 @@ import numpy as np
 
 
 def pack_keys(*columns: tuple[np.ndarray, int]) -> np.ndarray:
-    """One int64 number a row from several columns of whole numbers, each with its upper bound."""
+    """One integer for each row of several columns of integers, ordered as the columns are.
+
+    Args:
+        columns: each (R,) integers from 0, and a bound that all of them are below.
+
+    Returns:
+        (R,) int64; different rows have different numbers while the bounds' product is below 2^63.
+    """
     key = np.zeros(len(columns[0][0]), np.int64)
     for values, bound in columns:
         key *= bound
@@ -15,30 +22,38 @@ def pack_keys(*columns: tuple[np.ndarray, int]) -> np.ndarray:
 
 
 def find_runs(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the keys of `left` stand in `right`.
+    """The run of equal keys in `right` for each key of `left`.
 
     Args:
         left: (L,) keys in any order.
         right: (R,) keys, sorted.
 
     Returns:
-        (L,) first index into `right`, and (L,) how many there are, perhaps 0.
+        (L,) index of the run's first key in `right`, and (L,) its length, perhaps 0.
     """
     if not len(right):
         return np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)
     starts = np.flatnonzero(np.diff(right, prepend=right[0] - 1))
     length = np.diff(starts, append=len(right))
     keys = right[starts]
-    place = np.minimum(np.searchsorted(keys, left), len(keys) - 1)
-    return starts[place], np.where(keys[place] == left, length[place], 0)
+    run = np.minimum(np.searchsorted(keys, left), len(keys) - 1)
+    return starts[run], np.where(keys[run] == left, length[run], 0)
 
 
 def expand_runs(start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every row beside each index of its run: two (P,) arrays, both ascending within a row."""
-    rows = np.repeat(np.arange(len(start)), count)
-    # The position within a row's own run, added to where that run starts.
-    first = np.cumsum(count) - count
-    return rows, np.arange(len(rows)) + np.repeat(start - first, count)
+    """All members of runs.
+
+    Args:
+        start: (L,) first index of each run.
+        count: (L,) its length, perhaps 0.
+
+    Returns:
+        two (P,) arrays, P the sum of `count`: the number of the run, ascending, and an index in it,
+        ascending within the run.
+    """
+    run = np.repeat(np.arange(len(start)), count)
+    first = np.cumsum(count) - count  # position of each run's first member in the result
+    return run, np.arange(len(run)) + np.repeat(start - first, count)
 
 
 def join(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +64,6 @@ def join(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         right: (R,) keys, sorted.
 
     Returns:
-        Two (P,) index arrays, into `left` (ascending) and `right` (ascending for each of `left`).
+        two (P,) index arrays, into `left` (ascending) and `right` (ascending for each of `left`).
     """
     return expand_runs(*find_runs(left, right))

@@ -1,4 +1,4 @@
-"""Non-maximum suppression of the boxes, or tubelets, of each frame and class."""
+"""Non-maximum suppression of boxes and tubelets, within each frame and class."""
 
 from __future__ import annotations
 
@@ -14,71 +14,77 @@ from .matching import rank_by_score
 
 def nms(
     detections: Detections,
-    overlap: float,
+    iou_threshold: float,
     top: int | None = None,
     soft: bool = False,
-    pixels: BoxExtent = "inclusive",
+    extent: BoxExtent = "inclusive",
 ) -> Detections:
-    """Greedy suppression in each frame and class.
+    """Greedy non-maximum suppression within each frame and class.
 
     Args:
         detections: boxes of any number of videos.
-        overlap: a box goes if its IoU with a better one that stays is above this.
-        top: at most so many stay in each frame and class, the best.
-        soft: boxes stay, but with their score times 1 - IoU (MOC's variant, where the first better
-            box that overlaps decides).
-        pixels: how wide a box is.
+        iou_threshold: a box is removed if its IoU with a better one that stays is above this.
+        top: most boxes that stay in a frame and class; None is no limit.
+        soft: keep boxes, but multiply their scores by 1 - IoU (MOC's variant, in which the first
+            better box above the threshold decides).
+        extent: how wide a box is.
 
     Returns:
-        the boxes that stay: by video, frame and class, the best first.
+        the boxes that stay: by video, frame and class, best first.
     """
-    tubelets = nms_tubelets(as_tubelets(detections), overlap, top, soft, pixels)
-    return tubelets.as_detections()
+    tubelets = as_tubelets(detections)
+    return nms_tubelets(tubelets, iou_threshold, top, soft, extent).as_detections()
 
 
 def nms_tubelets(
     tubelets: Tubelets,
-    overlap: float,
+    iou_threshold: float,
     top: int | None = None,
     soft: bool = False,
-    pixels: BoxExtent = "inclusive",
+    extent: BoxExtent = "inclusive",
 ) -> Tubelets:
-    """The same for tubelets, whose overlap is the mean IoU of their K boxes."""
-    rows, score = nms_rows(tubelets, overlap, top, soft, pixels)
+    """`nms` of tubelets, whose overlap is the mean IoU of their K boxes."""
+    rows, score = nms_rows(tubelets, iou_threshold, top, soft, extent)
     return replace(select_rows(tubelets, rows), score=score)
 
 
-def nms_across_classes(tubes: Tubes, overlap: float = 0.5) -> Tubes:
-    """One label a person in each frame, for drawing: the box of the tube that scores highest.
+def nms_across_classes(tubes: Tubes, iou_threshold: float = 0.5) -> Tubes:
+    """One box for each person and frame, for drawing: that of the tube with the highest score.
 
     Args:
         tubes: with scores, of any number of videos and classes.
-        overlap: a box goes if its IoU with a better tube's, of whatever class, is above this.
+        iou_threshold: a box is removed if its IoU with that of a better tube, of any class, is
+            above this.
 
     Returns:
         the boxes that stay, in their order.
     """
     assert tubes.tube_score is not None
-    one_class = Detections(
-        tubes.video, tubes.frame, np.zeros_like(tubes.label), tubes.tube_score, tubes.boxes,
-        tubes.video_names, ("person",),
-    )  # fmt: skip
-    rows, _ = nms_rows(as_tubelets(one_class), overlap, None, False, "continuous")
+    one_class = Tubelets(
+        video=tubes.video,
+        frame=tubes.frame,
+        label=np.zeros_like(tubes.label),
+        score=tubes.tube_score,
+        boxes=tubes.boxes[:, None],
+        video_names=tubes.video_names,
+        label_names=("person",),
+    )
+    rows, _ = nms_rows(one_class, iou_threshold, None, False, "continuous")
     return select_rows(tubes, np.sort(rows))
 
 
 def nms_rows(
-    tubelets: Tubelets, overlap: float, top: int | None, soft: bool, pixels: BoxExtent
+    tubelets: Tubelets, iou_threshold: float, top: int | None, soft: bool, extent: BoxExtent
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that stay, in the order of `nms`, and their scores.
+    """The rows that stay, in the order of `nms`, and their scores.
 
-    One pass takes the best of every frame and class at once, and drops what it suppresses; there
+    One pass takes the best of every frame and class at once and removes what it suppresses; there
     are as many passes as boxes that stay in the fullest frame. Work is linear in the boxes.
     """
-    frames = 1 + int(tubelets.frame.max(initial=0))
+    num_frames = 1 + int(tubelets.frame.max(initial=0))
     key = pack_keys(
         (tubelets.video, len(tubelets.video_names)),
-        (tubelets.frame, frames),
+        (tubelets.frame, num_frames),
         (tubelets.label, len(tubelets.label_names)),
     )
     order = rank_by_score(_first_boxes(tubelets), key)
@@ -87,20 +93,20 @@ def nms_rows(
     weight = np.ones(len(order))
     passes = len(order) if top is None or soft else top
     while len(remaining) and passes:
-        first = np.diff(key[remaining], prepend=-1) != 0
-        heads = remaining[first]
-        kept.append(heads)
-        others, head = remaining[~first], heads[np.cumsum(first) - 1][~first]
-        iou = _mean_iou(tubelets.boxes, others, head, pixels)
-        weight[others[iou > overlap]] = 1 - iou[iou > overlap]
-        remaining = others[iou <= overlap]
+        is_best = np.diff(key[remaining], prepend=-1) != 0
+        best = remaining[is_best]
+        kept.append(best)
+        others, better = remaining[~is_best], best[np.cumsum(is_best) - 1][~is_best]
+        iou = _mean_iou(tubelets.boxes, others, better, extent)
+        weight[others[iou > iou_threshold]] = 1 - iou[iou > iou_threshold]
+        remaining = others[iou <= iou_threshold]
         passes -= 1
     if soft:
         tubelets = replace(tubelets, score=tubelets.score * weight)
         rows = rank_by_score(_first_boxes(tubelets), key)
         start = np.flatnonzero(np.diff(key[rows], prepend=-1))
-        place = np.arange(len(rows)) - np.repeat(start, np.diff([*start, len(rows)]))
-        rows = rows if top is None else rows[place < top]
+        rank = np.arange(len(rows)) - np.repeat(start, np.diff(start, append=len(rows)))
+        rows = rows if top is None else rows[rank < top]
     else:
         stays = np.zeros(len(order), bool)
         stays[np.concatenate(kept)] = True
@@ -111,32 +117,34 @@ def nms_rows(
 def as_tubelets(detections: Detections) -> Tubelets:
     """Detections as tubelets of one frame."""
     return Tubelets(
-        detections.video,
-        detections.frame,
-        detections.label,
-        detections.score,
-        detections.boxes[:, None],
-        detections.video_names,
-        detections.label_names,
+        video=detections.video,
+        frame=detections.frame,
+        label=detections.label,
+        score=detections.score,
+        boxes=detections.boxes[:, None],
+        video_names=detections.video_names,
+        label_names=detections.label_names,
     )
 
 
 def _mean_iou(
-    boxes: np.ndarray, rows: np.ndarray, others: np.ndarray, pixels: BoxExtent
+    boxes: np.ndarray, rows: np.ndarray, others: np.ndarray, extent: BoxExtent
 ) -> np.ndarray:
+    """(P,) mean over the K frames of the IoU of tubelets `rows` with tubelets `others`."""
     length = boxes.shape[1]
     pairs = [(boxes[:, k].take(rows, 0), boxes[:, k].take(others, 0)) for k in range(length)]
-    ious = [rowwise_iou(*pair, pixels) for pair in pairs]
+    ious = [rowwise_iou(*pair, extent) for pair in pairs]
     return sum(ious[1:], ious[0]) / length
 
 
 def _first_boxes(tubelets: Tubelets) -> Detections:
+    """Each tubelet's box on its first frame, which ranks equal scores."""
     return Detections(
-        tubelets.video,
-        tubelets.frame,
-        tubelets.label,
-        tubelets.score,
-        tubelets.boxes[:, 0],
-        tubelets.video_names,
-        tubelets.label_names,
+        video=tubelets.video,
+        frame=tubelets.frame,
+        label=tubelets.label,
+        score=tubelets.score,
+        boxes=tubelets.boxes[:, 0],
+        video_names=tubelets.video_names,
+        label_names=tubelets.label_names,
     )

@@ -17,7 +17,7 @@ from ..evaluation.evaluate import VIDEO_THRESHOLDS, evaluate
 from ..evaluation.frame_map import frame_ap
 from ..evaluation.protocols import ACT, PROTOCOLS
 from ..evaluation.video_map import video_ap
-from ..linking.linker import link
+from ..linking.registry import link
 from .plain_loop import plain_frame_ap, plain_link
 
 _CLASSES = 24

@@ -20,7 +20,6 @@ from ..inference.detector_tubes import (
     detector_tubes,
 )
 from ..inference.predictor import predict_batch
-from ..linking.greedy import ACT
 from ..model.detector import Detector
 from ..people.person_boxes import FunctionSource
 from .benchmark_backbones import now
@@ -101,7 +100,7 @@ def stage_seconds(
 
     def nowhere(rows: Detections | Tubes) -> None: ...
 
-    linking = TubeBuilder(nowhere, nowhere, ACT, TUBE_SCORE_THRESHOLD, every=1)
+    linking = TubeBuilder(nowhere, nowhere, "act", TUBE_SCORE_THRESHOLD, every=1)
     link, following = timed("link", linking.add), timed("decode", next)
     stages = {"maps": "trunk", "propose": "proposals", "find": "head"}
     for method, stage in stages.items():

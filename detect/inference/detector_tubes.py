@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -17,9 +16,8 @@ from ...datasets.flow.cache import append_cached_flow
 from ...datasets.prefetch import write_in_background
 from ...datasets.table_writer import TABLES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
-from ..linking.greedy import ACT, SINGH, GreedyConfig
-from ..linking.linker import PieceLinker
-from ..linking.viterbi import PENG, ViterbiConfig
+from ..linking.linker import LinkConfig
+from ..linking.registry import make_linker
 from ..people.proposals import ProposalSource
 from .clip_batches import prefetch_clip_batches
 from .clip_geometry import Mode
@@ -27,9 +25,6 @@ from .predictor import FrameDetections, Predictor, postprocess
 from .video_input import VideoInput
 from .video_output import TubeStore, VideoSummary, write_video_info
 
-LinkConfig = GreedyConfig | ViterbiConfig
-LinkerName = Literal["act", "viterbi", "online"]
-LINK_CONFIGS: dict[LinkerName, LinkConfig] = {"act": ACT, "viterbi": PENG, "online": SINGH}
 TUBE_SCORE_THRESHOLD = 0.4
 """The lowest score of boxes in tubes. Where actions begin and end inside a video, boxes with lower
 scores before and after them make tubes too long: on the demo's figures (frame-mAP 88.8)
@@ -43,7 +38,7 @@ class TubeOptions:
     """How the tubes of a trained detector are made.
 
     Attributes:
-        linker: how boxes are linked.
+        linker: a key of `linking.registry.LINKERS`.
         threshold: the lowest score of boxes in tubes. Detections are kept from 0.01 on, as average
             precision needs them.
         mode: see `Mode`.
@@ -52,7 +47,7 @@ class TubeOptions:
             of detections, too.
     """
 
-    linker: LinkerName = "act"
+    linker: str = "act"
     threshold: float = TUBE_SCORE_THRESHOLD
     mode: Mode = "shared"
     key_frame_step: int = 1
@@ -60,12 +55,10 @@ class TubeOptions:
     def __post_init__(self) -> None:
         if self.key_frame_step < 1:
             raise InputError(
-                f"--every {self.key_frame_step}: must be 1 or more (frames between key frames)"
+                f"--key-frame-step {self.key_frame_step}: must be 1 or more (frames between key "
+                "frames)"
             )
-
-    @property
-    def link_config(self) -> LinkConfig:
-        return LINK_CONFIGS[self.linker]
+        make_linker(self.linker)  # an unknown name is an error before anything is loaded
 
 
 @contextmanager
@@ -73,7 +66,7 @@ def detector_tubes(
     video: VideoInput,
     predictor: Predictor,
     source: ProposalSource | None = None,
-    options: TubeOptions = TubeOptions(),  # noqa: B008
+    options: TubeOptions = TubeOptions(),
     *,
     progress: bool = True,
 ) -> Iterator[Callable[[Path], VideoSummary]]:
@@ -81,7 +74,7 @@ def detector_tubes(
 
     Reading begins with the block. One thread reads, another makes proposals, one cuts clips, one
     links and writes. Memory grows neither with the frames nor with the rows of the tables, except
-    with the linker "viterbi", which needs all detections of a video.
+    with Viterbi's linkers, which need all detections of a video.
 
     Args:
         video: see `open_video`.
@@ -106,7 +99,7 @@ def detector_tubes(
 
     def frames() -> Iterator[np.ndarray]:
         nonlocal num_frames
-        images = video.frames()
+        images = video.frames(0)
         if config.streams != "rgb":
             images = append_cached_flow(images, info.path, config.flow_method)
         for frame in images:
@@ -160,41 +153,26 @@ class TubeBuilder:
     ) -> None:
         self.write, self.keep = write, keep
         self.threshold, self.step = options.threshold, options.key_frame_step
-        config = adapt_gap(options.link_config, self.step)
-        self._linker = PieceLinker(config)
+        config = LinkConfig(key_frame_step=self.step)
+        self._linker = make_linker(options.linker, config)
         # Between key frames, detections are interpolated from tubes of boxes of any score.
-        self._interpolator = PieceLinker(config) if self.step > 1 else None
-        self._last: Detections | None = None
+        self._interpolator = make_linker(options.linker, config) if self.step > 1 else None
 
     def add(self, detections: Detections) -> None:
         """Takes all detections of the next frames."""
-        self._last = detections
         self.write(detections)
-        for tubes in self._linker.add(select_rows(detections, detections.score >= self.threshold)):
-            self.keep(tubes)
-        for tubes in self._interpolator.add(detections) if self._interpolator else ():
+        strong = select_rows(detections, detections.score >= self.threshold)
+        self.keep(self._linker.update(strong).tubes)
+        if self._interpolator:
+            tubes = self._interpolator.update(detections).tubes
             self.write(interpolated_detections(tubes, self.step))
 
     def finish(self, num_frames: int) -> None:
         """Ends the video, which has so many frames, at least one."""
-        assert self._last is not None
-        none = select_rows(self._last, np.empty(0, np.int64))
-        for tubes in self._linker.finish(none):
-            self.keep(extend_to_end(tubes, self.step, num_frames))
-        for tubes in self._interpolator.finish(none) if self._interpolator else ():
-            whole = extend_to_end(tubes, self.step, num_frames)
-            self.write(interpolated_detections(whole, self.step))
-
-
-def adapt_gap(config: LinkConfig, key_frame_step: int) -> LinkConfig:
-    """Linking where only every `key_frame_step`-th frame has boxes.
-
-    A greedy tube stays open for one key frame without its box; Viterbi's paths go from each frame
-    with boxes to the next, however far.
-    """
-    if key_frame_step == 1 or isinstance(config, ViterbiConfig):
-        return config
-    return replace(config, gap=max(config.gap, 2 * key_frame_step))
+        self.keep(extend_to_end(self._linker.finish().tubes, self.step, num_frames))
+        if self._interpolator:
+            tubes = extend_to_end(self._interpolator.finish().tubes, self.step, num_frames)
+            self.write(interpolated_detections(tubes, self.step))
 
 
 def extend_to_end(tubes: Tubes, key_frame_step: int, num_frames: int) -> Tubes:

@@ -31,8 +31,8 @@ from ...datasets.flow.estimate import STREAM_CHANNELS
 from ..model.detector import Detector
 from ..model.postprocess import decode_boxes
 from ..model.rpn import ProposalNetwork
-from .clip_geometry import default_clip_frames
-from .onnx_detector import METADATA_KEY
+from .clip_geometry import ClipGeometry
+from .onnx_predictor import METADATA_KEY
 
 OPSETS = range(18, 22)
 """ONNX operator sets that onnxruntime was tried with; 18 is PyTorch's own."""
@@ -203,7 +203,7 @@ def export_detector(
     if path.suffix == ".onnx":
         _require_onnxscript()
     if frames is None:
-        frames = default_clip_frames(detector.settings.frames)
+        frames = ClipGeometry(detector.settings).export_length()
     program = trace_detector(detector, frames, given=given)
     settings = asdict(detector.settings)
     if given:

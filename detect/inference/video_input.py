@@ -25,13 +25,12 @@ class VideoInput:
     Attributes:
         name: what the tables call it.
         info: its size and rate; the number of frames may be unknown.
-        frames: gives its frames, (H, W, 3) uint8 RGB, from the first on; once only where they come
-            from an iterator.
+        frames: reads its frames, (H, W, 3) uint8 RGB, from a frame number on.
     """
 
     name: str
     info: VideoInfo
-    frames: Callable[[], Iterator[np.ndarray]]
+    frames: Callable[[int], Iterator[np.ndarray]]
 
 
 def open_video_file(path: Path, name: str | None = None) -> VideoInput:
@@ -41,14 +40,14 @@ def open_video_file(path: Path, name: str | None = None) -> VideoInput:
         InputError: there is no such file, or no frame in it can be decoded.
     """
     if not path.is_dir():
-        return VideoInput(name or path.stem, probe(path), lambda: read_video(path))
+        return VideoInput(name or path.stem, probe(path), lambda start: read_video(path, start))
     first = next(read_frames(path, 0, 1), None)
     if first is None:
         raise InputError(
             f"{path}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
         )
     info = VideoInfo(path, first.shape[1], first.shape[0], math.nan, None)
-    return VideoInput(name or path.name, info, lambda: read_frames(path, 0, sys.maxsize))
+    return VideoInput(name or path.name, info, lambda start: read_frames(path, start, sys.maxsize))
 
 
 def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:
@@ -67,12 +66,10 @@ def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:
         opened = open_video_file(Path(video))
         return opened if fps is None else replace(opened, info=replace(opened.info, fps=fps))
     if isinstance(video, np.ndarray):
-        frames: Callable[[], Iterator[np.ndarray]] = lambda: iter(video)  # noqa: E731
         first, count = next(iter(video), None), len(video)
     else:
         iterator = iter(video)
         first, count = next(iterator, None), None
-        frames = lambda: chain([] if first is None else [first], iterator)  # noqa: E731
     if first is None:
         raise InputError("video: contains no frame")
     if first.ndim != 3 or first.shape[2] != 3 or first.dtype != np.uint8:
@@ -80,5 +77,18 @@ def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:
             f"frames are {first.dtype} of shape {first.shape}; they must be uint8 of shape "
             "(height, width, 3)"
         )
+
+    unread = [first]
+
+    def frames(start: int) -> Iterator[np.ndarray]:
+        if isinstance(video, np.ndarray):
+            return iter(video[start:])
+        if start or not unread:
+            raise InputError(
+                "video: its frames came from an iterator, which cannot be read twice; give a file "
+                "or an array"
+            )
+        return chain([unread.pop()], iterator)
+
     info = VideoInfo(Path("video"), first.shape[1], first.shape[0], fps or math.nan, count)
     return VideoInput("video", info, frames)

@@ -18,6 +18,7 @@ from ...datasets.table_writer import TABLES, open_table_writer
 from ...datasets.tables import Detections
 from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
+from ..people.appearance import track_appearance
 from ..people.person_boxes import PersonBoxes
 from ..people.proposals import OpenSource, ProposalSource
 from .video_input import VideoInput
@@ -70,7 +71,7 @@ def zero_shot_tubes(
     """
     info = video.info
     opened = source.open(info)
-    tracker = PersonTracker()
+    tracker = PersonTracker(appearance=track_appearance)
     ended: list[PersonTrack] = []
     clip: list[np.ndarray] = []
     size = trunk_size(info.width, info.height)
@@ -107,7 +108,7 @@ def zero_shot_tubes(
     with (
         TemporaryFile(dir=folder) as file,
         bar,
-        prefetch(_batches(video.frames()), 2) as batches,
+        prefetch(_batches(video.frames(0)), 2) as batches,
         prefetch(_with_person_boxes(batches, opened), 2) as batches_with_boxes,
     ):
         store = TubeStore(file)
@@ -115,7 +116,7 @@ def zero_shot_tubes(
         for batch, boxes_of_batch in batches_with_boxes:
             for frame, boxes in zip(batch, boxes_of_batch, strict=True):
                 scored_boxes = np.column_stack([boxes.boxes, boxes.score])
-                ended += tracker.step(number, scored_boxes, frame)
+                ended += tracker.update(number, scored_boxes, frame)
                 if len(clip) == clip_length:
                     del clip[0]
                 clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
@@ -218,7 +219,9 @@ class _People:
         for row, track in enumerate(tracks):
             begin, stop = max(track.start, start), min(track.end, end)
             columns = slice(begin - first, stop - first)
-            boxes[row, columns] = track.boxes[begin - track.kept : stop - track.kept]
+            boxes[row, columns] = track.boxes[
+                begin - track.first_stored : stop - track.first_stored
+            ]
             present[row, columns] = True
         logits, frames = person_logits(model, clip, boxes / self.frame_size, present)
         for track, own, count in zip(tracks, logits, frames.tolist(), strict=True):
@@ -229,9 +232,9 @@ class _People:
 
     def move_to_disk(self, track: PersonTrack, before: int) -> None:
         """Moves boxes of the frames before `before` to disk once there are many."""
-        if min(before, track.detected) - track.kept >= _BOXES_IN_MEMORY:
-            start = track.kept
-            self._store_boxes(self.people[track], start, *track.take(before))
+        if min(before, track.last_detected) - track.first_stored >= _BOXES_IN_MEMORY:
+            start = track.first_stored
+            self._store_boxes(self.people[track], start, *track.pop_final(before))
 
     def close(self, track: PersonTrack, num_frames: int) -> None:
         """Scores a person whose track has ended, and keeps the tube if its score is high enough.
@@ -247,7 +250,7 @@ class _People:
         total = person.total + sum(track.scores)
         score = float(label_scores.max() * total / (track.length + prior))
         if score >= self.threshold:
-            self._store_boxes(person, track.kept, track.boxes, track.scores)
+            self._store_boxes(person, track.first_stored, track.boxes, track.scores)
             best = np.argsort(-label_scores, kind="stable")[:LABELS_KEPT]
             labels = list(zip(best.tolist(), label_scores[best].tolist()))
             self.store.add_tube(person.parts, (track.start, track.end - 1), score, labels)

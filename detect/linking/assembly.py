@@ -1,25 +1,27 @@
-"""Linked boxes into a table of tubes: averaged, without gaps, scored."""
+"""Linked boxes become a table of tubes: averaged, without gaps, scored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
-from ...datasets.tables import Tubes
+from ...datasets.tables import Tubes, select_rows
+from ..boxes.joins import expand_runs
 
 
 @dataclass(frozen=True, eq=False)
 class TubeBoxes:
-    """Boxes, or tubelets, with the number of the tube that each belongs to.
+    """Boxes, or tubelets of K frames, each with the number of its tube.
 
     Attributes:
-        frame: (R,) the first frame of each.
-        tube: (R,) its tube.
-        group: (R,) video number x number of labels + label.
-        score: (R,).
-        boxes: (R, K, 4).
+        frame: (R,) int64, the first frame of each.
+        tube: (R,) int64, the tube's number.
+        group: (R,) int64, video x number of labels + label.
+        score: (R,) float64.
+        boxes: (R, K, 4) float64.
     """
 
     frame: np.ndarray
@@ -28,18 +30,20 @@ class TubeBoxes:
     score: np.ndarray
     boxes: np.ndarray
 
-    def rows(self, chosen: np.ndarray) -> TubeBoxes:
-        """Some of them, by (R,) bool."""
-        return TubeBoxes(*(values[chosen] for values in vars(self).values()))
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[TubeBoxes]) -> TubeBoxes:
-        """One after the other."""
-        if not parts:
-            whole = np.empty(0, np.int64)
-            return cls(whole, whole, whole, np.empty(0), np.empty((0, 1, 4)))
-        columns = zip(*(vars(part).values() for part in parts))
-        return cls(*(np.concatenate(column) for column in columns))
+def concatenate_tube_boxes(parts: Sequence[TubeBoxes]) -> TubeBoxes:
+    """Several parts, one after the other."""
+    if not parts:
+        none = np.empty(0, np.int64)
+        parts = [
+            TubeBoxes(
+                frame=none, tube=none, group=none, score=np.empty(0), boxes=np.empty((0, 1, 4))
+            )
+        ]
+    names = [field.name for field in fields(TubeBoxes)]
+    return TubeBoxes(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
 def assemble_tubes(
@@ -54,36 +58,36 @@ def assemble_tubes(
 
     Args:
         linked: each tube's boxes, in any order; those of one frame are averaged.
-        video_names, label_names: what `group` is made of.
+        video_names, label_names: the names that `group` encodes.
         min_score: tubes of a lower score are dropped.
         min_length: tubes of fewer frames, gaps included, are dropped.
-        score_top: a tube's score is the mean of so many best scores; None is all.
+        score_top: a tube's score is the mean of this many best scores; None is all.
 
     Returns:
-        tubes numbered from 0 by video, class and start, without gaps: boxes and scores between two
-        found ones lie on a line.
+        tubes numbered from 0 by video, class, start and falling score, without gaps: on a frame
+        without a box, box and score are interpolated linearly.
     """
     length = linked.boxes.shape[1]
-    tube, place = np.unique(linked.tube, return_inverse=True)
+    tube, index = np.unique(linked.tube, return_inverse=True)
     begin = np.full(len(tube), np.iinfo(np.int64).max)
     end = np.full(len(tube), -1)
-    np.minimum.at(begin, place, linked.frame)
-    np.maximum.at(end, place, linked.frame + length - 1)
+    np.minimum.at(begin, index, linked.frame)
+    np.maximum.at(end, index, linked.frame + length - 1)
     group = np.zeros(len(tube), np.int64)
-    group[place] = linked.group
-    score = tube_scores(place, linked.score, len(tube), score_top)
+    group[index] = linked.group
+    score = tube_scores(index, linked.score, len(tube), score_top)
     kept = (score >= min_score) & (end - begin + 1 >= min_length)
     number = np.full(len(tube), -1)
     order = np.flatnonzero(kept)
     order = order[np.lexsort((-score[order], begin[order], group[order]))]
     number[order] = np.arange(len(order))
-    rows = np.flatnonzero(kept[place])
+    rows = np.flatnonzero(kept[index])
     columns = np.column_stack(
         [linked.boxes[rows].reshape(-1, 4), np.repeat(linked.score[rows], length)]
     )
     frame = (linked.frame[rows][:, None] + np.arange(length)).reshape(-1)
-    new_tube = np.repeat(number[place[rows]], length)
-    frame, new_tube, columns = _means(frame, new_tube, columns)
+    new_tube = np.repeat(number[index[rows]], length)
+    frame, new_tube, columns = _average_frames(frame, new_tube, columns)
     frame, new_tube, columns = fill_gaps(frame, new_tube, columns)
     video, label = np.divmod(group[order], max(len(label_names), 1))
     return Tubes(
@@ -99,60 +103,90 @@ def assemble_tubes(
     )
 
 
-def tube_scores(
-    tube: np.ndarray, score: np.ndarray, tubes: int, top: int | None = None
-) -> np.ndarray:
-    """(T,) mean of each tube's scores, or of its `top_k_hits` best.
+def no_tubes(video_names: tuple[str, ...], label_names: tuple[str, ...]) -> Tubes:
+    """A table without rows, with scores."""
+    return assemble_tubes(concatenate_tube_boxes([]), video_names, label_names)
+
+
+def merge_tubes(tables: Sequence[Tubes]) -> Tubes:
+    """The tubes of several tables with the same names, in the order of `assemble_tubes`.
 
     Args:
-        tube: (R,) 0 to `tubes` - 1.
+        tables: one at least; with scores, each tube's rows together, no number in two tables.
+
+    Returns:
+        one table; tubes are numbered from 0 by video, class, start and falling score.
+    """
+    tables = [table for table in tables if len(table)] or tables[:1]
+    if len(tables) == 1:
+        return tables[0]
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(table, name) for table in tables])
+        for name in ("video", "frame", "label", "boxes", "tube", "score", "tube_score")
+    }
+    first = np.flatnonzero(np.diff(columns["tube"], prepend=-1))
+    length = np.diff(first, append=len(columns["tube"]))
+    sort_keys = (-columns["tube_score"], columns["frame"], columns["label"], columns["video"])
+    order = np.lexsort([key[first] for key in sort_keys])
+    number, rows = expand_runs(first[order], length[order])
+    return replace(select_rows(replace(tables[0], **columns), rows), tube=number)
+
+
+def tube_scores(
+    tube: np.ndarray, score: np.ndarray, num_tubes: int, top: int | None = None
+) -> np.ndarray:
+    """Mean score of each tube.
+
+    Args:
+        tube: (R,) 0 to `num_tubes` - 1.
         score: (R,).
-        tubes: how many there are.
-        top: how many count; None is all.
+        num_tubes: T.
+        top: only this many best scores of a tube count; None is all.
+
+    Returns:
+        (T,) float64.
     """
     if top is not None:
         order = np.lexsort((-score, tube))
-        start = np.searchsorted(tube[order], np.arange(tubes))
+        start = np.searchsorted(tube[order], np.arange(num_tubes))
         best = order[np.arange(len(order)) - start[tube[order]] < top]
         tube, score = tube[best], score[best]
-    count = np.bincount(tube, minlength=tubes)
-    return np.bincount(tube, weights=score, minlength=tubes) / np.maximum(count, 1)
+    count = np.bincount(tube, minlength=num_tubes)
+    return np.bincount(tube, weights=score, minlength=num_tubes) / np.maximum(count, 1)
 
 
 def fill_gaps(
     frame: np.ndarray, tube: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows for the frames that a tube skips, on a line between the rows before and after.
+    """Adds rows on the frames that a tube skips, interpolated between the rows before and after.
 
     Args:
         frame, tube: (R,) sorted by tube, then frame.
-        columns: (R, C) what to interpolate.
+        columns: (R, C) the values to interpolate.
 
     Returns:
-        the three again, with the new rows in their places.
+        the three with the new rows in their places.
     """
     if not len(frame):
         return frame, tube, columns
     steps = np.ones(len(frame), np.int64)
     steps[:-1] = np.where(np.diff(tube) == 0, np.diff(frame), 1)
     source = np.repeat(np.arange(len(frame)), steps)
-    inside = np.arange(len(source)) - np.repeat(np.cumsum(steps) - steps, steps)
-    after = np.minimum(source + 1, len(frame) - 1)
-    part = (inside / steps[source])[:, None]
-    filled = columns[source] + part * np.where(part > 0, columns[after] - columns[source], 0)
-    return frame[source] + inside, tube[source], filled
+    offset = np.arange(len(source)) - np.repeat(np.cumsum(steps) - steps, steps)
+    following = np.minimum(source + 1, len(frame) - 1)
+    share = (offset / steps[source])[:, None]
+    change = np.where(share > 0, columns[following] - columns[source], 0)
+    return frame[source] + offset, tube[source], columns[source] + share * change
 
 
-def _means(
+def _average_frames(
     frame: np.ndarray, tube: np.ndarray, columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sorted by tube and frame, rows of the same two averaged."""
+    """Sorted by tube and frame; rows of the same tube and frame are averaged."""
     order = np.lexsort((frame, tube))
     frame, tube, columns = frame[order], tube[order], columns[order]
-    if not len(order):
-        return frame, tube, columns
     first = np.flatnonzero((np.diff(frame, prepend=-1) != 0) | (np.diff(tube, prepend=-1) != 0))
     if len(first) == len(order):
         return frame, tube, columns
-    count = np.diff([*first, len(order)])
+    count = np.diff(first, append=len(order))
     return frame[first], tube[first], np.add.reduceat(columns, first) / count[:, None]

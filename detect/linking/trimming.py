@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,110 +15,110 @@ from .assembly import tube_scores
 def trim_two_labels(
     tubes: Tubes, switch: float = 3.0, min_length: int = 8, score_top: int | None = 40
 ) -> Tubes:
-    """Keeps the runs of frames that a dynamic programme labels as the action.
+    """Keeps the runs of frames that dynamic programming labels as the action.
 
-    Each frame is the class, worth its score s, or background, worth 1 - s; every change of label
-    costs `switch` (Saha et al. 2016). Defaults are those of Singh et al. 2017
-    (I01onlineTubes.m, convert2eval.m).
+    A frame labelled as the class gains its score s, one labelled as background gains 1 - s, and
+    each change of label costs `switch`; the labels of the highest total are taken (Saha et al.
+    2016). Defaults are those of Singh et al. 2017 (I01onlineTubes.m, convert2eval.m).
 
     Args:
         tubes: with `score`, each tube without gaps.
         switch: the cost of a change; higher gives fewer, longer runs.
         min_length: runs of fewer frames are dropped.
-        score_top: a run's score is the mean of its so many best frames; None is all.
+        score_top: a run's score is the mean of this many best frames; None is all.
 
     Returns:
-        one tube a run, numbered from 0 in the order of the tubes given.
+        one tube for each run, numbered from 0 in the order of their tubes' numbers and frames.
     """
     assert tubes.score is not None
-    order, index, position = _ordered(tubes)
+    order, index, position = _sort_by_tube(tubes)
     score = tubes.score[order]
     length = int(position.max(initial=-1)) + 1
     count = int(index.max(initial=-1)) + 1
     last = np.bincount(index, minlength=count) - 1
-    worth = np.zeros((length, count))
-    worth[position, index] = score
-    # Column 0 is the class, column 1 the background; frames after a tube's end are not looked at.
+    gain = np.zeros((length, count))
+    gain[position, index] = score
+    # Column 0 is the class, column 1 the background. Frames after a tube's end do not count.
     totals = np.zeros((count, 2))
     switched = np.zeros((length, count, 2), bool)
-    state = np.zeros(count, np.int64)
     for frame in range(length):
-        from_other = totals[:, ::-1] - switch
-        switched[frame] = from_other > totals
-        gain = np.stack([worth[frame], 1 - worth[frame]], axis=1)
-        grown = np.maximum(totals, from_other) + gain
-        totals = np.where((frame <= last)[:, None], grown, totals)
-    state[:] = totals.argmax(axis=1)
+        after_switch = totals[:, ::-1] - switch
+        switched[frame] = after_switch > totals
+        gains = np.stack([gain[frame], 1 - gain[frame]], axis=1)
+        new_totals = np.maximum(totals, after_switch) + gains
+        totals = np.where((frame <= last)[:, None], new_totals, totals)
+    state = totals.argmax(axis=1)
     label = np.zeros((length, count), np.int64)
     columns = np.arange(count)
     for frame in range(length - 1, -1, -1):
         label[frame] = state
-        turn = switched[frame, columns, state] & (frame <= last)
-        state = np.where(turn, 1 - state, state)
+        is_switch = switched[frame, columns, state] & (frame <= last)
+        state = np.where(is_switch, 1 - state, state)
     action = label[position, index] == 0
     breaks = (np.diff(index, prepend=-1) != 0) | (np.diff(action, prepend=False) != 0)
-    return _runs(tubes, order, action, np.cumsum(breaks), min_length, score_top)
+    return _tubes_of_runs(tubes, order, action, np.cumsum(breaks), min_length, score_top)
 
 
 def trim_max_subarray(
     tubes: Tubes, typical_length: Mapping[str, float] | float, penalty: float = 1.0
 ) -> Tubes:
-    """Keeps of each tube the stretch with the best mean score, for its length.
+    """Keeps of each tube the frames that maximise mean score less a penalty on their number.
 
-    The stretch maximises mean score - penalty |length - typical| / typical (Peng & Schmid
-    2016).
+    They maximise mean score - penalty |length - typical| / typical (Peng & Schmid 2016).
 
     Args:
         tubes: with `score`, each tube without gaps.
-        typical_length: frames that an action lasts, say its mean in the training set: by class
+        typical_length: frames that an action lasts, such as its mean in the training set: by class
             name, or one for all.
-        penalty: how much the length weighs.
+        penalty: weight of the length.
 
     Returns:
-        the tubes with their numbers, trimmed, `tube_score` the mean of the stretch.
+        the trimmed tubes with their numbers; `tube_score` is the mean score of what is left.
     """
     assert tubes.score is not None
-    order, index, _ = _ordered(tubes)
+    order, index, _ = _sort_by_tube(tubes)
     starts = np.flatnonzero(np.diff(index, prepend=-1))
     kept = np.zeros(len(order), bool)
     score = np.empty(len(order))
-    for low, high in zip(starts, [*starts[1:], len(order)]):
+    for low, high in pairwise([*starts, len(order)]):
         name = tubes.label_names[tubes.label[order[low]]]
         typical = typical_length[name] if isinstance(typical_length, Mapping) else typical_length
         begin, end, mean = best_subarray(tubes.score[order[low:high]], typical, penalty)
         kept[low + begin : low + end] = True
         score[low:high] = mean
-    rows = order[kept]
-    return replace(select_rows(tubes, rows), tube_score=score[kept])
+    return replace(select_rows(tubes, order[kept]), tube_score=score[kept])
 
 
 def best_subarray(score: np.ndarray, typical: float, penalty: float) -> tuple[int, int, float]:
-    """The stretch of the highest mean less penalty |length - typical| / typical.
+    """The consecutive frames of the highest mean less penalty |length - typical| / typical.
 
     Args:
         score: (L,) in 0 to 1, L at least 1.
         typical: frames.
-        penalty: how much the length weighs.
+        penalty: weight of the length.
 
     Returns:
-        its first frame, the frame after its last, and its mean score. Of equal ones the shortest,
+        the first frame, the frame after the last, and the mean score. Of equal ones the shortest,
         then the first.
     """
     sums = np.concatenate([[0.0], np.cumsum(score)])
-    # A mean of at most 1 can't make up for a larger penalty than that.
+    # A mean of at most 1 cannot make up for a larger penalty than that.
     longest = len(score) if penalty <= 0 else min(len(score), int(typical * (1 + 1 / penalty)) + 1)
     best = (-np.inf, 0, 0, 0.0)
     for length in range(1, max(longest, 1) + 1):
         means = (sums[length:] - sums[:-length]) / length
         begin = int(means.argmax())
-        worth = means[begin] - penalty * abs(length - typical) / typical
-        if worth > best[0]:
-            best = (worth, begin, begin + length, float(means[begin]))
+        value = means[begin] - penalty * abs(length - typical) / typical
+        if value > best[0]:
+            best = (value, begin, begin + length, float(means[begin]))
     return best[1:]
 
 
 def mean_tube_lengths(ground_truth: Tubes) -> dict[str, float]:
-    """Mean frames of a ground truth tube, by class name; of a training set, as Peng & Schmid do."""
+    """Mean number of frames of a ground truth tube, by class name; classes without are left out.
+
+    Peng & Schmid (2016) take it from the training set.
+    """
     _, first, count = np.unique(ground_truth.tube, return_index=True, return_counts=True)
     label = ground_truth.label[first]
     total = np.bincount(label, weights=count, minlength=len(ground_truth.label_names))
@@ -129,14 +130,14 @@ def mean_tube_lengths(ground_truth: Tubes) -> dict[str, float]:
     }
 
 
-def _ordered(tubes: Tubes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows by tube and frame, each one's tube from 0, and its position in the tube."""
+def _sort_by_tube(tubes: Tubes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(R,) rows by tube and frame, each one's tube from 0, and its position in the tube."""
     order = np.lexsort((tubes.frame, tubes.tube))
     _, first, index = np.unique(tubes.tube[order], return_index=True, return_inverse=True)
     return order, index, np.arange(len(order)) - first[index]
 
 
-def _runs(
+def _tubes_of_runs(
     tubes: Tubes,
     order: np.ndarray,
     action: np.ndarray,
@@ -144,10 +145,17 @@ def _runs(
     min_length: int,
     score_top: int | None,
 ) -> Tubes:
-    """The rows of runs that are the action and long enough, as tubes of their own."""
+    """The runs that are the action and long enough, each as a tube.
+
+    Args:
+        tubes: R rows.
+        order: (R,) rows by tube and frame.
+        action: (R,) bool, in that order; the same within a run.
+        run: (R,) ascending number of the run, in that order.
+        min_length, score_top: see `trim_two_labels`.
+    """
     assert tubes.score is not None
-    long_enough = np.bincount(run)[run] >= min_length
-    chosen = action & long_enough
+    chosen = action & (np.bincount(run)[run] >= min_length)
     rows = order[chosen]
     _, number = np.unique(run[chosen], return_inverse=True)
     score = tube_scores(number, tubes.score[rows], int(number.max(initial=-1)) + 1, score_top)

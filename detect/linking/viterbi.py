@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from ...datasets.tables import Detections, Tubes, Videos, select_rows
+from ...datasets.overrides import override_fields
+from ...datasets.tables import Detections, Tubelets, Tubes, Videos, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
-from ..boxes.joins import join
+from ..boxes.joins import expand_runs, join
 from ..boxes.nms import nms
-from .assembly import TubeBoxes, assemble_tubes
+from .assembly import TubeBoxes, assemble_tubes, no_tubes
+from .linker import Calibration, LinkConfig, LinkResult
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ViterbiConfig:
     """Parameters of Viterbi linking.
 
-    A path through one box a frame is worth the sum over neighbouring frames of score_weight (s1 +
-    s2) + product_weight s1 s2 + iou_weight IoU, the IoU counting from `iou` on.
+    A path has one box on each frame. Its value is the sum over neighbouring frames of score_weight
+    (s1 + s2) + product_weight s1 s2 + iou_weight IoU, where an IoU below `iou` counts as 0.
 
     Attributes:
-        suppression: IoU above which a better box of frame and class removes another first.
-        top: boxes kept in a frame and class.
-        score_weight, product_weight, iou_weight: what a step is worth.
-        iou: an overlap below counts as none.
-        paths: at most so many paths in a video and class; they end earlier when a frame runs out
-            of boxes.
-        missing: a frame without any box is stepped over and its box later put on a line between
-            its neighbours ("skip"), or gets the boxes of the nearest frame that has some ("copy",
-            from the video's first frame to its last; YOWO).
+        suppression: IoU above which a better box of the same frame and class removes a box before
+            linking (NMS).
+        top: most boxes kept in a frame and class.
+        score_weight, product_weight, iou_weight: the weights of a step.
+        iou: least IoU that counts.
+        paths: most paths in a video and class; there are fewer where a frame runs out of boxes.
+        missing: frames without any box are skipped and interpolated between their neighbours
+            ("skip"), or get the boxes of the nearest frame that has some ("copy", from the video's
+            first frame to its last; YOWO).
         min_score: tubes of a lower mean score are dropped.
         min_length: tubes of fewer frames are dropped.
-        pixels: how wide a box is.
+        extent: how wide a box is.
     """
 
     suppression: float = 0.3
@@ -47,11 +49,11 @@ class ViterbiConfig:
     missing: Literal["skip", "copy"] = "skip"
     min_score: float = 0.0
     min_length: int = 1
-    pixels: BoxExtent = "inclusive"
+    extent: BoxExtent = "inclusive"
 
 
 # Peng & Schmid 2016: scores plus overlap, and overlap only above a threshold. Weight and threshold
-# are settings there; 1 and 0.3 are ours.
+# are options there; 1 and 0.3 are ours.
 PENG = ViterbiConfig(iou=0.3)
 # Saha et al. 2016: scores plus overlap, paths until a frame runs out of boxes.
 SAHA = ViterbiConfig(paths=10)
@@ -59,155 +61,203 @@ SAHA = ViterbiConfig(paths=10)
 YOWO = ViterbiConfig(product_weight=0.5, paths=3, missing="copy")
 
 
-def link_viterbi(
-    detections: Detections, rules: ViterbiConfig = PENG, videos: Videos | None = None
-) -> Tubes:
-    """Links the boxes of every video and class into paths over the whole video.
+class ViterbiLinker:
+    """Links the boxes of every video and class into paths over the whole video; a `Linker`.
 
-    Trim them in time afterwards (see `trimming`): a path spans all frames, also those without the
-    action.
+    Trim the tubes in time afterwards (see `trimming`): a path covers all frames, also those without
+    the action.
 
-    Memory grows with the boxes: at its height some 600 bytes for each where a frame and class have
-    one, 750 where they have 4, 1500 where they have 10, since all boxes of neighbouring frames are
-    paired.
+    All detections are kept until `finish`, at 52 bytes a box. Memory is highest there: some 600
+    bytes for each box where a frame and class have one, 750 where they have 4, 1500 where they have
+    10, since all boxes of neighbouring frames are paired.
 
     Args:
-        detections: boxes of any number of videos.
-        rules: the parameters; `PENG`, `SAHA` and `YOWO` are the papers'.
+        config: the parameters.
         videos: their lengths, for `missing` "copy"; without, a video ends at its last detection.
-
-    Returns:
-        tubes by video and class, without gaps, with `score` and `tube_score`, its mean. No box is
-        in two of them.
     """
-    boxes = nms(detections, rules.suppression, rules.top, pixels=rules.pixels)
-    labels = max(len(boxes.label_names), 1)
-    group = boxes.video.astype(np.int64) * labels + boxes.label
-    order = np.argsort(group, kind="stable")
-    boxes, group = select_rows(boxes, order), group[order]
-    frame = boxes.frame.astype(np.int64)
-    if rules.missing == "copy":
-        rows, frame = _copied(boxes, group, labels, videos)
-        boxes, group = select_rows(boxes, rows), group[rows]
-    trellis = _Trellis.of(boxes, group, frame, rules)
-    path_of = np.full(len(group), -1)
-    open_groups = np.ones(trellis.groups, bool)
-    free = np.ones(len(group), bool)
-    for number in range(rules.paths):
-        if not open_groups.any():
-            break
-        on_path = trellis.best_path(free & open_groups[trellis.group])
-        path_of[on_path] = trellis.group[on_path] * rules.paths + number
-        free[on_path] = False
-        left = np.bincount(trellis.place[free], minlength=trellis.places)
-        open_groups[trellis.group_of_place[left == 0]] = False
-    linked = path_of >= 0
-    return assemble_tubes(
-        TubeBoxes(
-            frame[linked],
-            path_of[linked],
-            group[linked],
-            boxes.score[linked],
-            boxes.boxes[linked][:, None],
-        ),
-        boxes.video_names,
-        boxes.label_names,
-        rules.min_score,
-        rules.min_length,
-    )
+
+    def __init__(self, config: ViterbiConfig = PENG, videos: Videos | None = None) -> None:
+        self.config = config
+        self._videos = videos
+        self._detections: list[Detections] = []
+
+    def update(self, detections: Detections | Tubelets) -> LinkResult:
+        """See `Linker.update`; no tube ends before `finish`."""
+        if isinstance(detections, Tubelets):
+            detections = detections.as_detections()
+        self._detections.append(detections)
+        return LinkResult(no_tubes(detections.video_names, detections.label_names))
+
+    def finish(self) -> LinkResult:
+        """See `Linker.finish`."""
+        parts, self._detections = self._detections, []
+        if not parts:
+            return LinkResult(no_tubes((), ()))
+        columns: dict[str, Any] = {}
+        if len(parts) > 1:
+            columns = {
+                name: np.concatenate([getattr(part, name) for part in parts])
+                for name in ("video", "frame", "label", "score", "boxes")
+            }
+        return LinkResult(self._link(replace(parts[0], **columns)))
+
+    def _link(self, detections: Detections) -> Tubes:
+        config = self.config
+        boxes = nms(detections, config.suppression, config.top, extent=config.extent)
+        num_labels = max(len(boxes.label_names), 1)
+        group = boxes.video.astype(np.int64) * num_labels + boxes.label
+        order = np.argsort(group, kind="stable")
+        boxes, group = select_rows(boxes, order), group[order]
+        frame = boxes.frame.astype(np.int64)
+        if config.missing == "copy":
+            rows, frame = _copy_to_empty_frames(boxes, group, self._videos)
+            boxes, group = select_rows(boxes, rows), group[rows]
+        trellis = _build_trellis(boxes, group, frame, config)
+        path = np.full(len(group), -1)
+        is_open = np.ones(trellis.num_groups, bool)
+        is_free = np.ones(len(group), bool)
+        for number in range(config.paths):
+            if not is_open.any():
+                break
+            rows = trellis.best_paths(is_free & is_open[trellis.group])
+            path[rows] = trellis.group[rows] * config.paths + number
+            is_free[rows] = False
+            num_free = np.bincount(trellis.layer[is_free], minlength=len(trellis.layer_group))
+            is_open[trellis.layer_group[num_free == 0]] = False
+        linked = path >= 0
+        return assemble_tubes(
+            TubeBoxes(
+                frame=frame[linked],
+                tube=path[linked],
+                group=group[linked],
+                score=boxes.score[linked],
+                boxes=boxes.boxes[linked][:, None],
+            ),
+            boxes.video_names,
+            boxes.label_names,
+            config.min_score,
+            config.min_length,
+        )
+
+
+def make_viterbi_linker(
+    preset: ViterbiConfig,
+    config: LinkConfig,
+    videos: Videos | None = None,
+    calibration: Calibration | None = None,
+) -> ViterbiLinker:
+    """A Viterbi linker with a preset's parameters.
+
+    Its paths go from each frame with boxes to the next, so `config.key_frame_step` changes nothing.
+    """
+    return ViterbiLinker(override_fields(preset, config.overrides), videos)
 
 
 @dataclass(frozen=True, eq=False)
 class _Trellis:
-    """The boxes of all groups and the steps between them, by distance from each group's end.
+    """The boxes of all groups, in layers of one frame, and the steps between them.
 
     Attributes:
-        group: (R,) dense number of the video and class.
-        place: (R,) dense number of the group and frame, rising.
-        distance: (R,) frames with boxes from here to the group's end.
+        group: (R,) index of each box's video and class, counting those with boxes.
+        layer: (R,) index of its group and frame, ascending.
+        distance: (R,) layers from here to the group's last.
         start, stop: (E,) rows that a step joins, `start` ascending.
-        worth: (E,) what the step is worth.
-        group_of_place: (F,) the group of each place.
+        value: (E,) of each step.
+        layer_group: (F,) the group of each layer.
     """
 
     group: np.ndarray
-    place: np.ndarray
+    layer: np.ndarray
     distance: np.ndarray
     start: np.ndarray
     stop: np.ndarray
-    worth: np.ndarray
-    group_of_place: np.ndarray
+    value: np.ndarray
+    layer_group: np.ndarray
 
     @property
-    def groups(self) -> int:
+    def num_groups(self) -> int:
         return int(self.group[-1]) + 1 if len(self.group) else 0
 
-    @property
-    def places(self) -> int:
-        return len(self.group_of_place)
+    def best_paths(self, usable: np.ndarray) -> np.ndarray:
+        """The best path of every group that has a usable box on each of its frames.
 
-    @classmethod
-    def of(
-        cls, boxes: Detections, group: np.ndarray, frame: np.ndarray, rules: ViterbiConfig
-    ) -> _Trellis:
-        """From boxes sorted by group, frame and falling score."""
-        new_group = np.diff(group, prepend=-1) != 0
-        new_place = new_group | (np.diff(frame, prepend=-1) != 0)
-        dense, place = np.cumsum(new_group) - 1, np.cumsum(new_place) - 1
-        group_of_place = dense[new_place]
-        last = np.searchsorted(group_of_place, group_of_place, "right") - 1
-        distance = (last - np.arange(len(last)))[place] if len(last) else place
-        start, stop = join(place + 1, place)
-        same = dense[start] == dense[stop]
-        start, stop = start[same], stop[same]
-        iou = rowwise_iou(boxes.boxes[start], boxes.boxes[stop], rules.pixels)
-        first, second = boxes.score[start], boxes.score[stop]
-        worth = (
-            rules.score_weight * (first + second)
-            + rules.product_weight * first * second
-            + rules.iou_weight * np.where(iou >= rules.iou, iou, 0)
-        )
-        return cls(dense, place, distance, start, stop, worth, group_of_place)
+        Args:
+            usable: (R,) bool.
 
-    def best_path(self, usable: np.ndarray) -> np.ndarray:
-        """Rows of the best path of every group that has a usable box in each of its frames."""
+        Returns:
+            the rows of all those paths.
+        """
         value = np.where(usable, 0.0, -np.inf)
-        follower = np.full(len(self.group), -1)
+        following = np.full(len(self.group), -1)
         by_distance = np.argsort(self.distance[self.start], kind="stable")
         bounds = np.searchsorted(
             self.distance[self.start][by_distance], np.arange(1, self.distance.max(initial=0) + 2)
         )
         for low, high in pairwise(bounds):
-            edges = by_distance[low:high]
-            start, stop = self.start[edges], self.stop[edges]
-            worth = self.worth[edges] + value[stop]
+            steps = by_distance[low:high]
+            start, stop = self.start[steps], self.stop[steps]
+            total = self.value[steps] + value[stop]
             first = np.flatnonzero(np.diff(start, prepend=-1))
-            best = np.maximum.reduceat(worth, first)
-            rows = start[first]
-            spread = np.repeat(best, np.diff([*first, len(start)]))
-            # Of equal ones the first: written last.
-            equal = np.flatnonzero(worth == spread)[::-1]
-            follower[start[equal]] = stop[equal]
-            value[rows] += best
+            best = np.maximum.reduceat(total, first)
+            repeated = np.repeat(best, np.diff(first, append=len(start)))
+            # Of several best steps the first: it is written last.
+            equal = np.flatnonzero(total == repeated)[::-1]
+            following[start[equal]] = stop[equal]
+            value[start[first]] += best
         heads = np.flatnonzero(np.diff(self.group, prepend=-1))
-        first_place = self.place[heads][self.group] == self.place
-        candidates = np.flatnonzero(first_place & (value > -np.inf))
-        candidates = candidates[
-            np.lexsort((candidates, -value[candidates], self.group[candidates]))
-        ]
-        current = candidates[np.diff(self.group[candidates], prepend=-1) != 0]
-        path = [current]
+        in_first_layer = self.layer[heads][self.group] == self.layer
+        starts = np.flatnonzero(in_first_layer & (value > -np.inf))
+        starts = starts[np.lexsort((starts, -value[starts], self.group[starts]))]
+        current = starts[np.diff(self.group[starts], prepend=-1) != 0]
+        paths = [current]
         while len(current):
-            current = follower[current]
+            current = following[current]
             current = current[current >= 0]
-            path.append(current)
-        return np.concatenate(path)
+            paths.append(current)
+        return np.concatenate(paths)
 
 
-def _copied(
-    boxes: Detections, group: np.ndarray, labels: int, videos: Videos | None
+def _build_trellis(
+    boxes: Detections, group: np.ndarray, frame: np.ndarray, config: ViterbiConfig
+) -> _Trellis:
+    """From boxes sorted by group, frame and falling score."""
+    new_group = np.diff(group, prepend=-1) != 0
+    new_layer = new_group | (np.diff(frame, prepend=-1) != 0)
+    dense, layer = np.cumsum(new_group) - 1, np.cumsum(new_layer) - 1
+    layer_group = dense[new_layer]
+    last = np.searchsorted(layer_group, layer_group, "right") - 1
+    distance = (last - np.arange(len(last)))[layer]
+    start, stop = join(layer + 1, layer)
+    same = dense[start] == dense[stop]
+    start, stop = start[same], stop[same]
+    iou = rowwise_iou(boxes.boxes[start], boxes.boxes[stop], config.extent)
+    first, second = boxes.score[start], boxes.score[stop]
+    value = (
+        config.score_weight * (first + second)
+        + config.product_weight * first * second
+        + config.iou_weight * np.where(iou >= config.iou, iou, 0)
+    )
+    return _Trellis(
+        group=dense,
+        layer=layer,
+        distance=distance,
+        start=start,
+        stop=stop,
+        value=value,
+        layer_group=layer_group,
+    )
+
+
+def _copy_to_empty_frames(
+    boxes: Detections, group: np.ndarray, videos: Videos | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, some repeated, and their frames, so that each group has boxes on all its frames."""
+    """Rows, some repeated, and their frames, so that each group has boxes on all its frames.
+
+    Args:
+        boxes: sorted by group and frame.
+        group: (R,) of each box.
+        videos: their lengths; a video that is not there ends at its last box.
+    """
     lengths = np.zeros(len(boxes.video_names), np.int64)
     np.maximum.at(lengths, boxes.video, boxes.frame + 1)
     if videos is not None:
@@ -216,20 +266,18 @@ def _copied(
             [known.get(name, length) for name, length in zip(boxes.video_names, lengths.tolist())]
         )
     starts = np.flatnonzero(np.diff(group, prepend=-1))
-    rows, frames = [], []
-    for low, high in zip(starts, [*starts[1:], len(group)]):
-        frame = boxes.frame[low:high]
-        present, first = np.unique(frame, return_index=True)
-        stop = np.append(first[1:], len(frame))
-        wanted = np.arange(lengths[group[low] // labels])
-        after = np.searchsorted(present, wanted).clip(0, len(present) - 1)
+    all_rows, all_frames = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for low, high in pairwise([*starts, len(group)]):
+        present, first, count = np.unique(
+            boxes.frame[low:high], return_index=True, return_counts=True
+        )
+        frames = np.arange(lengths[boxes.video[low]])
+        after = np.searchsorted(present, frames).clip(0, len(present) - 1)
         before = (after - 1).clip(0)
         # As np.argmin of the distances does: of two equally near ones the earlier.
-        nearer = np.abs(present[before] - wanted) <= np.abs(present[after] - wanted)
-        nearest = np.where(nearer, before, after)
-        count = (stop - first)[nearest]
-        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        rows.append(low + np.repeat(first[nearest], count) + offset)
-        frames.append(np.repeat(wanted, count))
-    whole = np.empty(0, np.int64)
-    return np.concatenate([whole, *rows]), np.concatenate([whole, *frames])
+        is_before = np.abs(present[before] - frames) <= np.abs(present[after] - frames)
+        nearest = np.where(is_before, before, after)
+        number, rows = expand_runs(low + first[nearest], count[nearest])
+        all_rows.append(rows)
+        all_frames.append(frames[number])
+    return np.concatenate(all_rows), np.concatenate(all_frames)

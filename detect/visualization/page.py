@@ -1,8 +1,8 @@
-"""Reports as one HTML page: no script, no network."""
+"""Reports as one HTML page that needs no script and no network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,27 +12,27 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ...datasets.files import atomic_write
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
-"""Heads and rows."""
+"""Column names and rows."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page; what it has of the following comes in this order.
+    """A section of a page; its parts come in this order.
 
     Attributes:
         title, text: plain text.
         table: cells are plain text.
-        marked: whether the table's second column is set off.
-        chart: SVG.
-        pictures: examples, and for each what `pictures.picture` returns.
+        highlight: set off the second column of the table.
+        plot: SVG.
+        images: of `report.draw_example`.
     """
 
     title: str
     text: str = ""
     table: Table | None = None
-    marked: bool = False
-    chart: str = ""
-    pictures: Sequence[tuple[Any, dict[str, Any]]] = ()
+    highlight: bool = False
+    plot: str = ""
+    images: Sequence[Mapping[str, Any]] = ()
 
 
 def write_page(
@@ -47,11 +47,11 @@ def write_page(
     """Writes the page and returns its path; all text is escaped.
 
     Args:
-        path: the file; its folder is made if need be.
-        title, subtitle: above all else.
-        sections: from the top down.
-        tiles: the most important numbers, each with its name.
-        wide: for large tables.
+        path: the file; its folder is created if necessary.
+        title, subtitle: at the top of the page.
+        sections: in this order.
+        tiles: the most important numbers, as (number, name).
+        wide: leave more room, for large tables.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True,

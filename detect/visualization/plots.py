@@ -1,10 +1,11 @@
-"""Charts as SVG for a page: curves, grouped bars, stacked bars. Their style is the study's too."""
+"""Plots as SVG for an HTML page: curves, grouped bars, stacked bars, small curves by class."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from textwrap import fill
 
@@ -12,144 +13,180 @@ import matplotlib
 import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-# Okabe & Ito 2008: told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",
-)  # fmt: skip
+from .frame import PALETTE
+
+ORANGE, SKY, GREEN, YELLOW, PURPLE, RED, BLUE = (to_hex(np.divide(color, 255)) for color in PALETTE)
+GRAY = "#c9ced6"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
-GREY = "#c9ced6"
 
 Curve = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
 """x and y."""
 
 # The same numbers give the same file: no date, no random ids. Text stays text.
-styled = matplotlib.rc_context({
+plot_style = matplotlib.rc_context({
     "svg.fonttype": "none", "svg.hashsalt": "actiontubes", "text.parse_math": False,
     "font.size": 9, "legend.fontsize": 8, "legend.frameon": False, "axes.titlesize": 9,
     "axes.prop_cycle": cycler(color=SERIES), "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": "#8b93a1", "axes.axisbelow": True, "grid.color": "#e3e7ee",
     "lines.linewidth": 1.6, "errorbar.capsize": 2.5, "figure.constrained_layout.use": True,
+    "font.sans-serif": ["DejaVu Sans"], "path.simplify_threshold": 0.5,
 })  # fmt: skip
 """Decorates functions that draw or save figures."""
 
-_WIDTH = 9.2  # inches, as wide as a page's section
+_WIDTH = 9.2  # inches, the width of a section of the page
+_CELL_WIDTH, _CELL_HEIGHT = 118, 150  # of a small plot with its margins; the plot is 100 by 100
+_THINNED = 0.5  # percent; shorter steps of a small curve cannot be seen
 
 
-@styled
-def plot_curves(
-    panels: Mapping[str, Mapping[str, Curve]],
-    across: str,
-    up: str,
-    *,
-    columns: int = 2,
-    x_max: float = 1,
-    marker: str = "",
-) -> str:
-    """Curves up to 100 %, in panels side by side.
+@plot_style
+def plot_curves(panels: Mapping[str, Mapping[str, Curve]], x_label: str, y_label: str) -> str:
+    """Curves over 0 to 1, up to 100 %, in panels side by side.
+
+    Lines and markers become smaller from curve to curve, so that equal curves all stay visible.
 
     Args:
-        panels: curves by their name, by the panel's title.
-        across, up: what the axes show.
-        columns: panels in a row.
-        x_max: the end of the horizontal axis.
-        marker: at each point.
+        panels: title to curves by name.
+        x_label, y_label: what the axes show.
     """
-    rows = -(-len(panels) // columns)
-    figure = Figure((_WIDTH, rows * (_WIDTH / columns * 0.8 + 0.2) + 0.5))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    names = dict.fromkeys(name for curves in panels.values() for name in curves)
-    colours = dict(zip(names, cycle(SERIES)))
-    for axes, (title, curves) in zip(grid, panels.items()):
-        axes.set_title(fill(title, 120 // columns))
+    figure = Figure((_WIDTH, 4.4))
+    all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    styles = dict(zip(names, zip(cycle(SERIES), cycle("osD^"), range(len(names), 0, -1))))
+    for axes, (title, curves) in zip(all_axes, panels.items()):
+        axes.set(title=title, xlim=(0, 1), ylim=(0, 103))
         axes.grid()
         for name, (x, y) in curves.items():
-            axes.plot(x, y, color=colours[name], label=name, marker=marker, ms=3)
-        axes.set(xlim=(0, x_max), ylim=(0, 103))
-    for axes in grid[max(len(panels) - columns, 0) : len(panels)]:
-        axes.tick_params(labelbottom=True)
-    for axes in grid[len(panels) :]:
-        axes.remove()
-    figure.supxlabel(across, fontsize=9)
-    figure.supylabel(up, fontsize=9)
-    return _with_legend(figure, grid[: len(panels)])
+            color, marker, size = styles[name]
+            axes.plot(x, y, color=color, marker=marker, ms=2 * size + 1, lw=0.8 * size, label=name)
+    figure.supxlabel(x_label, fontsize=9)
+    figure.supylabel(y_label, fontsize=9)
+    return _svg_with_legend(figure)
 
 
-@styled
-def plot_grouped_bars(
-    rows: Mapping[str, Sequence[float | None]], names: Sequence[str], across: str
+@plot_style
+def plot_small_curves(
+    panels: Mapping[str, Mapping[str, Curve]], x_label: str, y_label: str, columns: int = 6
 ) -> str:
-    """A group of bars a row, one a series, with their values.
+    """A small plot for each panel, in rows; x and y are percentages.
+
+    All are drawn into one pair of axes: much cheaper than a pair for each.
 
     Args:
-        rows: percent of each series, by class; None says that there is no ground truth.
-        names: of the series.
-        across: what the bars show.
+        panels: title to curves by name.
+        x_label, y_label: what the axes show.
+        columns: plots in a row.
     """
-    figure, axes, places = _percent_axes([*rows], 0.14 * len(names) + 0.1, across)
-    thick = 0.84 / len(names)
+    rows = -(-len(panels) // columns)
+    figure = Figure((_WIDTH, 1.4 * rows + 0.6))
+    axes = figure.subplots()
+    frames, segments = [], defaultdict(list)
+    for k, (title, curves) in enumerate(panels.items()):
+        origin = np.array([k % columns * _CELL_WIDTH, -(k // columns) * _CELL_HEIGHT])
+        frames.append(np.add(origin, [(0, 100), (0, 0), (100, 0)]))
+        axes.text(*np.add(origin, (50, 106)), fill(title, 20), ha="center", fontsize=8)
+        for name, curve in curves.items():
+            points = np.transpose(curve)
+            moved = np.diff(np.round(points / _THINNED), axis=0).any(axis=1)
+            segments[name].append(origin + points[np.append(True, moved)])
+    axes.add_collection(LineCollection(frames, colors="#8b93a1", linewidths=0.8))
+    for (name, lines), color in zip(segments.items(), SERIES):
+        axes.add_collection(LineCollection(lines, colors=color, linewidths=1.4, label=name))
+    left = _CELL_WIDTH * np.arange(min(columns, len(panels)))
+    bottom = -_CELL_HEIGHT * np.arange(rows)
+    axes.set_xticks([*left, *left + 100], [0] * len(left) + [100] * len(left))
+    axes.set_yticks([*bottom, *bottom + 100], [0] * rows + [100] * rows)
+    axes.set(xlim=(-4, columns * _CELL_WIDTH), ylim=(bottom[-1] - 4, 130))
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return _svg_with_legend(figure)
+
+
+@plot_style
+def plot_grouped_bars(
+    rows: Mapping[str, Sequence[float | None]], names: Sequence[str], x_label: str
+) -> str:
+    """A group of bars for each row, one bar for each series, with their values.
+
+    Args:
+        rows: row label to the percentage of each series; None where there is no ground truth.
+        names: of the series.
+        x_label: what the bars show.
+    """
+    figure, axes, positions = _percent_axes(list(rows), 0.14 * len(names) + 0.1, x_label)
+    thickness = 0.84 / len(names)
     for k, (name, values) in enumerate(zip(names, zip(*rows.values()))):
         bars = axes.barh(
-            places + (k - (len(names) - 1) / 2) * thick, [value or 0 for value in values],
-            thick * 0.92, label=name,
+            positions + (k - (len(names) - 1) / 2) * thickness, [value or 0 for value in values],
+            thickness * 0.92, label=name,
         )  # fmt: skip
-        shown = ["no ground truth" if value is None else f"{value:.1f}" for value in values]
-        axes.bar_label(bars, shown, padding=3, fontsize=7)
-    return _with_legend(figure, [axes])
+        texts = ["no ground truth" if value is None else f"{value:.1f}" for value in values]
+        axes.bar_label(bars, texts, padding=3, fontsize=7)
+    return _svg_with_legend(figure)
 
 
-@styled
+@plot_style
 def plot_stacked_bars(
-    rows: Mapping[str, Mapping[str, float | None]], colours: Mapping[str, str], across: str
+    rows: Mapping[str, Mapping[str, float | None]], colors: Mapping[str, str], x_label: str
 ) -> str:
-    """A bar a row, its parts end to end; those with room for it have their value.
+    """A bar for each row, its parts end to end; parts that are wide enough show their value.
 
     Args:
-        rows: percent of each kind, by class; together 100.
-        colours: by kind, in the order drawn.
-        across: what the bars show.
+        rows: row label to the percentage of each kind; together 100.
+        colors: by kind, in the order drawn.
+        x_label: what the bars show.
     """
-    figure, axes, places = _percent_axes([*rows], 0.22, across)
+    figure, axes, positions = _percent_axes(list(rows), 0.22, x_label)
     left = np.zeros(len(rows))
-    for kind, colour in colours.items():
+    for kind, color in colors.items():
         values = np.array([shares[kind] or 0 for shares in rows.values()])
-        bars = axes.barh(places, values, 0.74, left, color=colour, label=kind)
-        ink = "black" if colour in (GREY, ORANGE, SKY) else "white"
-        shown = [f"{value:.1f}" if value >= 5 else "" for value in values]
-        axes.bar_label(bars, shown, label_type="center", fontsize=7, color=ink)
+        bars = axes.barh(positions, values, 0.74, left, color=color, label=kind)
+        text_color = "black" if color in (GRAY, ORANGE, SKY) else "white"
+        texts = [f"{value:.1f}" if value >= 5 else "" for value in values]
+        axes.bar_label(bars, texts, label_type="center", fontsize=7, color=text_color)
         left += values
-    return _with_legend(figure, [axes])
+    return _svg_with_legend(figure)
 
 
 def inline_svg(text: str) -> str:
-    """The drawing of an SVG file, for a page: no namespaces, no metadata, no ids of groups."""
-    spare = r'<metadata>.*?</metadata>| xmlns(:\w+)?="[^"]*"|(?<=<g) id="[^"]*"'
-    return re.sub(spare, "", text[text.index("<svg") :], flags=re.DOTALL)
+    """The `svg` element of an SVG file, without what an HTML page does not need.
+
+    Drops namespaces, metadata, ids of groups, spaces between tags, and all but the first decimal
+    of coordinates.
+    """
+    removed = (
+        r'<metadata>.*?</metadata>| xmlns(:\w+)?="[^"]*"|(?<=<g) id="[^"]*"|(?<=>)\s+(?=<)'
+        r"|(?<=\d\.\d)\d+(?=[^<>]*>)"
+    )
+    return re.sub(removed, "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
 def _percent_axes(
-    labels: Sequence[str], height: float, across: str
+    labels: Sequence[str], row_height: float, x_label: str
 ) -> tuple[Figure, Axes, np.ndarray]:
-    """A figure with axes for horizontal bars, from the top down, and the places of their rows."""
-    figure = Figure((_WIDTH, len(labels) * height + 0.8))
+    """A figure with axes for horizontal bars, top row first, and the rows' positions."""
+    figure = Figure((_WIDTH, len(labels) * row_height + 0.8))
     axes = figure.subplots()
-    places = np.arange(len(labels))
-    axes.set_yticks(places, labels)
+    positions = np.arange(len(labels))
+    axes.set_yticks(positions, labels)
     axes.set_xticks(range(0, 101, 20))
-    axes.set(xlim=(0, 104), ylim=(len(labels) - 0.5, -0.5), xlabel=across)
+    axes.set(xlim=(0, 104), ylim=(len(labels) - 0.5, -0.5), xlabel=x_label)
     axes.tick_params("y", length=0)
     axes.grid(axis="x")
-    return figure, axes, places
+    return figure, axes, positions
 
 
-def _with_legend(figure: Figure, panels: Iterable[Axes]) -> str:
-    keys = {
+def _svg_with_legend(figure: Figure) -> str:
+    handles = {
         name: handle
-        for axes in panels
+        for axes in figure.axes
         for handle, name in zip(*axes.get_legend_handles_labels())
     }  # fmt: skip
-    figure.legend(keys.values(), keys, loc="outside upper left", ncols=len(SERIES))
+    figure.legend(handles.values(), handles, loc="outside upper left", ncols=len(SERIES))
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     return inline_svg(file.getvalue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,22 @@ from ...datasets.video.writer import open_video_writer
 from ...datasets.video_names import find_video_of_path
 from .frame import draw_frame, readable_scale
 
-_FRAMES_AHEAD = 4  # decoded before they are drawn into, and drawn before they are encoded
+_FRAMES_AHEAD = 4  # frames decoded ahead of drawing, and drawn ahead of encoding
 
 
 def select_video(tubes: Tubes, video: Path) -> Tubes:
     """The rows of one video, sorted by frame.
 
-    A name in the table is the video's if it is the end of its path, with or without extension
-    (`Basketball/v_Basketball_g01_c01`), the longest such name first; else if it ends in the file's
-    stem. A table without any name has no row for any video.
+    A name in the table is the video's if the video's path ends in it, with or without extension
+    (`Basketball/v_Basketball_g01_c01`), the longest such name first; otherwise if it ends in the
+    file's stem. A table without names has no rows for any video.
 
     Raises:
-        InputError: no name is this video's, or several are.
+        InputError: no name matches the video, or several do.
     """
     code = find_video_of_path(tubes.video_names, video)
     rows = np.flatnonzero(tubes.video == code)
-    rows = rows[np.argsort(tubes.frame[rows], kind="stable")]
-    return select_rows(tubes, rows)
+    return select_rows(tubes, rows[np.argsort(tubes.frame[rows], kind="stable")])
 
 
 def draw_video(
@@ -45,27 +45,27 @@ def draw_video(
     progress: bool = True,
     scale: int | None = None,
 ) -> VideoInfo:
-    """Draws a video's tubes into a copy of it, an MP4, in constant memory.
+    """Writes an MP4 copy of a video with its tubes drawn, in constant memory.
 
-    The video's rows are found by `select_video`. Tubes are coloured in the order in which they
-    begin. A tag shows the tube's score where the table has it, else the box's. A video without
-    tubes gives a copy in which nothing is drawn. Frame count and presentation times stay the same.
+    The rows of the video are found by `select_video`. Colors follow the order in which tubes
+    start. A tag shows the score of the tube if the table has it, otherwise that of the box. A video
+    without tubes is copied. The number of frames and their times stay the same.
 
     Args:
-        video: the file to draw into.
+        video: the file to copy.
         tubes: boxes in pixels of the original video.
-        out: the MP4 to write, whole or not at all.
-        ground_truth: drawn dashed and white.
-        trail: draw the way of each box's centre over the last second.
-        progress: show a bar on stderr.
-        scale: as in `draw_frame`.
+        out: the MP4 file; nothing is left there after an error.
+        ground_truth: drawn as dashed white boxes.
+        trail: draw the path of each box's center over the last second.
+        progress: show a progress bar on stderr.
+        scale: see `draw_frame`.
 
     Returns:
-        What was written, with all frames counted.
+        The file written, with all its frames counted.
 
     Raises:
-        InputError: no name in a table is this video's, the video cannot be read, or `out` cannot
-            be written.
+        InputError: no name in a table matches this video, the video cannot be read, or `out`
+            cannot be written.
     """
     from tqdm import tqdm
 
@@ -74,42 +74,21 @@ def draw_video(
     info = probe(video)
     if out.exists() and out.samefile(video):
         raise InputError(f"--out {out}: is the input video itself; choose another file")
-    found = select_video(tubes, video)
+    drawn_tubes = _number_by_start(select_video(tubes, video))
     truth = None if ground_truth is None else select_video(ground_truth, video)
-    scores = found.score if found.tube_score is None else found.tube_score
-    ranks = _ranks(found)
     fps = 25.0 if math.isnan(info.fps) else info.fps
     scale = scale or readable_scale(info.width, info.height)
-
-    def encode(drawn: tuple[np.ndarray, float]) -> None:
-        writer.write(*drawn)
-
+    trail_frames = round(fps) if trail else 0
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
         open_video_writer(out, fps) as writer,
         prefetch(read_timed_video(video), _FRAMES_AHEAD) as frames,
-        write_in_background(encode, _FRAMES_AHEAD) as write,
+        write_in_background(lambda timed: writer.write(*timed), _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
-            now = _rows_between(found, number, number)
-            truth_now = slice(0) if truth is None else _rows_between(truth, number, number)
-            past = _rows_between(found, number - round(fps), number)
-            by_score = slice(None) if scores is None else np.argsort(scores[now], kind="stable")
-            drawn = draw_frame(
-                frame,
-                found.boxes[now],
-                _labels(found, now),
-                None if scores is None else scores[now],
-                ranks[now],
-                truth_boxes=None if truth is None else truth.boxes[truth_now],
-                truth_labels=None if truth is None else _labels(truth, truth_now),
-                trails=_trails(found.boxes[past], ranks[past], ranks[now][by_score])
-                if trail
-                else None,
-                scale=scale,
-            )
+            drawn = draw_tubes(frame, number, drawn_tubes, truth, trail_frames, scale)
             write((drawn, time))
-    for kind, table in (("tubes", found), ("ground truth", truth)):
+    for kind, table in (("tubes", drawn_tubes), ("ground truth", truth)):
         late = 0 if table is None else int((table.frame >= writer.num_frames).sum())
         if late:
             warnings.warn(
@@ -120,23 +99,52 @@ def draw_video(
     return VideoInfo(out, info.width * scale, info.height * scale, fps, writer.num_frames)
 
 
-def _ranks(tubes: Tubes) -> np.ndarray:
-    """(R,) the place of each row's tube in the order in which tubes begin; rows sorted by frame."""
+def draw_tubes(
+    frame: np.ndarray,
+    number: int,
+    tubes: Tubes,
+    ground_truth: Tubes | None = None,
+    trail_frames: int = 0,
+    scale: int | None = None,
+) -> np.ndarray:
+    """Draws the boxes that tubes have on one frame of their video.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        number: of the frame, from 0.
+        tubes, ground_truth: of this video, sorted by frame.
+        trail_frames: draw the path of each box's center over so many frames.
+        scale: see `draw_frame`.
+
+    Returns:
+        (scale * H, scale * W, 3) uint8 RGB.
+    """
+    now = _select_frames(tubes, number, number)
+    truth = None if ground_truth is None else _select_frames(ground_truth, number, number)
+    scores = now.score if now.tube_score is None else now.tube_score
+    trails = {}
+    if trail_frames:
+        past = _select_frames(tubes, number - trail_frames, number)
+        centers = (past.boxes[:, :2] + past.boxes[:, 2:]) / 2
+        order = slice(None) if scores is None else np.argsort(scores, kind="stable")
+        trails = {tube: centers[past.tube == tube] for tube in now.tube[order].tolist()}
+    return draw_frame(
+        frame, now.boxes, _labels(now), scores, now.tube, trails=trails, scale=scale,
+        truth_boxes=None if truth is None else truth.boxes,
+        truth_labels=None if truth is None else _labels(truth),
+    )  # fmt: skip
+
+
+def _number_by_start(tubes: Tubes) -> Tubes:
+    """The tubes numbered from 0 in the order in which they start; rows sorted by frame."""
     _, first, inverse = np.unique(tubes.tube, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+    return replace(tubes, tube=np.argsort(np.argsort(first))[inverse])
 
 
-def _rows_between(tubes: Tubes, first: int, last: int) -> slice:
-    """The rows on the frames first to last, of a table sorted by frame."""
-    begin, end = np.searchsorted(tubes.frame, [first, last + 1])
-    return slice(int(begin), int(end))
+def _select_frames(tubes: Tubes, first: int, last: int) -> Tubes:
+    """The rows on the frames `first` to `last`, of a table sorted by frame."""
+    return select_rows(tubes, np.arange(*np.searchsorted(tubes.frame, [first, last + 1])))
 
 
-def _labels(tubes: Tubes, rows: slice) -> list[str]:
-    return [tubes.label_names[code] for code in tubes.label[rows]]
-
-
-def _trails(boxes: np.ndarray, tubes: np.ndarray, wanted: np.ndarray) -> dict[int, np.ndarray]:
-    """For each wanted tube the centres of its boxes, oldest first."""
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return {int(tube): centres[tubes == tube] for tube in wanted}
+def _labels(tubes: Tubes) -> list[str]:
+    return [tubes.label_names[code] for code in tubes.label]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import pytest
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
-from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.greedy import GreedyConfig, make_greedy_linker
+from actiontubes.detect.linking.registry import LINKERS, link
 from actiontubes.tools.main import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -287,6 +289,35 @@ def test_link_subarray(call: Run, dump: Path) -> None:
     assert call(*words[:-2]).returncode == 0
     whole = read_table(Tubes, dump / "o.parquet")
     assert 0 < len(trimmed) < len(whole)
+
+
+def test_link_of_an_ava_file(call: Run, tmp_path: Path) -> None:
+    """Key frames a second apart, boxes as fractions: two people side by side are two tubes."""
+    lines = [
+        f"vid,{second:04d},{x:.1f},0.1,{x + 0.1:.1f},0.9,12,0.5"
+        for second in range(902, 922)
+        for x in (0.1, 0.3)
+    ]
+    (tmp_path / "found.csv").write_text("\n".join(lines))
+    done = call("link", "--detections", tmp_path / "found.csv", "--out", tmp_path / "t.csv")
+    assert done.returncode == 0, done.stderr
+    tubes = read_table(Tubes, tmp_path / "t.csv")
+    assert tubes.frame.tolist() == [*range(902, 922)] * 2
+    assert {tuple(row) for row in tubes.boxes[:20].tolist()} in (
+        {(0.1, 0.1, 0.2, 0.9)}, {(0.3, 0.1, 0.4, 0.9)},
+    )  # fmt: skip
+
+
+def test_link_knows_a_new_linker_by_name(call: Run, dump: Path, monkeypatch) -> None:
+    new = partial(make_greedy_linker, GreedyConfig(min_length=1, min_score=0.0))
+    monkeypatch.setitem(LINKERS, "short", new)
+    words = ["link", "--detections", dump / "detections.parquet", "--out", dump / "o.csv"]
+    done = call(*words, "--method", "short")
+    assert done.returncode == 0, done.stderr
+    lengths = np.unique(read_table(Tubes, dump / "o.csv").tube, return_counts=True)[1]
+    assert lengths.min() == 1
+    done = call(*words, "--method", "shorter")
+    assert done.returncode == 2 and "did you mean short?" in done.stderr
 
 
 def test_link_of_ucf101_24(run: Run, shared: Shared, tmp_path: Path) -> None:

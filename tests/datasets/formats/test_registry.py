@@ -11,7 +11,7 @@ from actiontubes.datasets.formats.registry import read_detections, read_ground_t
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Tubes, Videos
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
-from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.registry import link
 
 
 @pytest.fixture

@@ -24,17 +24,16 @@ from actiontubes.detect.inference.detector_tubes import (
     detector_tubes,
     extend_to_end,
     interpolated_detections,
-    rules_for,
 )
 from actiontubes.detect.inference.predictor import concatenate_detections, predict_batch
 from actiontubes.detect.inference.video_output import TubeStore, VideoSummary
-from actiontubes.detect.linking.greedy import ACT, SINGH
-from actiontubes.detect.linking.linker import link
-from actiontubes.detect.linking.viterbi import PENG
+from actiontubes.detect.linking.greedy import ACT, GreedyLinker
+from actiontubes.detect.linking.linker import LinkConfig, Linker
+from actiontubes.detect.linking.registry import link, make_linker
+from actiontubes.detect.linking.viterbi import PENG, ViterbiLinker
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
-from actiontubes.detect.people.person_boxes import FunctionSource
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -49,9 +48,13 @@ def moving(frames: list[int], score: float = 0.5, label: int = 0) -> Detections:
     )  # fmt: skip
 
 
+def linker_for(name: str, every: int) -> Linker:
+    return make_linker(name, LinkConfig(key_frame_step=every))
+
+
 def test_between_key_frames_and_after_the_last() -> None:
     found = moving(list(range(0, 24, 6)))  # 0, 6, 12, 18 of 22 frames
-    tubes = extend_to_end(link(found, rules_for(ACT, 6)), 6, 22)
+    tubes = extend_to_end(link(found, linker_for("act", 6)), 6, 22)
     assert tubes.frame.tolist() == list(range(22)) and not tubes.tube.any()
     np.testing.assert_allclose(tubes.boxes[:, 0], [*range(19), 18, 18, 18])
     others = interpolated_detections(tubes, 6)
@@ -61,10 +64,10 @@ def test_between_key_frames_and_after_the_last() -> None:
 
 
 def test_a_tube_that_ended_is_not_held() -> None:
-    tubes = link(moving(list(range(0, 20))), ACT)
+    tubes = link(moving(list(range(0, 20))), "act")
     assert extend_to_end(tubes, 4, 30).frame.max() == 19
     # On frame 28 stands the last look of 30 frames, on 20 that of 22.
-    assert extend_to_end(link(moving([0, 4, 8, 12, 16, 20]), ACT), 4, 22).frame.max() == 21
+    assert extend_to_end(link(moving([0, 4, 8, 12, 16, 20]), "act"), 4, 22).frame.max() == 21
 
 
 @pytest.mark.parametrize("every", [1, 2, 5, 9, 20])
@@ -72,9 +75,11 @@ def test_a_greedy_tube_outlives_one_missed_key_frame(every: int) -> None:
     keys = [k * every for k in range(20)]
     missed = [frame for k, frame in enumerate(keys) if k not in (7, 13)]
     slow = replace(moving(missed), boxes=np.tile([10.0, 10, 30, 40], (len(missed), 1)))
-    tubes = link(slow, rules_for(ACT, every))
+    tubes = link(slow, linker_for("act", every))
     assert not tubes.tube.any() and tubes.frame.tolist() == list(range(keys[-1] + 1))
-    assert rules_for(PENG, every) is PENG and rules_for(ACT, 1) is ACT
+    paths, tubes_of_all = linker_for("peng", every), linker_for("act", 1)
+    assert isinstance(paths, ViterbiLinker) and paths.config == PENG
+    assert isinstance(tubes_of_all, GreedyLinker) and tubes_of_all.config == ACT
 
 
 def test_stored_tubes_come_best_first(tmp_path: Path) -> None:
@@ -132,9 +137,7 @@ def find(
 
 def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "a.mp4", 31, size=(128, 96))
-    found, tubes, videos, summary = find(
-        video, detector, tmp_path / "out", FunctionSource(people), threshold=0
-    )
+    found, tubes, videos, summary = find(video, detector, tmp_path / "out", people, threshold=0)
     assert (videos.num_frames, videos.width, videos.height) == (31, 128, 96)
     # One box a frame and class, which refinement moves by little.
     assert sorted(zip(found.label, found.frame)) == [
@@ -155,9 +158,7 @@ def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None
 
 def test_nothing_above_the_threshold(numbered, detector: Detector, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "a.mp4", 20)
-    found, tubes, _, summary = find(
-        video, detector, tmp_path / "out", FunctionSource(people), threshold=1
-    )
+    found, tubes, _, summary = find(video, detector, tmp_path / "out", people, threshold=1)
     assert len(found) == 40 and len(tubes) == 0 and summary.best == ()
     assert (tmp_path / "out" / "labels.csv").read_text().split() == ["video,tube,label,score"]
 
@@ -172,10 +173,10 @@ def jumping(frames: np.ndarray, first: int) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("rules", [ACT, SINGH, PENG])
+@pytest.mark.parametrize("linker", ["act", "singh", "peng"])
 @pytest.mark.parametrize("every", [1, 4])
 def test_pieces_give_the_tubes_of_the_whole(
-    numbered, detector: Detector, tmp_path: Path, rules: Any, every: int
+    numbered, detector: Detector, tmp_path: Path, linker: str, every: int
 ) -> None:
     """Linked as frames come, with threads, against all at once in one; several pieces."""
     detector = deepcopy(detector)
@@ -196,16 +197,16 @@ def test_pieces_give_the_tubes_of_the_whole(
     )
     middle = float(np.median(whole.score))
 
-    options: dict[str, Any] = {"rules": rules, "every": every, "threshold": middle}
-    found, tubes, _, _ = find(video, detector, tmp_path / "out", FunctionSource(jumping), **options)
+    options: dict[str, Any] = {"linker": linker, "every": every, "threshold": middle}
+    found, tubes, _, _ = find(video, detector, tmp_path / "out", jumping, **options)
     looked_at = select_rows(found, found.frame % every == 0)
     for column in ("frame", "label", "score", "boxes"):
         np.testing.assert_array_equal(getattr(looked_at, column), getattr(all_at_once, column))
-    linked = link(all_at_once, rules_for(rules, every))
+    linked = link(all_at_once, linker_for(linker, every))
     linked = extend_to_end(linked, every, count)
     assert len(found) - len(looked_at) == (linked.frame % every != 0).sum()
     strong = select_rows(all_at_once, all_at_once.score >= middle)
-    expected = extend_to_end(link(strong, rules_for(rules, every)), every, count)
+    expected = extend_to_end(link(strong, linker_for(linker, every)), every, count)
     assert tubes.tube_score is not None and expected.tube_score is not None
     assert len(np.unique(tubes.tube)) == len(np.unique(expected.tube)) > 0
     order = np.lexsort((expected.frame, expected.tube, expected.label, -expected.tube_score))
@@ -223,7 +224,7 @@ def test_what_cannot_be(numbered, detector: Detector, tmp_path: Path) -> None:
     ):
         find(video, detector, tmp_path / "out")
     with pytest.raises(InputError, match="--every 0: must be 1 or more"):
-        find(video, detector, tmp_path / "out", FunctionSource(people), every=0)
+        find(video, detector, tmp_path / "out", people, every=0)
     with pytest.raises(InputError, match="file not found"):
-        find(tmp_path / "absent.mp4", detector, tmp_path / "out", FunctionSource(people))
+        find(tmp_path / "absent.mp4", detector, tmp_path / "out", people)
     assert not list((tmp_path / "out").iterdir())

@@ -28,8 +28,6 @@ from actiontubes.detect.inference import video_output
 from actiontubes.detect.inference import zero_shot_tubes as video_tubes
 from actiontubes.detect.inference.detector_tubes import TubeBuilder
 from actiontubes.detect.inference.video_output import TubeStore
-from actiontubes.detect.linking import person_tracker
-from actiontubes.detect.linking.greedy import ACT
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
 from actiontubes.detect.model.config import DetectorConfig
@@ -64,7 +62,7 @@ def state_of_linking(pieces: int, folder: Path, every: int) -> tuple[int, int, i
         TemporaryFile(dir=folder) as file,
     ):
         tubes = TubeStore(file)
-        linking = TubeBuilder(table.write, tubes.add, ACT, 0.2, every)
+        linking = TubeBuilder(table.write, tubes.add, "act", 0.2, every)
         for number in range(pieces):
             linking.add(busy_piece(number, every))
             waiting = max(waiting, table._rows)
@@ -111,7 +109,7 @@ def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
         ).astype(np.float32)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(person_tracker, "track_appearance", lambda picture, box: lambda picture: None)
+        patch.setattr(video_tubes, "track_appearance", lambda frame, box: lambda frame: None)
         patch.setattr(video_tubes, "clip_features", features)
         patch.setattr(video_tubes, "trunk_size", lambda width, height: (32, 48))
         patch.setattr(video_tubes, "probe", lambda path: VideoInfo(path, 320, 240, 25.0, frames))

@@ -32,7 +32,7 @@ from actiontubes.detect.inference.resumable_run import (
     process_videos,
 )
 from actiontubes.detect.inference.video_output import VideoSummary, one_video
-from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.registry import link
 from actiontubes.detect.visualization.video import draw_video
 
 SETTINGS = {"checkpoint": "0" * 64, "every": 1, "labels": None}

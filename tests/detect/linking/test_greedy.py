@@ -14,12 +14,16 @@ from actiontubes.datasets.tables import Detections, Tubelets, Tubes, select_rows
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
 from actiontubes.detect.experiments.plain_loop import plain_link
 from actiontubes.detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyConfig, GreedyLinker
-from actiontubes.detect.linking.linker import link
+from actiontubes.detect.linking.registry import link
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 PRESETS = {"act": ACT, "moc": MOC, "singh": SINGH, "3d-retinanet": RETINANET}
 EVERYTHING = replace(ACT, min_score=0.0, min_length=1)
+
+
+def link_with(detections: Detections | Tubelets, config: GreedyConfig) -> Tubes:
+    return link(detections, GreedyLinker(config))
 
 
 def boxes_along(
@@ -75,28 +79,28 @@ def test_equals_the_plain_loop() -> None:
 
 def test_gap_by_hand() -> None:
     """Found on frames 0, 2 and 7: five frames without a box are bridged, on a line."""
-    tubes = link(boxes_along([0, 2, 7], [0, 2, 4], [0.5, 0.7, 0.9]), EVERYTHING)
+    tubes = link_with(boxes_along([0, 2, 7], [0, 2, 4], [0.5, 0.7, 0.9]), EVERYTHING)
     assert tubes.frame.tolist() == list(range(8))
     assert tubes.boxes[:, 0].tolist() == pytest.approx([0, 1, 2, 2.4, 2.8, 3.2, 3.6, 4])
     assert tubes.score.tolist() == pytest.approx([0.5, 0.6, 0.7, 0.74, 0.78, 0.82, 0.86, 0.9])
     assert tubes.tube_score.tolist() == pytest.approx([0.7] * 8)
     # Six frames after the last box is too late.
-    assert len(np.unique(link(boxes_along([0, 6], [0, 0], [0.5, 0.5]), EVERYTHING).tube)) == 2
+    assert len(np.unique(link_with(boxes_along([0, 6], [0, 0], [0.5, 0.5]), EVERYTHING).tube)) == 2
 
 
 def test_the_better_tube_is_served_first() -> None:
     """Two tubes want the same box; the one of higher mean score gets it."""
     detections = boxes_along([0, 0, 1], [0, 12, 6], [0.4, 0.8, 0.6])
-    tubes = link(detections, replace(EVERYTHING, iou=0.15))
+    tubes = link_with(detections, replace(EVERYTHING, iou=0.15))
     longer = tubes.tube[np.flatnonzero(tubes.frame == 1)[0]]
     assert tubes.boxes[tubes.tube == longer, 0].tolist() == [12, 6]
 
 
 def test_score_beats_overlap_unless_asked() -> None:
     detections = boxes_along([0, 1, 1], [0, 1, 6], [0.5, 0.6, 0.7])
-    by_score = link(detections, replace(EVERYTHING, suppression=1.0))
+    by_score = link_with(detections, replace(EVERYTHING, suppression=1.0))
     assert by_score.boxes[by_score.tube == by_score.tube[0], 0].tolist() == [0, 6]
-    both = link(detections, replace(EVERYTHING, suppression=1.0, cost="score and iou"))
+    both = link_with(detections, replace(EVERYTHING, suppression=1.0, cost="score and iou"))
     assert both.boxes[both.tube == both.tube[0], 0].tolist() == [0, 1]
 
 
@@ -108,13 +112,13 @@ def test_classes_are_not_mixed() -> None:
         ("one",),
         ("run", "walk"),
     )  # fmt: skip
-    assert len(np.unique(link(both, EVERYTHING).tube)) == 2
+    assert len(np.unique(link_with(both, EVERYTHING).tube)) == 2
 
 
 @pytest.mark.parametrize("rules", PRESETS.values(), ids=PRESETS.keys())
 def test_no_box_is_used_twice(rules: GreedyConfig) -> None:
     _, detections = synthetic_detections(0.02)
-    tubes = link(detections, replace(rules, soft=False))
+    tubes = link_with(detections, replace(rules, soft=False))
     detected = Counter(
         zip(detections.video.tolist(), detections.frame.tolist(), detections.label.tolist(),
             map(tuple, detections.boxes.tolist()))
@@ -140,22 +144,21 @@ def test_shuffled_rows_change_nothing(seed: int) -> None:
 
 
 def test_live_equals_batch() -> None:
-    """Frames one at a time, the tubes asked for on the way."""
+    """Frames one at a time: each box gets one tube, and the tubes are those of the batch."""
     _, detections = synthetic_detections(0.01)
     detections = select_rows(detections, np.flatnonzero(detections.video == 0))
-    rules = replace(EVERYTHING, suppression=1.0, top=None)
-    batch = link(detections, rules)
-    linker = GreedyLinker(rules)
-    seen = 0
+    config = replace(EVERYTHING, suppression=1.0, top=None)
+    batch = link_with(detections, config)
+    linker = GreedyLinker(config)
+    tubes = np.empty(len(detections), np.int64)
     for frame in range(detections.frame.max() + 1):
         rows = np.flatnonzero(detections.frame == frame)
-        rows = rows[np.lexsort((-detections.score[rows], detections.label[rows]))]
-        label = detections.label[rows].astype(np.int64)
-        tube = linker.update(frame, label, detections.score[rows], detections.boxes[rows])
-        assert len(set(tube.tolist())) == len(rows)
-        seen += len(rows)
-        assert len(linker.linked().tube) == seen
-    assert len(np.unique(linker.linked().tube)) == len(np.unique(batch.tube))
+        tubes[rows] = linker.assign(select_rows(detections, rows))
+        assert len(set(tubes[rows].tolist())) == len(rows)
+    found = linker.finish().tubes
+    assert tubes.min() == 0
+    assert len(np.unique(tubes)) == len(np.unique(batch.tube)) == len(np.unique(found.tube))
+    assert sorted(map(tuple, batch.boxes.tolist())) == sorted(map(tuple, found.boxes.tolist()))
 
 
 def test_tubelets_of_three_frames() -> None:
@@ -173,7 +176,7 @@ def test_tubelets_of_three_frames() -> None:
         ("one",),
         ("run",),
     )
-    tubes = link(tubelets, replace(EVERYTHING, min_length=5))
+    tubes = link_with(tubelets, replace(EVERYTHING, min_length=5))
     assert tubes.frame.tolist() == [0, 1, 2, 3, 4]
     assert tubes.boxes[:, 0].tolist() == pytest.approx([0, 2.15, 4.3, 6.45, 8.6])
     assert tubes.score.tolist() == pytest.approx([0.9, 0.75, 0.6, 0.45, 0.3])

@@ -20,7 +20,7 @@ def link(frames: Sequence[Sequence[Sequence[float]]], **options) -> list[PersonT
     linker = PersonTracker(**options)
     tracks = []
     for number, people in enumerate(frames):
-        tracks += linker.step(number, np.array(people, np.float64).reshape(-1, 5))
+        tracks += linker.update(number, np.array(people, np.float64).reshape(-1, 5))
     return sorted(tracks + linker.finish(), key=lambda track: (track.start, *track.boxes[0]))
 
 
@@ -81,8 +81,8 @@ def test_ended_tracks_come_as_they_end() -> None:
     linker = PersonTracker(gap=3)
     nobody = np.empty((0, 5))
     for number in range(10):
-        assert linker.step(number, np.array([person(0)])) == []
-    assert [len(linker.step(number, nobody)) for number in range(10, 15)] == [0, 0, 0, 1, 0]
+        assert linker.update(number, np.array([person(0)])) == []
+    assert [len(linker.update(number, nobody)) for number in range(10, 15)] == [0, 0, 0, 1, 0]
     assert linker.active == [] and linker.finish() == []
 
 
@@ -150,7 +150,7 @@ def test_growing_boxes_do_not_run_away() -> None:
     frames = [[(100 - k, 100 - k, 120 + k, 120 + k, 0.9)] for k in range(15)]
     linker = PersonTracker()
     for number, people in enumerate(frames):
-        linker.step(number, np.array(people, float))
+        linker.update(number, np.array(people, float))
     assert linker.active[0].velocity.tolist() == [0, 0, 0, 0]
 
 
@@ -218,11 +218,11 @@ def test_boxes_that_are_taken_are_final(frames: list[np.ndarray], seed: int) -> 
     linker, tracks = PersonTracker(), []
     given_away: dict[PersonTrack, list[tuple[np.ndarray, float]]] = {}
     for number, people in enumerate(frames):
-        tracks += linker.step(number, people)
+        tracks += linker.update(number, people)
         for track in linker.active:
             if random.random() < 0.3:
                 before = int(random.integers(0, number + 2))
-                rows = zip(*track.take(before), strict=True)
+                rows = zip(*track.pop_final(before), strict=True)
                 given_away.setdefault(track, []).extend(rows)
                 assert track.boxes
     tracks += linker.finish()
@@ -261,11 +261,11 @@ class Square:
 
 def linked(square: Square, seen: Sequence[int], **options) -> list[PersonTrack]:
     """Tracks of the square where only some frames have a detection."""
-    linker = PersonTracker(**options)
+    linker = PersonTracker(appearance=track_appearance, **options)
     tracks = []
     for k in range(len(square.x)):
         people = [[*square.box(k), 0.8]] if k in seen else []
-        tracks += linker.step(k, np.array(people, float).reshape(-1, 5), square.picture(k))
+        tracks += linker.update(k, np.array(people, float).reshape(-1, 5), square.picture(k))
     return tracks + linker.finish()
 
 
@@ -281,7 +281,7 @@ def test_followed_by_appearance_while_the_detector_misses() -> None:
     expected = np.array([square.box(k) for k in range(45)])
     assert np.diag(pairwise_iou(np.array(track.boxes), expected)).min() > 0.7
     assert track.scores == [0.8] * 10 + [0.4] * 24 + [0.8] * 11
-    assert track.follow is None
+    assert track.appearance is None
 
 
 def test_followed_frames_at_the_end_are_cut() -> None:
@@ -289,13 +289,13 @@ def test_followed_frames_at_the_end_are_cut() -> None:
     assert (track.start, track.end) == (0, 20)
     (track,) = linked(Square(30), range(20))  # the video ends while the person is followed
     assert (track.start, track.end) == (0, 20)
-    assert track.follow is None
+    assert track.appearance is None
 
 
 def test_only_so_long_and_only_known_people_are_followed() -> None:
     square = Square(45)
     seen = [*range(10), *range(34, 45)]
-    assert [track.end for track in linked(square, seen, follow=5, gap=3)] == [10, 45]
+    assert [track.end for track in linked(square, seen, appearance_frames=5, gap=3)] == [10, 45]
     assert [track.start for track in linked(square, [*range(5), *range(34, 45)])] == [34]
 
 

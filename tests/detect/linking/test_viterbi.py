@@ -12,15 +12,21 @@ import numpy as np
 import pytest
 from actiontubes.datasets.formats.registry import read_ground_truth
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.tables import Detections, Videos, select_rows
+from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.detect.boxes.iou import rowwise_iou
 from actiontubes.detect.evaluation.align import align_to_ground_truth
 from actiontubes.detect.evaluation.evaluate import evaluate
 from actiontubes.detect.evaluation.protocols import ACT
 from actiontubes.detect.evaluation.protocols import YOWO as YOWO_PROTOCOL
 from actiontubes.detect.evaluation.video_map import suppressed
-from actiontubes.detect.linking.linker import link
-from actiontubes.detect.linking.viterbi import PENG, SAHA, YOWO, ViterbiConfig
+from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.viterbi import (
+    PENG,
+    SAHA,
+    YOWO,
+    ViterbiConfig,
+    ViterbiLinker,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,7 +48,11 @@ def crowded(seed: int, frames: int, most: int) -> Detections:
     )
 
 
-def best_score(boxes: Detections, rules: ViterbiConfig, video: int) -> tuple[float, list[int]]:
+def link_with(boxes: Detections, config: ViterbiConfig, videos: Videos | None = None) -> Tubes:
+    return link(boxes, ViterbiLinker(config, videos))
+
+
+def best_score(boxes: Detections, config: ViterbiConfig, video: int) -> tuple[float, list[int]]:
     """The best of all paths."""
     by_frame = [
         np.flatnonzero((boxes.video == video) & (boxes.frame == frame)).tolist()
@@ -50,12 +60,12 @@ def best_score(boxes: Detections, rules: ViterbiConfig, video: int) -> tuple[flo
     ]
 
     def step(a: int, b: int) -> float:
-        iou = float(rowwise_iou(boxes.boxes[[a]], boxes.boxes[[b]], rules.pixels)[0])
+        iou = float(rowwise_iou(boxes.boxes[[a]], boxes.boxes[[b]], config.extent)[0])
         first, second = boxes.score[a], boxes.score[b]
         return (
-            rules.score_weight * (first + second)
-            + rules.product_weight * first * second
-            + rules.iou_weight * (iou if iou >= rules.iou else 0)
+            config.score_weight * (first + second)
+            + config.product_weight * first * second
+            + config.iou_weight * (iou if iou >= config.iou else 0)
         )
 
     paths = itertools.product(*by_frame)
@@ -69,11 +79,11 @@ def best_score(boxes: Detections, rules: ViterbiConfig, video: int) -> tuple[flo
     st.integers(0, 10**6),
     st.sampled_from([PENG, SAHA, replace(PENG, product_weight=0.7, iou_weight=3.0)]),
 )
-def test_the_first_path_is_the_best_of_all(seed: int, rules: ViterbiConfig) -> None:
+def test_the_first_path_is_the_best_of_all(seed: int, config: ViterbiConfig) -> None:
     boxes = crowded(seed, frames=4, most=3)
-    tubes = link(boxes, replace(rules, suppression=1.0, paths=1))
+    tubes = link_with(boxes, replace(config, suppression=1.0, paths=1))
     for video in (0, 1):
-        _, path = best_score(boxes, rules, video)
+        _, path = best_score(boxes, config, video)
         found = tubes.boxes[tubes.video == video]
         assert found.tolist() == boxes.boxes[path].tolist()
 
@@ -82,14 +92,14 @@ def test_the_first_path_is_the_best_of_all(seed: int, rules: ViterbiConfig) -> N
 @given(st.integers(0, 10**6))
 def test_the_second_path_is_the_best_of_the_rest(seed: int) -> None:
     boxes = crowded(seed, frames=4, most=3)
-    rules = replace(SAHA, suppression=1.0)
-    tubes = link(boxes, rules)
+    config = replace(SAHA, suppression=1.0)
+    tubes = link_with(boxes, config)
     for video in (0, 1):
         left = select_rows(boxes, np.flatnonzero(boxes.video == video))
         least = np.bincount(left.frame).min()
         paths = []
         for _ in range(least):
-            _, path = best_score(left, rules, video)
+            _, path = best_score(left, config, video)
             paths.append(left.boxes[path].tolist())
             left = select_rows(left, np.setdiff1d(np.arange(len(left)), path))
         of_video = np.unique(tubes.tube[tubes.video == video])
@@ -97,10 +107,10 @@ def test_the_second_path_is_the_best_of_the_rest(seed: int) -> None:
         assert sorted(found) == sorted(paths)
 
 
-@pytest.mark.parametrize("rules", [PENG, SAHA, YOWO])
-def test_no_box_is_used_twice(rules: ViterbiConfig) -> None:
+@pytest.mark.parametrize("config", [PENG, SAHA, YOWO])
+def test_no_box_is_used_twice(config: ViterbiConfig) -> None:
     boxes = crowded(0, frames=30, most=6)
-    tubes = link(boxes, rules)
+    tubes = link_with(boxes, config)
     used = list(zip(tubes.video.tolist(), tubes.frame.tolist(), map(tuple, tubes.boxes.tolist())))
     assert len(used) == len(set(used))
 
@@ -108,13 +118,13 @@ def test_no_box_is_used_twice(rules: ViterbiConfig) -> None:
 def test_missing_frames() -> None:
     """Boxes on frames 1 and 3 of a video of 6: skipped and filled, or copied."""
     boxes = select_rows(crowded(0, 4, 1), np.array([1, 3]))
-    skipped = link(boxes, PENG)
+    skipped = link_with(boxes, PENG)
     assert skipped.frame.tolist() == [1, 2, 3]
     assert skipped.boxes[1].tolist() == pytest.approx(skipped.boxes[[0, 2]].mean(axis=0).tolist())
     videos = Videos(
         ("one",), np.array([6]), np.array([320]), np.array([240]), np.array([25.0]), ("",)
     )
-    copied = link(boxes, YOWO, videos)
+    copied = link_with(boxes, YOWO, videos)
     assert copied.frame.tolist() == [0, 1, 2, 3, 4, 5]
     first, second = boxes.boxes.tolist()
     assert copied.boxes.tolist() == [first, first, first, second, second, second]
@@ -125,7 +135,7 @@ def test_yowo_numbers(shared: Callable[[str], Path]) -> None:
     wanted = expected["linkers"]["YOWO_viterbi"]
     truth, videos = read_ground_truth(shared("jhmdb/JHMDB-GT.pkl"), split=1)
     boxes = read_table(Detections, shared("reference/jhmdb.detections.parquet"))
-    tubes = link(align_to_ground_truth(boxes, truth, "detections", videos), YOWO, videos)
+    tubes = link_with(align_to_ground_truth(boxes, truth, "detections", videos), YOWO, videos)
     assert suppressed(tubes, 0.3).sum() == len(np.unique(tubes.tube)) == wanted["tubes"]
     assert len(tubes) == wanted["boxes"]
     results = evaluate(truth, [YOWO_PROTOCOL, ACT], tubes=tubes, video_thresholds=[0.5])
@@ -134,5 +144,5 @@ def test_yowo_numbers(shared: Callable[[str], Path]) -> None:
 
 
 def test_nothing_in_nothing_out() -> None:
-    assert len(link(select_rows(crowded(0, 2, 1), np.empty(0, np.int64)), PENG)) == 0
-    assert len(link(select_rows(crowded(0, 2, 1), np.empty(0, np.int64)), YOWO)) == 0
+    assert len(link_with(select_rows(crowded(0, 2, 1), np.empty(0, np.int64)), PENG)) == 0
+    assert len(link_with(select_rows(crowded(0, 2, 1), np.empty(0, np.int64)), YOWO)) == 0

@@ -1,0 +1,145 @@
+"""What a model finds in one video, as tables, pictures and files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ...datasets.table_io import as_arrow, read_table, write_table
+from ...datasets.table_writer import LABEL_COLUMNS, TABLES, open_label_writer
+from ...datasets.tables import Detections, Tubes, Videos, select_rows
+from ..boxes.nms import nms_across_classes
+from ..visualization.frame import draw_frame
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+TableKind = Literal["actions", "tubes", "detections", "videos", "labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The action tubes of one video.
+
+    Attributes:
+        tubes: numbered from the highest score to the lowest.
+        detections: on every frame, also those that are in no tube.
+        videos: the video.
+        labels: tube number, label and score; of a tube without training, several labels.
+        frames: reads the frames of the video from a frame number on.
+        one_tube_per_person: whether tubes that overlap are different people.
+    """
+
+    tubes: Tubes
+    detections: Detections
+    videos: Videos
+    labels: tuple[tuple[int, str, float], ...]
+    frames: Callable[[int], Iterator[np.ndarray]]
+    one_tube_per_person: bool = False
+
+    @classmethod
+    def read(
+        cls,
+        folder: Path,
+        frames: Callable[[int], Iterator[np.ndarray]],
+        one_tube_per_person: bool = False,
+    ) -> Result:
+        """From the tables in a folder."""
+        detections, tubes, videos, labels = (folder / name for name in TABLES)
+        with labels.open(newline="", encoding="utf-8") as file:
+            rows = tuple(
+                (int(row["tube"]), row["label"], float(row["score"]))
+                for row in csv.DictReader(file)
+            )
+        return cls(
+            tubes=read_table(Tubes, tubes), detections=read_table(Detections, detections),
+            videos=read_table(Videos, videos), labels=rows, frames=frames,
+            one_tube_per_person=one_tube_per_person,
+        )  # fmt: skip
+
+    def above(self, threshold: float) -> Result:
+        """Without the tubes whose score is lower."""
+        assert self.tubes.tube_score is not None
+        tubes = select_rows(self.tubes, self.tubes.tube_score >= threshold)
+        kept = set(tubes.tube.tolist())
+        return replace(self, tubes=tubes, labels=tuple(r for r in self.labels if r[0] in kept))
+
+    def to_df(self, kind: TableKind = "actions") -> pandas.DataFrame:
+        """A table as a data frame.
+
+        Args:
+            kind: "actions" has one row for each tube: who does what from when to when, in seconds
+                and frames; `end` is the end of the last frame. The others have the columns of
+                their files.
+        """
+        import pandas
+
+        if kind == "actions":
+            return self._actions()
+        if kind == "labels":
+            name = self.videos.video[0]
+            rows = [(name, *row) for row in self.labels]
+            return pandas.DataFrame(rows, columns=list(LABEL_COLUMNS))
+        return as_arrow(getattr(self, kind)).to_pandas()
+
+    def _actions(self) -> pandas.DataFrame:
+        rows = self.to_df("tubes").groupby("tube", sort=True)
+        actions = rows.agg(
+            video=("video", "first"), label=("label", "first"), first_frame=("frame", "min"),
+            last_frame=("frame", "max"), score=("tube_score", "first"),
+        ).reset_index()  # fmt: skip
+        fps = float(self.videos.fps[0])
+        actions["start"] = actions["first_frame"] / fps
+        actions["end"] = (actions["last_frame"] + 1) / fps
+        columns = ["video", "tube", "label", "start", "end", "first_frame", "last_frame", "score"]
+        return actions[columns]
+
+    def plot(self, frame: int | None = None) -> Figure:
+        """A frame with its tubes drawn.
+
+        Args:
+            frame: its number; None takes the middle of the best tube.
+
+        Raises:
+            InputError: the frames came from an iterator, which cannot be read twice.
+            IndexError: the video has no such frame.
+        """
+        from matplotlib.figure import Figure
+
+        if frame is None:
+            best = self.tubes.frame[self.tubes.tube == self.tubes.tube.min(initial=0)]
+            frame = int(np.median(best)) if len(best) else 0
+        image = next(self.frames(frame), None)
+        if image is None:
+            raise IndexError(f"the video has no frame {frame}")
+        tubes = select_rows(self.tubes, self.tubes.frame == frame)
+        if not self.one_tube_per_person:
+            tubes = nms_across_classes(tubes)
+        names = [tubes.label_names[label] for label in tubes.label]
+        drawn = draw_frame(image, tubes.boxes, names, tubes.tube_score, tubes.tube)
+        height, width = drawn.shape[:2]
+        figure = Figure(figsize=(8, 8 * height / width), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(drawn)
+        axes.set_axis_off()
+        axes.set_title(f"{self.videos.video[0]}, frame {frame}")
+        return figure
+
+    def save(self, folder: str | Path) -> dict[str, Path]:
+        """Writes the tables that `actiontubes detect` writes; their paths by kind."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        detections, tubes, videos, labels = paths = [folder / name for name in TABLES]
+        write_table(self.detections, detections)
+        write_table(self.tubes, tubes)
+        write_table(self.videos, videos)
+        with open_label_writer(labels) as writer:
+            name = self.videos.video[0]
+            writer.writerows((name, n, label, f"{score:.6f}") for n, label, score in self.labels)
+        return dict(zip(("detections", "tubes", "videos", "labels"), paths))
