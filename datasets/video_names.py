@@ -1,15 +1,109 @@
-"""The one rule for what a video is called."""
+"""What a video is called: the rule by which a name that a user wrote means a video that is known.
+
+Data sets, tables, lists and files write the same video as Biking/v_1, v_1, v_1.avi or
+UCF-101/Biking/v_1.avi. `VideoIndex` says which of the known names one of these means; nothing else
+compares names of videos.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from .errors import InputError, some_of
+
+VIDEO_EXTENSIONS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v")
+FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg")
+
+
+class VideoIndex:
+    """The known names of videos, to look up what other names mean.
+
+    A name means the known name that is equal to it. Otherwise both lose the extension of a video
+    file, and it means the known name whose path is the end of its own, or of whose path its own is
+    the end; of several, the one with the most path components in common, then the one of the same
+    length, then the one with the same extension.
+
+    Args:
+        names: the known names; a repeated one counts where it stands first.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = tuple(names)
+        self._exact: dict[str, int] = {}
+        self._by_last: dict[str, list[tuple[int, list[str]]]] = {}
+        for code, name in enumerate(self.names):
+            if name not in self._exact:
+                self._exact[name] = code
+                parts = _parts(name)
+                self._by_last.setdefault(parts[-1], []).append((code, parts))
+
+    def find(self, name: str, place: str = "") -> int | None:
+        """The index into `names` of the video that `name` means, or None.
+
+        Args:
+            name: as somebody wrote it.
+            place: how an error message begins: the file and line with ": ", or nothing.
+
+        Raises:
+            InputError: it may mean several of the known names.
+        """
+        if name in self._exact:
+            return self._exact[name]
+        codes = self._matches(name)
+        if len(codes) > 1:
+            raise InputError(
+                f"{place}video {name} could be "
+                f"{some_of(self.names[code] for code in codes)}; write the full name"
+            )
+        return codes[0] if codes else None
+
+    def find_file(self, path: Path) -> int | None:
+        """The index into `names` of the video that a file, or a folder of frames, shows, or None.
+
+        Raises:
+            InputError: it may show several of the known videos, see `match_file`.
+        """
+        codes, _ = self.match_file(path)
+        if len(codes) > 1:
+            raise InputError(
+                f"{path}: could be {some_of(self.names[code] for code in codes)}; put the file "
+                "into a folder whose name tells which"
+            )
+        return codes[0] if codes else None
+
+    def match_file(self, path: Path) -> tuple[list[int], bool]:
+        """The videos that a file, or a folder of frames, may show, and whether its folders fit too.
+
+        The whole path is compared as by `find`; where no known name fits, the last component alone
+        decides, without any extension.
+        """
+        # Not resolve(), which would follow links to other names.
+        whole = os.path.abspath(path)  # noqa: PTH100
+        if codes := self._matches(whole) or self._matches(os.path.splitext(whole)[0]):  # noqa: PTH122
+            return codes, True
+        same_last = self._by_last.get(_parts(path.name)[-1]) or self._by_last.get(path.stem, [])
+        return [code for code, _ in same_last], False
+
+    def _matches(self, name: str) -> list[int]:
+        """The codes of the known names that fit best."""
+        parts, last = _parts(name), re.split(r"[/\\]", name)[-1]
+        ranked: dict[int, tuple[int, bool, bool]] = {}
+        for code, other in self._by_last.get(parts[-1], ()):
+            common = min(len(parts), len(other))
+            if parts[-common:] == other[-common:]:
+                same_last = re.split(r"[/\\]", self.names[code])[-1] == last
+                ranked[code] = (common, len(other) == len(parts), same_last)
+        best = max(ranked.values(), default=None)
+        return [code for code, rank in ranked.items() if rank == best]
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"[/\\]", strip_extension(name))
 
 
 class ListedName(NamedTuple):
@@ -17,7 +111,7 @@ class ListedName(NamedTuple):
 
     Attributes:
         text: a line of a list, or a word.
-        place: how a message about it begins, "list.txt: line 3: "; "" for a word.
+        place: how an error message about it begins: "list.txt: line 3: "; "" for a word.
     """
 
     text: str
@@ -28,7 +122,7 @@ def read_video_list(path: Path) -> list[ListedName]:
     """Reads testlist01.txt or another list: one video a line, as `match_videos` takes it.
 
     Raises:
-        InputError: no such file, not a text file, or nothing in it.
+        InputError: the file is missing, is not text, or is empty.
     """
     if not path.is_file():
         raise InputError(f"{path}: file not found; it should list one video a line")
@@ -48,68 +142,38 @@ def read_video_list(path: Path) -> list[ListedName]:
     return listed
 
 
-def match_videos(listed: Sequence[ListedName], known: Iterable[str]) -> list[str]:
-    """The names of listed videos: the known ones that they mean, and others as they are written.
+def match_videos(listed: Iterable[ListedName], known: Iterable[str]) -> list[str]:
+    """The names of listed videos, each of which may be followed by a label.
 
-    Folders before the name and a video file's ending may be there or not, on either side, and a
-    label may follow: "v_Biking_g01_c01.avi 3" means Biking/v_Biking_g01_c01.
+    "v_Biking_g01_c01.avi 3" means Biking/v_Biking_g01_c01. Names may contain spaces, so the whole
+    line is looked up first, then the line without its last word, and so on.
 
     Args:
         listed: in any order, perhaps repeated.
         known: the names of the data set's videos.
 
     Returns:
-        a name for each; of one that is not known, without ending and label number.
+        a name for each: the known one that it means, else the text without extension and label.
 
     Raises:
-        InputError: one may mean several of the known.
+        InputError: a line may mean several of the known videos.
     """
-    by_last: dict[str, list[str]] = {}
-    for name in dict.fromkeys(known):
-        by_last.setdefault(_parts(name)[-1], []).append(name)
-    return [_meant(each, by_last) for each in listed]
-
-
-def _meant(video: ListedName, by_last: dict[str, list[str]]) -> str:
-    for written in _with_less_behind(video.text):
-        parts = _parts(written)
-        alike = by_last.get(parts[-1], [])
-        found = (
-            [name for name in alike if name == written]
-            or [name for name in alike if _parts(name) == parts]
-            or [name for name in alike if _one_ends_in_the_other(_parts(name), parts)]
-        )
-        if len(found) > 1:
-            raise InputError(
-                f"{video.place}video {written} could be {some_of(found)}; write the full name"
-            )
-        if found:
-            return found[0]
-    name, _, label = video.text.rpartition(" ")
-    return strip_extension(name.rstrip() if label.isdigit() and name else video.text)
-
-
-def _with_less_behind(text: str) -> Iterator[str]:
-    """The text, then without its last word, and so on: names may hold spaces, labels follow."""
-    for behind in range(len(text.split())):
-        yield text.rsplit(maxsplit=behind)[0]
-
-
-def _parts(name: str) -> list[str]:
-    return strip_extension(name).split("/")
-
-
-def _one_ends_in_the_other(one: list[str], other: list[str]) -> bool:
-    common = min(len(one), len(other))
-    return one[-common:] == other[-common:]
-
-
-VIDEO_EXTENSIONS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v")
-FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg")
+    index = VideoIndex(known)
+    names = []
+    for text, place in listed:
+        for label_words in range(len(text.split())):
+            code = index.find(text.rsplit(maxsplit=label_words)[0], place)
+            if code is not None:
+                names.append(index.names[code])
+                break
+        else:
+            name, _, label = text.rpartition(" ")
+            names.append(strip_extension(name.rstrip() if label.isdigit() and name else text))
+    return names
 
 
 def unique_names(videos: Sequence[Path]) -> list[str]:
-    """What the tables call each video: its stem, or the end of its path that no other shares."""
+    """What the tables call each file: its stem, or as much of its path as no other file shares."""
     # Without the root, and not by resolve(), which would follow links to other names.
     parts = [Path(os.path.abspath(video)).parts[1:] for video in videos]  # noqa: PTH100
     names, length = [video.stem for video in videos], 1
@@ -123,9 +187,9 @@ def unique_names(videos: Sequence[Path]) -> list[str]:
 
 
 def strip_extension(name: str) -> str:
-    """A name without a video file's ending."""
-    ending = Path(name).suffix
-    return name[: -len(ending)] if ending.lower() in VIDEO_EXTENSIONS else name
+    """The name without the extension of a video file; other dots are part of the name."""
+    extension = Path(name).suffix
+    return name[: -len(extension)] if extension.lower() in VIDEO_EXTENSIONS else name
 
 
 def strip_timestamps(name: str) -> str:
@@ -133,52 +197,7 @@ def strip_timestamps(name: str) -> str:
     return re.sub(r"_\d{6}_\d{6}$", "", name)
 
 
-def find_video_of_path(names: Sequence[str], video: Path) -> int:
-    """The index of the video's name, or -1 where there are no names."""
-    if not names:
-        return -1
-    codes = {PurePosixPath(name).parts: code for code, name in enumerate(names)}
-    # Not resolve(), which would follow links to other names.
-    parts = Path(os.path.abspath(video)).parts  # noqa: PTH100
-    for begin in range(len(parts)):
-        for last in (video.name, video.stem):
-            code = codes.get((*parts[begin:-1], last))
-            if code is not None:
-                return code
-    alike = [code for code, name in enumerate(names) if PurePosixPath(name).name == video.stem]
-    if len(alike) == 1:
-        return alike[0]
-    shown = some_of(names[code] for code in alike or range(len(names)))
-    if alike:
-        raise InputError(
-            f"{video}: matches several videos of the table ({shown}); put the file into a "
-            "folder whose name tells which"
-        )
-    raise InputError(
-        f"{video}: the table has no video of this name; it has {shown}. Rename the file, or "
-        "give the table of this video"
-    )
-
-
-def whole_names(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    """The names; one that is not known, but the last part of just one that is, becomes that."""
-    ending: dict[str, list[str]] = {}
-    for whole in known:
-        ending.setdefault(whole.rpartition("/")[2], []).append(whole)
-    given, exact = set(names), set(known)
-    whole_of = {
-        last: wholes[0]
-        for last, wholes in ending.items()
-        if len(wholes) == 1 and wholes[0] not in given
-    }
-    return tuple(name if name in exact else whole_of.get(name, name) for name in names)
-
-
 def folder_name(name: str) -> str:
-    """The name as that of one folder, no two the same and none hidden."""
+    """The name as that of a single folder: different for different names, and never hidden."""
     flat = name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
     return f"%2E{flat[1:]}" if flat.startswith(".") else flat
-
-
-def last_part(name: str) -> str:
-    return name.replace("\\", "/").rsplit("/", 1)[-1]

@@ -81,6 +81,7 @@ def detect(
     from ..datasets.errors import error_line, refuse_options
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
+    from ..detect.inference.action_detector import ActionDetector
     from ..detect.inference.detector_tubes import TubeOptions
     from ..detect.inference.device import choose_device
     from ..detect.inference.distributed import barrier, folder_lock, process_share
@@ -107,10 +108,10 @@ def detect(
             fuse=fuse, key_frame_step=every, mode=mode, link=link, precision=precision,
             compile=compile or None,
         )  # fmt: skip
-        changes = {"scene_weight": scene, "threshold": threshold}
-        detector = load_zero_shot(
-            backbone, weights, proposals=proposals, labels=labels, device=torch_device,
-            **{name: value for name, value in changes.items() if value is not None},
+        detector: ActionDetector = load_zero_shot(
+            backbone, weights, proposals=proposals, labels=labels,
+            scene_weight=0.5 if scene is None else scene,
+            threshold=0.05 if threshold is None else threshold, device=torch_device,
         )  # fmt: skip
     else:
         refuse_options(

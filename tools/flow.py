@@ -66,7 +66,7 @@ def _media(given: list[Path]) -> list[Path]:
 
     found: list[Path] = []
     for path in given:
-        below = [media for media, _ in iter_videos(path)] if path.is_dir() else [path]
+        below = list(iter_videos(path)) if path.is_dir() else [path]
         found += [media for media in below if not media.name.endswith((DRAWN, DRAWN_FLOW))]
         if not below:
             raise InputError(f"{path}: contains no video files and no folders of frames")

@@ -11,9 +11,10 @@ import numpy as np
 
 from ..errors import InputError, some_of
 from ..formats.classification_lists import Part, Row, VideoLists, read_lists
-from ..labels import label_codes, normalize_label
+from ..frame_numbers import is_numbered_frame
+from ..labels import match_labels
 from ..video.media import locate_videos
-from ..video_names import FRAME_EXTENSIONS, strip_extension, strip_timestamps
+from ..video_names import strip_extension, strip_timestamps
 
 # Of Kinetics some videos are always gone; more missing than this is a wrong folder.
 _MOST_MISSING = 0.5
@@ -88,7 +89,7 @@ def open_classification_set(
     return ClassificationSet(
         tuple(name for name, _ in there),
         tuple(found[name] for name, _ in there),
-        np.array([code[normalize_label(label)] for _, label in there], np.int64),
+        np.array([code[label] for _, label in there], np.int64),
         classes,
         name,
     )
@@ -96,9 +97,8 @@ def open_classification_set(
 
 def with_labels(videos: ClassificationSet, labels: Sequence[str]) -> ClassificationSet:
     """The same videos, their labels counted in another order of the same classes."""
-    code = label_codes(labels)
-    place = np.array([code[normalize_label(label)] for label in videos.labels])
-    return replace(videos, label=place[videos.label], labels=tuple(labels))
+    codes = match_labels(videos.labels, labels).astype(np.int64)
+    return replace(videos, label=codes[videos.label], labels=tuple(labels))
 
 
 def _sorted(labels: set[str]) -> list[str]:
@@ -108,11 +108,13 @@ def _sorted(labels: set[str]) -> list[str]:
 
 
 def _codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str, int]:
-    code = label_codes(labels)
+    known: Sequence[str] = labels
     if all(label.isdecimal() for _, label in rows) and not all(map(str.isdecimal, labels)):
-        code = {str(number): number for number in range(len(labels))}
+        known = [str(number) for number in range(len(labels))]
+    words = list(dict.fromkeys(label for _, label in rows))
+    code = dict(zip(words, match_labels(words, known).tolist()))
     for name, label in rows:
-        if normalize_label(label) not in code:
+        if code[label] < 0:
             raise InputError(
                 f"{data}: video {name} has class {label}, which is not one of the "
                 f"{len(labels)} labels ({some_of(labels, 5)}); add the class to --labels, or "
@@ -155,18 +157,12 @@ def _find(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
     found: dict[str, Path] = {}
     for name in names:
         path = folder / name
-        if path.is_file() or _is_frames(path):
+        if path.is_file() or (path.is_dir() and any(map(is_numbered_frame, path.iterdir()))):
             found[name] = path
-    for short in (strip_extension, lambda name: strip_timestamps(strip_extension(name))):
+    for shorten in (str, lambda name: strip_timestamps(strip_extension(name))):
         if len(found) < len(names):
             # All names, so that none is taken for the only one with its last part.
-            wanted = {name: short(name) for name in names}
+            wanted = {name: shorten(name) for name in names}
             media = locate_videos(folder, wanted.values())
             found = {n: media[word] for n, word in wanted.items() if word in media} | found
     return found
-
-
-def _is_frames(path: Path) -> bool:
-    return path.is_dir() and any(
-        child.suffix in FRAME_EXTENSIONS and child.stem.isdigit() for child in path.iterdir()
-    )

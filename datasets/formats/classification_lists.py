@@ -122,7 +122,7 @@ def _class_folders(data: Path) -> VideoLists:
 
 
 def _videos_by_class(folder: Path, prefix: str) -> Iterator[Row]:
-    for path, _ in iter_videos(folder):
+    for path in iter_videos(folder):
         parts = path.relative_to(folder).parts
         if len(parts) > 1:
             yield prefix + "/".join(parts), parts[0]

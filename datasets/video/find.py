@@ -45,7 +45,7 @@ def _meant(path: Path) -> list[Path]:
     if path.is_dir():
         below = [
             video
-            for video, _ in iter_videos(path)
+            for video in iter_videos(path)
             if video.is_file()
             and not video.name.endswith((DRAWN, DRAWN_FLOW))
             and not any(part.startswith(".") for part in video.relative_to(path).parts)

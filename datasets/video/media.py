@@ -9,57 +9,50 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..video_names import FRAME_EXTENSIONS, VIDEO_EXTENSIONS
+from ..frame_numbers import find_frame_file, is_numbered_frame
+from ..video_names import VIDEO_EXTENSIONS, VideoIndex
 
 
 def locate_videos(folder: Path, names: Iterable[str]) -> dict[str, Path]:
-    """Where the videos are.
+    """Finds the files of videos.
 
     Args:
         folder: searched with all that is below it, links to folders included.
         names: such as "<class>/<video>".
 
     Returns:
-        by name the first video file or folder of frames whose path ends in that name, or else in
-        its last part where only one of the names has it; names without any are absent.
+        for each name the first video file or folder of frames whose path is the name's by
+        `VideoIndex`, or else the first whose last component is that of this name alone. Names
+        without any are absent.
 
     Raises:
         InputError: no such folder.
     """
     if not folder.is_dir():
         raise InputError(f"--media {folder}: folder not found")
-    by_last: dict[str, list[str]] = {}
-    for name in dict.fromkeys(names):
-        by_last.setdefault(name.rpartition("/")[2], []).append(name)
-    whole: dict[str, Path] = {}
-    in_part: dict[str, Path] = {}
-    for path, stem in iter_videos(folder):
-        candidates = by_last.get(stem.name, [])
-        for name in candidates:
-            if f"/{stem.as_posix()}".endswith(f"/{name}"):
-                whole.setdefault(name, path)
-        if len(candidates) == 1:
-            in_part.setdefault(candidates[0], path)
-    return in_part | whole
+    index = VideoIndex(names)
+    by_path: dict[str, Path] = {}
+    by_last: dict[str, Path] = {}
+    for path in iter_videos(folder):
+        codes, folders_fit = index.match_file(path)
+        if len(codes) == 1:
+            (by_path if folders_fit else by_last).setdefault(index.names[codes[0]], path)
+    return by_last | by_path
 
 
-def iter_videos(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Video files and folders of frames in the order of their paths, each with its path less the
-    ending."""
+def iter_videos(folder: Path) -> Iterator[Path]:
+    """Video files and folders of numbered frames below a folder, in the order of their paths."""
     visited = set()
     for name, folders, files in os.walk(folder, followlinks=True):
         here, real = Path(name), os.path.realpath(name)
         # A link may lead back up.
         folders[:] = sorted(folders) if real not in visited else []
         visited.add(real)
-        if any(
-            Path(file).suffix in FRAME_EXTENSIONS and Path(file).stem.isdigit() for file in files
-        ):
-            yield here, here
-        for file in sorted(files):
-            path = here / file
-            if path.suffix.lower() in VIDEO_EXTENSIONS:
-                yield path, path.with_name(path.stem)
+        if any(is_numbered_frame(Path(file)) for file in files):
+            yield here
+        yield from (
+            here / file for file in sorted(files) if Path(file).suffix.lower() in VIDEO_EXTENSIONS
+        )
 
 
 def read_frame(path: Path, frame: int) -> np.ndarray | None:
@@ -98,8 +91,7 @@ def read_frames(path: Path, start: int, stop: int) -> Iterator[np.ndarray]:
     import cv2
 
     for frame in range(start, stop):
-        files = (path / f"{frame + 1:05d}{ending}" for ending in FRAME_EXTENSIONS)
-        file = next((file for file in files if file.is_file()), None)
+        file = find_frame_file(path, frame)
         if file is None:
             return
         image = cv2.imread(str(file))
@@ -127,5 +119,4 @@ def measure_video(path: Path) -> tuple[int, int, int]:
         raise InputError(
             f"{path}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
         )
-    count = sum(file.suffix in FRAME_EXTENSIONS and file.stem.isdigit() for file in path.iterdir())
-    return count, first.shape[1], first.shape[0]
+    return sum(map(is_numbered_frame, path.iterdir())), first.shape[1], first.shape[0]

@@ -9,8 +9,9 @@ from typing import TypeVar
 import numpy as np
 
 from ...datasets.errors import InputError, more_rows, some_of
+from ...datasets.labels import remap_codes
 from ...datasets.tables import Detections, Tubes, Videos, select_rows
-from ...datasets.video_names import whole_names
+from ...datasets.video_names import VideoIndex
 
 Table = TypeVar("Table", Detections, Tubes)
 
@@ -21,8 +22,8 @@ def align_to_ground_truth(
     """The table with its video and label numbers meaning the ground truth's names.
 
     Args:
-        table: detections or tubes. A video may stand there under its file's stem alone, as `detect`
-            names it: v_Biking_g01_c01 is Biking/v_Biking_g01_c01 where no other video ends so.
+        table: detections or tubes; `VideoIndex` says which videos its names mean, so that
+            v_Biking_g01_c01, as `detect` writes it, is Biking/v_Biking_g01_c01.
         ground_truth: gives the names: the videos and classes evaluated.
         source: the file's name, for messages.
         videos: their lengths, to find frames that cannot be.
@@ -34,22 +35,22 @@ def align_to_ground_truth(
         how many rows were left out, of which video or class.
 
     Raises:
-        InputError: nothing is left, or a frame lies behind its video's end.
+        InputError: nothing is left, a video's name is ambiguous, or a frame lies behind its video's
+            end.
     """
     if not len(table):
         warnings.warn(
             f"{source}: is empty, so every ground truth box counts as missed", stacklevel=2
         )
-    table = replace(table, video_names=whole_names(table.video_names, ground_truth.video_names))
-    video, video_known = _renamed(table.video, table.video_names, ground_truth.video_names)
-    label, label_known = _renamed(table.label, table.label_names, ground_truth.label_names)
+    video = _match_videos(table.video_names, ground_truth.video_names, source)[table.video]
+    label = remap_codes(table.label, table.label_names, ground_truth.label_names)
     for column, known, codes, names in (
-        ("video", video_known, table.video, table.video_names),
-        ("label", label_known, table.label, table.label_names),
+        ("video", video >= 0, table.video, table.video_names),
+        ("label", label >= 0, table.label, table.label_names),
     ):
         if not known.all():
             _report_unknown(column, known, codes, names, source, ground_truth)
-    keep = video_known & label_known
+    keep = (video >= 0) & (label >= 0)
     if videos is not None:
         lengths = dict(zip(videos.video, videos.num_frames.tolist()))
         limit = np.array([lengths.get(name, np.inf) for name in ground_truth.video_names])
@@ -90,14 +91,27 @@ def extend_labels(ground_truth: Tubes, table: Detections | Tubes, source: str) -
     return replace(ground_truth, label_names=(*ground_truth.label_names, *extra))
 
 
-def _renamed(
-    codes: np.ndarray, names: tuple[str, ...], new_names: tuple[str, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Codes into `new_names`, and which of them those have."""
-    place = {name: index for index, name in enumerate(new_names)}
-    new = np.array([place.get(name, -1) for name in names] or [-1], np.int32)
-    renamed = new[codes]
-    return renamed, renamed >= 0
+def _match_videos(names: tuple[str, ...], known: tuple[str, ...], source: str) -> np.ndarray:
+    """(N + 1,) int32 index into `known` for each name of a table, -1 where none is meant.
+
+    Raises:
+        InputError: a name may mean several of the known videos, or two names mean the same.
+    """
+    index, present = VideoIndex(known), set(names)
+    codes = np.full(len(names) + 1, -1, np.int32)
+    written: dict[int, str] = {}
+    for row, name in enumerate(names):
+        code = index.find(name, f"{source}: ")
+        # Where the table has the known name itself, the shorter name is another video.
+        if code is None or (known[code] != name and known[code] in present):
+            continue
+        if code in written:
+            raise InputError(
+                f"{source}: videos {written[code]} and {name} are both {known[code]} of the "
+                "ground truth; give each video one name"
+            )
+        codes[row], written[code] = code, name
+    return codes
 
 
 def _report_unknown(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
-from ...datasets.labels import LABEL_MAPS, label_codes, load_label_map, normalize_label
+from ...datasets.labels import LABEL_MAPS, load_label_map, match_labels, normalize_label
 
 BEST = 5
 
@@ -48,13 +48,13 @@ def correct_classes(
     Raises:
         InputError: a label has no class.
     """
-    code = label_codes(classes)
     named = {normalize_label(label): names for label, names in (class_map or {}).items()}
     right = np.zeros((len(labels), len(classes)), bool)
     for row, label in enumerate(labels):
         names = named.get(normalize_label(label), () if class_map is not None else (label,))
-        found = [code[normalize_label(name)] for name in names if normalize_label(name) in code]
-        if not found:
+        codes = match_labels(names, classes)
+        codes = codes[codes >= 0]
+        if not len(codes):
             import difflib
 
             near = difflib.get_close_matches(label, classes, 3, 0.4) or classes[:3]
@@ -62,7 +62,7 @@ def correct_classes(
                 f"class {label}: the classifier has no such class (similar: "
                 f"{', '.join(near)}); train a classifier with it, or map it with --class-map"
             )
-        right[row, found] = True
+        right[row, codes] = True
     return right
 
 

@@ -28,8 +28,8 @@ from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
 from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
-from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, Mode
-from ..inference.predictor import predict_batch
+from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
+from ..inference.predictor import TorchPredictor, postprocess
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
@@ -128,10 +128,15 @@ def benchmark_detector(
         train_set, test_set = open_detection_sets(data)
         half = torch.bfloat16 if load.device == "cuda" else None
         dense |= benchmark_videos(
-            {source: _for_finding(load, source) for source in _SOURCES},
+            {
+                source: TorchPredictor(
+                    _for_finding(load, source), device=load.device, autocast_dtype=half
+                )
+                for source in _SOURCES
+            },
             test_set.media[0],
             FunctionSource(lambda frames, _: [_people(*frames.shape[1:3])] * len(frames)),
-            half=half, device=load.device, progress=progress,
+            progress=progress,
         )  # fmt: skip
         progress("short training run")
         training |= data_wait(load, train_set, Path(folder) / "run")
@@ -166,14 +171,14 @@ def benchmark_dense(
     if load.device == "cpu" and has_bfloat16("cpu"):
         ways["shared_bfloat16"] = (shared, torch.bfloat16)
     runs = {
-        f"dense, {name}": lambda way=way: predict_batch(
-            detector, way[0], device=load.device, half=way[1]
+        f"dense, {name}": lambda batch=batch, predictor=TorchPredictor(detector, device=load.device, autocast_dtype=dtype): (
+            postprocess(predictor.predict(batch), predictor.config)
         )
-        for name, way in ways.items()
+        for name, (batch, dtype) in ways.items()
     }
     seconds = timed_rounds(runs, load.repeats, load.device, progress, _unseen(load.device))
     fps = {
-        name: [len(part.frames) / each for each in rounds]
+        name: [len(part.frame_numbers) / each for each in rounds]
         for (name, (part, _)), rounds in zip(ways.items(), seconds.values())
     }
     result: dict[str, Any] = {f"{name}_fps": median(rounds) for name, rounds in fps.items()}
@@ -374,12 +379,13 @@ def _people(height: int, width: int) -> np.ndarray:
 def _piece(load: Workload, mode: Mode) -> ClipBatch:
     rng = np.random.default_rng(0)
     people = _people(load.height, load.width)[:, :4]
+    geometry = ClipGeometry(load.settings(load.backbone, "given"))
 
     def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _ in range(KEY_FRAMES_PER_CLIP):
             yield rng.integers(256, size=(load.height, load.width, 3), dtype=np.uint8), people
 
-    return next(iter_clip_batches(frames(), load.frames, mode=mode))
+    return next(iter_clip_batches(frames(), geometry, mode=mode))
 
 
 def _peak_share(flops: int, seconds: float) -> float | None:

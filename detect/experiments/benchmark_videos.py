@@ -8,19 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...datasets.tables import Detections, Tubes
 from ...datasets.video.reader import read_video
 from ..inference.clip_batches import prefetch_clip_batches
-from ..inference.detector_tubes import (
-    TUBE_SCORE_THRESHOLD,
-    TubeBuilder,
-    as_detections,
-    detector_tubes,
-)
-from ..inference.predictor import predict_batch
-from ..model.detector import Detector
+from ..inference.detector_tubes import TubeBuilder, TubeOptions, as_detections, detector_tubes
+from ..inference.predictor import TorchPredictor, postprocess
+from ..inference.video_input import open_video_file
 from ..people.person_boxes import FunctionSource
 from .benchmark_backbones import now
 
@@ -30,43 +23,38 @@ refining boxes; linking."""
 
 
 def benchmark_videos(
-    detectors: Mapping[str, Detector],
+    predictors: Mapping[str, TorchPredictor],
     video: Path,
-    people: FunctionSource,
+    source: FunctionSource,
     *,
-    half: torch.dtype | None = None,
-    device: str = "cpu",
     progress: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Frames a second from a video file to its tables, every frame a key frame.
 
     Args:
-        detectors: by where their proposals come from, in evaluation mode, on `device`.
+        predictors: by where their proposals come from.
         video: the file.
-        people: for detectors without proposals of their own.
-        half, device: see `dense.look`.
-        progress: called with a name before each of three runs of a detector.
+        source: where people are, for external proposals.
+        progress: called with a name before each of three runs of a predictor.
 
     Returns:
-        end_to_end_fps: by detector, the second of two runs of `detector_tubes`, whose stages
-        overlap. stages: by detector the share of each of `STAGES` in a third run, in which one
+        end_to_end_fps: by predictor, the second of two runs of `detector_tubes`, whose stages
+        overlap. stages: by predictor the share of each of `STAGES` in a third run, in which one
         stage waits for the other, the seconds_per_frame of all, and the largest as `limit`.
     """
     result: dict[str, Any] = {"end_to_end_fps": {}, "stages": {}}
-    for name, detector in detectors.items():
-        source = people if detector.proposals is None else None
+    for name, predictor in predictors.items():
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(2):
                 progress(f"a video, {name}")
                 begin = time.perf_counter()
-                with detector_tubes(
-                    video, "video", detector, source, half=half, device=device, progress=False
-                ) as run:
+                opened = open_video_file(video, "video")
+                with detector_tubes(opened, predictor, source, progress=False) as run:
                     frames = run(Path(folder)).num_frames
                 fps = frames / (time.perf_counter() - begin)
         result["end_to_end_fps"][name] = fps
         progress(f"stages, {name}")
-        seconds = stage_seconds(detector, video, source, half=half, device=device)
+        seconds = stage_seconds(predictor, video, source)
         whole = sum(seconds.values())
         result["stages"][name] = {stage: part / whole for stage, part in seconds.items()} | {
             "seconds_per_frame": whole / frames,
@@ -76,18 +64,14 @@ def benchmark_videos(
 
 
 def stage_seconds(
-    detector: Detector,
-    video: Path,
-    people: FunctionSource | None = None,
-    *,
-    half: torch.dtype | None = None,
-    device: str = "cpu",
+    predictor: TorchPredictor, video: Path, source: FunctionSource
 ) -> dict[str, float]:
     """Seconds that each of `STAGES` takes of a video, one after the other.
 
     On a GPU each waits for its kernels, which costs a little.
     """
     seconds = dict.fromkeys(STAGES, 0.0)
+    device, config = predictor.device, predictor.config
 
     def timed(stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*given: Any, **named: Any) -> Any:
@@ -100,25 +84,30 @@ def stage_seconds(
 
     def nowhere(rows: Detections | Tubes) -> None: ...
 
-    linking = TubeBuilder(nowhere, nowhere, "act", TUBE_SCORE_THRESHOLD, every=1)
-    link, following = timed("link", linking.add), timed("decode", next)
-    stages = {"maps": "trunk", "propose": "proposals", "find": "head"}
+    builder = TubeBuilder(nowhere, nowhere, TubeOptions())
+    link, read_next = timed("link", builder.add), timed("decode", next)
+    select = timed("head", postprocess)
+    stages = {"extract_features": "trunk", "detect": "head"}
+    external = None
+    if predictor.proposals == "external":  # made while a batch is cut
+        external = FunctionSource(timed("proposals", source.function))
+    else:
+        stages["propose"] = "proposals"
     for method, stage in stages.items():
-        setattr(detector, method, timed(stage, getattr(detector, method)))
+        setattr(predictor, method, timed(stage, getattr(predictor, method)))
     frames = 0
     try:
         with prefetch_clip_batches(
-            detector.settings, read_video(video), device=device, threads=False,
-            people=people and FunctionSource(timed("proposals", people.function)),
-        ) as ahead:  # fmt: skip
-            while piece := following(ahead, None):
-                found = predict_batch(detector, piece, device=device, half=half)
-                link(as_detections(found, "video", detector.settings.labels, 1, 1))
-                frames += len(piece.frames)
-        timed("link", linking.finish)(frames)
+            config, read_video(video), device=device, threads=False, source=external
+        ) as batches:
+            while batch := read_next(batches, None):
+                found = select(predictor.predict(batch), config)
+                link(as_detections(found, "video", config.labels, 1, 1))
+                frames += len(batch.frame_numbers)
+        timed("link", builder.finish)(frames)
     finally:
         for method in stages:
-            delattr(detector, method)
-    if people is not None:  # who are looked for while a piece is cut
+            delattr(predictor, method)
+    if external is not None:
         seconds["decode"] -= seconds["proposals"]
     return seconds

@@ -28,7 +28,7 @@ from ...datasets.clips.loader import limit_worker_threads
 from ...datasets.errors import InputError, as_option
 from ...datasets.files import write_json
 from ...datasets.flow.estimate import FlowMethod
-from ...datasets.labels import label_codes, normalize_label, same_labels
+from ...datasets.labels import match_labels, same_labels
 from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
 
@@ -180,8 +180,7 @@ def score_classifier(
         )
     scores = _scores(model, videos, trial, accelerator)
     if other is not None:
-        code = label_codes(other.labels)
-        order = [code[normalize_label(label)] for label in model.labels]
+        order = match_labels(model.labels, other.labels).tolist()
         scores = fuse(scores, _scores(other, videos, trial, accelerator), order)
     result = accuracies(scores, videos.labels, right)
     if accelerator.is_main_process:

@@ -137,7 +137,7 @@ def detector_tubes(
 
 
 class TubeBuilder:
-    """Takes the detections of a video part by part, and gives rows of its tables when they are final.
+    """Makes the rows of a video's tables from its detections, as they come.
 
     Args:
         write: takes rows of the table of detections.

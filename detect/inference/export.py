@@ -180,12 +180,12 @@ def export_detector(
 
     Inputs and outputs are named as in `ExportableDetector.forward`: clip, key_frames, boxes, key;
     scores, refined_boxes and key_of_box. The number of key frames and of boxes is free, all else
-    is fixed. The settings stand in the metadata under `onnx_detector.KEY`, as JSON.
+    is fixed. The config is in the metadata under `onnx_predictor.METADATA_KEY`, as JSON.
 
     Args:
         detector: of `load_detector`.
         path: the file, written whole or not at all.
-        frames: length of the clip; None takes `default_clip_frames`.
+        frames: length of the clip; None takes `ClipGeometry.export_length`.
         opset: one of `OPSETS`, for ONNX.
         given: see `trace_detector`.
 

@@ -106,7 +106,7 @@ class StoredRows(NamedTuple):
 
 
 class _StoredTube(NamedTuple):
-    """What stays in memory of a tube, ordered by falling score; `labels` is an array of `_LABEL`."""
+    """What stays in memory of a tube, sorted by falling score; `labels` are bytes of `_LABEL`s."""
 
     minus_score: float
     label: int

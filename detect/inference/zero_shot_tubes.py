@@ -212,7 +212,7 @@ class _People:
         start: int,
         end: int,
     ) -> None:
-        """Adds the logits of each person in the frames from start to end, the last ones of `clip`."""
+        """Adds the logits of each person in the frames start to end, the last ones of `clip`."""
         first = end - clip.frames  # number of the clip's first frame
         boxes = np.zeros((len(tracks), clip.frames, 4))
         present = np.zeros((len(tracks), clip.frames), bool)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets.errors import InputError
+from ...datasets.errors import InputError, some_of
 from ...datasets.table_io import read_table
 from ...datasets.tables import Detections
 from ...datasets.video.reader import VideoInfo
-from ...datasets.video_names import find_video_of_path
+from ...datasets.video_names import VideoIndex
 from .person_boxes import PersonBoxes, clean_boxes
 
 _NMS_IOU = 0.95  # only removes boxes of one person under several labels
@@ -38,15 +38,17 @@ class TableSource:
         self.table, self.name = table, name
 
     def open(self, video: VideoInfo) -> OpenTable:
-        """The boxes of one video, found by its path; see `find_video_of_path`.
+        """The boxes of one video, found by its path; see `VideoIndex.find_file`.
 
         Raises:
             InputError: the video is not in the table, or a score is not in [0, 1].
         """
-        try:
-            code = find_video_of_path(self.table.video_names, video.path)
-        except InputError as error:
-            raise InputError(f"{self.name}: {error}") from error
+        code = VideoIndex(self.table.video_names).find_file(video.path)
+        if code is None:
+            raise InputError(
+                f"{self.name}: contains no video of the name of {video.path}; it has "
+                f"{some_of(self.table.video_names) or 'no videos'}"
+            )
         rows = np.flatnonzero(self.table.video == code)
         scores = self.table.score[rows]
         if len(rows) and not (scores.min() >= 0 and scores.max() <= 1):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets.errors import InputError
+from ...datasets.errors import InputError, some_of
 from ...datasets.prefetch import prefetch, write_in_background
 from ...datasets.tables import Tubes, select_rows
 from ...datasets.video.reader import VideoInfo, probe, read_timed_video
 from ...datasets.video.writer import open_video_writer
-from ...datasets.video_names import find_video_of_path
+from ...datasets.video_names import VideoIndex
 from .frame import draw_frame, readable_scale
 
 _FRAMES_AHEAD = 4  # frames decoded ahead of drawing, and drawn ahead of encoding
@@ -23,14 +23,18 @@ _FRAMES_AHEAD = 4  # frames decoded ahead of drawing, and drawn ahead of encodin
 def select_video(tubes: Tubes, video: Path) -> Tubes:
     """The rows of one video, sorted by frame.
 
-    A name in the table is the video's if the video's path ends in it, with or without extension
-    (`Basketball/v_Basketball_g01_c01`), the longest such name first; otherwise if it ends in the
-    file's stem. A table without names has no rows for any video.
+    `VideoIndex.find_file` says which name of the table is the video's. A table without any name has
+    no row for any video.
 
     Raises:
         InputError: no name matches the video, or several do.
     """
-    code = find_video_of_path(tubes.video_names, video)
+    code = VideoIndex(tubes.video_names).find_file(video)
+    if code is None and tubes.video_names:
+        raise InputError(
+            f"{video}: the table has no video of this name; it has {some_of(tubes.video_names)}. "
+            "Rename the file, or give the table of this video"
+        )
     rows = np.flatnonzero(tubes.video == code)
     return select_rows(tubes, rows[np.argsort(tubes.frame[rows], kind="stable")])
 

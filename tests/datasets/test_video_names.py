@@ -1,20 +1,135 @@
-"""Lists of videos in the forms in which data sets and users write them."""
+"""What a name means: one table of names for all who look up a video, and lists of videos."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from actiontubes.datasets.clips.detection_set import open_detection_sets
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.formats.registry import read_ground_truth
-from actiontubes.datasets.video_names import ListedName, match_videos, read_video_list
+from actiontubes.datasets.tables import Detections, Tubes
+from actiontubes.datasets.video.media import locate_videos
+from actiontubes.datasets.video_names import (
+    ListedName,
+    VideoIndex,
+    match_videos,
+    read_video_list,
+    strip_extension,
+    strip_timestamps,
+    unique_names,
+)
+from actiontubes.detect.evaluation.align import align_to_ground_truth
+from actiontubes.detect.people.proposals import table_proposals
+from actiontubes.detect.visualization.video import select_video
 
 FORMS = (
     "{folder}/{video}", "{video}", "{folder}/{video}.avi", "{video}.avi", "{folder}/{video}.avi 1",
     "{video}.AVI 12", "{video} 1", "UCF-101/{folder}/{video}.avi", "{folder}/{video}.avi\t{folder}",
 )  # fmt: skip
+
+
+# A name as somebody wrote it, the known names, and the one that is meant: None where none is, an
+# error where several may be.
+MEANT = (
+    ("sport/alpha.mp4", ("sport/alpha", "sport/beta"), "sport/alpha"),
+    ("sport/alpha", ("sport/alpha.mp4", "sport/beta.mp4"), "sport/alpha.mp4"),
+    ("alpha.mp4", ("sport/alpha",), "sport/alpha"),
+    ("alpha", ("sport/alpha.AVI", "alpha2"), "sport/alpha.AVI"),
+    ("data/sport/alpha.webm", ("sport/alpha", "alpha"), "sport/alpha"),
+    ("data/sport/alpha", ("alpha", "walk/alpha"), "alpha"),
+    ("sport/alpha", ("walk/alpha",), None),
+    ("alpha.txt", ("sport/alpha",), None),
+    ("alpha", ("beta",), None),
+    ("alpha.b", ("sport/alpha.b", "alpha.c"), "sport/alpha.b"),
+    ("alpha.mp4", ("alpha.avi", "alpha.mp4"), "alpha.mp4"),
+    ("x/alpha.mp4", ("alpha.avi", "alpha.mp4"), "alpha.mp4"),
+    ("alpha", ("alpha.avi", "alpha.mp4"), InputError),
+    ("alpha.mp4", ("sport/alpha", "walk/alpha"), InputError),
+)
+
+
+def by_list(name: str, known: tuple[str, ...], _: Path) -> str | None:
+    return match_videos([ListedName(name)], known)[0]
+
+
+def by_evaluation(name: str, known: tuple[str, ...], _: Path) -> str | None:
+    truth = replace(rows(known, Tubes), video_names=known)
+    found = align_to_ground_truth(rows((name, "only in the table"), Detections), truth, "table")
+    return known[found.video[0]]
+
+
+def by_proposals(name: str, known: tuple[str, ...], _: Path) -> str | None:
+    frames = np.zeros((1, 99, 99, 3), np.uint8)
+    boxes = table_proposals(rows(known, Detections), name)(frames, 0)[0]
+    return known[int(boxes[0, 0])]
+
+
+def by_drawing(name: str, known: tuple[str, ...], _: Path) -> str | None:
+    return known[select_video(rows(known, Tubes), Path(name)).video[0]]
+
+
+def by_media(name: str, known: tuple[str, ...], folder: Path) -> str | None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).touch()
+    return next(iter(locate_videos(folder, known)))
+
+
+def rows(names: tuple[str, ...], kind: type) -> Any:
+    """A row for each video, on frame 0, whose box begins at the video's number."""
+    numbers = np.arange(len(names), dtype=np.int32)
+    columns = {
+        "video": numbers,
+        "frame": np.zeros_like(numbers),
+        "label": np.zeros_like(numbers),
+        "boxes": numbers[:, None] + np.array([0.0, 0, 9, 9]),
+        "score": np.full(len(names), 0.5),
+        "video_names": names,
+        "label_names": ("run",),
+    }
+    return kind(**columns, **({"tube": numbers.astype(np.int64)} if kind is Tubes else {}))
+
+
+@pytest.mark.filterwarnings("ignore:table. ignoring 1 of 2 rows")
+@pytest.mark.parametrize("look_up", [by_list, by_evaluation, by_proposals, by_drawing, by_media])
+@pytest.mark.parametrize(("name", "known", "meant"), MEANT)
+def test_all_who_look_up_a_video_agree(
+    look_up: Callable, name: str, known: tuple[str, ...], meant: Any, tmp_path: Path
+) -> None:
+    index = VideoIndex(known)
+    if meant is InputError:
+        with pytest.raises(InputError, match=rf"could be {known[0]}, {known[1]}; write the full"):
+            index.find(name)
+    else:
+        code = index.find(name)
+        assert (None if code is None else known[code]) == meant
+    is_path = look_up in (by_drawing, by_media, by_proposals)
+    if meant is None and is_path and Path(name).stem == known[0].rpartition("/")[2]:
+        meant = known[0]  # a file may lie in any folder
+    if look_up is by_media and (Path(name).suffix not in (".mp4", ".webm") or meant is InputError):
+        pytest.skip("not a video file, or the file of several videos")
+    if meant is InputError:
+        with pytest.raises(InputError, match=f"could be {known[0]}, {known[1]}"):
+            look_up(name, known, tmp_path)
+    elif meant is None and look_up is not by_list:
+        with pytest.raises(InputError, match=r"no video|no row has a video"):
+            look_up(name, known, tmp_path)
+    elif meant is not None:
+        assert look_up(name, known, tmp_path) == meant
+
+
+def test_two_names_of_one_video_are_refused() -> None:
+    truth = rows(("sport/alpha",), Tubes)
+    with pytest.raises(InputError, match=r"videos alpha and alpha.mp4 are both sport/alpha"):
+        align_to_ground_truth(rows(("alpha", "alpha.mp4"), Detections), truth, "table")
+    # The full name is in the table: the shorter one is another video's.
+    with pytest.warns(UserWarning, match="ignoring 1 of 2 rows"):
+        found = align_to_ground_truth(rows(("alpha", "sport/alpha"), Detections), truth, "table")
+    assert found.boxes[:, 0].tolist() == [1]
 
 
 def write(path: Path, *lines: str) -> Path:
@@ -125,3 +240,26 @@ def test_the_test_list_of_ucf101_24(
     if form == FORMS[3]:
         same, _ = read_ground_truth(shared("ucf101-24/finalAnnots.mat"), videos=path)
         assert same.video_names == whole and (same.boxes == truth.boxes).mean() > 0.9
+
+
+def test_names_end_and_stay_below_the_folder() -> None:
+    assert unique_names([]) == []
+    assert unique_names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
+    videos = [Path("/a.mp4"), Path("/b/a.avi"), Path("/c/a.mp4.avi")]
+    assert unique_names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
+    assert unique_names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
+
+
+def test_names_of_a_hundred_thousand() -> None:
+    """Linear in the videos: a loop over pairs would take hours."""
+    videos = [Path(f"/data/{i // 100}/{i}.mp4") for i in range(100_000)]
+    videos += [Path(f"/data/other/{i}.mp4") for i in range(1000)]
+    names = unique_names(videos)
+    assert len(set(names)) == len(videos) and names[5000] == "5000" and names[7] == "0/7.mp4"
+
+
+def test_endings() -> None:
+    assert [strip_extension(name) for name in ("a/b.c.AVI", "a.b", "12", "x.webm")] == [
+        "a/b.c", "a.b", "12", "x"
+    ]  # fmt: skip
+    assert strip_timestamps("a_000001_00002") == "a_000001_00002"

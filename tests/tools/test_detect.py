@@ -23,7 +23,6 @@ from actiontubes.datasets.formats.ucf101_24 import read_pyannot
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.datasets.video.reader import read_video
-from actiontubes.datasets.video_names import unique_names
 from actiontubes.detect.boxes.iou import pairwise_iou
 from actiontubes.detect.visualization import video as drawing
 from actiontubes.tools.main import main
@@ -293,13 +292,6 @@ def test_videos_of_one_name(numbered, detect: Detect, tmp_path: Path) -> None:
     assert counts == dict(zip(names, (4, 4, 4, 6)))
     code, _, err = detect("b.mp4", "./y/../b.mp4")
     assert code == 2 and err == ["actiontubes detect: b.mp4: is given twice; give each video once"]
-
-
-def test_names_end_and_stay_below_the_folder() -> None:
-    assert unique_names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
-    videos = [Path("/a.mp4"), Path("/b/a.avi"), Path("/c/a.mp4.avi")]
-    assert unique_names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
-    assert unique_names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
 
 
 def test_boxes_from_a_table(numbered, detect: Detect, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.formats.classification_lists import VideoLists, read_list, read_lists
-from actiontubes.datasets.video_names import strip_extension, strip_timestamps
+from actiontubes.datasets.video_names import strip_timestamps
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -219,10 +219,3 @@ def test_class_folders(tmp_path: Path) -> None:
         (("val/sit/c.webm", "sit"), ("val/sit/frames", "sit")),
     )
     assert read_lists(tmp_path / "train").train == (("run/a.mp4", "run"), ("run/deep/b.AVI", "run"))
-
-
-def test_endings() -> None:
-    assert [strip_extension(name) for name in ("a/b.c.AVI", "a.b", "12", "x.webm")] == [
-        "a/b.c", "a.b", "12", "x"
-    ]  # fmt: skip
-    assert strip_timestamps("a_000001_00002") == "a_000001_00002"

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.video.find import expand_video_paths
-from actiontubes.datasets.video_names import unique_names
 
 
 @pytest.fixture
@@ -56,19 +55,3 @@ def test_lists(folder: Path) -> None:
 def test_a_file_meant_twice(folder: Path, words: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="is given twice"):
         found(*words)
-
-
-def test_names_end_and_stay_below_the_folder() -> None:
-    assert unique_names([]) == []
-    assert unique_names([Path("/a.mp4"), Path("/b/a.avi")]) == ["a.mp4", "b/a.avi"]
-    videos = [Path("/a.mp4"), Path("/b/a.avi"), Path("/c/a.mp4.avi")]
-    assert unique_names(videos) == ["a.mp4", "b/a.avi", "c/a.mp4.avi"]
-    assert unique_names([Path("../../a.mp4"), Path("a.mp4")])[0].count("..") == 0
-
-
-def test_names_of_a_hundred_thousand() -> None:
-    """Linear in the videos: a loop over pairs would take hours."""
-    videos = [Path(f"/data/{i // 100}/{i}.mp4") for i in range(100_000)]
-    videos += [Path(f"/data/other/{i}.mp4") for i in range(1000)]
-    names = unique_names(videos)
-    assert len(set(names)) == len(videos) and names[5000] == "5000" and names[7] == "0/7.mp4"

@@ -327,7 +327,7 @@ def test_rows_of_unknown_videos_are_counted() -> None:
     foreign = replace(detections, video_names=("a/one", "b/two", "elsewhere"))
     count = int((detections.video == 2).sum())
     with pytest.warns(
-        UserWarning, match=f"d.parquet: {count} of {len(detections)} rows .*elsewhere"
+        UserWarning, match=f"d.parquet: ignoring {count} of {len(detections)} rows .*elsewhere"
     ):
         assert len(align_to_ground_truth(foreign, truth, "d.parquet")) == len(detections) - count
 

@@ -116,14 +116,16 @@ def test_precomputed_boxes_for_frames_of_another_size(propose: Propose) -> None:
 def test_a_video_without_precomputed_boxes_is_named(propose: Propose, tmp_path: Path) -> None:
     path = tmp_path / "people.parquet"
     write_table(table(), path)
-    with pytest.raises(InputError, match=r"people.parquet: .*c.mp4.* no video .*Dive/a, Run/b"):
+    with pytest.raises(
+        InputError, match=r"people.parquet: contains no video .*c.mp4; .*Dive/a, Run/b"
+    ):
         propose(open_proposal_source(str(path)), FRAMES, 0, "c.mp4")
     with pytest.raises(InputError, match="file not found"):
         open_proposal_source(str(tmp_path / "absent.csv"))
 
 
 def test_a_stem_that_two_videos_share_is_refused(propose: Propose) -> None:
-    with pytest.raises(InputError, match=r"matches several videos .*Dive/a, Run/a"):
+    with pytest.raises(InputError, match=r"a.mp4: could be Dive/a, Run/a; put the file"):
         propose(TableSource(table(("Dive/a", "Run/a"))), FRAMES, 0, "a.mp4")
 
 
