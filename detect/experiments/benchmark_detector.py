@@ -29,7 +29,7 @@ from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
 from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
-from ..inference.predictor import TorchPredictor, postprocess
+from ..inference.predictor import FrameDetections, TorchPredictor, postprocess
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
@@ -170,12 +170,12 @@ def benchmark_dense(
     }  # fmt: skip
     if load.device == "cpu" and has_bfloat16("cpu"):
         ways["shared_bfloat16"] = (shared, torch.bfloat16)
-    runs = {
-        f"dense, {name}": lambda batch=batch, predictor=TorchPredictor(detector, device=load.device, autocast_dtype=dtype): (
-            postprocess(predictor.predict(batch), predictor.config)
-        )
-        for name, (batch, dtype) in ways.items()
-    }
+
+    def run(batch: ClipBatch, dtype: torch.dtype | None) -> FrameDetections:
+        predictor = TorchPredictor(detector, device=load.device, autocast_dtype=dtype)
+        return postprocess(predictor.predict(batch), predictor.config)
+
+    runs = {f"dense, {name}": lambda way=way: run(*way) for name, way in ways.items()}
     seconds = timed_rounds(runs, load.repeats, load.device, progress, _unseen(load.device))
     fps = {
         name: [len(part.frame_numbers) / each for each in rounds]
