@@ -114,8 +114,9 @@ def study(
     from ..datasets.clips.detection_set import open_detection_sets
     from ..datasets.figures.motion import PAIRS
     from ..detect.experiments.study import (
-        SETTINGS,
+        SETTINGS_FILE,
         Network,
+        Study,
         check_same_settings,
         expand_sweeps,
         plan_runs,
@@ -123,12 +124,12 @@ def study(
         run_study,
     )
     from ..detect.experiments.study_clips import (
-        actor_material,
+        actor_study_clips,
         cache_flow,
         parse_pairs,
         video_study_clips,
     )
-    from ..detect.experiments.study_report import TABLE, write_report
+    from ..detect.experiments.study_report import TABLE_FILE, write_study_report
     from ..detect.training.options import Schedule
 
     if clips == "videos" and data is None:
@@ -179,22 +180,20 @@ def study(
     known = [f"{a}/{b}" for a, b in PAIRS if {a, b} <= set(labels)]
     opposite = parse_pairs(known if pairs is None else pairs, labels)
     if accelerator.is_main_process:
-        check_same_settings(settings, out / SETTINGS)
+        check_same_settings(settings, out / SETTINGS_FILE)
 
-    def open_material(stream: Stream) -> StudyClips:
+    def open_clips(stream: Stream) -> StudyClips:
         if clips == "videos":
             return video_study_clips(lists[0], lists[1], crops, stream, flow_method)
-        seen = replace(actors, stream=stream)
-        material = actor_material(parts[0], parts[1], seen, memory=round(memory * 1e9))
+        config = replace(actors, stream=stream)
+        opened = actor_study_clips(parts[0], parts[1], config, memory=round(memory * 1e9))
         if drawn and stream == "flow" and accelerator.is_main_process:
-            cache_flow(material.media, flow_method)
+            cache_flow(opened.media, flow_method)
         accelerator.wait_for_everyone()
-        return material
+        return opened
 
     keep_freed_memory()
-    run_study(
-        runs, open_material, out, network, schedule, accelerator, pairs=opposite, workers=workers
-    )
+    run_study(runs, open_clips, Study(out, network, schedule, accelerator, opposite, workers))
     if not accelerator.is_main_process:
         return
     records = read_records(out)
@@ -203,8 +202,8 @@ def study(
         f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times {width:g}; "
         f"{steps} steps of {batch} clips; {records[0]['clips']} clips to test on."
     )
-    page = write_report(records, out, title)
-    print((out / TABLE).read_text(encoding="utf-8"))
+    page = write_study_report(records, out, title)
+    print((out / TABLE_FILE).read_text(encoding="utf-8"))
     print(page)
 
 

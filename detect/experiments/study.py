@@ -1,7 +1,7 @@
-"""The paper's study: networks of the family under one budget, several seeds each.
+"""The paper's study: networks of the family trained on one budget, with several seeds each.
 
-A run is one network on one stream with one seed. When it is done its record, a JSON file, stands
-in the study's folder, and it is not run again; until then its training goes on where it stopped.
+A run is one network on one input with one seed. Its results are a JSON file in the study's folder.
+Runs that have one are skipped; a run that was interrupted is resumed.
 """
 
 from __future__ import annotations
@@ -38,25 +38,28 @@ from .study_clips import Stream, StudyClips
 from .study_statistics import clip_accuracy
 
 STREAMS = ("rgb", "flow", "both")
-RUNS, SETTINGS, SCORES = "runs", "study.json", "scores.npz"
-_ALL = "(K)"
+RUNS_FOLDER, SETTINGS_FILE, _SCORES_FILE = "runs", "study.json", "scores.npz"
+_SWEEP = "(K)"
 _TIMED_CLIPS, _TIMED_PASSES = 8, 5
+# Settings of version 0.1 that have other names now.
+_RENAMED_SETTINGS = {"optimiser": "optimizer", "warm_up": "warmup"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One network on one stream with one seed; "both" is the late fusion of the two streams'."""
+    """One network on one input with one seed; "both" is the late fusion of two runs."""
 
     backbone: str
     streams: Literal["rgb", "flow", "both"]
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """Where its checkpoint and scores stand; its record is the .json file beside it."""
-        plain = self.backbone.replace("(", "-").replace(")", "")
-        return out / RUNS / f"{plain}.{self.streams}.{self.seed}"
+        """The folder of its checkpoint and scores, in the study's folder `out`."""
+        backbone = self.backbone.replace("(", "-").replace(")", "")
+        return out / RUNS_FOLDER / f"{backbone}.{self.streams}.{self.seed}"
 
     def record(self, out: Path) -> Path:
+        """The JSON file of its results, beside its folder."""
         folder = self.folder(out)
         return folder.with_name(f"{folder.name}.json")
 
@@ -67,9 +70,9 @@ class Network:
 
     Attributes:
         last: the trunk's last endpoint.
-        width: multiplies the trunk's channels.
-        weights: the first weights, see `new_classifier`.
-        dropout: of the classifier.
+        width: multiplier of the trunk's channels.
+        weights: pretrained weights, see `new_classifier`.
+        dropout: rate before the classifier.
     """
 
     last: str = "Mixed_3c"
@@ -78,34 +81,57 @@ class Network:
     dropout: float = 0.2
 
 
+@dataclass(frozen=True)
+class Study:
+    """What all runs of a study have in common.
+
+    Attributes:
+        out: gets runs/<run>.json for each run, and beside it a folder with its checkpoint.
+        network, schedule: the same for all.
+        accelerator: where and in which precision to train.
+        pairs: of opposite classes, as indices into the labels.
+        workers: processes that read videos.
+    """
+
+    out: Path
+    network: Network
+    schedule: Schedule
+    accelerator: Accelerator
+    pairs: Sequence[tuple[int, int]] = ()
+    workers: int = 0
+
+
 def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
-    """The backbones meant, each once, in order.
+    """The backbones, each once, in order, with sweeps over K written out.
 
     Args:
-        names: of `get_variant`; "top-heavy-i3d(K)" and "bottom-heavy-i3d(K)" with K as it stands
-            mean one network for every endpoint K up to `last` that convolves over time.
+        names: of `get_variant`; "top-heavy-i3d(K)" and "bottom-heavy-i3d(K)", with the letter K,
+            are one network for every endpoint K up to `last` that convolves over time.
         last: the trunks' last endpoint.
 
     Raises:
-        InputError: no such network or endpoint; one that up to `last` is I2D or I3D by another
-            name.
+        InputError: no such network or endpoint; a network that up to `last` is the same as I2D or
+            I3D.
     """
     if last not in ENDPOINTS:
         raise InputError(f"--endpoint {last}: no such layer; {choose_from(last, ENDPOINTS)}")
-    place = ENDPOINTS.index
-    over_time = [e for e in ENDPOINTS if e == "Conv2d_2c_3x3" or e.startswith("Mixed")]
-    swept = [e for e in over_time if place(e) <= place(last)]
-    found: list[str] = []
+    index = ENDPOINTS.index
+    swept = [
+        endpoint
+        for endpoint in ENDPOINTS[: index(last) + 1]
+        if endpoint == "Conv2d_2c_3x3" or endpoint.startswith("Mixed")
+    ]
+    backbones: list[str] = []
     for name in names:
-        base = name.removesuffix(_ALL)
-        found += [f"{base}({k})" for k in swept] if name.endswith(_ALL) else [name]
-    for name in found:
+        base = name.removesuffix(_SWEEP)
+        backbones += [f"{base}({k})" for k in swept] if name.endswith(_SWEEP) else [name]
+    for name in backbones:
         variant = get_variant(name)
         if variant.temporal_from is None or variant.temporal_to is None:
             continue
-        if place(variant.temporal_from) > place(last):
+        if index(variant.temporal_from) > index(last):
             same = "i2d"
-        elif name.startswith("bottom-heavy") and place(variant.temporal_to) >= place(last):
+        elif name.startswith("bottom-heavy") and index(variant.temporal_to) >= index(last):
             same = "i3d"
         else:
             continue
@@ -113,7 +139,7 @@ def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
             f"--backbones {name}: with --endpoint {last} it is the same network as {same}; "
             "leave it out, or choose a later endpoint"
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(backbones))
 
 
 def plan_runs(
@@ -121,16 +147,14 @@ def plan_runs(
     streams: Sequence[Literal["rgb", "flow", "both"]],
     seeds: Sequence[int],
 ) -> list[Run]:
-    """All runs: seed by seed, so that a study stopped early has something of each network.
+    """All runs: seed by seed, so that a study stopped early has some runs of each network.
 
-    The fusion of two streams comes last, and makes both of them be run.
+    The fusion of two streams comes last, and needs the runs of both.
     """
-    wanted = [s for s in ("rgb", "flow") if s in streams or "both" in streams]
-    if "both" in streams:
-        wanted.append("both")
+    needed = STREAMS if "both" in streams else [each for each in STREAMS if each in streams]
     return [
         Run(backbone, stream, seed)  # type: ignore[arg-type]
-        for stream in wanted
+        for stream in needed
         for seed in dict.fromkeys(seeds)
         for backbone in backbones
     ]
@@ -140,15 +164,18 @@ def check_same_settings(settings: Mapping[str, Any], path: Path) -> None:
     """Writes a study's settings, or checks that those written before are the same.
 
     Raises:
-        InputError: another value, or a file that is none of a study.
+        InputError: a setting has another value, or the file is damaged.
     """
-    plain = json.loads(json.dumps(dict(settings)))
+    current = json.loads(json.dumps(dict(settings)))
     if not path.is_file():
-        write_json(plain, path)
+        write_json(current, path)
         return
     before = _read_json(path)
-    for name in {**plain, **before}:
-        was, now = before.get(name), plain.get(name)
+    for old, new in _RENAMED_SETTINGS.items():
+        if old in before and new in current:
+            before[new] = before.pop(old)
+    for name in {**current, **before}:
+        was, now = before.get(name), current.get(name)
         if was != now:
             raise InputError(
                 f"{path}: this study was started with {name} {was}, now it is {now}; use the "
@@ -157,131 +184,125 @@ def check_same_settings(settings: Mapping[str, Any], path: Path) -> None:
 
 
 def run_study(
-    runs: Sequence[Run],
-    open_material: Callable[[Stream], StudyClips],
-    out: Path,
-    network: Network,
-    schedule: Schedule,
-    accelerator: Accelerator,
-    *,
-    pairs: Sequence[tuple[int, int]] = (),
-    workers: int = 0,
+    runs: Sequence[Run], open_clips: Callable[[Stream], StudyClips], study: Study
 ) -> None:
-    """Runs what is not done yet; `read_records` has the results.
+    """Runs all that have no record yet; `read_records` reads the results.
 
     Args:
         runs: of `plan_runs`.
-        open_material: called once for each stream that is needed.
-        out: gets runs/<run>.json for each, and beside it a folder with its checkpoint.
-        network, schedule: the same for all.
-        pairs: of classes that are opposite, as places among the labels.
-        workers: processes that read videos.
+        open_clips: called once for each stream that is needed.
+        study: what the runs have in common.
 
     Raises:
-        InputError: see `train_classifier`; scores to be fused are gone.
+        InputError: see `train_classifier`; scores that are needed for a fusion are missing.
     """
-    # All processes decide alike, before any writes a record.
-    left = [run for run in runs if not run.record(out).is_file()]
+    accelerator = study.accelerator
+    # All processes decide this before any of them writes a record.
+    pending = [run for run in runs if not run.record(study.out).is_file()]
     accelerator.wait_for_everyone()
-    trained = [run for run in left if run.streams != "both"]
-    with _progress(trained, accelerator) as bar:
-        for stream, mine in groupby(trained, lambda run: run.streams):
-            material = open_material(stream)
-            for run in mine:
-                train_and_score(
-                    run, material, out, network, schedule, accelerator, pairs, workers,
-                    partial(bar, run),
-                )  # fmt: skip
+    to_train = [run for run in pending if run.streams != "both"]
+    with _progress_bar(to_train, accelerator) as show_progress:
+        for stream, group in groupby(to_train, lambda run: run.streams):
+            clips = open_clips(stream)
+            for run in group:
+                train_and_score(run, clips, study, partial(show_progress, run))
     if accelerator.is_main_process:
-        for run in left:
+        for run in pending:
             if run.streams == "both":
-                _fuse(run, out, pairs)
+                _fuse(run, study)
     accelerator.wait_for_everyone()
 
 
 def read_records(out: Path) -> list[dict[str, Any]]:
-    """The records of all runs that are done, stream by stream in the family's order.
+    """The records of all finished runs: by streams, network (in the family's order) and seed.
 
     Raises:
-        InputError: a record that is none.
+        InputError: a file that is not a record.
     """
     records = []
-    for path in sorted((out / RUNS).glob("*.json")):
+    for path in sorted((out / RUNS_FOLDER).glob("*.json")):
         record = _read_json(path)
         try:
             base, _, k = record["backbone"].rstrip(")").partition("(")
-            place = ENDPOINTS.index(k) if k in ENDPOINTS else len(k)
-            family = list(VARIANTS).index(base)
-            order = (STREAMS.index(record["streams"]), family, place, int(record["seed"]))
+            records.append((
+                STREAMS.index(record["streams"]), [*VARIANTS].index(base),
+                ENDPOINTS.index(k) if k in ENDPOINTS else len(k), int(record["seed"]), record,
+            ))  # fmt: skip
         except (LookupError, ValueError, AttributeError) as error:
             raise InputError(
                 f"{path}: is not the record of a run; delete it or move it away"
             ) from error
-        records.append((order, record))
-    return [record for _, record in sorted(records, key=lambda pair: pair[0])]
+    return [record for *_, record in sorted(records, key=lambda row: row[:4])]
 
 
 def train_and_score(
     run: Run,
-    material: StudyClips,
-    out: Path,
-    network: Network,
-    schedule: Schedule,
-    accelerator: Accelerator,
-    pairs: Sequence[tuple[int, int]] = (),
-    workers: int = 0,
-    watch: Callable[[float], None] | None = None,
+    clips: StudyClips,
+    study: Study,
+    on_progress: Callable[[float], None] = lambda share: None,
 ) -> None:
-    """Trains one network, or goes on with it, scores it and writes its record.
+    """Trains one network, resuming if it was started, scores it and writes its record.
 
     Args:
         run: on one stream.
-        watch: called after each step with the share of the steps that are taken.
-        others: see `run_study`.
+        clips: of this stream.
+        study: what the runs have in common.
+        on_progress: called after each step with the share of all steps that are done.
     """
-    folder = run.folder(out)
+    network, accelerator = study.network, study.accelerator
+    folder = run.folder(study.out)
     channels_in: Literal[2, 3] = 3 if run.streams == "rgb" else 2
     model = new_classifier(
-        run.backbone, material.labels, weights=network.weights, width=network.width,
+        run.backbone, clips.labels, weights=network.weights, width=network.width,
         last=network.last, dropout=network.dropout, channels_in=channels_in, seed=run.seed,
     )  # fmt: skip
     model = train_classifier(
-        model, material.samples(run.seed), folder, schedule, accelerator, resume=True,
-        workers=workers, seed=run.seed,
-        watch=watch and (lambda step, _: watch((step + 1) / schedule.steps)),
+        model, clips.samples(run.seed), folder, study.schedule, accelerator, resume=True,
+        workers=study.workers, seed=run.seed,
+        watch=lambda step, _: on_progress((step + 1) / study.schedule.steps),
     )  # fmt: skip
     half = accelerator.mixed_precision == "bf16"
 
     def score(backwards: bool) -> VideoScores:
         return score_videos(
-            model, material.tests, frames=material.size[0], whole=False, backwards=backwards,
-            half=half, workers=workers,
+            model, clips.tests, frames=clips.size[0], whole=False, backwards=backwards, half=half,
+            workers=study.workers,
         )  # fmt: skip
 
     normal = score(False)
-    # The flow of a video that plays backwards is another one's, not this one's from its end.
+    # Reversing the frames of a flow clip does not give the flow of the reversed video.
     backwards = score(True) if run.streams == "rgb" else None
     if accelerator.is_main_process:
-        size = (1, channels_in, *material.size)
-        record = asdict(run) | _cost(run.backbone, size, network, len(material.labels))
-        record |= {
-            "clips_per_second": clips_per_second(model, material.size, half),
-            "step_seconds": _step_seconds(folder / LOSSES),
+        with torch.device("meta"):
+            trunk = Trunk(get_variant(run.backbone), network.width, network.last, channels_in)
+            head = Classifier(trunk.out_channels, len(clips.labels))
+            shape_only = nn.Sequential(trunk, head).eval()
+        losses = np.genfromtxt(folder / LOSSES, delimiter=",", names=True)
+        record = asdict(run) | {
+            "multiply_adds": multiply_adds(shape_only, (1, channels_in, *clips.size)),
+            "parameters": parameters(shape_only),
+            "clips_per_second": clips_per_second(model, clips.size, half),
+            "step_seconds": float(np.median(losses["seconds"])),
         }
-        _write_scores(normal, folder / SCORES)
-        write_json(record | _accuracies(normal, backwards, pairs), run.record(out))
-        (folder / STATE).unlink(missing_ok=True)  # larger than all the rest, and done with
+        with atomic_write(folder / _SCORES_FILE) as temporary:
+            np.savez(
+                temporary, names=np.array(normal.names), label=normal.label, clip=normal.clip,
+                read=normal.read,
+            )  # fmt: skip
+        record |= _accuracies(normal, backwards, study.pairs)
+        write_json(record, run.record(study.out))
+        (folder / STATE).unlink(missing_ok=True)  # larger than all the rest, and not needed now
     accelerator.wait_for_everyone()
     accelerator.free_memory()
 
 
 def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: bool) -> float:
-    """How many clips a second a network scores in batches, the median of five passes.
+    """Clips that a network scores in a second, in batches; the median of five passes.
 
     Args:
         model: in evaluation mode.
         size: T, H, W of the clips.
-        half: in bfloat16.
+        half: compute in bfloat16.
     """
     assert model.head is not None
     device = next(model.head.parameters()).device
@@ -296,30 +317,24 @@ def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: b
     return _TIMED_CLIPS / median(seconds)
 
 
-def _cost(backbone: str, size: tuple[int, ...], network: Network, classes: int) -> dict[str, int]:
-    with torch.device("meta"):
-        trunk = Trunk(get_variant(backbone), network.width, network.last, size[1])
-        model = nn.Sequential(trunk, Classifier(trunk.out_channels, classes)).eval()
-    return {"multiply_adds": multiply_adds(model, size), "parameters": parameters(model)}
-
-
-def _fuse(run: Run, out: Path, pairs: Sequence[tuple[int, int]]) -> None:
+def _fuse(run: Run, study: Study) -> None:
     """Writes the record of the late fusion of two runs, whose costs add up."""
     parts = [Run(run.backbone, stream, run.seed) for stream in ("rgb", "flow")]
-    one, other = (_read_scores(part.folder(out) / SCORES) for part in parts)
-    records = [_read_json(part.record(out)) for part in parts]
-    fused = fuse(one, other, range(one.clip.shape[1]))
+    rgb, flow = (_read_scores(part.folder(study.out) / _SCORES_FILE) for part in parts)
+    records = [_read_json(part.record(study.out)) for part in parts]
+    fused = fuse(rgb, flow, range(rgb.clip.shape[1]))
     record = asdict(run) | {
         name: sum(part[name] for part in records)
         for name in ("multiply_adds", "parameters", "step_seconds")
     }
     record["clips_per_second"] = 1 / sum(1 / part["clips_per_second"] for part in records)
-    write_json(record | _accuracies(fused, None, pairs), run.record(out))
+    write_json(record | _accuracies(fused, None, study.pairs), run.record(study.out))
 
 
 def _accuracies(
     normal: VideoScores, backwards: VideoScores | None, pairs: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
+    """The part of a record that depends on scores, of normal and of reversed clips."""
     if not normal.read.any():
         raise InputError(f"none of the test videos could be read; the first is {normal.names[0]}")
 
@@ -331,14 +346,6 @@ def _accuracies(
         "normal": accuracy(normal),
         "reversed": backwards and accuracy(backwards),
     }
-
-
-def _write_scores(scores: VideoScores, path: Path) -> None:
-    with atomic_write(path) as temporary:
-        np.savez(
-            temporary, names=np.array(scores.names), label=scores.label, clip=scores.clip,
-            read=scores.read,
-        )  # fmt: skip
 
 
 def _read_scores(path: Path) -> VideoScores:
@@ -360,16 +367,11 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is damaged; delete it and run again to recompute it") from error
 
 
-def _step_seconds(path: Path) -> float:
-    """The median time of a training step."""
-    return float(np.median(np.genfromtxt(path, delimiter=",", names=True)["seconds"]))
-
-
 @contextmanager
-def _progress(
+def _progress_bar(
     runs: Sequence[Run], accelerator: Accelerator
 ) -> Iterator[Callable[[Run, float], None]]:
-    """A bar over all runs; called with a run and the share of it that is done."""
+    """A bar over all runs; yields a function of a run and the share of it that is done."""
     with tqdm(
         total=len(runs), unit=" runs", leave=False,
         disable=not runs or not accelerator.is_main_process,

@@ -1,4 +1,4 @@
-"""What the study's networks see: clips around actors, or whole labelled videos."""
+"""Clips for the study's networks: around actors, or of labelled videos."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class StudyClips:
     Attributes:
         labels: the classes.
         size: T, H, W of a clip.
-        samples: of a seed, the training clips, position to sample, without end.
-        tests: a sample a clip or video to test on; it has a length.
-        media: the videos that both are from.
+        samples: for a seed, the training clips, indexed by position, without end.
+        tests: one sample for each clip or video to test on; it has a length.
+        media: the videos of both.
     """
 
     labels: tuple[str, ...]
@@ -47,56 +47,55 @@ class StudyClips:
     media: tuple[Path, ...]
 
 
-def actor_material(
-    train_set: DetectionSet,
-    test_set: DetectionSet,
-    settings: ActorClipConfig,
-    *,
-    memory: int = 2 << 30,
+def actor_study_clips(
+    train_set: DetectionSet, test_set: DetectionSet, config: ActorClipConfig, *, memory: int
 ) -> StudyClips:
-    """Clips around the actors of a detection set's two parts.
+    """Clips around the actors of a detection data set.
 
     Args:
-        memory: bytes that the training clips' strips may take, see `ActorTubes`; as much again
-            those to test on.
+        train_set, test_set: with the same labels.
+        config: of the clips.
+        memory: bytes for the training clips, see `ActorTubes`, and as much for the test clips.
     """
     train_tubes, test_tubes = (
-        ActorTubes(part, settings, memory=memory) for part in (train_set, test_set)
+        ActorTubes(part, config, memory=memory) for part in (train_set, test_set)
     )
     return StudyClips(
-        train_set.labels,
-        (settings.frames, settings.height, settings.width),
-        lambda seed: ActorClips(train_tubes, seed=seed),
-        ActorTestClips(test_tubes),
-        tuple(dict.fromkeys((*train_set.media, *test_set.media))),
+        labels=train_set.labels,
+        size=(config.frames, config.height, config.width),
+        samples=lambda seed: ActorClips(train_tubes, seed=seed),
+        tests=ActorTestClips(test_tubes),
+        media=tuple(dict.fromkeys((*train_set.media, *test_set.media))),
     )
 
 
 def video_study_clips(
     train_videos: ClassificationSet,
     test_videos: ClassificationSet,
-    settings: CropConfig,
-    stream: Stream = "rgb",
-    flow_method: FlowMethod = "tvl1",
+    config: CropConfig,
+    stream: Stream,
+    flow_method: FlowMethod,
 ) -> StudyClips:
-    """Clips of whole videos with a label each, as of `actiontubes classify`; the middle clip of
-    each video to test on.
+    """Clips of labelled videos as for `actiontubes classify`; the middle clip of each test video.
 
     Args:
-        train_videos, test_videos: of the same labels.
+        train_videos, test_videos: with the same labels.
+        config: of the crops.
+        stream: rgb or flow.
+        flow_method: of the flow, cached or computed.
     """
     read: Reader = read_frames if stream == "rgb" else flow_reader(flow_method)
     return StudyClips(
-        train_videos.labels,
-        (settings.frames, settings.size, settings.size),
-        lambda seed: ClassificationClips(train_videos, settings, seed=seed, read=read),
-        FullVideos(test_videos, settings.size, settings.frames, read),
-        tuple(dict.fromkeys((*train_videos.media, *test_videos.media))),
+        labels=train_videos.labels,
+        size=(config.frames, config.size, config.size),
+        samples=lambda seed: ClassificationClips(train_videos, config, seed=seed, read=read),
+        tests=FullVideos(test_videos, config.size, config.frames, read),
+        media=tuple(dict.fromkeys((*train_videos.media, *test_videos.media))),
     )
 
 
 def cache_flow(media: Sequence[Path], method: FlowMethod) -> None:
-    """Computes the flow of videos once, into files beside them; those that are there stay."""
+    """Computes the flow of videos into files beside them, unless these exist."""
     from tqdm import tqdm
 
     missing = [path for path in media if not cache_path(path, method).is_file()]
@@ -104,13 +103,13 @@ def cache_flow(media: Sequence[Path], method: FlowMethod) -> None:
         write_cache(path, cache_path(path, method), method)
 
 
-def parse_pairs(words: list[str], labels: tuple[str, ...]) -> list[tuple[int, int]]:
-    """Pairs of classes, such as "sit down/stand up", as places among the labels.
+def parse_pairs(words: Sequence[str], labels: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of classes, such as "sit down/stand up", as indices into the labels.
 
     Raises:
-        InputError: a word that is no such pair.
+        InputError: a word that is not such a pair.
     """
-    found = []
+    pairs = []
     for word in words:
         first, _, second = (part.strip() for part in word.partition("/"))
         if first == second or not {first, second} <= set(labels):
@@ -119,5 +118,5 @@ def parse_pairs(words: list[str], labels: tuple[str, ...]) -> list[tuple[int, in
                 f'them, such as "{labels[0]}/{labels[1]}"; the classes are '
                 f"{', '.join(labels)}"
             )
-        found.append((labels.index(first), labels.index(second)))
-    return found
+        pairs.append((labels.index(first), labels.index(second)))
+    return pairs

@@ -1,143 +1,123 @@
-"""The study's figures, after the paper's: accuracy against multiply-adds, and bars side by side."""
+"""Figures of the study, after the paper's: accuracy against multiply-adds, and grouped bars."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...datasets.files import atomic_write
-from ..visualization.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, styled
-from .study_statistics import Interval
+from ..visualization.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, plot_style
 
-Row = Mapping[str, Any]
-"""Of `study_scores.summarise`."""
-LINES = {"top-heavy-i3d": (ORANGE, "o"), "bottom-heavy-i3d": (BLUE, "s")}
-_POINTS = (GREEN, PURPLE, RED, SKY)
-_AXES = {"top1": "top-1 accuracy, %", "pairs": "opposites told apart, %"}
+SWEEPS = {"top-heavy-i3d": (ORANGE, "o"), "bottom-heavy-i3d": (BLUE, "s")}
+"""Networks that are swept over K, with the color and marker of their line."""
+_ENDS = ("i2d", "i3d")
+_COLORS = (GREEN, PURPLE, RED, SKY)
+_Y_LABELS = {"top1": "top-1 accuracy, %", "pairs": "pair accuracy, %"}
 _PANEL = (5.2, 3.9)  # inches
-_TOP = 104  # percent; intervals may reach beyond what there is
+_Y_MAX = 104  # percent; confidence intervals may exceed 100
 
 
-def cost_figure(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy against multiply-adds: a line for each sweep over K from I2D to I3D, others as
-    points, all with their confidence intervals.
+def plot_cost(table: pd.DataFrame, path: Path) -> None:
+    """Accuracy against multiply-adds with confidence intervals.
+
+    A line from I2D to I3D for each sweep over K; other networks are single points.
 
     Args:
-        rows: of one stream.
-        path: its ending, such as .svg or .png, decides the format.
+        table: of `summarize`, rows of one input only.
+        path: its extension, such as .svg or .png, is the format.
     """
 
     def draw(axes: Axes, measure: str) -> None:
-        known = [row for row in rows if row[measure] is not None]
-        base = {row["backbone"]: row for row in known}
-        swept = {name: line_of(known, name) for name in LINES}
-        for name, (colour, mark) in LINES.items():
-            points = swept[name]
-            if not any(row["backbone"] not in ("i2d", "i3d") for row in points):
+        known = table[table[measure].notna()]
+        for name, (color, marker) in SWEEPS.items():
+            line = sweep_line(known, name)
+            if line.backbone.isin(_ENDS).all():
                 continue
-            _errorbar(axes, points, measure, color=colour, marker=mark, ms=5, ls="-", label=name)
-            for row in points:
-                if k := re.search(r"\(.*?(\w{2})(_3x3)?\)$", row["backbone"]):
-                    above = name.startswith("top")
+            _plot_intervals(
+                axes, line, measure, color=color, marker=marker, ms=5, ls="-", label=name
+            )
+            above = name.startswith("top")
+            for backbone, x, y in zip(line.backbone, line.multiply_adds / 1e9, line[measure]):
+                if k := re.search(r"\(.*?(\w{2})(_3x3)?\)$", backbone):
                     axes.annotate(
-                        k[1], (_cost(row), row[measure].mean), fontsize=8,
-                        color=colour, textcoords="offset points",
+                        k[1], (x, y.mean), fontsize=8, color=color, textcoords="offset points",
                         xytext=(-4, 6) if above else (4, -11), ha="right" if above else "left",
                     )  # fmt: skip
-        drawn = {row["backbone"] for points in swept.values() for row in points}
-        others = [row for row in known if row["backbone"] not in drawn]
-        for row, colour in zip(others, cycle(_POINTS)):
-            _errorbar(axes, [row], measure, color=colour, marker="D", ms=6, label=row["backbone"])
-        for name in ("i2d", "i3d"):
-            if name in base:
-                row = base[name]
-                _errorbar(axes, [row], measure, color="black", marker="*", ms=10, zorder=3)
-                axes.annotate(
-                    name.upper(), (_cost(row), row[measure].mean), xytext=(8, -4),
-                    textcoords="offset points",
-                )  # fmt: skip
-        axes.set_xlabel("multiply-adds of a clip, 10⁹")
-        axes.set_ylabel(_AXES[measure])
-        axes.set_ylim(top=min(axes.get_ylim()[1], _TOP))
+        others = known[~known.backbone.str.startswith((*SWEEPS, *_ENDS))]
+        for backbone, color in zip(others.backbone, cycle(_COLORS)):
+            row = others[others.backbone == backbone]
+            _plot_intervals(axes, row, measure, color=color, marker="D", ms=6, label=backbone)
+        ends = known[known.backbone.isin(_ENDS)]
+        _plot_intervals(axes, ends, measure, color="black", marker="*", ms=10, zorder=3)
+        for backbone, x, y in zip(ends.backbone, ends.multiply_adds / 1e9, ends[measure]):
+            axes.annotate(backbone.upper(), (x, y.mean), xytext=(8, -4), textcoords="offset points")
+        axes.set(xlabel="multiply-adds of a clip, 10⁹", ylabel=_Y_LABELS[measure])
+        axes.set_ylim(top=min(axes.get_ylim()[1], _Y_MAX))
         axes.margins(x=0.12)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="best")
 
-    _draw(_measures(rows), draw, path)
+    _draw_panels(table, draw, path)
 
 
-def bar_figure(groups: Mapping[str, Mapping[str, Row]], path: Path, reverse: bool = False) -> None:
-    """Bars side by side, with their confidence intervals; the dotted line is chance.
+def plot_bars(bars: pd.DataFrame, path: Path) -> None:
+    """Groups of bars with their confidence intervals; the dotted line is chance.
 
     Args:
-        groups: rows by the name of a group and of a bar in it.
-        path: its ending decides the format.
-        reverse: two bars for each row: of normal video, and of the same played backwards.
+        bars: a row for each bar: its group, its name (series) and its measures.
+        path: its extension is the format.
     """
-    rows = [row for bars in groups.values() for row in bars.values()]
 
     def draw(axes: Axes, measure: str) -> None:
-        series: dict[str, list[Interval | None]] = {}
-        if reverse:
-            for name, key in (("normal", measure), ("reversed", f"reversed_{measure}")):
-                series[name] = [row[key] for bars in groups.values() for row in bars.values()]
-        else:
-            for name in dict.fromkeys(name for bars in groups.values() for name in bars):
-                mine = [bars.get(name) for bars in groups.values()]
-                series[name] = [row[measure] if row else None for row in mine]
-        thick = 0.8 / len(series)
-        for k, (name, values) in enumerate(series.items()):
-            shown = [(i, value) for i, value in enumerate(values) if value is not None]
-            place = [i + (k - (len(series) - 1) / 2) * thick for i, _ in shown]
+        groups, series = bars.group.unique(), bars.series.unique()
+        cells = bars.pivot(index="group", columns="series", values=measure).reindex(groups)
+        width = 0.8 / len(series)
+        for k, name in enumerate(series):
+            shown = cells[name].notna()
+            x = np.flatnonzero(shown) + (k - (len(series) - 1) / 2) * width
+            means = [value.mean for value in cells[name][shown]]
             axes.bar(
-                place, [value.mean for _, value in shown], thick * 0.94, label=name,
-                yerr=[value.half or 0.0 for _, value in shown], error_kw={"elinewidth": 0.8},
+                x, means, width * 0.94, label=name, error_kw={"elinewidth": 0.8},
+                yerr=[value.half or 0 for value in cells[name][shown]],
             )  # fmt: skip
-            for x, (_, value) in zip(place, shown):
-                axes.text(x, 1.5, f"{value.mean:.0f}", ha="center", fontsize=8, color="white")
-        axes.set_xticks(range(len(groups)), list(groups))
-        axes.set_ylim(0, _TOP)
-        axes.set_ylabel(_AXES[measure])
+            for position, mean in zip(x, means):
+                axes.text(position, 1.5, f"{mean:.0f}", ha="center", fontsize=8, color="white")
+        axes.set_xticks(range(len(groups)), groups)
+        axes.set(ylim=(0, _Y_MAX), ylabel=_Y_LABELS[measure])
         if measure == "pairs":
             axes.axhline(50, color="black", lw=0.8, ls=":")
         if len(series) > 1:
             axes.legend(loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1))
 
-    _draw(_measures(rows), draw, path)
+    _draw_panels(bars, draw, path)
 
 
-def line_of(rows: Sequence[Row], sweep: str) -> list[Row]:
-    """The networks of a sweep by their multiply-adds, between I2D and I3D where they are there."""
-    mine = [row for row in rows if row["backbone"].startswith(sweep)]
-    ends = [row for row in rows if row["backbone"] in ("i2d", "i3d")]
-    return sorted([*mine, *ends], key=lambda row: row["multiply_adds"])
+def sweep_line(table: pd.DataFrame, sweep: str) -> pd.DataFrame:
+    """The rows of a sweep's networks, I2D and I3D, sorted by their multiply-adds."""
+    rows = table.backbone.str.startswith(sweep) | table.backbone.isin(_ENDS)
+    return table[rows].sort_values("multiply_adds", kind="stable")
 
 
-def _measures(rows: Sequence[Row]) -> list[str]:
-    """Of `_AXES` those that were measured."""
-    return [name for name in _AXES if any(row[name] is not None for row in rows)]
+def _plot_intervals(
+    axes: Axes, rows: pd.DataFrame, measure: str, ls: str = "", **style: Any
+) -> None:
+    means = [value.mean for value in rows[measure]]
+    halfs = [value.half or 0 for value in rows[measure]]
+    axes.errorbar(rows.multiply_adds / 1e9, means, halfs, ls=ls, elinewidth=0.8, **style)
 
 
-def _cost(row: Row) -> float:
-    return row["multiply_adds"] / 1e9
-
-
-def _errorbar(axes: Axes, rows: Sequence[Row], measure: str, ls: str = "", **look: Any) -> None:
-    """A measure against multiply-adds, with the intervals."""
-    y = [row[measure].mean for row in rows]
-    half = [row[measure].half or 0.0 for row in rows]
-    axes.errorbar([_cost(row) for row in rows], y, half, ls=ls, elinewidth=0.8, **look)
-
-
-@styled
-def _draw(measures: Sequence[str], draw: Callable[[Axes, str], None], path: Path) -> None:
-    """A panel a measure, side by side; the same file for the same numbers."""
+@plot_style
+def _draw_panels(table: pd.DataFrame, draw: Callable[[Axes, str], None], path: Path) -> None:
+    """A panel for each measure that the table has, side by side; equal numbers, equal files."""
+    measures = [name for name in _Y_LABELS if table[name].notna().any()]
     figure = Figure(figsize=(_PANEL[0] * len(measures), _PANEL[1]))
     for axes, measure in zip(figure.subplots(1, len(measures), squeeze=False)[0], measures):
         axes.grid(axis="y")

@@ -1,207 +1,213 @@
-"""The study's results as tables, figures and one page."""
+"""The study's results as tables, figures and an HTML page."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from ...datasets.files import atomic_write, write_json
 from ..visualization.page import Section, Table, write_page
 from ..visualization.plots import inline_svg
-from .study_plots import LINES, bar_figure, cost_figure, line_of
+from .study_plots import SWEEPS, plot_bars, plot_cost, sweep_line
 from .study_statistics import (
     MEASURES,
     Interval,
     Record,
     equal_cost_difference,
     paired_difference,
-    summarise,
+    runs_table,
+    summarize,
 )
 
-TABLE, PAGE, ALL = "results.md", "index.html", "results.json"
-_HEADS = {
+TABLE_FILE = "results.md"
+_COLUMNS = {
     "top1": "top-1 %", "pairs": "pairs %", "reversed_top1": "reversed top-1 %",
     "reversed_pairs": "reversed pairs %",
 }  # fmt: skip
-_TURNED = ("i2d", "i3d", "s3d", "s3d-g")
-_PLACEMENTS = {"none": "s3d", "temporal": "s3d-g(temporal)", "branches": "s3d-g"}
-_EXPLAINED = (
-    "Mean and 95 % confidence interval (Student's t) over the seeds. Pairs: of the clips of "
-    "classes that only the direction of time tells apart, those whose true class scores above its "
-    "opposite; chance is 50. Reversed: the same clips played backwards, with the labels that they "
-    "have when played forwards."
+_RESULTS_TEXT = (
+    "Mean and 95 % confidence interval (Student's t) over the seeds. Pairs: of the clips whose "
+    "class has an opposite that differs only in the direction of time, the percentage whose true "
+    "class scores above the opposite; chance is 50. Reversed: the same clips played backwards, "
+    "with the labels of the clips played forwards."
+)
+_FINDINGS_TEXT = (
+    "Differences in points, paired by seed. Yes: the confidence interval is above 0, as the paper "
+    "reports; no: below 0; open: it includes 0. At equal multiply-adds: the mean over K of the "
+    "accuracy of top-heavy networks minus that of the bottom-heavy line at the same multiply-adds."
 )
 _FIGURES = {
     "cost": ("Accuracy against multiply-adds", "Top-heavy: 3D convolution from K on; bottom-heavy: "
-             "below K alone."),
+             "below K only."),
     "reversed": ("Normal and reversed frame order", "Dotted: chance."),
-    "gating": ("Where the gates stand", "None, after each convolution over time, or after all four "
+    "gating": ("Placement of the gates", "None, after each temporal convolution, or after all four "
                "branches of each block."),
     "streams": ("RGB, optical flow, and both by late fusion", ""),
 }  # fmt: skip
+_REVERSED_BACKBONES = ("i2d", "i3d", "s3d", "s3d-g")
+_GATE_PLACEMENTS = {"s3d": "none", "s3d-g(temporal)": "temporal", "s3d-g": "branches"}
 
 
-def write_report(records: Sequence[Record], out: Path, title: str) -> Path:
-    """Writes results.csv, .md and .json, a .svg a figure, and index.html with all of it.
+@dataclass(frozen=True)
+class Finding:
+    """A statement of the paper, and the difference that shows whether it holds.
 
-    Figures for which the runs lack networks are left out, and taken away where an earlier report
-    has left them.
+    Attributes:
+        statement: in words.
+        difference: in points.
+        zero: whether the difference should be 0; otherwise it should be above 0.
+    """
+
+    statement: str
+    difference: Interval
+    zero: bool = False
+
+    @property
+    def reproduced(self) -> str:
+        """ "yes", "no" or "open"."""
+        half = self.difference.half or 0.0
+        low, high = self.difference.mean - half, self.difference.mean + half
+        if self.zero:
+            return "yes" if low <= 0 <= high else "no"
+        if self.difference.half is None or low <= 0 <= high:
+            return "open"
+        return "yes" if low > 0 else "no"
+
+
+def write_study_report(records: Sequence[Record], out: Path, title: str) -> Path:
+    """Writes results.csv, .md and .json, an .svg for each figure, and index.html with all of it.
+
+    Figures for which networks are missing are left out; those of an earlier report are removed.
 
     Args:
         records: of `study.read_records`.
-        title: what was studied, in a line.
+        out: the study's folder.
+        title: what was studied, in one line.
 
     Returns:
-        the page's path.
+        The path of the page.
     """
-    rows = summarise(records)
-    found = findings(records)
-    table, stated = _cells(rows), _finding_cells(found)
-    _write_csv(rows, out / "results.csv")
-    with atomic_write(out / TABLE) as temporary:
-        text = "\n".join(_pipes(*each) for each in (table, stated) if each[1])
+    runs = runs_table(records)
+    table = summarize(runs)
+    findings = find_differences(runs)
+    results, statements = results_table(table), _findings_table(findings)
+    _write_csv(table, out / "results.csv")
+    with atomic_write(out / TABLE_FILE) as temporary:
+        text = "\n".join(markdown(*each) for each in (results, statements) if each[1])
         temporary.write_text(text, encoding="utf-8")
-    write_json(
-        {
-            "rows": [
-                row | {name: row[name] and asdict(row[name]) for name in MEASURES} for row in rows
-            ],
-            "findings": [
-                {"finding": name, **asdict(value), "found": verdict(name, value)}
-                for name, value in found.items()
-            ],
-        },
-        out / ALL,
-    )
-    sections = [Section("Results", _EXPLAINED, table)]
-    if found:
-        sections.append(Section("The paper's findings", _FOUND, stated))
-    drawn = _draw(rows, out)
-    for name, (head, below) in _FIGURES.items():
+    rows = table.to_dict("records")
+    content = {
+        "rows": [{**row, **{x: row[x] and asdict(row[x]) for x in MEASURES}} for row in rows],
+        "findings": [
+            {"finding": each.statement, **asdict(each.difference), "found": each.reproduced}
+            for each in findings
+        ],
+    }
+    write_json(content, out / "results.json")
+    sections = [Section("Results", _RESULTS_TEXT, results)]
+    if findings:
+        sections.append(Section("The paper's findings", _FINDINGS_TEXT, statements))
+    for name in _FIGURES:
+        (out / f"{name}.svg").unlink(missing_ok=True)
+    _draw_figures(table, out)
+    for name, (heading, text) in _FIGURES.items():
         path = out / f"{name}.svg"
-        if name in drawn:
-            chart = inline_svg(path.read_text(encoding="utf-8"))
-            sections.append(Section(head, below, chart=chart))
-        else:
-            path.unlink(missing_ok=True)
-    return write_page(out / PAGE, "Speed and accuracy of the family", title, sections, wide=True)
+        if path.is_file():
+            plot = inline_svg(path.read_text(encoding="utf-8"))
+            sections.append(Section(heading, text, plot=plot))
+    heading = "Speed and accuracy of the networks"
+    return write_page(out / "index.html", heading, title, sections, wide=True)
 
 
-_FOUND = (
-    "Differences in points, paired by seed. Yes: the interval lies above 0, as the paper has it; "
-    "no: below; open: it holds 0. Of equal multiply-adds: the mean over K of top-heavy's accuracy "
-    "less that of the bottom-heavy line at the same multiply-adds."
-)
+def find_differences(runs: pd.DataFrame) -> list[Finding]:
+    """The paper's statements for which there are runs.
 
-
-def findings(records: Sequence[Record]) -> dict[str, Interval]:
-    """The paper's statements as differences that should be above 0, by their wording; those for
-    which there are runs."""
-
-    def against(one: str, other: str, measure: str) -> Interval | None:
-        return paired_difference(records, (one, measure), (other, measure))
-
-    def turned(backbone: str) -> Interval | None:
-        return paired_difference(records, (backbone, "pairs"), (backbone, "reversed_pairs"))
-
-    rows = [row for row in summarise(records) if row["streams"] == "rgb"]
-    top, bottom = ([row["backbone"] for row in line_of(rows, name)] for name in LINES)
-    stated = {
-        "I3D above I2D, pairs": against("i3d", "i2d", "pairs"),
-        "S3D above I2D, pairs": against("s3d", "i2d", "pairs"),
-        "I3D's pairs fall on reversed video, by": turned("i3d"),
-        "S3D at or above I3D, top-1": against("s3d", "i3d", "top1"),
-        "S3D-G at or above S3D, top-1": against("s3d-g", "s3d", "top1"),
+    Args:
+        runs: of `runs_table`.
+    """
+    differences = {
+        statement: paired_difference(runs, one, other)
+        for statement, one, other in (
+            ("I3D above I2D, pairs", ("i3d", "pairs"), ("i2d", "pairs")),
+            ("S3D above I2D, pairs", ("s3d", "pairs"), ("i2d", "pairs")),
+            ("I3D's pairs drop on reversed video", ("i3d", "pairs"), ("i3d", "reversed_pairs")),
+            ("S3D at or above I3D, top-1", ("s3d", "top1"), ("i3d", "top1")),
+            ("S3D-G at or above S3D, top-1", ("s3d-g", "top1"), ("s3d", "top1")),
+        )
     }
-    for measure in ("top1", "pairs"):
-        name = f"top-heavy at or above bottom-heavy at equal multiply-adds, {_HEADS[measure]}"
-        stated[name.removesuffix(" %")] = equal_cost_difference(records, top, bottom, measure)
-    change = paired_difference(records, ("i2d", "reversed_top1"), ("i2d", "top1"))
-    found = {name: value for name, value in stated.items() if value is not None}
-    return found if change is None else found | {_SAME: change}
+    rgb = summarize(runs[runs.streams == "rgb"])
+    top, bottom = (sweep_line(rgb, name).backbone.tolist() for name in SWEEPS)
+    for measure, name in (("top1", "top-1"), ("pairs", "pairs")):
+        statement = f"top-heavy at or above bottom-heavy at equal multiply-adds, {name}"
+        differences[statement] = equal_cost_difference(runs, top, bottom, measure)
+    found = [Finding(name, value) for name, value in differences.items() if value is not None]
+    change = paired_difference(runs, ("i2d", "reversed_top1"), ("i2d", "top1"))
+    statement = "I2D's top-1 is the same on reversed video"
+    return found if change is None else [*found, Finding(statement, change, zero=True)]
 
 
-_SAME = "I2D the same on reversed video, top-1 changes by"
+def results_table(table: pd.DataFrame) -> Table:
+    """Column names and cells of the results; columns in which nothing was measured are left out."""
+    cells = pd.DataFrame({
+        "network": table.backbone,
+        "input": table.streams,
+        "seeds": table.seeds,
+        "multiply-adds, 10⁹": (table.multiply_adds / 1e9).map("{:.3f}".format),
+        "parameters, 10⁶": (table.parameters / 1e6).map("{:.3f}".format),
+        "clips/s": table.clips_per_second.map("{:.1f}".format),
+        **{_COLUMNS[x]: table[x].map(str) for x in MEASURES if table[x].notna().any()},
+    }).replace("None", "-")  # fmt: skip
+    if table.streams.nunique() == 1:
+        del cells["input"]
+    return cells.columns.tolist(), cells.to_numpy().tolist()
 
 
-def verdict(name: str, value: Interval) -> str:
-    """ "yes", "no" or "open"; of the one that should be 0, by whether it is."""
-    low, high = value.mean - (value.half or 0), value.mean + (value.half or 0)
-    if name == _SAME:
-        return "yes" if low <= 0 <= high else "no"
-    if value.half is None:
-        return "open"
-    return "yes" if low > 0 else "no" if high < 0 else "open"
+def _findings_table(findings: Sequence[Finding]) -> Table:
+    rows = [(each.statement, each.difference, each.reproduced) for each in findings]
+    return ("finding of the paper", "points", "reproduced"), rows
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    return _pipes(*_cells(rows))
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; all but the first column are aligned to the right."""
+    rule = ["---", *["---:"] * (len(columns) - 1)]
+    return "".join(f"| {' | '.join(map(str, row))} |\n" for row in (columns, rule, *rows))
 
 
-def _pipes(heads: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in (heads, rule, *lines))
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    """A line for each row; of each measure the mean and the half width of its interval."""
+    flat = table.drop(columns=[*MEASURES])
+    for name in MEASURES:
+        for column, field in ((name, "mean"), (f"{name}_half", "half")):
+            values = [getattr(each, field, None) for each in table[name]]
+            flat[column] = ["" if value is None else f"{value:.4f}" for value in values]
+    with atomic_write(path) as temporary:
+        flat.to_csv(temporary, index=False, lineterminator="\r\n")
 
 
-def _finding_cells(found: Mapping[str, Interval]) -> Table:
-    lines = [[name, str(value), verdict(name, value)] for name, value in found.items()]
-    return ["the paper's finding", "points", "found"], lines
-
-
-def _cells(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Heads and cells; columns in which nothing was measured are left out."""
-    several = len({row["streams"] for row in rows}) > 1
-    shown = [name for name in MEASURES if any(row[name] is not None for row in rows)]
-    heads = ["network", *["input"] * several, "seeds", "multiply-adds, 10⁹", "parameters, 10⁶",
-             "clips/s", *(_HEADS[name] for name in shown)]  # fmt: skip
-    lines = []
-    for row in rows:
-        line = [row["backbone"], *[row["streams"]] * several, str(row["seeds"])]
-        line += [f"{row['multiply_adds'] / 1e9:.3f}", f"{row['parameters'] / 1e6:.3f}"]
-        line += [f"{row['clips_per_second']:.1f}"]
-        lines.append(line + ["-" if row[name] is None else str(row[name]) for name in shown])
-    return heads, lines
-
-
-def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """One line a row; of each measure the mean and the half width of its interval."""
-    flat = []
-    for row in rows:
-        line = {name: value for name, value in row.items() if name not in MEASURES}
-        for name in MEASURES:
-            value = row[name]
-            line[name] = value and f"{value.mean:.4f}"
-            line[f"{name}_half"] = value and value.half and f"{value.half:.4f}"
-        flat.append(line)
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, list(flat[0]))
-        writer.writeheader()
-        writer.writerows(flat)
-
-
-def _draw(rows: Sequence[Mapping[str, Any]], out: Path) -> list[str]:
-    """Draws the figures that the rows are enough for, and returns their names."""
-    rgb = {row["backbone"]: row for row in rows if row["streams"] == "rgb"}
-    by_network: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        by_network.setdefault(row["backbone"], {})[row["streams"]] = row
-    placed = {where: {"": rgb[name]} for where, name in _PLACEMENTS.items() if name in rgb}
-    bars = {
-        "reversed": {name.upper(): {"": rgb[name]} for name in _TURNED if name in rgb},
-        "gating": placed if len(placed) > 1 else {},
-        "streams": {name: mine for name, mine in by_network.items() if len(mine) > 1},
-    }
-    drawn = [name for name, groups in bars.items() if groups]
-    for name in drawn:
-        bar_figure(bars[name], out / f"{name}.svg", reverse=name == "reversed")
+def _draw_figures(table: pd.DataFrame, out: Path) -> None:
+    """Draws the figures for which the table has enough rows."""
+    rgb = table[table.streams == "rgb"]
     if len(rgb) > 1:
-        cost_figure(list(rgb.values()), out / "cost.svg")
-        drawn.append("cost")
-    return drawn
+        plot_cost(rgb, out / "cost.svg")
+    normal = rgb[rgb.backbone.isin(_REVERSED_BACKBONES)].copy()
+    normal["group"] = normal.backbone.str.upper()
+    normal["series"] = "normal"
+    backwards = normal.drop(columns=["top1", "pairs"]).assign(series="reversed")
+    backwards.columns = backwards.columns.str.removeprefix("reversed_")
+    gates = pd.concat([
+        rgb[rgb.backbone == name].assign(group=placement, series="")
+        for name, placement in _GATE_PLACEMENTS.items()
+    ])  # fmt: skip
+    several = table[table.duplicated("backbone", keep=False)]
+    bars = {
+        "reversed": pd.concat(
+            [normal.assign(series="normal"), backwards.assign(series="reversed")]
+        ),
+        "gating": gates if len(gates) > 1 else gates[:0],
+        "streams": several.assign(group=several.backbone, series=several.streams),
+    }
+    for name, rows in bars.items():
+        if len(rows):
+            plot_bars(rows, out / f"{name}.svg")

@@ -1,4 +1,4 @@
-"""What the study says of its runs: accuracy, pairs of opposite classes, means over seeds.
+"""Numbers of the study: accuracy, pairs of opposite classes, means over seeds, differences.
 
 Needs neither torch nor the networks.
 """
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 Record = Mapping[str, Any]
-"""Of one run, as `study.train_and_score` writes it."""
+"""The results of one run, see `study.train_and_score`."""
 
 MEASURES = {
     "top1": ("normal", "top1"),
@@ -20,12 +21,12 @@ MEASURES = {
     "reversed_top1": ("reversed", "top1"),
     "reversed_pairs": ("reversed", "pairs"),
 }
-"""Where in a record each percentage stands."""
+"""Percentages of a run, and where its record has them."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The mean of n runs, and the half width of its 95 % confidence interval (None for one)."""
+    """The mean of n runs, and half the width of its 95 % confidence interval (None for one run)."""
 
     mean: float
     half: float | None
@@ -35,20 +36,25 @@ class Interval:
         return f"{self.mean:.1f}" + ("" if self.half is None else f" ± {self.half:.1f}")
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> Interval:
-    """Mean and confidence interval of the mean by Student's t.
+def confidence_interval(values: Sequence[float] | pd.Series) -> Interval | None:
+    """Mean and 95 % confidence interval of the mean by Student's t.
 
     The half width is t · s / √n, where s is the standard deviation with n - 1 degrees of freedom.
 
     Args:
-        values: one a seed, at least one.
-        level: of the interval.
-    """
-    from scipy.stats import sem, t
+        values: one for each seed; NaN is left out.
 
-    n = len(values)
-    half = float(t.ppf((1 + level) / 2, n - 1) * sem(values)) if n > 1 else None
-    return Interval(float(np.mean(values)), half, n)
+    Returns:
+        None without any value.
+    """
+    from scipy.stats import t
+
+    known = pd.Series(values, dtype=float).dropna()
+    n = len(known)
+    if not n:
+        return None
+    half = float(t.ppf(0.975, n - 1) * known.sem()) if n > 1 else None
+    return Interval(float(known.mean()), half, n)
 
 
 def clip_accuracy(
@@ -57,119 +63,115 @@ def clip_accuracy(
     """Accuracy in percent over all clips, and within pairs of classes.
 
     Args:
-        logits: (V, classes), V at least 1.
-        label: (V,) int.
-        pairs: of classes.
+        logits: (V, C) float, V at least 1.
+        label: (V,) int, the true class.
+        pairs: of opposite classes.
 
     Returns:
-        {"top1", "pairs": over the clips of all pairs, "per_pair": each}: of a pair's clips those
-        whose true class scores above the other; None for pairs without a clip.
+        "top1"; "pairs", over the clips of all pairs, and "per_pair", for each pair: the percentage
+        of clips whose true class scores above its opposite, None without clips.
     """
     rows = np.arange(len(label))
-    other = np.full(logits.shape[1], -1)
+    opposite_class = np.full(logits.shape[1], -1)
     for first, second in pairs:
-        other[first], other[second] = second, first
-    against = other[label]
-    right = logits[rows, label] > logits[rows, np.maximum(against, 0)]
+        opposite_class[[first, second]] = second, first
+    opposite = opposite_class[label]
+    correct = logits[rows, label] > logits[rows, np.maximum(opposite, 0)]
     return {
         "top1": _percent(logits.argmax(axis=1) == label),
-        "pairs": _percent(right[against >= 0]),
-        "per_pair": [_percent(right[np.isin(label, pair)]) for pair in pairs],
+        "pairs": _percent(correct[opposite >= 0]),
+        "per_pair": [_percent(correct[np.isin(label, pair)]) for pair in pairs],
     }
 
 
-def _percent(hits: np.ndarray) -> float | None:
-    return 100 * float(hits.mean()) if len(hits) else None
+def _percent(correct: np.ndarray) -> float | None:
+    return 100 * float(correct.mean()) if len(correct) else None
 
 
-def summarise(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row for each backbone and stream, in the order in which they come.
-
-    Returns:
-        backbone, streams, seeds, multiply_adds, parameters, clips_per_second and step_seconds
-        (medians over the seeds), and each of `MEASURES` as an `Interval`, or None where it was not
-        measured.
-    """
-    grouped: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        grouped.setdefault((record["backbone"], record["streams"]), []).append(record)
-    rows = []
-    for (backbone, streams), mine in grouped.items():
-        row = {"backbone": backbone, "streams": streams, "seeds": len(mine)}
-        row |= {name: mine[0][name] for name in ("multiply_adds", "parameters")}
-        for name in ("clips_per_second", "step_seconds"):
-            row[name] = float(np.median([record[name] for record in mine]))
-        for name in MEASURES:
-            values = [value for r in mine if (value := get_measure(r, name)) is not None]
-            row[name] = interval(values) if values else None
-        rows.append(row)
-    return rows
+def runs_table(records: Sequence[Record]) -> pd.DataFrame:
+    """A row for each run: its record, and each of `MEASURES` as a float (NaN: not measured)."""
+    runs = pd.DataFrame([*records])
+    for name in MEASURES:
+        runs[name] = np.array([get_measure(record, name) for record in records], float)
+    return runs
 
 
 def get_measure(record: Record, measure: str) -> float | None:
-    """One of `MEASURES` of a run, in percent; None where it was not measured."""
+    """One of `MEASURES` of a run, in percent; None if it was not measured."""
     part, name = MEASURES[measure]
     return None if record[part] is None else record[part][name]
 
 
+def summarize(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each backbone and streams, in the order of the runs.
+
+    Args:
+        runs: of `runs_table`.
+
+    Returns:
+        backbone, streams, seeds (their number), multiply_adds, parameters, clips_per_second and
+        step_seconds (medians over the seeds), and each of `MEASURES` as an `Interval`, or None.
+    """
+    groups = runs.groupby(["backbone", "streams"], sort=False)
+    table = groups.agg(
+        seeds=("seed", "size"), multiply_adds=("multiply_adds", "first"),
+        parameters=("parameters", "first"), clips_per_second=("clips_per_second", "median"),
+        step_seconds=("step_seconds", "median"),
+    )  # fmt: skip
+    for name in MEASURES:
+        intervals = [confidence_interval(group[name]) for _, group in groups]
+        table[name] = pd.Series(intervals, table.index, dtype=object)
+    return table.reset_index()
+
+
 def paired_difference(
-    records: Sequence[Record],
-    one: tuple[str, str],
-    other: tuple[str, str],
-    streams: str = "rgb",
+    runs: pd.DataFrame, one: tuple[str, str], other: tuple[str, str]
 ) -> Interval | None:
-    """By how many points one is above the other, over the seeds that have both; None without any.
+    """By how many points `one` is above `other` on RGB, over the seeds that have both.
 
     Runs of one seed see the same clips in the same order, so that their difference varies less
     than each of them does.
 
     Args:
+        runs: of `runs_table`.
         one, other: a backbone and one of `MEASURES` each.
+
+    Returns:
+        None without a seed that has both.
     """
-    ours, theirs = (_by_seed(records, *each, streams) for each in (one, other))
-    both = sorted(ours.keys() & theirs.keys())
-    return interval([ours[seed] - theirs[seed] for seed in both]) if both else None
+    ours, theirs = (
+        runs[(runs.streams == "rgb") & (runs.backbone == backbone)].set_index("seed")[measure]
+        for backbone, measure in (one, other)
+    )
+    return confidence_interval(ours - theirs)
 
 
 def equal_cost_difference(
-    records: Sequence[Record],
-    line: Sequence[str],
-    other: Sequence[str],
-    measure: str,
-    streams: str = "rgb",
+    runs: pd.DataFrame, line: Sequence[str], other: Sequence[str], measure: str
 ) -> Interval | None:
-    """By how many points one line of networks is above another at the same multiply-adds.
+    """By how many points one line of networks is above another at the same multiply-adds, on RGB.
 
-    Of each seed, the mean over the inner networks of `line` whose multiply-adds the other line
-    covers; between two of its networks the other line is straight.
+    For each seed, the mean over the networks that only `line` has and whose multiply-adds are
+    within the range of the other line, which is interpolated linearly.
 
     Args:
-        line, other: backbones, whose two ends may be the same networks.
+        runs: of `runs_table`.
+        line, other: backbones; both lines may end in the same networks.
+        measure: one of `MEASURES`.
+
+    Returns:
+        None without a seed that has such networks.
     """
-    cost = {record["backbone"]: record["multiply_adds"] for record in records}
-    found = [{b: _by_seed(records, b, measure, streams) for b in names} for names in (line, other)]
-    seeds = {seed for by_seed in found[0].values() for seed in by_seed}
-    above = []
-    for seed in sorted(seeds):
-        knots = sorted((cost[b], values[seed]) for b, values in found[1].items() if seed in values)
-        inner = [b for b in line if b not in other and seed in found[0][b]]
-        if len(knots) < 2:
-            continue
-        x, y = np.array(knots).T
-        inside = [b for b in inner if x[0] <= cost[b] <= x[-1]]
-        if inside:
-            above.append(
-                np.mean([found[0][b][seed] - np.interp(cost[b], x, y) for b in inside]).item()
+    rgb = runs[runs.streams == "rgb"]
+    cost = rgb.groupby("backbone").multiply_adds.first()
+    inner = [backbone for backbone in line if backbone not in other]
+    differences = []
+    for _, values in rgb.pivot(index="seed", columns="backbone", values=measure).iterrows():
+        points, knots = (values.reindex(names).dropna() for names in (inner, other))
+        knots = knots[cost[knots.index].sort_values().index]
+        if len(knots) > 1:
+            expected = np.interp(
+                cost[points.index], cost[knots.index], knots, left=np.nan, right=np.nan
             )
-    return interval(above) if above else None
-
-
-def _by_seed(
-    records: Sequence[Record], backbone: str, measure: str, streams: str
-) -> dict[int, float]:
-    return {
-        record["seed"]: value
-        for record in records
-        if (record["backbone"], record["streams"]) == (backbone, streams)
-        and (value := get_measure(record, measure)) is not None
-    }
+            differences.append((points - expected).mean())
+    return confidence_interval(differences)

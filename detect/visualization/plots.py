@@ -19,12 +19,11 @@ from matplotlib.figure import Figure
 
 from .frame import PALETTE
 
-ORANGE, SKY, GREEN, YELLOW, PURPLE, RED, BLUE = (to_hex(np.divide(color, 255)) for color in PALETTE)
+ORANGE, SKY, GREEN, YELLOW, PURPLE, RED, BLUE = (
+    to_hex((r / 255, g / 255, b / 255)) for r, g, b in PALETTE
+)
 GRAY = "#c9ced6"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
-
-Curve = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
-"""x and y."""
 
 # The same numbers give the same file: no date, no random ids. Text stays text.
 plot_style = matplotlib.rc_context({
@@ -43,13 +42,13 @@ _THINNED = 0.5  # percent; shorter steps of a small curve cannot be seen
 
 
 @plot_style
-def plot_curves(panels: Mapping[str, Mapping[str, Curve]], x_label: str, y_label: str) -> str:
+def plot_curves(panels: Mapping[str, Mapping[str, np.ndarray]], x_label: str, y_label: str) -> str:
     """Curves over 0 to 1, up to 100 %, in panels side by side.
 
     Lines and markers become smaller from curve to curve, so that equal curves all stay visible.
 
     Args:
-        panels: title to curves by name.
+        panels: title to curves by name, each (2, N) x and y.
         x_label, y_label: what the axes show.
     """
     figure = Figure((_WIDTH, 4.4))
@@ -69,14 +68,14 @@ def plot_curves(panels: Mapping[str, Mapping[str, Curve]], x_label: str, y_label
 
 @plot_style
 def plot_small_curves(
-    panels: Mapping[str, Mapping[str, Curve]], x_label: str, y_label: str, columns: int = 6
+    panels: Mapping[str, Mapping[str, np.ndarray]], x_label: str, y_label: str, columns: int = 6
 ) -> str:
     """A small plot for each panel, in rows; x and y are percentages.
 
     All are drawn into one pair of axes: much cheaper than a pair for each.
 
     Args:
-        panels: title to curves by name.
+        panels: title to curves by name, each (2, N) x and y.
         x_label, y_label: what the axes show.
         columns: plots in a row.
     """
@@ -85,20 +84,20 @@ def plot_small_curves(
     axes = figure.subplots()
     frames, segments = [], defaultdict(list)
     for k, (title, curves) in enumerate(panels.items()):
-        origin = np.array([k % columns * _CELL_WIDTH, -(k // columns) * _CELL_HEIGHT])
-        frames.append(np.add(origin, [(0, 100), (0, 0), (100, 0)]))
-        axes.text(*np.add(origin, (50, 106)), fill(title, 20), ha="center", fontsize=8)
+        x, y = k % columns * _CELL_WIDTH, -(k // columns) * _CELL_HEIGHT
+        frames.append([(x, y + 100), (x, y), (x + 100, y)])
+        axes.text(x + 50, y + 106, fill(title, 20), ha="center", fontsize=8)
         for name, curve in curves.items():
             points = np.transpose(curve)
             moved = np.diff(np.round(points / _THINNED), axis=0).any(axis=1)
-            segments[name].append(origin + points[np.append(True, moved)])
+            segments[name].append((x, y) + points[np.append(True, moved)])
     axes.add_collection(LineCollection(frames, colors="#8b93a1", linewidths=0.8))
     for (name, lines), color in zip(segments.items(), SERIES):
         axes.add_collection(LineCollection(lines, colors=color, linewidths=1.4, label=name))
     left = _CELL_WIDTH * np.arange(min(columns, len(panels)))
     bottom = -_CELL_HEIGHT * np.arange(rows)
-    axes.set_xticks([*left, *left + 100], [0] * len(left) + [100] * len(left))
-    axes.set_yticks([*bottom, *bottom + 100], [0] * rows + [100] * rows)
+    axes.set_xticks([*left, *left + 100], ["0"] * len(left) + ["100"] * len(left))
+    axes.set_yticks([*bottom, *bottom + 100], ["0"] * rows + ["100"] * rows)
     axes.set(xlim=(-4, columns * _CELL_WIDTH), ylim=(bottom[-1] - 4, 130))
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.tick_params(length=0)

@@ -123,7 +123,8 @@ def _plot_class_ap(by_class: Mapping[str, ClassAP]) -> str:
 
 def _plot_errors(by_class: dict[str, dict[str, float]]) -> str:
     labels = sorted(by_class, key=lambda label: -by_class[label]["ap"])
-    rows = {"mean": mean_errors(by_class), **{label: by_class[label] for label in labels}}
+    rows: dict[str, Mapping[str, float | None]] = {"mean": mean_errors(by_class)}
+    rows |= {label: by_class[label] for label in labels}
     return plots.plot_stacked_bars(rows, _ERROR_COLORS, "share, %")
 
 

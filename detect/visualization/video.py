@@ -83,11 +83,15 @@ def draw_video(
     fps = 25.0 if math.isnan(info.fps) else info.fps
     scale = scale or readable_scale(info.width, info.height)
     trail_frames = round(fps) if trail else 0
+
+    def encode(drawn: tuple[np.ndarray, float]) -> None:
+        writer.write(*drawn)
+
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
         open_video_writer(out, fps) as writer,
         prefetch(read_timed_video(video), _FRAMES_AHEAD) as frames,
-        write_in_background(lambda timed: writer.write(*timed), _FRAMES_AHEAD) as write,
+        write_in_background(encode, _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
             drawn = draw_tubes(frame, number, drawn_tubes, truth, trail_frames, scale)
@@ -147,7 +151,8 @@ def _number_by_start(tubes: Tubes) -> Tubes:
 
 def _select_frames(tubes: Tubes, first: int, last: int) -> Tubes:
     """The rows on the frames `first` to `last`, of a table sorted by frame."""
-    return select_rows(tubes, np.arange(*np.searchsorted(tubes.frame, [first, last + 1])))
+    start, stop = np.searchsorted(tubes.frame, [first, last + 1])
+    return select_rows(tubes, np.arange(start, stop))
 
 
 def _labels(tubes: Tubes) -> list[str]:

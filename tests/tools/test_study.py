@@ -83,7 +83,7 @@ def test_it_draws_its_own_data(
     assert "RGB, optical flow, and both" in page and "The drawn figures" in page
     monkeypatch.setattr(drawing, "make_figure_dataset", None)
     assert study("--videos", 12, "--backbones", "i2d").code == 0
-    assert "data was {'videos': 12}" in study("--videos", 13, "--backbones", "i2d").err[0]
+    assert "started with data {'videos': 12}" in study("--videos", 13, "--backbones", "i2d").err[0]
 
 
 def test_labelled_videos(study: Callable, numbered: Any, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.detect.experiments.study import (
     Network,
     Run,
+    Study,
     check_same_settings,
     expand_sweeps,
     plan_runs,
@@ -70,12 +71,16 @@ def open_bars(stream: Stream) -> StudyClips:
     )  # fmt: skip
 
 
-def forbidden(stream: Stream) -> StudyClips:
+def fail_to_open(stream: Stream) -> StudyClips:
     raise AssertionError(f"{stream} is opened")
 
 
-def studied(out: Path, runs: Sequence[Run], open_material: Any = open_bars) -> list[dict[str, Any]]:
-    run_study(runs, open_material, out, TINY, STEPS, Accelerator(cpu=True), pairs=PAIRS)
+def tiny_study(out: Path) -> Study:
+    return Study(out, TINY, STEPS, Accelerator(cpu=True), PAIRS)
+
+
+def studied(out: Path, runs: Sequence[Run], open_clips: Any = open_bars) -> list[dict[str, Any]]:
+    run_study(runs, open_clips, tiny_study(out))
     return read_records(out)
 
 
@@ -92,7 +97,7 @@ def scores(out: Path, run: Run) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def test_what_a_run_leaves(done: Path) -> None:
+def test_files_of_a_run(done: Path) -> None:
     run = Run("i3d", "rgb", 0)
     assert {path.name for path in (done / "runs").iterdir()} == {
         "i2d.rgb.0", "i2d.rgb.0.json", "i3d.rgb.0", "i3d.rgb.0.json"
@@ -113,9 +118,9 @@ def test_what_a_run_leaves(done: Path) -> None:
     assert record["normal"]["top1"] == pytest.approx(100 * np.mean(logits.argmax(1) == label))
 
 
-def test_what_is_done_is_skipped(done: Path) -> None:
+def test_finished_runs_are_skipped(done: Path) -> None:
     before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
-    records = studied(done, plan_runs(["i3d", "i2d"], ["rgb"], [0]), forbidden)
+    records = studied(done, plan_runs(["i3d", "i2d"], ["rgb"], [0]), fail_to_open)
     assert [record["backbone"] for record in records] == ["i2d", "i3d"]
     assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
@@ -140,15 +145,13 @@ class Stopped(Exception):
 
 
 def test_stopped_and_resumed(done: Path, tmp_path: Path) -> None:
-    def watch(share: float) -> None:
+    def stop(share: float) -> None:
         if share == 0.75:
             raise Stopped
 
-    run, accelerator = Run("i3d", "rgb", 0), Accelerator(cpu=True)
+    run = Run("i3d", "rgb", 0)
     with pytest.raises(Stopped):
-        train_and_score(
-            run, open_bars("rgb"), tmp_path, TINY, STEPS, accelerator, PAIRS, watch=watch
-        )
+        train_and_score(run, open_bars("rgb"), tiny_study(tmp_path), stop)
     assert (run.folder(tmp_path) / "state.pt").is_file() and not run.record(tmp_path).exists()
     (resumed,) = studied(tmp_path, [run])
     np.testing.assert_allclose(
@@ -170,15 +173,15 @@ def test_both_streams_are_fused(done: Path, tmp_path: Path) -> None:
     logits = (scores(tmp_path, runs[0])["clip"] + scores(tmp_path, runs[1])["clip"]) / 2
     label = scores(tmp_path, runs[0])["label"]
     assert both["normal"]["top1"] == pytest.approx(100 * np.mean(logits.argmax(1) == label))
-    # Anew from the scores that are there.
+    # The record is written again from the saved scores.
     runs[2].record(tmp_path).unlink()
-    assert studied(tmp_path, runs, forbidden)[2] == both
+    assert studied(tmp_path, runs, fail_to_open)[2] == both
     runs[2].record(tmp_path).unlink()
     (runs[1].folder(tmp_path) / "scores.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(
         InputError, match=r"scores.npz: is missing or damaged; delete .*flow.1.json"
     ):
-        studied(tmp_path, runs, forbidden)
+        studied(tmp_path, runs, fail_to_open)
 
 
 def test_weights_are_cut_at_the_last_endpoint(done: Path) -> None:
@@ -206,10 +209,10 @@ def test_a_damaged_record(tmp_path: Path) -> None:
     run.record(tmp_path).parent.mkdir()
     run.record(tmp_path).write_text("{")
     with pytest.raises(InputError, match=r"i2d.rgb.0.json: is damaged; delete it"):
-        studied(tmp_path, [run], forbidden)
+        studied(tmp_path, [run], fail_to_open)
     run.record(tmp_path).write_text('{"backbone": "i7d", "streams": "rgb", "seed": 0}')
     with pytest.raises(InputError, match=r"i2d.rgb.0.json: is not the record of a run; delete it"):
-        studied(tmp_path, [run], forbidden)
+        studied(tmp_path, [run], fail_to_open)
 
 
 def test_records_come_in_the_family_s_order(tmp_path: Path) -> None:
@@ -236,6 +239,11 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         check_same_settings({"steps": 5, "size": (80, 64)}, path)
     with pytest.raises(InputError, match="started with new None, now it is 1"):
         check_same_settings({"steps": 4, "size": (80, 64), "new": 1}, path)
+    # Written by version 0.1, when the option had its British name.
+    path.write_text('{"optimiser": "sgd"}')
+    check_same_settings({"optimizer": "sgd"}, path)
+    with pytest.raises(InputError, match="started with optimizer sgd, now it is adamw"):
+        check_same_settings({"optimizer": "adamw"}, path)
     path.write_text("[")
     with pytest.raises(InputError, match="damaged"):
         check_same_settings({}, path)
@@ -247,7 +255,7 @@ def test_sweeps_over_k() -> None:
     ]  # fmt: skip
     bottom = expand_sweeps(["bottom-heavy-i3d(K)"], "Mixed_5c")
     assert len(bottom) == 10 and bottom[-1] == "bottom-heavy-i3d(Mixed_5c)"
-    # All are networks of their own.
+    # All are different networks.
     reach = [
         tuple(get_variant(name).is_temporal(e) for e in ENDPOINTS if "Pool" not in e)
         for name in ["i2d", "i3d", *bottom, *expand_sweeps(["top-heavy-i3d(K)"], "Mixed_5c")]
@@ -274,12 +282,12 @@ def test_sweeps_over_k() -> None:
         ),
     ],
 )
-def test_networks_that_are_none_of_their_own(name: str, last: str, message: str) -> None:
+def test_networks_that_equal_another(name: str, last: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         expand_sweeps([name], last)
 
 
-def test_runs_have_places_of_their_own() -> None:
+def test_runs_have_different_files() -> None:
     names = [*VARIANTS, "s3d-g(temporal)", *expand_sweeps(["top-heavy-i3d(K)"], "Mixed_5c")]
     runs = plan_runs(names, ["both"], range(12))
     folders = {run.folder(Path()) for run in runs} | {run.record(Path()) for run in runs}

@@ -10,15 +10,22 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from actiontubes.detect.experiments.study_plots import cost_figure, line_of
-from actiontubes.detect.experiments.study_report import findings, markdown, verdict, write_report
+from actiontubes.detect.experiments.study_plots import plot_cost, sweep_line
+from actiontubes.detect.experiments.study_report import (
+    Finding,
+    find_differences,
+    markdown,
+    results_table,
+    write_study_report,
+)
 from actiontubes.detect.experiments.study_statistics import (
     Interval,
     clip_accuracy,
+    confidence_interval,
     equal_cost_difference,
-    interval,
     paired_difference,
-    summarise,
+    runs_table,
+    summarize,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,16 +52,19 @@ def record(
 
 def test_interval_by_hand() -> None:
     # Standard deviation 1; the 97.5 % quantile of Student's t with 2 degrees of freedom, 4.3027.
-    found = interval([1.0, 2.0, 3.0])
+    found = confidence_interval([1.0, 2.0, 3.0])
     assert found.mean == 2 and found.n == 3
     assert found.half == pytest.approx(4.30265 / 3**0.5, abs=1e-4)
     assert str(found) == "2.0 ± 2.5"
-    assert interval([7.0]) == Interval(7.0, None, 1) and str(interval([7.0])) == "7.0"
+    assert (
+        confidence_interval([7.0]) == Interval(7.0, None, 1)
+        and str(confidence_interval([7.0])) == "7.0"
+    )
 
 
 @given(values=st.lists(st.floats(0, 100), min_size=2, max_size=9).filter(lambda v: np.std(v) > 0.1))
-def test_interval_is_scipy_s(values: list[float]) -> None:
-    found = interval(values)
+def test_interval_agrees_with_scipy(values: list[float]) -> None:
+    found = confidence_interval(values)
     theirs = stats.ttest_1samp(values, 50.0).confidence_interval(0.95)
     assert found.half is not None
     np.testing.assert_allclose(
@@ -85,7 +95,7 @@ def test_accuracy_within_pairs_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 999))
-def test_accuracy_within_pairs_is_a_slow_loop_s(seed: int) -> None:
+def test_accuracy_within_pairs_agrees_with_a_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits, label = rng.normal(size=(20, 5)), rng.integers(5, size=20)
     other = {0: 4, 4: 0, 1: 3, 3: 1}
@@ -98,21 +108,24 @@ def test_accuracy_within_pairs_is_a_slow_loop_s(seed: int) -> None:
 
 def test_rows_are_means_over_the_seeds() -> None:
     records = [record("i3d", 0, 80, 70, 20), record("i2d", 0, 60), record("i3d", 1, 90, 80, 30)]
-    i3d, i2d = summarise(records)
+    i3d, i2d = summarize(runs_table(records)).to_dict("records")
     assert (i3d["backbone"], i3d["seeds"], i3d["clips_per_second"]) == ("i3d", 2, 5.5)
-    assert i3d["top1"] == interval([80, 90]) and i3d["reversed_pairs"] == interval([20, 30])
+    assert i3d["top1"] == confidence_interval([80, 90]) and i3d[
+        "reversed_pairs"
+    ] == confidence_interval([20, 30])
     assert i2d["top1"] == Interval(60, None, 1) and i2d["pairs"] is i2d["reversed_top1"] is None
-    flow = summarise([*records, record("i3d", 0, 50, streams="flow")])
-    assert [row["streams"] for row in flow] == ["rgb", "rgb", "flow"]
+    table = summarize(runs_table([*records, record("i3d", 0, 50, streams="flow")]))
+    assert table.streams.tolist() == ["rgb", "rgb", "flow"]
 
 
 def test_differences_are_paired_by_seed() -> None:
     records = [record("i3d", seed, top1) for seed, top1 in ((0, 80), (1, 90), (2, 70))]
     records += [record("i2d", seed, top1) for seed, top1 in ((2, 65), (0, 70), (5, 0))]
-    found = paired_difference(records, ("i3d", "top1"), ("i2d", "top1"))
-    assert found == interval([10, 5])
-    assert paired_difference(records, ("i3d", "pairs"), ("i2d", "pairs")) is None
-    assert paired_difference(records, ("s3d", "top1"), ("i2d", "top1")) is None
+    runs = runs_table(records)
+    difference = paired_difference(runs, ("i3d", "top1"), ("i2d", "top1"))
+    assert difference == confidence_interval([10, 5])
+    assert paired_difference(runs, ("i3d", "pairs"), ("i2d", "pairs")) is None
+    assert paired_difference(runs, ("s3d", "top1"), ("i2d", "top1")) is None
 
 
 def test_equal_multiply_adds_by_hand() -> None:
@@ -124,12 +137,15 @@ def test_equal_multiply_adds_by_hand() -> None:
         for seed in (0, 1)
     ]
     # The line is at 55 with 35 and at 75 with 85 multiply-adds; it does not reach 200.
-    found = equal_cost_difference(records, ["i2d", *above, "i3d"], list(line), "top1")
-    assert found == interval([7.5, 7.5])
-    assert equal_cost_difference(records, list(above), ["i2d"], "top1") is None
+    # What a network costs on another input does not matter.
+    records.append(record("i3d", 0, 95, cost=500, streams="both"))
+    runs = runs_table(records)
+    difference = equal_cost_difference(runs, ["i2d", *above, "i3d"], list(line), "top1")
+    assert difference == confidence_interval([7.5, 7.5])
+    assert equal_cost_difference(runs, list(above), ["i2d"], "top1") is None
 
 
-def test_findings_and_verdicts() -> None:
+def test_findings() -> None:
     records = []
     for seed in (0, 1, 2):
         records += [
@@ -137,19 +153,20 @@ def test_findings_and_verdicts() -> None:
             record("i3d", seed, 85 + seed, 90 + seed, 15, cost=110),
             record("s3d", seed, 80 + seed, 88, 20, cost=70),
         ]
-    found = findings(records)
-    words = {name: verdict(name, value) for name, value in found.items()}
-    assert words == {
+    findings = find_differences(runs_table(records))
+    assert {each.statement: each.reproduced for each in findings} == {
         "I3D above I2D, pairs": "yes",
         "S3D above I2D, pairs": "yes",
-        "I3D's pairs fall on reversed video, by": "yes",
+        "I3D's pairs drop on reversed video": "yes",
         "S3D at or above I3D, top-1": "no",
-        "I2D the same on reversed video, top-1 changes by": "yes",
+        "I2D's top-1 is the same on reversed video": "yes",
     }
-    assert found["I3D above I2D, pairs"] == interval([40, 41, 42])
-    assert verdict("any", Interval(1.0, 2.0, 3)) == verdict("any", Interval(1.0, None, 1)) == "open"
-    # A point is that of no change, whatever the seeds.
-    assert verdict(list(found)[-1], Interval(2.0, 1.0, 3)) == "no"
+    assert findings[0].difference == confidence_interval([40, 41, 42])
+    for difference in (Interval(1.0, 2.0, 3), Interval(1.0, None, 1)):
+        assert Finding("any", difference).reproduced == "open"
+    # The one that should be 0.
+    assert Finding("same", Interval(2.0, 1.0, 3), zero=True).reproduced == "no"
+    assert Finding("same", Interval(0.5, 1.0, 3), zero=True).reproduced == "yes"
 
 
 ROWS = [
@@ -174,7 +191,7 @@ def records() -> list[dict[str, Any]]:
 
 
 def test_report(records: list[dict[str, Any]], tmp_path: Path) -> None:
-    page = write_report(records, tmp_path, "A <title>").read_text(encoding="utf-8")
+    page = write_study_report(records, tmp_path, "A <title>").read_text(encoding="utf-8")
     assert "A &lt;title&gt;" in page and page.count("<svg") == 4
     assert "<td>60.5 ± 6.4</td>" in page and "<td>I3D above I2D, pairs</td>" in page
     assert "top-1 accuracy, %" in page and "top-heavy-i3d</text>" in page
@@ -196,24 +213,30 @@ def test_report(records: list[dict[str, Any]], tmp_path: Path) -> None:
     assert "| i2d | rgb | 2 | 0.010 | 0.000 | 5.5 | 60.5 ± 6.4 | 60.0 ± 0.0 |" in table
     # The same numbers give the same files, so that a repository which keeps them stays quiet.
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    write_report(records, tmp_path, "A <title>")
+    write_study_report(records, tmp_path, "A <title>")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_what_the_runs_do_not_tell_is_left_out(tmp_path: Path) -> None:
+def test_figures_and_columns_without_runs_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "gating.svg").write_text("of an earlier report")
-    write_report([record("s3d", 0, 50)], tmp_path, "one run")
+    write_study_report([record("s3d", 0, 50)], tmp_path, "one run")
     assert {path.name for path in tmp_path.iterdir()} == {
         "index.html", "reversed.svg", "results.csv", "results.json", "results.md"
     }  # fmt: skip
-    rows = summarise([record("s3d", 0, 50)])
-    heads = markdown(rows).splitlines()[0]
-    assert heads.endswith("| clips/s | top-1 % |") and "input" not in heads
+    table = summarize(runs_table([record("s3d", 0, 50)]))
+    header = markdown(*results_table(table)).splitlines()[0]
+    assert header.endswith("| clips/s | top-1 % |") and "input" not in header
 
 
 def test_lines_run_from_i2d_to_i3d(records: list[dict[str, Any]], tmp_path: Path) -> None:
-    rows = [row for row in summarise(records) if row["streams"] == "rgb"]
-    line = [row["backbone"] for row in line_of(rows, "top-heavy-i3d")]
-    assert line == ["i2d", "top-heavy-i3d(Mixed_3c)", "top-heavy-i3d(Mixed_3b)", "i3d"]
-    cost_figure(rows, tmp_path / "cost.png")
+    table = summarize(runs_table(records))
+    table = table[table.streams == "rgb"]
+    line = sweep_line(table, "top-heavy-i3d")
+    assert line.backbone.tolist() == [
+        "i2d",
+        "top-heavy-i3d(Mixed_3c)",
+        "top-heavy-i3d(Mixed_3b)",
+        "i3d",
+    ]
+    plot_cost(table, tmp_path / "cost.png")
     assert (tmp_path / "cost.png").read_bytes()[1:4] == b"PNG"
