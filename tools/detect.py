@@ -119,9 +119,11 @@ def detect(
             "leave it out",
             backbone=backbone, weights=weights, labels=labels, scene_weight=scene,
         )  # fmt: skip
-        chosen = {"linker": link, "threshold": threshold, "mode": mode, "key_frame_step": every}
         options = TubeOptions(
-            **{name: value for name, value in chosen.items() if value is not None}
+            linker=link or options.linker,
+            threshold=options.threshold if threshold is None else threshold,
+            mode=mode or options.mode,
+            key_frame_step=options.key_frame_step if every is None else every,
         )
         detector = load_checkpoint(
             checkpoint, fuse=fuse, proposals=proposals, device=torch_device,

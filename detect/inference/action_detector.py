@@ -27,15 +27,17 @@ WriteTables = Callable[[Path], VideoSummary]
 
 
 class VideoModel(Protocol):
-    """Finds the action tubes of one video.
+    """Finds the action tubes of one video."""
 
-    Attributes:
-        identity: what its results depend on, by option; see `resumable_run.Identity`.
-        one_tube_per_person: whether tubes that overlap are different people.
-    """
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What its results depend on, by option; see `resumable_run.Identity`."""
+        ...
 
-    identity: Mapping[str, Any]
-    one_tube_per_person: bool
+    @property
+    def one_tube_per_person(self) -> bool:
+        """Whether tubes that overlap are different people."""
+        ...
 
     def open(
         self, video: VideoInput, options: TubeOptions, progress: bool

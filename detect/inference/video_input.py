@@ -39,13 +39,9 @@ def open_video_file(path: Path, name: str | None = None) -> VideoInput:
     Raises:
         InputError: there is no such file, or no frame in it can be decoded.
     """
-    if not path.is_dir():
+    first = next(read_frames(path, 0, 1), None) if path.is_dir() else None
+    if first is None:  # probe refuses other folders
         return VideoInput(name or path.stem, probe(path), lambda start: read_video(path, start))
-    first = next(read_frames(path, 0, 1), None)
-    if first is None:
-        raise InputError(
-            f"{path}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
-        )
     info = VideoInfo(path, first.shape[1], first.shape[0], math.nan, None)
     return VideoInput(name or path.name, info, lambda start: read_frames(path, start, sys.maxsize))
 

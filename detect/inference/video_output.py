@@ -102,7 +102,7 @@ class StoredRows(NamedTuple):
     """Consecutive rows of one tube in the file: number of the first, and how many."""
 
     start: int
-    count: int
+    length: int
 
 
 class _StoredTube(NamedTuple):
@@ -199,7 +199,7 @@ class TubeStore:
         for number, part in parts:
             numbers.append(number)
             batch.append(self._read(part))
-            rows += part.count
+            rows += part.length
             if rows >= _ROWS_AT_ONCE:
                 yield self._table(numbers, batch, name, labels)
                 numbers, batch, rows = [], [], 0
@@ -208,7 +208,7 @@ class TubeStore:
 
     def _read(self, part: StoredRows) -> np.ndarray:
         self._file.seek(part.start * _ROW.itemsize)
-        return np.frombuffer(self._file.read(part.count * _ROW.itemsize), _ROW)
+        return np.frombuffer(self._file.read(part.length * _ROW.itemsize), _ROW)
 
     def _table(
         self, numbers: list[int], batch: list[np.ndarray], name: str, labels: tuple[str, ...]

@@ -17,13 +17,13 @@ from .person_boxes import PersonBoxes, clean_boxes
 _NMS_IOU = 0.95  # only removes boxes of one person under several labels
 
 
-def table_source(path: str, *, device: str, threshold: float) -> TableSource:
-    """The boxes of a .parquet or .csv file; all are used, whatever their score.
+def table_source(name: str, *, device: str, threshold: float) -> TableSource:
+    """The boxes of the .parquet or .csv file of that name; all are used, whatever their score.
 
     Raises:
         InputError: there is no such file, or it is not a table of detections.
     """
-    return TableSource(read_table(Detections, Path(path)), name=path)
+    return TableSource(read_table(Detections, Path(name)), name=name)
 
 
 class TableSource:

@@ -53,8 +53,9 @@ class _FrameBuffer:
                 num_waiting = len(self._waiting)
                 # The first one always, so that a page that is opened later has something to show.
                 is_needed = self.watchers > 0 or not self.jpeg
-            if num_waiting < _SMOOTH_BELOW and self.watchers:
-                time.sleep(min(_MAX_PAUSE, max(0.0, time_ - previous)))
+            pause = min(_MAX_PAUSE, time_ - previous)
+            if num_waiting < _SMOOTH_BELOW and self.watchers and pause > 0:
+                time.sleep(pause)
             previous = time_
             if is_needed:
                 quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]

@@ -257,7 +257,7 @@ def test_what_the_file_says(own: tuple[Detector, Path], given: tuple[Detector, P
 
 def test_a_detector_with_proposals_may_leave_them_out(own: tuple[Detector, Path]) -> None:
     detector, _ = own
-    program = trace_detector(detector, 12, given=True)
+    program = trace_detector(detector, 12, external_proposals=True)
     assert len(program.graph_signature.user_inputs) == 4
     assert detector.proposals is not None and detector.settings.proposals == "features"
 
