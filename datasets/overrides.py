@@ -15,6 +15,7 @@ _OLD_NAMES = {
     "merit": "priority", "pixels": "extent", "frame_pixels": "frame_extent",
     "tube_pixels": "tube_extent", "frame_area": "frame_ap_method", "tube_area": "tube_ap_method",
     "frame_second_hit": "frame_duplicates", "tube_second_hit": "tube_duplicates",
+    "tube_above": "strict_tube_iou",
 }  # fmt: skip
 """Names of fields in version 0.1, which are still accepted."""
 

@@ -1,31 +1,47 @@
-"""Tables larger than memory: written row group by row group, and joined from those of videos."""
+"""Tables that do not fit into memory: written in parts, and joined from those of single videos."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .files import atomic_write
 from .table_io import as_arrow
-from .tables import Detections, Tubes, Videos
+from .tables import AnyTable
 
 if TYPE_CHECKING:
     import pyarrow
 
 
-_GROUP = 1 << 16
-"""Rows of a row group: some 3 MB of boxes."""
-TABLES = ("detections.parquet", "tubes.parquet", "videos.parquet", "labels.csv")
-"""What is known of videos: the three tables, and the labels of each tube."""
+@dataclass(frozen=True)
+class OutputFiles:
+    """The names of the files in a folder of results."""
+
+    detections: str = "detections.parquet"
+    tubes: str = "tubes.parquet"
+    tracks: str = "tracks.parquet"
+    videos: str = "videos.parquet"
+    actions: str = "actions.csv"
+    labels: str = "labels.csv"
+
+
+OUTPUT_FILES = OutputFiles()
+RESULT_FILES = (
+    OUTPUT_FILES.detections, OUTPUT_FILES.tubes, OUTPUT_FILES.videos, OUTPUT_FILES.labels,
+)  # fmt: skip
+"""The files that `detect` writes for every video, and joined for all."""
 LABEL_COLUMNS = ("video", "tube", "label", "score")
-"""Of labels.csv."""
+"""The columns of labels.csv: the best labels of each tube."""
+_GROUP_ROWS = 1 << 16  # about 3 MB of boxes
 
 
 class TableWriter:
-    """What `open_table_writer` yields: takes rows, and writes them once they fill a row group."""
+    """Appends rows to a Parquet file; `open_table_writer` opens it. Rows wait for a full group."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,28 +49,28 @@ class TableWriter:
         self._rows = 0
         self._file: pyarrow.parquet.ParquetWriter | None = None
 
-    def write(self, rows: Detections | Tubes | Videos) -> None:
-        """Appends rows; all tables given have the same columns."""
+    def write(self, rows: AnyTable) -> None:
+        """Appends the rows of a table; all tables have the same columns."""
         self.write_arrow(as_arrow(rows))
 
     def write_arrow(self, rows: pyarrow.Table) -> None:
-        """The same for rows as `tables.as_arrow` makes them."""
+        """Appends rows of an Arrow table with the columns of `table_io.as_arrow`."""
         self._waiting.append(rows)
         self._rows += len(rows)
-        if self._rows >= _GROUP:
+        if self._rows >= _GROUP_ROWS:
             self._flush()
 
     def close(self) -> None:
-        """Writes what still waits, and the file's index."""
+        """Writes the waiting rows and the file's index."""
         if self._waiting:
             self._flush()
         if self._file is not None:
             self._file.close()
 
-    def abandon(self) -> None:
-        """Closes the file without care for what is in it."""
+    def discard(self) -> None:
+        """Closes the file after an error; its content does not matter."""
         if self._file is not None and self._file.is_open:
-            # The disk may be full: the error that matters is already on its way.
+            # The disk may be full; the first error is already being raised.
             try:
                 self._file.close()
             except OSError:
@@ -73,9 +89,9 @@ class TableWriter:
 
 @contextmanager
 def open_table_writer(path: Path) -> Iterator[TableWriter]:
-    """Opens a Parquet file for rows that come little by little; whole or not at all.
+    """Opens a Parquet file for rows that come little by little; written whole or not at all.
 
-    One table at least must be given, with or without rows, since it brings the columns.
+    At least one table must be written, with or without rows, because it defines the columns.
 
     Raises:
         OSError: the disk is full.
@@ -86,49 +102,47 @@ def open_table_writer(path: Path) -> Iterator[TableWriter]:
             yield writer
             writer.close()
         finally:
-            writer.abandon()
+            writer.discard()
 
 
 def concatenate_tables(folders: Sequence[Path], tubes: Iterable[int], out: Path) -> None:
-    """Joins the `TABLES` of videos, one after the other, in constant memory.
+    """Joins the `RESULT_FILES` of single videos in constant memory.
 
-    Tubes are numbered through, as `tables.concatenate` does. Each file is whole or not there.
+    The tubes of each video are numbered after those of the videos before it. Each file is written
+    whole or not at all.
 
     Args:
-        folders: of one video each.
-        tubes: how many tubes each has, numbered from 0.
+        folders: one for each video.
+        tubes: the number of tubes of each video, which are numbered from 0.
         out: the folder to write to.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    first, used = [], 0
-    for count in tubes:
-        first.append(used)
-        used += count
-    for name in TABLES[:3]:
+    first_tube = list(accumulate(tubes, initial=0))
+    for name in (OUTPUT_FILES.detections, OUTPUT_FILES.tubes, OUTPUT_FILES.videos):
         with open_table_writer(out / name) as joined:
-            for folder, shift in zip(folders, first, strict=True):
+            for folder, shift in zip(folders, first_tube):
                 with pq.ParquetFile(folder / name) as file:
                     if not file.num_row_groups:
                         joined.write_arrow(file.schema_arrow.empty_table())
                     for group in range(file.num_row_groups):
                         rows = file.read_row_group(group)
                         if "tube" in rows.column_names:
-                            place = rows.column_names.index("tube")
-                            moved = pa.compute.add(rows["tube"], pa.scalar(shift, pa.int64()))
-                            rows = rows.set_column(place, "tube", moved)
+                            column = rows.column_names.index("tube")
+                            numbers = pa.compute.add(rows["tube"], pa.scalar(shift, pa.int64()))
+                            rows = rows.set_column(column, "tube", numbers)
                         joined.write_arrow(rows)
-    with open_label_writer(out / TABLES[3]) as write:
-        for folder, shift in zip(folders, first, strict=True):
-            with (folder / TABLES[3]).open(newline="", encoding="utf-8") as file_:
-                for video, tube, label, score in list(csv.reader(file_))[1:]:
-                    write.writerow((video, int(tube) + shift, label, score))
+    with open_label_writer(out / OUTPUT_FILES.labels) as writer:
+        for folder, shift in zip(folders, first_tube):
+            with (folder / OUTPUT_FILES.labels).open(newline="", encoding="utf-8") as labels:
+                for video, tube, label, score in list(csv.reader(labels))[1:]:
+                    writer.writerow((video, int(tube) + shift, label, score))
 
 
 @contextmanager
 def open_label_writer(path: Path) -> Iterator[csv._writer]:  # type: ignore[name-defined]
-    """Opens a CSV of `LABEL_COLUMNS` for writing, whole or not at all."""
+    """Opens a CSV file with the header `LABEL_COLUMNS`; written whole or not at all."""
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(LABEL_COLUMNS)

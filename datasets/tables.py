@@ -1,18 +1,21 @@
-"""The three tables that all parts of the project exchange, and their files.
+"""The tables that all parts of the project exchange, one dataclass each.
 
-Conventions, stated here once:
+Conventions:
 
 * Frames count from 0.
 * Boxes are float (x1, y1, x2, y2) in pixels of the original video, as the data set's own files
-  give them. Whether a box of x1 = x2 has width 0 or 1 is a rule of the evaluation protocol.
-* On disk a table is a Parquet or CSV file with just the columns named below; `video` and `label`
-  are strings there. In memory they are integer codes into a tuple of names.
+  give them. Whether a box of x1 = x2 has width 0 or 1 is a choice of the evaluation protocol.
+* A person is a whole number from 1, unique in its video: one human being, whatever they do.
+* In memory, names of videos and labels are integer codes into a tuple of names.
+* A file has one column for each field below, in this order, with names written out and boxes as
+  x1, y1, x2, y2. The fields' metadata say what a file's column holds; `table_io` reads and writes
+  by them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,27 +28,60 @@ TubeRows = tuple[int, int, np.ndarray, float | None]
 BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 
 
+@dataclass(frozen=True)
+class Column:
+    """What a file's column holds.
+
+    Attributes:
+        dtype: of the numbers; None for names (text that is coded in memory), and str for text that
+            is not.
+        least, most: the limits of the numbers.
+        default: what stands in memory for a missing value, or a missing column.
+        any_text: text is taken for a number, and numbered.
+    """
+
+    dtype: type | None = None
+    least: float | None = None
+    most: float | None = None
+    default: Any = None
+    any_text: bool = False
+
+
+def _column(*args: Any, **options: Any) -> dict[str, Column]:
+    return {"column": Column(*args, **options)}
+
+
+_NAMES = _column()
+_FRAME = _column(np.int32, least=0)
+_PERSON = _column(np.int32, least=1, any_text=True)
+_FINITE = _column(np.float64)
+_SCORE = _column(np.float64, least=0, most=1)
+_COUNT = _column(np.int64, least=1)
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Scored, labelled boxes, one row each, R rows in all.
 
     Attributes:
-        video: (R,) int32, index into `unique_names`.
+        video: (R,) int32, index into `video_names`.
         frame: (R,) int32, counted from 0.
         label: (R,) int32, index into `label_names`.
         score: (R,) float64, 0 to 1.
         boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
         video_names: names that `video` indexes; a name may have no row.
         label_names: names that `label` indexes; a name may have no row.
+        person: (R,) int32, or None where persons are not known.
     """
 
-    video: np.ndarray
-    frame: np.ndarray
-    label: np.ndarray
-    score: np.ndarray
-    boxes: np.ndarray
+    video: np.ndarray = field(metadata=_NAMES)
+    frame: np.ndarray = field(metadata=_FRAME)
+    label: np.ndarray = field(metadata=_NAMES)
+    score: np.ndarray = field(metadata=_SCORE)
+    boxes: np.ndarray = field(metadata=_FINITE)
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
+    person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON)
 
     def __len__(self) -> int:
         return len(self.video)
@@ -56,26 +92,83 @@ class Tubes:
     """Boxes grouped into tubes, one row a box, R in all. Ground truth is `Tubes` without scores.
 
     Attributes:
-        video: (R,) int32, index into `unique_names`.
+        video: (R,) int32, index into `video_names`.
         frame: (R,) int32, counted from 0; at most one row for a frame of a tube.
         label: (R,) int32, index into `label_names`; the same in all rows of a tube.
+        score: (R,) float64, the box's own score, or None.
         boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
         tube: (R,) int64, the tube's number, unique in the table.
+        tube_score: (R,) float64, the same in all rows of a tube, or None.
         video_names: names that `video` indexes; a name may have no row.
         label_names: names that `label` indexes; a name may have no row.
-        score: (R,) float64, the box's own score, or None.
-        tube_score: (R,) float64, the same in all rows of a tube, or None.
+        person: (R,) int32, or None where persons are not known.
     """
 
-    video: np.ndarray
-    frame: np.ndarray
-    label: np.ndarray
-    boxes: np.ndarray
-    tube: np.ndarray
+    video: np.ndarray = field(metadata=_NAMES)
+    frame: np.ndarray = field(metadata=_FRAME)
+    label: np.ndarray = field(metadata=_NAMES)
+    score: np.ndarray | None = field(default=None, kw_only=True, metadata=_FINITE)
+    boxes: np.ndarray = field(metadata=_FINITE)
+    tube: np.ndarray = field(metadata=_column(np.int64, any_text=True))
+    tube_score: np.ndarray | None = field(default=None, kw_only=True, metadata=_FINITE)
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
-    score: np.ndarray | None = None
-    tube_score: np.ndarray | None = None
+    person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON)
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Where each person is, whatever they do; one row a person and frame, R in all.
+
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        person: (R,) int32, from 1, unique in its video.
+        frame: (R,) int32, counted from 0; at most one row for a frame of a person.
+        score: (R,) float64, 0 to 1, that this is a person.
+        boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
+        video_names: names that `video` indexes; a name may have no row.
+    """
+
+    video: np.ndarray = field(metadata=_NAMES)
+    person: np.ndarray = field(metadata=_PERSON)
+    frame: np.ndarray = field(metadata=_FRAME)
+    score: np.ndarray = field(metadata=_SCORE)
+    boxes: np.ndarray = field(metadata=_FINITE)
+    video_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
+@dataclass(frozen=True, eq=False)
+class Actions:
+    """Who does what from when to when; one row an action of a person, R in all.
+
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        person: (R,) int32, from 1, unique in its video.
+        label: (R,) int32, index into `label_names`.
+        start, end: (R,) float64, seconds by the video's own timestamps; `end` is the end of the
+            last frame.
+        first_frame, last_frame: (R,) int32, counted from 0.
+        score: (R,) float64, 0 to 1.
+        video_names: names that `video` indexes; a name may have no row.
+        label_names: names that `label` indexes; a name may have no row.
+    """
+
+    video: np.ndarray = field(metadata=_NAMES)
+    person: np.ndarray = field(metadata=_PERSON)
+    label: np.ndarray = field(metadata=_NAMES)
+    start: np.ndarray = field(metadata=_FINITE)
+    end: np.ndarray = field(metadata=_FINITE)
+    first_frame: np.ndarray = field(metadata=_FRAME)
+    last_frame: np.ndarray = field(metadata=_FRAME)
+    score: np.ndarray = field(metadata=_SCORE)
+    video_names: tuple[str, ...]
+    label_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.video)
@@ -93,21 +186,34 @@ class Videos:
         split: one string each, such as "train" or "test"; "" where there is none.
     """
 
-    video: tuple[str, ...]
-    num_frames: np.ndarray
-    width: np.ndarray
-    height: np.ndarray
-    fps: np.ndarray
-    split: tuple[str, ...]
+    video: tuple[str, ...] = field(metadata=_column(str))
+    num_frames: np.ndarray = field(metadata=_COUNT)
+    width: np.ndarray = field(metadata=_COUNT)
+    height: np.ndarray = field(metadata=_COUNT)
+    fps: np.ndarray = field(metadata=_column(np.float64, default=np.nan))
+    split: tuple[str, ...] = field(metadata=_column(str, default=""))
 
     def __len__(self) -> int:
         return len(self.video)
 
 
-AnyTable = TypeVar("AnyTable", Detections, Tubes, Videos)
-
-
+AnyTable = Detections | Tubes | Tracks | Actions | Videos
+Table = TypeVar("Table", Detections, Tubes, Tracks, Actions, Videos)
 Rows = TypeVar("Rows")
+
+
+def table_fields(kind: type) -> dict[Field, Column]:
+    """The fields of a table that are columns of its file, boxes as one, in the file's order."""
+    return {each: each.metadata["column"] for each in fields(kind) if "column" in each.metadata}
+
+
+def file_columns(kind: type, optional: bool = True) -> tuple[str, ...]:
+    """The names of the columns of a table's file, with or without those that may be missing."""
+    names: list[str] = []
+    for each, column in table_fields(kind).items():
+        if optional or (each.default is not None and column.default is None):
+            names += BOX_COLUMNS if each.name == "boxes" else [each.name]
+    return tuple(names)
 
 
 def select_rows(table: Rows, rows: np.ndarray) -> Rows:
@@ -121,35 +227,8 @@ def select_rows(table: Rows, rows: np.ndarray) -> Rows:
     columns = {
         name: values for name, values in vars(table).items() if isinstance(values, np.ndarray)
     }
-    # np.take, for it is several times as fast as indexing for boxes.
+    # np.take is several times as fast as indexing for boxes.
     return replace(table, **{name: values.take(rows, axis=0) for name, values in columns.items()})  # type: ignore[type-var]
-
-
-def concatenate(tables: Sequence[Detections] | Sequence[Tubes]) -> Detections | Tubes:
-    """Several tables of one kind, one after the other; tubes are numbered anew in that order."""
-    first = tables[0]
-    joined: dict[str, Any] = {}
-    for column in ("video", "label"):
-        names = sorted({name for table in tables for name in getattr(table, f"{column}_names")})
-        place = {name: code for code, name in enumerate(names)}
-        codes = [
-            np.array([place[name] for name in getattr(table, f"{column}_names")], np.int32)
-            for table in tables
-        ]
-        parts = [new[getattr(table, column)] for new, table in zip(codes, tables)]
-        joined[column], joined[f"{column}_names"] = np.concatenate(parts), tuple(names)
-    for column in ("frame", "boxes", "score", "tube_score"):
-        if getattr(first, column, None) is not None:
-            joined[column] = np.concatenate([getattr(table, column) for table in tables])
-    if isinstance(first, Tubes):
-        numbers, used = [], 0
-        for table in tables:
-            assert isinstance(table, Tubes)
-            known, number = np.unique(table.tube, return_inverse=True)
-            numbers.append(number.astype(np.int64) + used)
-            used += len(known)
-        joined["tube"] = np.concatenate(numbers)
-    return type(first)(**joined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +236,7 @@ class Tubelets:
     """Boxes on K frames in a row, one score each. Detections are tubelets of K = 1.
 
     Attributes:
-        video: (R,) int32, index into `unique_names`.
+        video: (R,) int32, index into `video_names`.
         frame: (R,) int32, the first of the K, from 0.
         label: (R,) int32, index into `label_names`.
         score: (R,) float64.
@@ -173,16 +252,24 @@ class Tubelets:
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
 
+    @classmethod
+    def from_detections(cls, detections: Detections) -> Tubelets:
+        """Detections as tubelets of one frame."""
+        columns = {each.name: getattr(detections, each.name) for each in fields(cls)}
+        return cls(**columns | {"boxes": detections.boxes[:, None]})
+
     def as_detections(self) -> Detections:
         """Every box by itself, with its tubelet's score."""
         length = self.boxes.shape[1]
         frame = self.frame[:, None] + np.arange(length, dtype=np.int32)
         return Detections(
-            *(np.repeat(self.video, length), frame.reshape(-1), np.repeat(self.label, length)),
-            np.repeat(self.score, length),
-            self.boxes.reshape(-1, 4),
-            self.video_names,
-            self.label_names,
+            video=np.repeat(self.video, length),
+            frame=frame.reshape(-1),
+            label=np.repeat(self.label, length),
+            score=np.repeat(self.score, length),
+            boxes=self.boxes.reshape(-1, 4),
+            video_names=self.video_names,
+            label_names=self.label_names,
         )
 
 

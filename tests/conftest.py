@@ -136,3 +136,32 @@ class NumberedVideos:
 @pytest.fixture(scope="session")
 def numbered() -> NumberedVideos:
     return NumberedVideos()
+
+
+@pytest.fixture(scope="session")
+def concatenate_tubes() -> Callable[..., Any]:
+    """Several tables of tubes as one, numbered anew in their order."""
+    from actiontubes.datasets.tables import Tubes
+
+    def concatenate(tables: Sequence[Tubes]) -> Tubes:
+        columns: dict[str, Any] = {}
+        for name in ("video", "label"):
+            names = sorted({word for table in tables for word in getattr(table, f"{name}_names")})
+            columns[f"{name}_names"] = tuple(names)
+            columns[name] = np.array(
+                [
+                    names.index(getattr(table, f"{name}_names")[code])
+                    for table in tables
+                    for code in getattr(table, name)
+                ],
+                np.int32,
+            )
+        for name in ("frame", "boxes", "score", "tube_score"):
+            if getattr(tables[0], name) is not None:
+                columns[name] = np.concatenate([getattr(table, name) for table in tables])
+        tube = [np.unique(table.tube, return_inverse=True)[1] for table in tables]
+        first = np.cumsum([0, *(len(np.unique(numbers)) for numbers in tube)])
+        columns["tube"] = np.concatenate([own + shift for own, shift in zip(tube, first)])
+        return Tubes(**columns)
+
+    return concatenate

@@ -60,11 +60,17 @@ def benchmark(
     from tqdm import tqdm
 
     from ..backbones.memory import keep_freed_memory
-    from ..detect.experiments.benchmark_backbones import benchmark_backbones, passes_of
+    from ..detect.experiments.benchmark_backbones import benchmark_backbones, list_passes
 
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
     torch.set_num_threads(threads)
+    bar = tqdm(unit=" runs", leave=False)
+
+    def on_run(name: str) -> None:
+        bar.set_description(name)
+        bar.update()
+
     if what == "detector":
         from ..detect.experiments.benchmark_detector import (
             Workload,
@@ -75,41 +81,32 @@ def benchmark(
 
         keep_freed_memory()
         batch, workers, steps = (8, 8, 40) if device == "cuda" else (1, 1, 6)
-        load = Workload(
-            (backbones or ["s3d-g"])[0], endpoint, frames, height, width, batch, repeats, device,
-            workers, steps,
+        workload = Workload(
+            backbone=(backbones or ["s3d-g"])[0], endpoint=endpoint, frames=frames, height=height,
+            width=width, batch=batch, repeats=repeats, device=device, workers=workers, steps=steps,
         )  # fmt: skip
-        with tqdm(total=count_runs(load), unit=" runs", leave=False) as bar:
-
-            def begin(name: str) -> None:
-                bar.set_description(name)
-                bar.update()
-
-            result = benchmark_detector(load, begin)
-        print(benchmark_table(result))
+        bar.reset(count_runs(workload))
+        with bar:
+            figures = benchmark_detector(workload, on_run)
+        print(benchmark_table(figures))
         if json is not None:
-            write_json(result, json)
+            write_json(figures, json)
         return
     names = backbones or ["s3d", "s3d-g", "i3d"]
     # The block size that glibc itself would come to, from the first pass on.
     keep_freed_memory(32 << 20)
-    passes = (repeats + 1) * len(passes_of(names, device, train))
-    with tqdm(total=passes, unit=" passes", leave=False) as bar:
-
-        def progress(name: str) -> None:
-            bar.set_description(name)
-            bar.update()
-
+    bar.reset((repeats + 1) * len(list_passes(names, device, train)))
+    with bar:
         rows = benchmark_backbones(
             names, last=endpoint, frames=frames, height=height, width=width, repeats=repeats,
-            device=device, train=train, progress=progress,
+            device=device, train=train, on_run=on_run,
         )  # fmt: skip
     print(f"1x3x{frames}x{height}x{width} to {endpoint}, {device}, {threads} threads, medians of "
           f"{repeats} rounds")  # fmt: skip
     print(f"{'network':18}{'seconds':>9}{'of torchvision':>16}{'clips/s':>9}{'difference':>12}")
     for row in rows:
-        gap = "-" if row["difference"] is None else f"{row['difference']:.1e}"
+        difference = "-" if row["difference"] is None else f"{row['difference']:.1e}"
         print(f"{row['name']:18}{row['seconds']:9.3f}{row['ratio']:16.3f}"
-              f"{row['clips_per_second']:9.2f}{gap:>12}")  # fmt: skip
+              f"{row['clips_per_second']:9.2f}{difference:>12}")  # fmt: skip
     if json is not None:
         write_json(rows, json)

@@ -7,11 +7,9 @@ from typing import Literal
 
 from ..datasets.errors import InputError
 from ..datasets.files import write_json
-from ..datasets.formats.registry import read_detections, read_ground_truth, read_tubes
 from ..detect.boxes.nms import nms
-from ..detect.evaluation.align import align_to_ground_truth, extend_labels
-from ..detect.evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS
-from ..detect.evaluation.evaluate import evaluate as evaluate_tables
+from ..detect.evaluation.align import read_aligned
+from ..detect.evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS, evaluate_tables
 from ..detect.evaluation.protocols import PROTOCOLS
 from ..detect.evaluation.summary import class_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
@@ -54,7 +52,7 @@ def evaluate(
             folder, extension and class number are optional.
         protocol: Evaluation rules; all prints the four protocols side by side.
         choices: Change single rules of the protocol, such as tube_suppression=none
-            frame_pixels=continuous.
+            frame_extent=continuous.
         frame_suppression: NMS of each frame and class before frame-mAP: act removes boxes with IoU
             above 0.3 with a better one; moc lowers their scores (above 0.6).
         frame_iou: IoU thresholds of frame-mAP. Default: 0.3 0.5 0.75.
@@ -66,8 +64,6 @@ def evaluate(
         media: Folder with the videos or their frames, for the pictures of the report.
         coco: Also write COCO annotations and results to this folder, and print COCO's AP and AR.
     """
-    if detections is None and tubes is None:
-        raise InputError("nothing to evaluate; give --detections, --tubes or both")
     if coco is not None and detections is None:
         raise InputError("--coco: needs --detections")
     for name, thresholds in (("frame-iou", frame_iou), ("video-iou", video_iou)):
@@ -77,26 +73,18 @@ def evaluate(
     chosen = [
         override_protocol(each, choices) for each in PROTOCOLS if protocol in (each.name, "all")
     ]
-    truth, details = read_ground_truth(ground_truth, split, videos)
-    boxes = scored = None
-    if detections is not None:
-        boxes = read_detections(detections, truth, annotations)
-        truth = extend_labels(truth, boxes, str(detections))
-    if tubes is not None:
-        scored = read_tubes(tubes, truth)
-        truth = extend_labels(truth, scored, str(tubes))
-    if boxes is not None:
-        boxes = align_to_ground_truth(boxes, truth, str(detections), details)
-        if frame_suppression != "none":
-            rules = ACT if frame_suppression == "act" else MOC
-            boxes = nms(boxes, rules.suppression, soft=rules.soft)
-    if scored is not None:
-        scored = align_to_ground_truth(scored, truth, str(tubes), details)
+    tables = read_aligned(
+        ground_truth, detections, tubes, split=split, videos=videos, annotations=annotations
+    )
+    truth, boxes = tables.ground_truth, tables.detections
+    if boxes is not None and frame_suppression != "none":
+        linker = ACT if frame_suppression == "act" else MOC
+        boxes = nms(boxes, linker.suppression, soft=linker.soft)
     results = evaluate_tables(
         truth,
         chosen,
         boxes,
-        scored,
+        tables.tubes,
         frame_iou or FRAME_THRESHOLDS,
         video_iou or VIDEO_THRESHOLDS,
     )
@@ -117,4 +105,5 @@ def evaluate(
     if report is not None:
         from ..detect.visualization.report import write_report
 
-        print(f"report: {write_report(report, truth, chosen, boxes, scored, media, details)}")
+        page = write_report(report, truth, chosen, boxes, tables.tubes, media, tables.videos)
+        print(f"report: {page}")

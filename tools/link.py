@@ -8,9 +8,10 @@ from typing import Literal
 import numpy as np
 
 from ..datasets.errors import InputError
-from ..datasets.formats.act import read_tubelets
-from ..datasets.formats.ava import is_ava, read_ava_detections
-from ..datasets.formats.registry import read_detections, read_ground_truth
+from ..datasets.formats.act import ActFormat, read_tubelets
+from ..datasets.formats.annotation_format import ReadOptions
+from ..datasets.formats.ava import AvaFormat
+from ..datasets.formats.registry import find_format, read_detections, read_ground_truth
 from ..datasets.table_io import read_table, write_table
 from ..datasets.tables import Detections, Tubelets, Tubes, Videos
 from ..detect.linking.registry import link as link_tables
@@ -89,15 +90,7 @@ def link(
 
 def _read_boxes(path: Path, truth: Tubes | None) -> tuple[Detections | Tubelets, bool]:
     """The detections, and whether their boxes are fractions of the frame."""
-    if path.suffix == ".csv" and path.is_file() and is_ava(path):
-        return read_ava_detections(path), True
-    if path.suffix in (".parquet", ".csv") and path.is_file():
-        return read_table(Detections, path), False
-    if truth is None:
-        raise InputError(
-            f"{path}: this format holds numbers instead of names; give --ground-truth to name the "
-            "videos and classes"
-        )
-    if path.is_dir() and not any(path.glob("*.txt")):
-        return read_tubelets(path, truth), False
-    return read_detections(path, truth), False
+    is_fraction = isinstance(find_format(path), AvaFormat)
+    if path.is_dir() and isinstance(find_format(path), ActFormat):
+        return read_tubelets(path, ReadOptions.for_names_of(truth)), is_fraction
+    return read_detections(path, truth), is_fraction

@@ -49,13 +49,15 @@ def prepare(
         print(f"warning: {remark}", file=sys.stderr)
     for path in write_prepared(prepared, out or root):
         print(path)
-    print(f"{len(prepared.videos)} videos, {len(prepared.tubes)} boxes")
+    tubes, videos = prepared.ground_truth.tubes, prepared.ground_truth.videos
+    assert videos is not None
+    print(f"{len(videos)} videos, {len(tubes)} boxes")
     if pack is not None:
-        found = locate_videos(media or root, prepared.videos.video)
-        if len(found) < len(prepared.videos):
+        found = locate_videos(media or root, videos.video)
+        if len(found) < len(videos):
             print(
-                f"warning: {media or root}: {len(prepared.videos) - len(found)} of "
-                f"{len(prepared.videos)} videos were not found and are not packed",
+                f"warning: {media or root}: {len(videos) - len(found)} of {len(videos)} "
+                f"videos were not found and are not packed",
                 file=sys.stderr,
             )
         pack_videos(found, pack, short_side=short_side)

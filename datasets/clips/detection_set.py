@@ -12,7 +12,8 @@ import numpy as np
 from ..errors import InputError, more_rows
 from ..flow.cache import read_frames_with_flow
 from ..flow.estimate import STREAM_CHANNELS, FlowMethod, Streams
-from ..formats.registry import GroundTruth, read_annotations
+from ..formats.annotation_format import GroundTruth
+from ..formats.registry import read_annotations
 from ..labels import remap_codes
 from ..tables import Tubes, Videos, select_rows
 from ..video.media import locate_videos, measure_video, read_frames
@@ -85,6 +86,11 @@ def open_detection_sets(
         boxes reach more than 2 pixels over the picture's edge, or tubes have gaps.
     """
     annotations = read_annotations(data)
+    if annotations.frame_unit == "second":
+        raise InputError(
+            f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
+            "convert it to a table with frames and pixels"
+        )
     train_names, test_names = _parts(annotations, split, train_videos, test_videos)
     names = tuple(dict.fromkeys([*train_names, *test_names]))
     classes = tuple(labels) if labels is not None else _classes(annotations.tubes, names)

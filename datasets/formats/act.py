@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import load_pickle
+from ..frame_numbers import frame_of_file, from_one_based
 from ..tables import (
     Detections,
     Tubelets,
@@ -23,40 +24,65 @@ from ..tables import (
     detections_from_rows,
     tubes_from_rows,
 )
+from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 
 
-def read_act_ground_truth(
-    path: Path, split: int = 1, subset: str = "test", content: Any = None
-) -> tuple[Tubes, Videos]:
+class ActFormat(AnnotationFormat):
+    """ACT's ground truth pickle, and folders and pickles of detections and tubes."""
+
+    name = "ACT's pickles"
+
+    def matches(self, path: Path) -> bool:
+        return path.is_dir() or path.suffix in (".pkl", ".pickle")
+
+    def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
+        if path.is_dir():
+            raise InputError(
+                f"{path}: contains no ground truth; expected groundtruth.parquet or .csv (written "
+                "by `actiontubes prepare`), pyannot.pkl, UCF101v2-GT.pkl, JHMDB-GT.pkl or "
+                "puppet_mask/"
+            )
+        return read_act_ground_truth(path)
+
+    def read_detections(self, path: Path, options: ReadOptions) -> Detections:
+        if path.is_dir():
+            return read_tubelets(path, options).as_detections()
+        return read_frame_detections(path, options)
+
+    def read_tubes(self, path: Path, options: ReadOptions) -> Tubes:
+        return (read_act_tubes if path.is_dir() else read_video_detections)(path, options)
+
+
+def read_act_ground_truth(path: Path) -> GroundTruth:
     """Reads JHMDB-GT.pkl, UCF101v2-GT.pkl, multisports_GT.pkl or another of that layout.
 
     Args:
         path: a pickle of a dict with labels, gttubes, nframes, test_videos and resolution.
-        split: which list of videos, from 1; 0 takes every video.
-        subset: "test" or "train".
-        content: what `load_pickle(path)` gives, where it is at hand.
 
     Returns:
-        the ground truth of those videos, coordinates untouched, labels in the file's order; and
-        the videos, fps unknown.
+        the ground truth of all videos, coordinates untouched, labels in the file's order; the
+        videos' fps are unknown.
 
     Raises:
-        InputError: not such a file, or no such split.
+        InputError: not such a file.
     """
-    content = load_pickle(path) if content is None else content
-    keys = ("labels", "gttubes", "nframes", "resolution", f"{subset}_videos")
+    content = load_pickle(path)
+    keys = ("labels", "gttubes", "nframes", "resolution", "test_videos")
     missing = [key for key in keys if not isinstance(content, dict) or key not in content]
     if missing:
         raise InputError(f"{path}: is not an ACT ground truth pickle: {', '.join(missing)} missing")
-    lists = content[f"{subset}_videos"]
-    if not 0 <= split <= len(lists):
-        raise InputError(f"{path}: has no split {split}; choose 1 to {len(lists)}")
-    names = sorted(content["gttubes"]) if split == 0 else list(lists[split - 1])
+    splits = {
+        f"{part}{number}": list(map(str, names))
+        for part in ("test", "train")
+        for number, names in enumerate(content.get(f"{part}_videos", ()), 1)
+    }
+    names = sorted(map(str, content["gttubes"]))
+    tested = [name for key, listed in splits.items() if key.startswith("test") for name in listed]
     for key in ("gttubes", "nframes", "resolution"):
-        absent = [name for name in names if name not in content[key]]
+        absent = [name for name in (*names, *tested) if name not in content[key]]
         if absent:
             raise InputError(
-                f"{path}: {key} has no entry for the {subset} video "
+                f"{path}: {key} has no entry for the video "
                 f"{absent[0]}{f' (and {len(absent) - 1} more)' * (len(absent) > 1)}"
             )
     labels = tuple(map(str, content["labels"]))
@@ -77,24 +103,26 @@ def read_act_ground_truth(
         width=sizes[:, 1],
         height=sizes[:, 0],
         fps=np.full(len(names), np.nan),
-        split=(subset if split else "",) * len(names),
+        split=("",) * len(names),
     )
-    return tubes_from_rows(entries, tuple(names), labels), videos
+    tubes = tubes_from_rows(entries, tuple(names), labels)
+    return GroundTruth(path=path, tubes=tubes, videos=videos, splits=splits, default_split=1)
 
 
-def read_act_tubes(folder: Path, ground_truth: Tubes) -> Tubes:
+def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
     """Reads `<video>_tubes.pkl` of every video, as ACT's and MOC's BuildTubes write them.
 
     Args:
         folder: holds `<class>/<video>_tubes.pkl`: a dict from label number to a list of (frames
             and boxes, score).
-        ground_truth: gives the names of videos and labels, the labels in the data set's order.
+        options: must name the videos and the classes, the latter in the data set's order.
 
     Raises:
         InputError: a video's file is missing, or not of that layout.
     """
-    files = {video: folder / f"{name}_tubes.pkl" for video, name in _named(ground_truth)}
-    _require(files.values(), folder, len(ground_truth.video_names))
+    names, classes = options.require_names(folder)
+    files = {video: folder / f"{name}_tubes.pkl" for video, name in enumerate(names)}
+    _require(files.values(), folder, len(names))
     entries: list[TubeRows] = []
     for video, path in files.items():
         content = load_pickle(path)
@@ -104,26 +132,27 @@ def read_act_tubes(folder: Path, ground_truth: Tubes) -> Tubes:
                 "<video>_tubes.pkl)"
             )
         for label, tubes in content.items():
-            _check_label(label, ground_truth, path)
+            _check_label(label, classes, path)
             for tube, score in tubes:
                 entries.append((video, int(label), _rows(tube, str(path)), float(score)))
-    return tubes_from_rows(entries, ground_truth.video_names, ground_truth.label_names)
+    return tubes_from_rows(entries, names, classes)
 
 
-def read_tubelets(folder: Path, ground_truth: Tubes) -> Tubelets:
+def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
     """Reads `<video>/00001.pkl` and on, as ACT's extract_tubelets and MOC's det.py write them.
 
     Args:
         folder: holds `<class>/<video>/<frame, 5 digits>.pkl`. ACT: a pair of arrays, the first (N,
             2 + 4K) label, score, boxes. MOC: a dict from label + 1 to (N, 4K + 1) boxes, score.
-        ground_truth: gives the names of videos and labels, the labels in the data set's order.
+        options: must name the videos and the classes, the latter in the data set's order.
 
     Raises:
         InputError: a video has no folder, or a file is not of that layout.
     """
     from tqdm import tqdm
 
-    folders = [folder / name for name in ground_truth.video_names]
+    names = options.require_names(folder)
+    folders = [folder / name for name in names[0]]
     _require(folders, folder, len(folders))
     parts: list[np.ndarray] = []
     places: list[tuple[int, int]] = []
@@ -134,7 +163,7 @@ def read_tubelets(folder: Path, ground_truth: Tubes) -> Tubelets:
             part = _tubelets(load_pickle(path), path)
             if len(part):
                 parts.append(part)
-                places.append((video, int(path.stem) - 1))
+                places.append((video, frame_of_file(path)))
     widths = {part.shape[1] for part in parts} or {6}
     if len(widths) > 1:
         lengths = " and ".join(str((width - 2) // 4) for width in sorted(widths))
@@ -144,14 +173,14 @@ def read_tubelets(folder: Path, ground_truth: Tubes) -> Tubelets:
     counts = [len(part) for part in parts]
     rows = np.concatenate([np.empty((0, *widths)), *parts])
     video, frame = np.repeat(np.array(places, np.int64).reshape(-1, 2), counts, axis=0).T
-    names = ground_truth.video_names, ground_truth.label_names
     tubelets = Tubelets(
-        video.astype(np.int32),
-        frame.astype(np.int32),
-        rows[:, 0].astype(np.int32),
-        rows[:, 1].copy(),
-        rows[:, 2:].reshape(len(rows), -1, 4),
-        *names,
+        video=video.astype(np.int32),
+        frame=frame.astype(np.int32),
+        label=rows[:, 0].astype(np.int32),
+        score=rows[:, 1].copy(),
+        boxes=rows[:, 2:].reshape(len(rows), -1, 4),
+        video_names=names[0],
+        label_names=names[1],
     )
     boxes = tubelets.as_detections()
     columns = (boxes.video, boxes.frame, boxes.label, boxes.score)
@@ -159,13 +188,14 @@ def read_tubelets(folder: Path, ground_truth: Tubes) -> Tubelets:
     return tubelets
 
 
-def read_frame_detections(path: Path, ground_truth: Tubes) -> Detections:
+def read_frame_detections(path: Path, options: ReadOptions) -> Detections:
     """Reads frame_detections.pkl of ACT, MOC and MultiSports.
 
     Args:
         path: rows of video index, frame from 1, label index, score, x1, y1, x2, y2.
-        ground_truth: gives the names; the video index counts its `unique_names`.
+        options: must name the videos and classes, in the order of the indices.
     """
+    names = options.require_names(path)
     content = load_pickle(path)
     try:
         rows = np.asarray(content, np.float64).reshape(-1, 8)
@@ -173,31 +203,28 @@ def read_frame_detections(path: Path, ground_truth: Tubes) -> Detections:
         raise InputError(
             f"{path}: must contain rows of 8 numbers: video, frame, label, score, x1, y1, x2, y2"
         ) from None
-    rows[:, 1] -= 1
-    return detections_from_rows(rows, ground_truth.video_names, ground_truth.label_names, str(path))
+    rows[:, 1] = from_one_based(rows[:, 1])
+    return detections_from_rows(rows, *names, str(path))
 
 
-def read_video_detections(path: Path, ground_truth: Tubes) -> Tubes:
+def read_video_detections(path: Path, options: ReadOptions) -> Tubes:
     """Reads video_detections.pkl of MultiSports: label index to (video name, score, tube)s."""
+    videos, classes = options.require_names(path)
     content = load_pickle(path)
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: must be a dict from label number to tubes (video_detections.pkl of "
             "MultiSports)"
         )
-    names = {name: video for video, name in _named(ground_truth)}
+    codes = {name: video for video, name in enumerate(videos)}
     entries: list[TubeRows] = []
     for label, tubes in content.items():
-        _check_label(label, ground_truth, path)
+        _check_label(label, classes, path)
         for name, score, tube in tubes:
-            if name not in names:
+            if name not in codes:
                 raise InputError(f"{path}: label {label}: video {name} is not in the ground truth")
-            entries.append((names[name], int(label), _rows(tube, str(path)), float(score)))
-    return tubes_from_rows(entries, ground_truth.video_names, ground_truth.label_names)
-
-
-def _named(ground_truth: Tubes) -> Iterable[tuple[int, str]]:
-    return enumerate(ground_truth.video_names)
+            entries.append((codes[name], int(label), _rows(tube, str(path)), float(score)))
+    return tubes_from_rows(entries, videos, classes)
 
 
 def _rows(tube: Any, source: str) -> np.ndarray:
@@ -208,7 +235,7 @@ def _rows(tube: Any, source: str) -> np.ndarray:
             f"{source}: a tube has shape {rows.shape}; it must be (n, 5): frame, x1, y1, x2, y2"
         )
     rows = rows[:, :5].copy()
-    rows[:, 0] -= 1
+    rows[:, 0] = from_one_based(rows[:, 0])
     if not np.isfinite(rows).all():
         raise InputError(f"{source}: a tube contains NaN or infinity")
     if (rows[:, 0] < 0).any():
@@ -248,11 +275,11 @@ def _tubelets(content: Any, path: Path) -> np.ndarray:
     )
 
 
-def _check_label(label: Any, ground_truth: Tubes, path: Path) -> None:
-    if not 0 <= int(label) < len(ground_truth.label_names):
+def _check_label(label: Any, classes: tuple[str, ...], path: Path) -> None:
+    if not 0 <= int(label) < len(classes):
         raise InputError(
-            f"{path}: label {label} does not exist; the ground truth has "
-            f"{len(ground_truth.label_names)} labels, counted from 0"
+            f"{path}: label {label} does not exist; the ground truth has {len(classes)} labels, "
+            "counted from 0"
         )
 
 

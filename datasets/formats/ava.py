@@ -15,8 +15,25 @@ import numpy as np
 
 from ..errors import InputError, more_rows
 from ..tables import Detections, Tubes
+from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "action", "person or score")
+
+
+class AvaFormat(AnnotationFormat):
+    """AVA's CSV files."""
+
+    name = "AVA's CSV"
+
+    def matches(self, path: Path) -> bool:
+        return path.suffix == ".csv" and path.is_file() and is_ava(path)
+
+    def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
+        tubes = read_ava_ground_truth(path)
+        return GroundTruth(path=path, tubes=tubes, box_unit="fraction", frame_unit="second")
+
+    def read_detections(self, path: Path, options: ReadOptions) -> Detections:
+        return read_ava_detections(path)
 
 
 def is_ava(path: Path) -> bool:

@@ -12,9 +12,38 @@ from typing import Any
 
 import numpy as np
 
+from ..box_coordinates import xywh_to_xyxy, xyxy_to_xywh
 from ..errors import InputError
 from ..files import atomic_write
-from ..tables import Detections, Tubes, detections_from_rows
+from ..frame_numbers import frame_name, frame_of_file
+from ..tables import Detections, Tubes, Videos, detections_from_rows
+from .annotation_format import AnnotationFormat, ReadOptions
+
+
+class CocoFormat(AnnotationFormat):
+    """COCO's JSON files: results are read, annotations and results are written."""
+
+    name = "COCO's JSON"
+
+    def matches(self, path: Path) -> bool:
+        return path.suffix == ".json"
+
+    def read_detections(self, path: Path, options: ReadOptions) -> Detections:
+        return read_coco_results(path, options)
+
+    def write(self, table: Detections | Tubes, videos: Videos | None, path: Path) -> None:
+        """Writes tubes as an annotation file; detections as results, and annotations.json beside
+        them with their images and categories."""
+        if isinstance(table, Tubes):
+            _write_json(coco_ground_truth(table), path)
+            return
+        none = np.zeros(0, np.int32)
+        empty = Tubes(
+            video=none, frame=none, label=none, boxes=np.empty((0, 4)), tube=none.astype(np.int64),
+            video_names=table.video_names, label_names=table.label_names,
+        )  # fmt: skip
+        _write_json(coco_ground_truth(empty, table), path.with_name("annotations.json"))
+        _write_json(coco_results(table, empty), path)
 
 
 def coco_ground_truth(ground_truth: Tubes, detections: Detections | None = None) -> dict[str, Any]:
@@ -30,11 +59,11 @@ def coco_ground_truth(ground_truth: Tubes, detections: Detections | None = None)
         and annotations.
     """
     image, frames = _images(ground_truth, detections)
-    boxes = _corner_and_size(ground_truth.boxes)
+    boxes = xyxy_to_xywh(ground_truth.boxes)
     images = [
         {
             "id": number,
-            "file_name": f"{ground_truth.video_names[video]}/{frame + 1:05d}.jpg",
+            "file_name": f"{ground_truth.video_names[video]}/{frame_name(frame)}.jpg",
             "video": ground_truth.video_names[video],
             "frame": frame,
         }
@@ -62,7 +91,7 @@ def coco_ground_truth(ground_truth: Tubes, detections: Detections | None = None)
 def coco_results(detections: Detections, ground_truth: Tubes) -> list[dict[str, Any]]:
     """Detections as COCO's list of results, ids as `coco_ground_truth` of the same two gives."""
     image, _ = _images(ground_truth, detections)
-    boxes = _corner_and_size(detections.boxes)
+    boxes = xyxy_to_xywh(detections.boxes)
     return [
         {"image_id": image_id, "category_id": label + 1, "bbox": box, "score": score}
         for image_id, label, box, score in zip(
@@ -79,27 +108,29 @@ def write_coco(ground_truth: Tubes, detections: Detections, folder: Path) -> tup
     paths = folder / "annotations.json", folder / "results.json"
     contents = coco_ground_truth(ground_truth, detections), coco_results(detections, ground_truth)
     for path, content in zip(paths, contents):
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(content), encoding="utf-8")
+        _write_json(content, path)
     return paths
 
 
-def read_coco_results(
-    path: Path, ground_truth: Tubes, annotations: Path | None = None
-) -> Detections:
+def _write_json(content: Any, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     """Reads a COCO results file.
+
+    The annotation file says which frame an image is and how categories are called. An image's frame
+    is its `video` and `frame`, else its file name "<video>/<frame from 00001>.jpg".
 
     Args:
         path: a JSON list of image_id, category_id, bbox and score.
-        ground_truth: gives the names of videos and labels.
-        annotations: the COCO file that says which frame an image is and how categories are called;
-            None: annotations.json beside `path`. An image's frame is its `video` and `frame`, else
-            its file name "<video>/<frame from 00001>.jpg".
+        options: names of videos and classes come first in the table; see also `annotations`.
 
     Raises:
         InputError: not such a file, or an id without a frame.
     """
-    annotations = annotations or path.with_name("annotations.json")
+    annotations = options.annotations or path.with_name("annotations.json")
     content, described = _load(path), _load(annotations)
     try:
         images = {image["id"]: _frame(image) for image in described["images"]}
@@ -111,26 +142,25 @@ def read_coco_results(
         ) from error
     if not isinstance(content, list):
         raise InputError(f"{path}: must be a JSON list of results")
-    # Names are kept as the files have them: what the ground truth lacks is told by
-    # `align_to_ground_truth`.
-    video_names = tuple(
-        dict.fromkeys([*ground_truth.video_names, *(v for v, _ in images.values())])
-    )
-    label_names = tuple(dict.fromkeys([*ground_truth.label_names, *categories.values()]))
+    # Names that the ground truth lacks are kept; `align_to_ground_truth` reports them.
+    videos = (video for video, _ in images.values())
+    video_names = tuple(dict.fromkeys([*(options.video_names or ()), *videos]))
+    label_names = tuple(dict.fromkeys([*(options.classes or ()), *categories.values()]))
     video = {name: index for index, name in enumerate(video_names)}
     label = {name: index for index, name in enumerate(label_names)}
     rows = np.empty((len(content), 8))
     for i, result in enumerate(content):
         try:
             name, frame = images[result["image_id"]]
-            x, y, width, height = result["bbox"]
             category = label[categories[result["category_id"]]]
-            rows[i] = video[name], frame, category, result["score"], x, y, x + width, y + height
+            x, y, width, height = result["bbox"]
+            rows[i] = video[name], frame, category, result["score"], x, y, width, height
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"{path}: result {i + 1}: needs image_id, category_id, bbox and score that "
                 f"fit {annotations.name} ({error!r})"
             ) from error
+    rows[:, 4:] = xywh_to_xyxy(rows[:, 4:])
     return detections_from_rows(rows, video_names, label_names, str(path))
 
 
@@ -142,10 +172,6 @@ def _images(ground_truth: Tubes, detections: Detections | None) -> tuple[np.ndar
     rows = np.concatenate([np.stack([table.video, table.frame], axis=1) for table in tables])
     frames, image = np.unique(rows, axis=0, return_inverse=True)
     return image.reshape(-1) + 1, frames
-
-
-def _corner_and_size(boxes: np.ndarray) -> np.ndarray:
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
 def _load(path: Path) -> Any:
@@ -161,4 +187,4 @@ def _frame(image: dict[str, Any]) -> tuple[str, int]:
     if "video" in image and "frame" in image:
         return str(image["video"]), int(image["frame"])
     file = Path(image["file_name"])
-    return file.parent.as_posix(), int(file.stem) - 1
+    return file.parent.as_posix(), frame_of_file(file)

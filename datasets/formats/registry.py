@@ -3,55 +3,98 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from ..files import load_pickle
-from ..table_io import read_table
+from ..labels import remap_codes
 from ..tables import Detections, Tubes, Videos, select_rows
-from ..video_names import ListedName, match_videos, read_video_list
-from .act import (
-    read_act_ground_truth,
-    read_act_tubes,
-    read_frame_detections,
-    read_tubelets,
-    read_video_detections,
-)
-from .ava import is_ava, read_ava_detections, read_ava_ground_truth
-from .coco import read_coco_results
-from .prepare import Splits, act_splits, prepare_jhmdb, prepare_ucf101_24, ucf_splits
-from .ucf101_24 import is_pyannot, load_final_annots, read_final_annots, read_pyannot
-from .yowo import read_yowo_detections
+from ..video_names import match_videos, read_video_list
+from .act import ActFormat
+from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .ava import AvaFormat
+from .coco import CocoFormat
+from .prepare import JhmdbDownloads, Ucf101Downloads
+from .table import TableFolder, TableFormat
+from .ucf101_24 import FinalAnnotsFormat, PyannotFormat
+from .yowo import YowoFormat
+
+FORMATS: dict[str, AnnotationFormat] = {
+    "table-folder": TableFolder(),
+    "ucf101-24": Ucf101Downloads(),
+    "jhmdb": JhmdbDownloads(),
+    "yowo": YowoFormat(),
+    "pyannot": PyannotFormat(),
+    "act": ActFormat(),
+    "finalannots": FinalAnnotsFormat(),
+    "coco": CocoFormat(),
+    "ava": AvaFormat(),
+    "table": TableFormat(),
+}
+"""By name. The first format that matches a file reads it: the special ones stand first."""
+
+
+def find_format(path: Path) -> AnnotationFormat:
+    """The format of a file or folder.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: file or folder not found")
+    return next(each for each in FORMATS.values() if each.matches(path))
+
+
+def read_annotations(path: Path) -> GroundTruth:
+    """Reads all ground truth of a data set, and its splits.
+
+    Args:
+        path: a table; a folder that `prepare` has written, or with the official downloads of JHMDB
+            or UCF101-24; an ACT pickle such as JHMDB-GT.pkl; pyannot.pkl or finalAnnots.mat; an AVA
+            CSV file.
+
+    Raises:
+        InputError: there is none, or it is not readable.
+    """
+    return find_format(path).read_ground_truth(path, ReadOptions())
 
 
 def read_ground_truth(
     path: Path, split: int | None = None, videos: Path | None = None
 ) -> tuple[Tubes, Videos | None]:
-    """Reads ground truth and says which videos are evaluated.
+    """Reads the ground truth of the videos to evaluate.
 
     Args:
-        path: a table; a folder that `prepare` has written; an ACT pickle such as JHMDB-GT.pkl;
-            pyannot.pkl or finalAnnots.mat; an AVA CSV file.
-        split: the test videos of this split, from 1 (prepared folders and ACT pickles; 1 there
-            unless `videos` is given).
-        videos: a list of the videos evaluated, one a line, see `match_videos`.
+        path: see `read_annotations`.
+        split: the test videos of this split, from 1. None: `videos`, or the format's default.
+        videos: a list of the videos to evaluate, one a line, see `match_videos`.
 
     Returns:
-        the ground truth, its `unique_names` the videos evaluated; and what is known of the videos.
+        the ground truth, whose `video_names` are the videos to evaluate; and what is known of the
+        videos.
 
     Raises:
-        InputError: not readable, no box in it, `split` where the format has none, or a line of the
-            list that may mean several videos.
+        InputError: the file is not readable or has no boxes of these videos, there is no such
+            split, or a line of the list may mean several videos.
+
+    Warns:
+        some of the videos have no ground truth.
     """
     listed = read_video_list(videos) if videos is not None else None
     if listed is not None and split is not None:
         raise InputError("--split and --videos: give only one of them")
-    tubes, details = _read_ground_truth(path, split, listed)
+    annotations = read_annotations(path)
+    tubes, details = annotations.tubes, annotations.videos
+    known = [*tubes.video_names, *(details.video if details is not None else ())]
     if listed is not None:
-        tubes = _of_videos(tubes, match_videos(listed, tubes.video_names), path)
+        names = match_videos(listed, known)
+    elif (number := split or annotations.default_split) is not None:
+        names = _test_videos(annotations, number)
+    else:
+        names = list(details.video if details is not None else tubes.video_names)
+    tubes = _select_videos(annotations, names, known)
     if not len(tubes):
         raise InputError(
             f"{path}: has no ground truth for the videos to evaluate; check --split or --videos"
@@ -59,48 +102,37 @@ def read_ground_truth(
     return tubes, details
 
 
-def read_detections(path: Path, ground_truth: Tubes, annotations: Path | None = None) -> Detections:
-    """Reads detections.
+def read_detections(
+    path: Path, ground_truth: Tubes | None = None, annotations: Path | None = None
+) -> Detections:
+    """Reads scored boxes.
 
     Args:
         path: a table; a folder of ACT's or MOC's per-frame pickles or of YOWO's text files;
             frame_detections.pkl; a COCO results file; an AVA CSV file.
-        ground_truth: names videos and labels where the format has only numbers.
-        annotations: see `read_coco_results`.
+        ground_truth: names videos and classes where the format has only numbers.
+        annotations: see `ReadOptions`.
 
     Raises:
         InputError: not readable.
     """
-    if path.is_dir():
-        if any(path.glob("*.txt")):
-            return read_yowo_detections(path, ground_truth)
-        return read_tubelets(path, ground_truth).as_detections()
-    if path.suffix == ".json":
-        return read_coco_results(path, ground_truth, annotations)
-    if path.suffix in (".pkl", ".pickle"):
-        return read_frame_detections(path, ground_truth)
-    if path.suffix == ".csv" and path.is_file() and is_ava(path):
-        return read_ava_detections(path)
-    return read_table(Detections, path)
+    return find_format(path).read_detections(
+        path, ReadOptions.for_names_of(ground_truth, annotations)
+    )
 
 
-def read_tubes(path: Path, ground_truth: Tubes) -> Tubes:
+def read_tubes(path: Path, ground_truth: Tubes | None = None) -> Tubes:
     """Reads scored tubes.
 
     Args:
         path: a table with tube_score; a folder of ACT's or MOC's `<video>_tubes.pkl`;
             video_detections.pkl.
-        ground_truth: names videos and labels where the format has only numbers.
+        ground_truth: names videos and classes where the format has only numbers.
 
     Raises:
         InputError: not readable, or without scores.
     """
-    if path.is_dir():
-        tubes = read_act_tubes(path, ground_truth)
-    elif path.suffix in (".pkl", ".pickle"):
-        tubes = read_video_detections(path, ground_truth)
-    else:
-        tubes = read_table(Tubes, path)
+    tubes = find_format(path).read_tubes(path, ReadOptions.for_names_of(ground_truth))
     if tubes.tube_score is None:
         if len(tubes):
             raise InputError(f"{path}: has no column tube_score, which ranks the tubes")
@@ -108,71 +140,28 @@ def read_tubes(path: Path, ground_truth: Tubes) -> Tubes:
     return tubes
 
 
-def _read_ground_truth(
-    path: Path, split: int | None, listed: list[ListedName] | None
-) -> tuple[Tubes, Videos | None]:
-    if path.is_dir():
-        return _read_folder(path, split, listed)
-    if path.suffix in (".pkl", ".pickle"):
-        content = load_pickle(path)
-        if not is_pyannot(content):
-            chosen = 0 if listed is not None else split or 1
-            return read_act_ground_truth(path, chosen, content=content)
-        _no_split(path, split, "pyannot.pkl")
-        names = None if listed is None else match_videos(listed, sorted(content))
-        return read_pyannot(path, names, content)
-    if path.suffix == ".mat":
-        _no_split(path, split, "finalAnnots.mat")
-        entries = load_final_annots(path)
-        names = None if listed is None else match_videos(listed, sorted(entries))
-        return read_final_annots(path, names, entries)
-    _no_split(path, split, "a table")
-    if path.suffix == ".csv" and path.is_file() and is_ava(path):
-        return read_ava_ground_truth(path), None
-    return read_table(Tubes, path), None
+def _test_videos(annotations: GroundTruth, split: int) -> list[str]:
+    names = annotations.splits.get(f"test{split}")
+    if names is not None:
+        return list(names)
+    tests = [name.removeprefix("test") for name in annotations.splits if name.startswith("test")]
+    raise InputError(
+        f"--split {split}: {annotations.path} has no split {split}; choose {', '.join(tests)}"
+        if tests
+        else f"--split: {annotations.path} has no splits; list the videos with --videos"
+    )
 
 
-def _read_folder(
-    path: Path, split: int | None, listed: list[ListedName] | None
-) -> tuple[Tubes, Videos | None]:
-    table = next((file for file in _tables(path, "groundtruth") if file.is_file()), None)
-    if table is None:
-        raise InputError(
-            f"{path}: has no groundtruth.parquet; run `actiontubes prepare`, or give a file"
-        )
-    tubes = read_table(Tubes, table)
-    about = next((file for file in _tables(path, "videos") if file.is_file()), None)
-    videos = read_table(Videos, about) if about is not None else None
-    known = [*tubes.video_names, *(videos.video if videos is not None else ())]
-    if listed is None:
-        file = path / "splits" / f"test{split or 1}.txt"
-        if file.is_file():
-            listed = read_video_list(file)
-        elif split is not None:
-            raise InputError(f"--split {split}: {file} does not exist")
-        elif videos is not None:
-            test = [name for name, part in zip(videos.video, videos.split) if part == "test"]
-            tubes = _of_videos(tubes, test or list(videos.video), path, set(known))
-    if listed is not None:
-        tubes = _of_videos(tubes, match_videos(listed, known), path, set(known))
-    return tubes, videos
+def _select_videos(annotations: GroundTruth, names: list[str], known: list[str]) -> Tubes:
+    """The ground truth of some videos.
 
-
-def _tables(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / f"{name}.parquet", folder / f"{name}.csv"
-
-
-def _no_split(path: Path, split: int | None, what: str) -> None:
-    if split is not None:
-        raise InputError(f"--split: {what} ({path}) has no splits; list the videos with --videos")
-
-
-def _of_videos(tubes: Tubes, names: list[str], path: Path, known: set[str] | None = None) -> Tubes:
-    """The ground truth of some videos; `known` ones may be without any."""
-    present = set(tubes.video_names) if known is None else known
-    missing = [name for name in names if name not in present]
+    Where the format lists all its videos, one that is not among them is a mistake; otherwise it may
+    be a video in which nothing happens.
+    """
+    tubes, path = annotations.tubes, annotations.path
+    missing = sorted(set(names) - set(known), key=names.index)
     if missing:
-        if known is not None or len(missing) == len(names):
+        if annotations.videos is not None or len(missing) == len(names):
             raise InputError(
                 f"{path}: {len(missing)} of {len(names)} videos to evaluate are missing; the first "
                 f"is {missing[0]}"
@@ -182,96 +171,7 @@ def _of_videos(tubes: Tubes, names: list[str], path: Path, known: set[str] | Non
             f"first is {missing[0]}); all detections on them count as false positives",
             stacklevel=3,
         )
-    place = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    code = np.array([place.get(name, -1) for name in tubes.video_names] or [-1], np.int32)
-    video = code[tubes.video]
+    names = list(dict.fromkeys(names))
+    video = remap_codes(tubes.video, tubes.video_names, names)
     kept = select_rows(tubes, video >= 0)
-    return replace(kept, video=video[video >= 0], video_names=tuple(place))
-
-
-@dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """All of a data set's ground truth.
-
-    Attributes:
-        path: where it was read, for messages.
-        tubes: of every split.
-        videos: what is known of the videos, or None.
-        splits: lists of videos by name: train1, test1, ...
-    """
-
-    path: Path
-    tubes: Tubes
-    videos: Videos | None
-    splits: Splits
-
-
-def read_annotations(data: Path) -> GroundTruth:
-    """Reads all ground truth of a data set, and its splits.
-
-    Args:
-        data: see `open_detection_sets`.
-
-    Raises:
-        InputError: there is none, or it is not readable.
-    """
-    if data.is_dir():
-        table = _table(data, "groundtruth")
-        if table is not None:
-            videos = _table(data, "videos")
-            known = read_table(Videos, videos) if videos is not None else None
-            tubes = read_table(Tubes, table)
-            return GroundTruth(table, tubes, known, _split_lists(data, tubes, known))
-        if any((data / name).is_file() for name in ("pyannot.pkl", "UCF101v2-GT.pkl")):
-            prepared = prepare_ucf101_24(data)
-        elif any((data / name).exists() for name in ("JHMDB-GT.pkl", "puppet_mask")):
-            prepared = prepare_jhmdb(data)
-        else:
-            raise InputError(
-                f"{data}: contains no ground truth; expected groundtruth.parquet or .csv, "
-                "pyannot.pkl, UCF101v2-GT.pkl, JHMDB-GT.pkl or puppet_mask/"
-            )
-        return GroundTruth(data, prepared.tubes, prepared.videos, prepared.splits)
-    if not data.is_file():
-        raise InputError(f"{data}: file or folder not found")
-    if data.suffix in (".pkl", ".pickle"):
-        content = load_pickle(data)
-        if not is_pyannot(content):
-            tubes, known = read_act_ground_truth(data, 0, content=content)
-            return GroundTruth(data, tubes, known, act_splits(content))
-        tubes, known = read_pyannot(data, content=content)
-        return GroundTruth(data, tubes, known, _listed_beside(data, known))
-    if data.suffix == ".csv" and is_ava(data):
-        raise InputError(
-            f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
-            "convert it to a table with frames and pixels"
-        )
-    tubes, details = read_ground_truth(data)
-    splits = _listed_beside(data, details) if details is not None else {}
-    return GroundTruth(data, tubes, details, splits)
-
-
-def _table(folder: Path, name: str) -> Path | None:
-    files = (folder / f"{name}{ending}" for ending in (".parquet", ".csv"))
-    return next((file for file in files if file.is_file()), None)
-
-
-def _listed_beside(data: Path, videos: Videos) -> Splits:
-    try:
-        return ucf_splits(data.parent, videos.video)
-    except InputError:
-        return {}
-
-
-def _split_lists(folder: Path, tubes: Tubes, videos: Videos | None) -> Splits:
-    known = [*tubes.video_names, *(videos.video if videos is not None else ())]
-    lists = {
-        path.stem: match_videos(read_video_list(path), known)
-        for path in sorted(folder.glob("splits/*.txt"))
-    }
-    if not lists and videos is not None:
-        for part in ("train", "test"):
-            members = [name for name, of in zip(videos.video, videos.split) if of == part]
-            if members:
-                lists[f"{part}1"] = members
-    return lists
+    return replace(kept, video=video[video >= 0], video_names=tuple(names))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..box_coordinates import xywh_to_xyxy
 from ..errors import InputError
 from ..files import load_pickle
-from ..tables import TubeRows, Tubes, Videos, tubes_from_rows
+from ..frame_numbers import from_one_based
+from ..tables import TubeRows, Videos, tubes_from_rows
+from ..video_names import match_videos, read_video_list
+from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 from .matlab import load_matlab
 
 CLASSES = (
@@ -22,41 +27,65 @@ WIDTH, HEIGHT = 320, 240
 FPS = 25.0
 
 
-def read_pyannot(
-    path: Path, names: list[str] | None = None, content: Any = None
-) -> tuple[Tubes, Videos]:
-    """Reads pyannot.pkl of gurkirt/corrected-UCF101-Annots.
+class PyannotFormat(AnnotationFormat):
+    """pyannot.pkl of gurkirt/corrected-UCF101-Annots."""
 
-    Boxes are x, y, width, height there, in 8 or 16 bits; they come out as x1 = x, x2 = x + w,
-    coordinates else untouched. `sf` counts from 0, `ef` is exclusive.
+    name = "pyannot.pkl"
+
+    def matches(self, path: Path) -> bool:
+        if path.suffix not in (".pkl", ".pickle") or not path.is_file():
+            return False
+        # The first video's entry stands at the beginning of the file, and has these keys.
+        with path.open("rb") as file:
+            begin = file.read(1024)
+        return b"annotations" in begin or b"numf" in begin
+
+    def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
+        return read_pyannot(path)
+
+
+class FinalAnnotsFormat(AnnotationFormat):
+    """finalAnnots.mat of the same repository."""
+
+    name = "finalAnnots.mat"
+
+    def matches(self, path: Path) -> bool:
+        return path.suffix == ".mat"
+
+    def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
+        return read_final_annots(path)
+
+
+def read_pyannot(path: Path) -> GroundTruth:
+    """Reads pyannot.pkl.
+
+    Boxes are x, y, width, height there, in 8 or 16 bits; they become x1 = x, x2 = x + width, the
+    coordinates otherwise untouched. `sf` counts from 0, `ef` is exclusive.
 
     Args:
         path: a dict from "<class>/<video>" to numf, label and annotations.
-        names: the videos wanted; None takes all.
-        content: what `load_pickle(path)` gives, where it is at hand.
 
     Raises:
-        InputError: not such a file, or a video that is not in it.
+        InputError: not such a file.
     """
-    content = load_pickle(path) if content is None else content
+    content = load_pickle(path)
     if not is_pyannot(content):
         raise InputError(
             f"{path}: is not pyannot.pkl: it must be a dict from video to annotations, label and "
             "numf"
         )
-    chosen = _chosen(content, names, path)
-    entries: list[TubeRows] = []
-    for video, name in enumerate(chosen):
-        for number, tube in enumerate(content[name]["annotations"]):
-            start, end = int(tube["sf"]), int(tube["ef"])
-            rows = _from_corners(tube["boxes"], start, end - start, f"{path}: {name} tube {number}")
-            entries.append((video, _class(int(tube["label"]), name, path), rows, None))
-    lengths = [int(content[name]["numf"]) for name in chosen]
-    return tubes_from_rows(entries, tuple(chosen), CLASSES), _videos(chosen, lengths)
+    tubes = {
+        str(name): [
+            (int(tube["sf"]), int(tube["ef"]), int(tube["label"]), np.asarray(tube["boxes"]))
+            for tube in entry["annotations"]
+        ]
+        for name, entry in content.items()
+    }
+    return _ground_truth(path, tubes, {str(name): int(e["numf"]) for name, e in content.items()})
 
 
-def load_final_annots(path: Path) -> dict[str, Any]:
-    """What stands of each video in finalAnnots.mat of the same repository, by the video's name.
+def read_final_annots(path: Path) -> GroundTruth:
+    """Reads finalAnnots.mat, where `sf` and the class count from 1 and `ef` is inclusive.
 
     Raises:
         InputError: not readable, or not of this layout.
@@ -65,27 +94,86 @@ def load_final_annots(path: Path) -> dict[str, Any]:
     content = {str(getattr(entry, "name", "")): entry for entry in np.atleast_1d(found)}
     if not all(hasattr(entry, "tubes") for entry in content.values()):
         raise InputError(f"{path}: is not finalAnnots.mat: annot has no name and tubes")
-    return content
+    tubes = {
+        name: [
+            (
+                from_one_based(int(tube.sf)),
+                int(tube.ef),
+                int(getattr(tube, "class")) - 1,
+                np.asarray(tube.boxes).reshape(-1, 4),
+            )
+            for tube in np.atleast_1d(entry.tubes)
+        ]
+        for name, entry in content.items()
+    }
+    return _ground_truth(path, tubes, {name: int(e.num_imgs) for name, e in content.items()})
 
 
-def read_final_annots(
-    path: Path, names: list[str] | None = None, content: dict[str, Any] | None = None
-) -> tuple[Tubes, Videos]:
-    """Reads finalAnnots.mat, where `sf` counts from 1 and `ef` is inclusive.
+def _ground_truth(
+    path: Path,
+    tubes: Mapping[str, Sequence[tuple[int, int, int, np.ndarray]]],
+    num_frames: Mapping[str, int],
+) -> GroundTruth:
+    """The ground truth of all videos.
 
-    Args and errors as of `read_pyannot`; `content` of `load_final_annots`.
+    Args:
+        path: for messages; the official lists may stand beside it.
+        tubes: of each video: first frame from 0, end (exclusive), label, (n, 4) x, y, width, height
+            of any integer type.
+        num_frames: of each video.
     """
-    content = load_final_annots(path) if content is None else content
-    chosen = _chosen(content, names, path)
+    names = sorted(tubes)
     entries: list[TubeRows] = []
-    for video, name in enumerate(chosen):
-        for number, tube in enumerate(np.atleast_1d(content[name].tubes)):
-            start, end = int(tube.sf) - 1, int(tube.ef)
-            boxes = np.asarray(tube.boxes).reshape(-1, 4)
-            rows = _from_corners(boxes, start, end - start, f"{path}: {name} tube {number}")
-            entries.append((video, _class(int(getattr(tube, "class")) - 1, name, path), rows, None))
-    lengths = [int(content[name].num_imgs) for name in chosen]
-    return tubes_from_rows(entries, tuple(chosen), CLASSES), _videos(chosen, lengths)
+    for video, name in enumerate(names):
+        for number, (start, end, label, boxes) in enumerate(tubes[name]):
+            if not 0 <= label < len(CLASSES) or CLASSES[label] != name.split("/", 1)[0]:
+                raise InputError(
+                    f"{path}: {name}: label {label} does not match the class folder of the video"
+                )
+            if boxes.shape != (end - start, 4):
+                raise InputError(
+                    f"{path}: {name} tube {number}: has {boxes.shape[0]} boxes for {end - start} "
+                    "frames"
+                )
+            corners = xywh_to_xyxy(boxes.astype(np.float64))
+            rows = np.column_stack([np.arange(start, end), corners])
+            entries.append((video, label, rows, None))
+    videos = Videos(
+        video=tuple(names),
+        num_frames=np.array([num_frames[name] for name in names], np.int64),
+        width=np.full(len(names), WIDTH),
+        height=np.full(len(names), HEIGHT),
+        fps=np.full(len(names), FPS),
+        split=("",) * len(names),
+    )
+    return GroundTruth(
+        path=path,
+        tubes=tubes_from_rows(entries, tuple(names), CLASSES),
+        videos=videos,
+        splits=read_official_splits(path.parent, names) or {},
+    )
+
+
+def read_official_splits(folder: Path, names: Sequence[str]) -> dict[str, list[str]] | None:
+    """The lists test1 and train1 of UCF101-24; None where there is no testlist01.txt.
+
+    Args:
+        folder: holds testlist01.txt, or a folder with the official lists.
+        names: of all videos of the 24 classes.
+    """
+    places = (folder, folder / "splitfiles", folder / "ucfTrainTestlist")
+    files = (place / "testlist01.txt" for place in places)
+    test = next((file for file in files if file.is_file()), None)
+    if test is None:
+        return None
+    known = set(names)
+    # The lists of all 101 classes serve too.
+    chosen = [name for name in match_videos(read_video_list(test), names) if name in known]
+    train = test.with_name("trainlist01.txt")
+    if not train.is_file():
+        return {"test1": chosen, "train1": sorted(known - set(chosen))}
+    rest = match_videos(read_video_list(train), names)
+    return {"test1": chosen, "train1": [name for name in rest if name in known]}
 
 
 def is_pyannot(content: Any) -> bool:
@@ -94,49 +182,3 @@ def is_pyannot(content: Any) -> bool:
         return False
     first = next(iter(content.values()))
     return isinstance(first, dict) and {"annotations", "numf", "label"} <= set(first)
-
-
-def _chosen(content: dict, names: list[str] | None, path: Path) -> list[str]:
-    if names is None:
-        return sorted(content)
-    missing = [name for name in names if name not in content]
-    if missing:
-        raise InputError(
-            f"{path}: {len(missing)} of {len(names)} listed videos are missing; the first is "
-            f"{missing[0]}"
-        )
-    return list(dict.fromkeys(names))
-
-
-def _class(label: int, name: str, path: Path) -> int:
-    """The label's place in `CLASSES`, checked against the video's folder."""
-    folder = name.split("/", 1)[0]
-    if not 0 <= label < len(CLASSES) or CLASSES[label] != folder:
-        raise InputError(
-            f"{path}: {name}: label {label} does not match the class folder of the video"
-        )
-    return label
-
-
-def _from_corners(boxes: np.ndarray, start: int, length: int, source: str) -> np.ndarray:
-    """(n, 5) frame, x1, y1, x2, y2 from x, y, width, height of any integer type."""
-    boxes = np.asarray(boxes).astype(np.float64)
-    if boxes.shape != (length, 4):
-        raise InputError(f"{source}: has {boxes.shape[0]} boxes for {length} frames")
-    rows = np.empty((length, 5))
-    rows[:, 0] = np.arange(start, start + length)
-    rows[:, 1:3] = boxes[:, :2]
-    rows[:, 3:5] = boxes[:, :2] + boxes[:, 2:]
-    return rows
-
-
-def _videos(names: list[str], lengths: list[int]) -> Videos:
-    count = len(names)
-    return Videos(
-        video=tuple(names),
-        num_frames=np.array(lengths, np.int64),
-        width=np.full(count, WIDTH),
-        height=np.full(count, HEIGHT),
-        fps=np.full(count, FPS),
-        split=("",) * count,
-    )

@@ -7,15 +7,29 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..tables import Detections, Tubes, detections_from_rows
+from ..frame_numbers import from_one_based
+from ..tables import Detections, detections_from_rows
+from .annotation_format import AnnotationFormat, ReadOptions
 
 
-def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
+class YowoFormat(AnnotationFormat):
+    """A folder of YOWO's text files."""
+
+    name = "YOWO's text files"
+
+    def matches(self, path: Path) -> bool:
+        return path.is_dir() and any(path.glob("*.txt"))
+
+    def read_detections(self, path: Path, options: ReadOptions) -> Detections:
+        return read_yowo_detections(path, options)
+
+
+def read_yowo_detections(folder: Path, options: ReadOptions) -> Detections:
     """Reads `<class>_<video>_<frame from 00001>.txt`, lines of label from 1, score, x1, y1, x2, y2.
 
     Args:
         folder: such as ucf_detections/detections_5.
-        ground_truth: gives the names of videos and labels, the labels in the data set's order.
+        options: must name the videos and the classes, the latter in the data set's order.
 
     Raises:
         InputError: a file of a video that the ground truth does not have, or a line that is not of
@@ -23,7 +37,8 @@ def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
     """
     from tqdm import tqdm
 
-    videos = {name.replace("/", "_"): index for index, name in enumerate(ground_truth.video_names)}
+    names, classes = options.require_names(folder)
+    videos = {name.replace("/", "_"): index for index, name in enumerate(names)}
     parts = [np.empty((0, 8))]
     for path in tqdm(sorted(folder.glob("*.txt")), desc="reading", unit="frame", delay=2):
         name, _, number = path.stem.rpartition("_")
@@ -34,7 +49,7 @@ def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
             )
         lines = path.read_text(encoding="utf-8").splitlines()
         rows = np.empty((len(lines), 8))
-        rows[:, 0], rows[:, 1] = videos[name], int(number) - 1
+        rows[:, 0], rows[:, 1] = videos[name], from_one_based(int(number))
         for i, line in enumerate(lines):
             try:
                 rows[i, 2:] = [float(word) for word in line.split()]
@@ -45,6 +60,4 @@ def read_yowo_detections(folder: Path, ground_truth: Tubes) -> Detections:
         rows[:, 2] -= 1
         parts.append(rows)
     rows = np.concatenate(parts)
-    return detections_from_rows(
-        rows, ground_truth.video_names, ground_truth.label_names, str(folder)
-    )
+    return detections_from_rows(rows, names, classes, str(folder))

@@ -32,7 +32,7 @@ def nms(
     Returns:
         the boxes that stay: by video, frame and class, best first.
     """
-    tubelets = as_tubelets(detections)
+    tubelets = Tubelets.from_detections(detections)
     return nms_tubelets(tubelets, iou_threshold, top, soft, extent).as_detections()
 
 
@@ -112,19 +112,6 @@ def nms_rows(
         stays[np.concatenate(kept)] = True
         rows = order[stays[order]]
     return rows, tubelets.score[rows]
-
-
-def as_tubelets(detections: Detections) -> Tubelets:
-    """Detections as tubelets of one frame."""
-    return Tubelets(
-        video=detections.video,
-        frame=detections.frame,
-        label=detections.label,
-        score=detections.score,
-        boxes=detections.boxes[:, None],
-        video_names=detections.video_names,
-        label_names=detections.label_names,
-    )
 
 
 def _mean_iou(

@@ -1,38 +1,112 @@
-"""Tables brought to one numbering of videos and classes before they are scored."""
+"""Tables read and brought to one numbering of videos and classes before they are scored."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from ...datasets.errors import InputError, more_rows, some_of
+from ...datasets.formats.registry import read_detections, read_ground_truth, read_tubes
 from ...datasets.labels import remap_codes
 from ...datasets.tables import Detections, Tubes, Videos, select_rows
-from ...datasets.video_names import VideoIndex
+from ...datasets.video_names import VideoIndex, match_videos, read_video_list
 
 Table = TypeVar("Table", Detections, Tubes)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedTables:
+    """What an evaluation compares: tables with the same names of videos and labels.
+
+    Attributes:
+        ground_truth: its `video_names` are the videos evaluated.
+        detections, tubes: None where there are none.
+        videos: what is known of the videos, if anything.
+    """
+
+    ground_truth: Tubes
+    detections: Detections | None
+    tubes: Tubes | None
+    videos: Videos | None
+
+
+def read_aligned(
+    ground_truth: Tubes | str | Path,
+    detections: Detections | str | Path | None = None,
+    tubes: Tubes | str | Path | None = None,
+    *,
+    split: int | None = None,
+    videos: str | Path | None = None,
+    annotations: Path | None = None,
+) -> AlignedTables:
+    """Reads what is not a table already, and aligns it with the ground truth.
+
+    Args:
+        ground_truth, detections, tubes, split, videos: see `evaluate`.
+        annotations: the annotations of COCO results, see `read_detections`.
+
+    Raises:
+        InputError: see `evaluate`.
+    """
+    if detections is None and tubes is None:
+        raise InputError("nothing to evaluate; give --detections, --tubes or both")
+    listed = None if videos is None else Path(videos)
+    if isinstance(ground_truth, Tubes):
+        truth, details = _select_videos(ground_truth, split, listed), None
+    else:
+        truth, details = read_ground_truth(Path(ground_truth), split, listed)
+    if detections is not None:
+        boxes_source = "detections" if isinstance(detections, Detections) else str(detections)
+        if not isinstance(detections, Detections):
+            detections = read_detections(Path(detections), truth, annotations)
+        truth = extend_labels(truth, detections, boxes_source)
+    if tubes is not None:
+        tubes_source = "tubes" if isinstance(tubes, Tubes) else str(tubes)
+        if not isinstance(tubes, Tubes):
+            tubes = read_tubes(Path(tubes), truth)
+        truth = extend_labels(truth, tubes, tubes_source)
+    # Only now, because every table may add classes.
+    if detections is not None:
+        detections = align_to_ground_truth(detections, truth, boxes_source, details)
+    if tubes is not None:
+        tubes = align_to_ground_truth(tubes, truth, tubes_source, details)
+    return AlignedTables(ground_truth=truth, detections=detections, tubes=tubes, videos=details)
+
+
+def _select_videos(ground_truth: Tubes, split: int | None, listed: Path | None) -> Tubes:
+    """The ground truth of the videos in a text file; of all without one."""
+    if split is not None:
+        raise InputError("split: a table has no splits; list the videos in a file (videos=)")
+    if listed is None:
+        return ground_truth
+    names = match_videos(read_video_list(listed), ground_truth.video_names)
+    names = list(dict.fromkeys(names))
+    video = remap_codes(ground_truth.video, ground_truth.video_names, names)
+    selected = replace(ground_truth, video=video, video_names=tuple(names))
+    return select_rows(selected, video >= 0)
 
 
 def align_to_ground_truth(
     table: Table, ground_truth: Tubes, source: str, videos: Videos | None = None
 ) -> Table:
-    """The table with its video and label numbers meaning the ground truth's names.
+    """The table with the ground truth's names of videos and labels, and its codes for them.
 
     Args:
         table: detections or tubes; `VideoIndex` says which videos its names mean, so that
             v_Biking_g01_c01, as `detect` writes it, is Biking/v_Biking_g01_c01.
-        ground_truth: gives the names: the videos and classes evaluated.
+        ground_truth: its names are those of the videos and classes evaluated.
         source: the file's name, for messages.
-        videos: their lengths, to find frames that cannot be.
+        videos: their lengths; None does not check frame numbers.
 
     Returns:
         the table without the rows of videos or classes that are not evaluated.
 
     Warns:
-        how many rows were left out, of which video or class.
+        how many rows were ignored, and one of their videos or classes.
 
     Raises:
         InputError: nothing is left, a video's name is ambiguous, or a frame lies behind its video's
@@ -73,9 +147,9 @@ def align_to_ground_truth(
 
 
 def extend_labels(ground_truth: Tubes, table: Detections | Tubes, source: str) -> Tubes:
-    """The ground truth, its classes followed by those that only `table` has.
+    """The ground truth with the classes that only `table` has behind its own.
 
-    Such a class has no AP; without it in the list, its rows could only be dropped.
+    Such a class has no AP, but its rows are counted.
 
     Raises:
         InputError: the two have no class in common.

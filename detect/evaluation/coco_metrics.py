@@ -1,4 +1,4 @@
-"""COCO's AP of detections and AR of proposals, by pycocotools, on the same boxes."""
+"""COCO's average precision of detections and average recall of proposals, by pycocotools."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import io
 from ...datasets.formats.coco import coco_ground_truth, coco_results
 from ...datasets.tables import Detections, Tubes
 
-_STATS = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
-_PLACES = (0, 1, 2, 6, 7, 8)
+# Where COCOeval.stats has each.
+_STATS = {"AP": 0, "AP50": 1, "AP75": 2, "AR1": 6, "AR10": 7, "AR100": 8}
 
 
 def coco_scores(
@@ -19,11 +19,11 @@ def coco_scores(
 
     Args:
         ground_truth, detections: aligned tables.
-        any_class: classes do not matter: AR is then the recall of person proposals.
+        any_class: ignore the classes; AR is then the recall of person proposals.
 
     Returns:
-        AP, AP50, AP75, and AR at 1, 10 and 100 detections a frame; None where there is nothing to
-        measure.
+        AP, AP50, AP75 and AR1, AR10, AR100 (of 1, 10 and 100 detections a frame) in percent; None
+        without ground truth.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -40,5 +40,5 @@ def coco_scores(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    values = [float(evaluation.stats[place]) for place in _PLACES]
-    return {name: 100 * value if value >= 0 else None for name, value in zip(_STATS, values)}
+    values = {name: float(evaluation.stats[place]) for name, place in _STATS.items()}
+    return {name: 100 * value if value >= 0 else None for name, value in values.items()}

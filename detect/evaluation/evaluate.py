@@ -1,19 +1,21 @@
-"""All numbers of a set of detections and tubes, under one protocol or several."""
+"""Frame-mAP and video-mAP of detections and tubes, under one protocol or several."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...datasets.tables import Detections, Tubes
+from .align import read_aligned
 from .error_analysis import frame_errors, mean_errors, video_errors
-from .frame_map import ClassAP, FrameOverlaps, frame_ap, frame_overlaps
-from .protocols import Protocol
-from .video_map import TubeIndex, TubeOverlaps, score_tubes, tube_overlaps, video_ap
+from .frame_map import ClassAP, frame_ap, frame_overlaps
+from .protocols import Protocol, get_protocol
+from .video_map import TubeIndex, rank_tubes, tube_overlaps, video_ap
 
 FRAME_THRESHOLDS = (0.3, 0.5, 0.75)
 VIDEO_THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -22,37 +24,53 @@ _AVERAGED = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What one protocol says.
+    """All numbers of one protocol, in percent.
 
     Attributes:
         protocol: the rules.
-        frame: one a threshold, rising; empty without detections.
-        video: one a threshold, rising; empty without tubes.
-        frame_errors, video_errors: percent of each kind by class, at `error_threshold`; empty
-            without detections, or tubes.
+        frame_scores: AP of boxes, one for each IoU threshold, rising; empty without detections.
+        video_scores: AP of tubes, one for each IoU threshold, rising; empty without tubes.
+        frame_errors, video_errors: the share of each kind of error, by class and kind, at
+            `error_threshold`; empty without detections, or tubes.
         error_threshold: the IoU threshold of the errors.
     """
 
     protocol: Protocol
-    frame: list[ClassAP]
-    video: list[ClassAP]
-    frame_errors: dict[str, dict[str, float]]
-    video_errors: dict[str, dict[str, float]]
+    frame_scores: list[ClassAP] = field(default_factory=list)
+    video_scores: list[ClassAP] = field(default_factory=list)
+    frame_errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    video_errors: dict[str, dict[str, float]] = field(default_factory=dict)
     error_threshold: float = 0.5
 
+    @property
+    def frame_map(self) -> dict[float, float | None]:
+        """Frame-mAP by IoU threshold; None where no class has ground truth."""
+        return {each.threshold: each.mean for each in self.frame_scores}
+
+    @property
+    def video_map(self) -> dict[float, float | None]:
+        """Video-mAP by IoU threshold; None where no class has ground truth."""
+        return {each.threshold: each.mean for each in self.video_scores}
+
+    @property
+    def errors(self) -> dict[str, dict[str, float | None]]:
+        """The mean over classes of `frame_errors` and `video_errors`, by "frame" or "video"."""
+        parts = {"frame": self.frame_errors, "video": self.video_errors}
+        return {part: mean_errors(errors) for part, errors in parts.items() if errors}
+
     def as_json(self) -> dict[str, Any]:
-        """The object that `actiontubes evaluate --json` writes: all numbers in percent."""
+        """The object that `actiontubes evaluate --json` writes."""
         result: dict[str, Any] = {"protocol": self.protocol.name}
         for part, scores, errors in (
-            ("frame", self.frame, self.frame_errors),
-            ("video", self.video, self.video_errors),
+            ("frame", self.frame_scores, self.frame_errors),
+            ("video", self.video_scores, self.video_errors),
         ):
             if scores:
                 result[f"{part}_map"] = {f"{each.threshold:g}": each.mean for each in scores}
                 result[f"{part}_ap"] = {f"{each.threshold:g}": each.ap for each in scores}
                 result[f"{part}_errors"] = mean_errors(errors)
                 result[f"{part}_errors_by_class"] = errors
-        averaged = mean_over_thresholds(self.video)
+        averaged = mean_over_thresholds(self.video_scores)
         if averaged is not None:
             result["video_map"]["0.5:0.95"] = averaged.mean
             result["video_ap"]["0.5:0.95"] = averaged.ap
@@ -60,6 +78,35 @@ class Evaluation:
 
 
 def evaluate(
+    ground_truth: Tubes | str | Path,
+    detections: Detections | str | Path | None = None,
+    tubes: Tubes | str | Path | None = None,
+    *,
+    protocol: str | Protocol = "act",
+    split: int | None = None,
+    videos: str | Path | None = None,
+) -> Evaluation:
+    """Frame-mAP of detections and video-mAP of tubes, by any method.
+
+    Args:
+        ground_truth: a table of tubes, or a file or folder in any format that is read.
+        detections: a table or file of boxes for frame-mAP.
+        tubes: a table or file of tubes with `tube_score` for video-mAP.
+        protocol: act, multisports, road or yowo, or rules of your own.
+        split: evaluate the test videos of this split, from 1.
+        videos: a text file with the videos to evaluate, one a line.
+
+    Raises:
+        InputError: there is nothing to evaluate; a file cannot be read; no such protocol; the
+            tables have no video or class in common.
+    """
+    tables = read_aligned(ground_truth, detections, tubes, split=split, videos=videos)
+    rules = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    (result,) = evaluate_tables(tables.ground_truth, [rules], tables.detections, tables.tubes)
+    return result
+
+
+def evaluate_tables(
     ground_truth: Tubes,
     protocols: Sequence[Protocol],
     detections: Detections | None = None,
@@ -68,72 +115,75 @@ def evaluate(
     video_thresholds: Sequence[float] = VIDEO_THRESHOLDS,
     error_threshold: float = 0.5,
 ) -> list[Evaluation]:
-    """Frame-mAP of detections and video-mAP of tubes.
+    """`evaluate` of aligned tables under several protocols, which share what they can.
 
     Args:
-        ground_truth: its `unique_names` are the videos evaluated, its `label_names` the classes.
+        ground_truth: its `video_names` are the videos evaluated, its `label_names` the classes.
         protocols: the rules, one result each.
-        detections: boxes by frame, any method's, with the names of `ground_truth` (see
-            `align_to_ground_truth`).
-        tubes: boxes by tube with `tube_score`, aligned.
+        detections: boxes with the names of `ground_truth` (see `align_to_ground_truth`).
+        tubes: tubes with `tube_score`, aligned.
         frame_thresholds, video_thresholds: IoU thresholds, above 0 and at most 1.
-        error_threshold: IoU threshold of the error decomposition.
+        error_threshold: IoU threshold of the error analysis.
 
     Warns:
-        of classes without ground truth, which have no AP and are left out of the mean.
+        of classes without ground truth, which have no AP and are left out of the mean, and of tubes
+        with gaps.
     """
     _warn_of_empty_classes(ground_truth, [table for table in (detections, tubes) if table])
-    boxes: FrameOverlaps | None = None
     if detections is not None:
         lowest = min(*frame_thresholds, error_threshold)
-        boxes = frame_overlaps(ground_truth, detections, protocols, lowest)
-    overlaps: TubeOverlaps | None = None
+        box_overlaps = frame_overlaps(ground_truth, detections, protocols, lowest)
     if tubes is not None:
-        pixels = sorted({protocol.tube_pixels for protocol in protocols})
-        overlaps = tube_overlaps(tubes, ground_truth, pixels)
+        extents = sorted({protocol.tube_extent for protocol in protocols})
+        overlaps = tube_overlaps(tubes, ground_truth, extents)
         _warn_of_gaps(tubes, overlaps.index)
     results = []
     for protocol in protocols:
-        frame, video = [], []
-        frame_kinds, video_kinds = {}, {}
-        if detections is not None and boxes is not None:
-            frame = frame_ap(ground_truth, detections, protocol, sorted(frame_thresholds), boxes)
-            frame_kinds = frame_errors(ground_truth, protocol, error_threshold, boxes)
+        parts: dict[str, Any] = {}
+        if detections is not None:
+            parts["frame_scores"] = frame_ap(
+                ground_truth, detections, protocol, sorted(frame_thresholds), box_overlaps
+            )
+            parts["frame_errors"] = frame_errors(
+                ground_truth, protocol, error_threshold, box_overlaps
+            )
         if tubes is not None:
-            scored = score_tubes(ground_truth, tubes, protocol, overlaps)
-            video = video_ap(ground_truth, tubes, protocol, sorted(video_thresholds), scored)
-            video_kinds = video_errors(ground_truth, tubes, protocol, error_threshold, scored)
-        results.append(
-            Evaluation(protocol, frame, video, frame_kinds, video_kinds, error_threshold)
-        )
+            ranked = rank_tubes(ground_truth, tubes, protocol, overlaps)
+            parts["video_scores"] = video_ap(
+                ground_truth, tubes, protocol, sorted(video_thresholds), ranked
+            )
+            parts["video_errors"] = video_errors(
+                ground_truth, tubes, protocol, error_threshold, ranked
+            )
+        results.append(Evaluation(protocol=protocol, error_threshold=error_threshold, **parts))
     return results
 
 
-def mean_over_thresholds(video: Sequence[ClassAP]) -> ClassAP | None:
-    """The mean over IoU 0.5, 0.55, ..., 0.95 of each class; None if one is not there.
+def mean_over_thresholds(scores: Sequence[ClassAP]) -> ClassAP | None:
+    """The mean AP over IoU 0.5, 0.55, ..., 0.95 of each class; None if a threshold is missing.
 
     Its threshold is NaN and it has no curves.
     """
-    found = [scores for scores in video if scores.threshold in _AVERAGED]
-    if len(found) < len(_AVERAGED):
+    averaged = [each for each in scores if each.threshold in _AVERAGED]
+    if len(averaged) < len(_AVERAGED):
         return None
     ap: dict[str, float | None] = {}
-    for name in found[0].ap:
-        values = [scores.ap[name] for scores in found]
+    for name in averaged[0].ap:
+        values = [each.ap[name] for each in averaged]
         ap[name] = None if None in values else float(np.mean(values))  # type: ignore[arg-type]
     return ClassAP(float("nan"), ap, {})
 
 
 def _warn_of_gaps(tubes: Tubes, index: TubeIndex) -> None:
-    last = np.full(len(index.first), -1)
-    np.maximum.at(last, index.of_row, tubes.frame)
-    first = np.full(len(index.first), np.iinfo(np.int32).max)
-    np.minimum.at(first, index.of_row, tubes.frame)
+    last = np.full(len(index.first_row), -1)
+    np.maximum.at(last, index.row_tube, tubes.frame)
+    first = np.full(len(index.first_row), np.iinfo(np.int32).max)
+    np.minimum.at(first, index.row_tube, tubes.frame)
     gaps = np.flatnonzero(last - first + 1 > index.length)
     if len(gaps):
         warnings.warn(
             f"{len(gaps)} tubes have gaps (the first is tube "
-            f"{tubes.tube[index.first[gaps[0]]]}); frames without a box count as not detected",
+            f"{tubes.tube[index.first_row[gaps[0]]]}); frames without a box count as not detected",
             stacklevel=3,
         )
 

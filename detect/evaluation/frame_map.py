@@ -15,13 +15,13 @@ from ..boxes.matching import first_of_each, greedy_match, rank_by_score, sort_by
 from .average_precision import APMethod, average_precision, precision_recall_curve
 from .protocols import DuplicateRule, Protocol
 
-# Pairs compared at a time: bounds the memory where one frame holds very many boxes.
-_PAIRS = 4_000_000
+# Pairs compared at a time: bounds the memory where one frame has very many boxes.
+_MAX_PAIRS = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
 class ClassAP:
-    """What one IoU threshold gives, class by class.
+    """Average precision of every class at one IoU threshold.
 
     Attributes:
         threshold: the IoU threshold.
@@ -41,14 +41,14 @@ class ClassAP:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """Detections beside ground truth that they overlap, from the most wanted of each.
+class OverlapPairs:
+    """Pairs of a detection and a ground truth that overlap.
 
     Attributes:
-        detection: (P,) index of the detection, ascending; of those with a common target the best
+        detection: (P,) index of the detection, ascending: of those with a common target the best
             score first.
         target: (P,) index of the ground truth.
-        iou: (P,) their overlap, falling for each detection.
+        iou: (P,) in 0..1, falling for each detection.
     """
 
     detection: np.ndarray
@@ -60,24 +60,22 @@ class Pairs:
 class FrameOverlaps:
     """The part of frame-mAP that protocols share.
 
-    Detections are brought into the order of their frames first: what is compared then lies
-    together in memory, and time grows with their number and no faster.
+    Detections are sorted by frame, so that those compared lie together in memory and time grows
+    linearly with their number.
 
     Attributes:
         detections: by video, frame and class, the best of each first.
-        rows: (D,) the rows they had.
         ranking: (D,) indices into `detections`: label by label, best score first.
         annotated: (D,) bool, is there any ground truth on that frame?
-        truth: (G,) rows of the ground truth, in the order that the pairs' `target` means.
-        pairs: those of the same frame and class, by the way to measure a box.
+        truth: (G,) row numbers of the ground truth; a pair's `target` indexes this.
+        pairs: those of the same frame and class, by the width of a box.
     """
 
     detections: Detections
-    rows: np.ndarray
     ranking: np.ndarray
     annotated: np.ndarray
     truth: np.ndarray
-    pairs: dict[BoxExtent, Pairs]
+    pairs: dict[BoxExtent, OverlapPairs]
 
 
 def frame_ap(
@@ -87,48 +85,51 @@ def frame_ap(
     thresholds: Sequence[float],
     overlaps: FrameOverlaps | None = None,
 ) -> list[ClassAP]:
-    """Average precision per class at each IoU threshold.
+    """Average precision of every class at each IoU threshold.
 
     Args:
-        ground_truth: its `unique_names` are the videos evaluated, its `label_names` the classes.
+        ground_truth: its `video_names` are the videos evaluated, its `label_names` the classes.
         detections: with the same names in the same order (see `align_to_ground_truth`).
         protocol: the rules.
-        thresholds: each above 0 and at most 1.
-        overlaps: from `frame_overlaps`, where several protocols are scored.
+        thresholds: IoU thresholds, each above 0 and at most 1.
+        overlaps: from `frame_overlaps`, if it has been computed; None computes it.
+
+    Returns:
+        one for each threshold, AP in percent.
     """
     if overlaps is None:
         overlaps = frame_overlaps(ground_truth, detections, [protocol], min(thresholds))
     ranking = ranked_detections(overlaps, protocol)
     labels = overlaps.detections.label[ranking]
     return [
-        class_scores(
+        class_ap(
             match_frames(overlaps, protocol, threshold)[ranking] >= 0,
             labels,
             ground_truth.label,
             ground_truth.label_names,
             threshold,
-            protocol.frame_area,
-            protocol.left_out,
+            protocol.frame_ap_method,
+            protocol.ignored_classes,
         )
         for threshold in thresholds
     ]
 
 
 def frame_overlaps(
-    ground_truth: Tubes, detections: Detections, protocols: Sequence[Protocol], lowest: float
+    ground_truth: Tubes, detections: Detections, protocols: Sequence[Protocol], min_iou: float
 ) -> FrameOverlaps:
-    """Every detection beside the ground truth boxes of its frame and class.
+    """Overlaps of every detection with the ground truth boxes of its frame and class.
 
     Args:
         ground_truth, detections: aligned tables.
-        protocols: those to be scored.
-        lowest: the least IoU threshold of all.
+        protocols: those that will be scored.
+        min_iou: the lowest IoU threshold; pairs below are left out.
     """
     keys, truth_keys = _frame_keys(detections, ground_truth)
     ranked = rank_by_score(detections)
     rows = ranked[np.argsort(keys[ranked], kind="stable")]
-    place = np.empty(len(rows), np.int64)
-    place[rows] = np.arange(len(rows))
+    position = np.empty(len(rows), np.int64)
+    position[rows] = np.arange(len(rows))
     detections, keys = select_rows(detections, rows), keys[rows]
     truth = np.argsort(ground_truth.tube, kind="stable")
     truth = truth[np.argsort(truth_keys[truth], kind="stable")]
@@ -138,122 +139,138 @@ def frame_overlaps(
         labels = max(len(ground_truth.label_names), 1)
         annotated = find_runs(keys // labels, truth_keys // labels)[1] > 0
     start, count = find_runs(keys, truth_keys)
-    pixels = sorted({protocol.frame_pixels for protocol in protocols})
-    parts: dict[BoxExtent, list[Pairs]] = {name: [] for name in pixels}
+    extents = sorted({protocol.frame_extent for protocol in protocols})
+    parts: dict[BoxExtent, list[OverlapPairs]] = {name: [] for name in extents}
     for chunk in _chunks(count):
         detection, target = expand_runs(start[chunk], count[chunk])
         detection += chunk.start
         boxes = detections.boxes.take(detection, axis=0)
         others = truth_boxes.take(target, axis=0)
-        for name in pixels:
+        for name in extents:
             iou = rowwise_iou(boxes, others, name)
-            near = iou >= lowest
-            parts[name].append(Pairs(detection[near], target[near], iou[near]))
-    pairs = {name: sorted_pairs(*_joined(part)) for name, part in parts.items()}
-    return FrameOverlaps(detections, rows, place[ranked], annotated, truth, pairs)
+            near = iou >= min_iou
+            parts[name].append(OverlapPairs(detection[near], target[near], iou[near]))
+    pairs = {
+        name: sort_pairs(
+            *(np.concatenate([getattr(part, column) for part in chunks])
+              for column in ("detection", "target", "iou"))
+        )
+        for name, chunks in parts.items()
+    }  # fmt: skip
+    return FrameOverlaps(
+        detections=detections,
+        ranking=position[ranked],
+        annotated=annotated,
+        truth=truth,
+        pairs=pairs,
+    )
 
 
-def sorted_pairs(detection: np.ndarray, target: np.ndarray, iou: np.ndarray) -> Pairs:
-    """Pairs with ascending `detection`, the targets of each ascending, sorted by falling IoU."""
+def sort_pairs(detection: np.ndarray, target: np.ndarray, iou: np.ndarray) -> OverlapPairs:
+    """Sorts each detection's pairs by falling IoU.
+
+    Args:
+        detection, target, iou: (P,) `detection` ascending, `target` ascending for each.
+    """
     order = sort_by_preference(detection, target, iou)
-    return Pairs(detection[order], target[order], iou[order])
+    return OverlapPairs(detection[order], target[order], iou[order])
 
 
 def match_frames(overlaps: FrameOverlaps, protocol: Protocol, threshold: float) -> np.ndarray:
-    """(D,) for each of `overlaps.detections` the index into `overlaps.truth` it matches, or -1."""
-    pairs = overlaps.pairs[protocol.frame_pixels]
+    """(D,) for each of `overlaps.detections` an index into `overlaps.truth`, -1 if none matches."""
+    pairs = overlaps.pairs[protocol.frame_extent]
     near = pairs.iou >= threshold
     return match_targets(
-        pairs, near, protocol.frame_second_hit, len(overlaps.rows), len(overlaps.truth)
+        pairs, near, protocol.frame_duplicates, len(overlaps.detections), len(overlaps.truth)
     )
 
 
 def ranked_detections(overlaps: FrameOverlaps, protocol: Protocol) -> np.ndarray:
-    """`overlaps.ranking` of the detections on frames that the protocol looks at."""
+    """`overlaps.ranking` of the detections on frames that the protocol evaluates."""
     if protocol.frames == "annotated":
         return overlaps.ranking[overlaps.annotated[overlaps.ranking]]
     return overlaps.ranking
 
 
 def match_targets(
-    pairs: Pairs, near: np.ndarray, second_hit: DuplicateRule, detections: int, targets: int
+    pairs: OverlapPairs,
+    near: np.ndarray,
+    duplicates: DuplicateRule,
+    num_detections: int,
+    num_targets: int,
 ) -> np.ndarray:
-    """(D,) for each detection the target that it matches, or -1.
+    """Matches detections to ground truth, best score first.
 
     Args:
-        pairs: what overlaps what.
+        pairs: P pairs.
         near: (P,) bool, the pairs that overlap enough.
-        second_hit: what becomes of a detection whose best target is taken.
-        detections, targets: how many there are.
+        duplicates: how a detection counts whose best target has been matched.
+        num_detections: D.
+        num_targets: number of ground truths.
+
+    Returns:
+        (D,) for each detection the target that it matches, or -1.
     """
     detection, target = pairs.detection[near], pairs.target[near]
-    if second_hit == "false positive":
+    if duplicates == "false positive":
         best = first_of_each(detection)
         detection, target = detection[best], target[best]
-    made = greedy_match(detection, target, targets)
-    matched = np.full(detections, -1)
-    matched[detection[made]] = target[made]
-    return matched
+    matched = greedy_match(detection, target, num_targets)
+    result = np.full(num_detections, -1)
+    result[detection[matched]] = target[matched]
+    return result
 
 
-def class_scores(
+def class_ap(
     hits: np.ndarray,
     labels: np.ndarray,
     truth_labels: np.ndarray,
     label_names: tuple[str, ...],
     threshold: float,
-    area: APMethod,
-    left_out: tuple[str, ...] = (),
+    method: APMethod,
+    ignored_classes: tuple[str, ...] = (),
     epsilon: float = 0.0,
 ) -> ClassAP:
-    """AP of every class from the hits of all.
+    """AP of every class.
 
     Args:
         hits: (D,) bool, label by label, best score first.
-        labels: (D,) ascending.
+        labels: (D,) index into `label_names`, ascending.
         truth_labels: (G,) the label of each ground truth.
-        label_names: what both index.
-        threshold: the IoU threshold, for the record.
-        area: what is called AP.
-        left_out: classes that get None.
+        label_names: the classes.
+        threshold: the IoU threshold, which is only recorded.
+        method: how AP is computed.
+        ignored_classes: classes whose AP is None.
         epsilon: see `precision_recall_curve`.
     """
-    positives = np.bincount(truth_labels, minlength=len(label_names))
+    num_positives = np.bincount(truth_labels, minlength=len(label_names))
     bounds = np.searchsorted(labels, np.arange(len(label_names) + 1))
     ap: dict[str, float | None] = dict.fromkeys(label_names)
     curves = {}
     for index, name in enumerate(label_names):
-        if positives[index] and name not in left_out:
-            of_class = hits[bounds[index] : bounds[index + 1]]
-            curve = precision_recall_curve(of_class, int(positives[index]), epsilon)
-            ap[name] = 100 * average_precision(*curve, area)
+        if num_positives[index] and name not in ignored_classes:
+            class_hits = hits[bounds[index] : bounds[index + 1]]
+            curve = precision_recall_curve(class_hits, int(num_positives[index]), epsilon)
+            ap[name] = 100 * average_precision(*curve, method)
             curves[name] = curve
     return ClassAP(threshold, ap, curves)
 
 
 def _frame_keys(detections: Detections, ground_truth: Tubes) -> tuple[np.ndarray, np.ndarray]:
-    """One number for a (video, frame, label), the label in the lowest place."""
-    frames = 1 + max(int(table.frame.max(initial=0)) for table in (detections, ground_truth))
-    videos, labels = len(ground_truth.video_names), len(ground_truth.label_names)
-    first, second = (
-        pack_keys((table.video, videos), (table.frame, frames), (table.label, labels))
+    """One integer for each video, frame and label, the label in the lowest digits."""
+    num_frames = 1 + max(int(table.frame.max(initial=0)) for table in (detections, ground_truth))
+    bounds = len(ground_truth.video_names), num_frames, len(ground_truth.label_names)
+    keys, truth_keys = (
+        pack_keys(*zip((table.video, table.frame, table.label), bounds))
         for table in (detections, ground_truth)
     )
-    return first, second
+    return keys, truth_keys
 
 
 def _chunks(count: np.ndarray) -> list[slice]:
-    """Slices of rows whose pairs, `count` each, number about `_PAIRS`."""
+    """Slices of rows whose pairs, `count` each, number about `_MAX_PAIRS`."""
     ends = np.cumsum(count)
     total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(_PAIRS, total, _PAIRS))
+    cuts = np.searchsorted(ends, np.arange(_MAX_PAIRS, total, _MAX_PAIRS))
     bounds = np.unique([0, *cuts, len(count)])
     return [slice(int(a), int(b)) for a, b in pairwise(bounds)] or [slice(0, 0)]
-
-
-def _joined(parts: list[Pairs]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return (
-        np.concatenate([part.detection for part in parts]),
-        np.concatenate([part.target for part in parts]),
-        np.concatenate([part.iou for part in parts]),
-    )

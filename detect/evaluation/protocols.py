@@ -5,69 +5,72 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ...datasets.errors import InputError, choose_from
 from ..boxes.iou import BoxExtent
 from .average_precision import APMethod
 
 DuplicateRule = Literal["next best", "false positive"]
-"""What becomes of a detection whose best ground truth is taken.
+"""How a detection counts whose best ground truth has already been matched.
 
-* "next best": taken ground truth is out of the game; the best of the others may match.
-* "false positive": only the best of all counts (PASCAL VOC).
+* "next best": it may match the best of the ground truth that is left.
+* "false positive": it is one (PASCAL VOC).
 """
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Every choice that moves a number, so that two numbers can be compared or not.
+    """Every choice that changes a number, so that it is known which numbers can be compared.
 
     Attributes:
-        name: printed beside every number.
-        frame_pixels, tube_pixels: how wide a box is.
-        frame_area, tube_area: what is called AP.
-        frame_second_hit, tube_second_hit: what becomes of a second detection of one object.
-        frames: whether detections count on all frames or only where some ground truth is.
-        tube_above: an overlap equal to the threshold is not enough.
-        temporal: whether a tube of frames 3 to 5 is 3 long ("inclusive") or 2 ("exclusive").
-        shared_frames: tubes with fewer frames in common have overlap 0.
-        tube_suppression: overlap of tube suppression before the tubes are scored; None is none.
+        name: printed with every number.
+        frame_extent, tube_extent: how wide a box is, in frame-mAP and in video-mAP.
+        frame_ap_method, tube_ap_method: the area that is called AP.
+        frame_duplicates, tube_duplicates: how second detections of one object count.
+        frames: whether detections count on all frames, or only on those with ground truth.
+        strict_tube_iou: whether a tube's IoU must be above the threshold; an equal one counts
+            otherwise.
+        temporal: whether a tube on frames 3 to 5 is 3 long ("inclusive") or 2 ("exclusive").
+        shared_frames: least number of frames in common; tubes with fewer have IoU 0.
+        tube_suppression: IoU of the non-maximum suppression of tubes before they are scored; None
+            for none.
         recall_epsilon: added to the number of ground truth tubes.
-        left_out: classes of the data set that the protocol's authors do not evaluate.
+        ignored_classes: classes of the data set that the protocol's authors do not evaluate.
     """
 
     name: str
-    frame_pixels: BoxExtent = "continuous"
-    frame_area: APMethod = "envelope"
-    frame_second_hit: DuplicateRule = "false positive"
+    frame_extent: BoxExtent = "continuous"
+    frame_ap_method: APMethod = "envelope"
+    frame_duplicates: DuplicateRule = "false positive"
     frames: Literal["all", "annotated"] = "all"
-    tube_pixels: BoxExtent = "continuous"
-    tube_area: APMethod = "envelope"
-    tube_second_hit: DuplicateRule = "next best"
-    tube_above: bool = False
+    tube_extent: BoxExtent = "continuous"
+    tube_ap_method: APMethod = "envelope"
+    tube_duplicates: DuplicateRule = "next best"
+    strict_tube_iou: bool = False
     temporal: Literal["inclusive", "exclusive"] = "inclusive"
     shared_frames: int = 1
     tube_suppression: float | None = None
     recall_epsilon: float = 0.0
-    left_out: tuple[str, ...] = ()
+    ignored_classes: tuple[str, ...] = ()
 
 
 # ACT (Kalogeiton et al. 2017) and MOC (Li et al. 2020), src/ACT.py: frameAP, videoAP.
 ACT = Protocol(
     "act",
-    frame_pixels="inclusive",
-    frame_area="trapezoid",
-    frame_second_hit="next best",
-    tube_pixels="inclusive",
-    tube_area="trapezoid",
+    frame_extent="inclusive",
+    frame_ap_method="trapezoid",
+    frame_duplicates="next best",
+    tube_extent="inclusive",
+    tube_ap_method="trapezoid",
     tube_suppression=0.3,
 )
 
 # MultiSports (Li et al. 2021), evaluate_multisports.py; also mmaction2, HIT, OpenMixer. The six
-# classes are those that its code skips for want of instances.
+# classes are those that its code skips because they have too few instances.
 MULTISPORTS = Protocol(
     "multisports",
-    tube_second_hit="false positive",
+    tube_duplicates="false positive",
     temporal="exclusive",
-    left_out=(
+    ignored_classes=(
         "aerobic kick jump",
         "aerobic off axis jump",
         "aerobic butterfly jump",
@@ -80,20 +83,33 @@ MULTISPORTS = Protocol(
 # Singh et al. 2017: utils/evaluation.py for frames, get_PR_curve.m for tubes.
 ROAD = Protocol(
     "road",
-    frame_second_hit="next best",
-    tube_pixels="shifted",
-    tube_above=True,
+    frame_duplicates="next best",
+    tube_extent="shifted",
+    strict_tube_iou=True,
     shared_frames=2,
 )
 
 # YOWO (Köpüklü et al. 2019): Evaluator.py for frames, core/eval_results.py for tubes.
 YOWO = Protocol(
     "yowo",
-    frame_pixels="inclusive",
+    frame_extent="inclusive",
     frames="annotated",
-    tube_pixels="inclusive",
+    tube_extent="inclusive",
     shared_frames=2,
     recall_epsilon=1e-5,
 )
 
 PROTOCOLS = (ACT, MULTISPORTS, ROAD, YOWO)
+"""A new protocol is one record, and its name here."""
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    by_name = {each.name: each for each in PROTOCOLS}
+    if name not in by_name:
+        raise InputError(f"protocol {name}: does not exist; {choose_from(name, by_name)}")
+    return by_name[name]

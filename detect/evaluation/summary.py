@@ -1,4 +1,4 @@
-"""An evaluation as text for people."""
+"""Evaluations as text tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .error_analysis import ERROR_KINDS, mean_errors
 from .evaluate import Evaluation, mean_over_thresholds
 from .frame_map import ClassAP
 
-# What the public code of a protocol does that a reader of its numbers should know.
+# What a reader of a protocol's numbers should know about its public code.
 _REMARKS = {
     "act": "no envelope over the curve; tubes that overlap a better one by over 0.3 are dropped",
     "multisports": "a tube of n frames counts as n - 1 long, so tubes of one frame never match",
@@ -18,7 +18,7 @@ _REMARKS = {
 
 
 def summary_table(evaluations: Sequence[Evaluation]) -> str:
-    """Tables of the means, side by side by protocol, then what is particular to each protocol."""
+    """Means and errors in percent, a column for each protocol, then remarks on the protocols."""
     names = [each.protocol.name for each in evaluations]
     width = max(12, *(len(name) + 2 for name in names))
 
@@ -40,7 +40,7 @@ def summary_table(evaluations: Sequence[Evaluation]) -> str:
 
 
 def class_table(evaluation: Evaluation) -> str:
-    """AP of each class at 0.5, frame and video, under one protocol."""
+    """A row for each class: frame-AP and video-AP at IoU 0.5 in percent."""
     columns = scores_at(evaluation, 0.5)
     if not columns:
         return ""
@@ -54,10 +54,14 @@ def class_table(evaluation: Evaluation) -> str:
 
 
 def mean_rows(evaluations: Sequence[Evaluation]) -> dict[str, list[float | None]]:
-    """The means of all, by "frame-mAP @ 0.5" and so on; all have the same thresholds."""
+    """The mAP of all evaluations in percent, by a name such as "frame-mAP @ 0.5".
+
+    Args:
+        evaluations: all with the same thresholds.
+    """
     rows: dict[str, list[float | None]] = {}
     for each in evaluations:
-        for part, scores in (("frame", each.frame), ("video", each.video)):
+        for part, scores in (("frame", each.frame_scores), ("video", each.video_scores)):
             means = {f"{one.threshold:g}": one.mean for one in scores}
             averaged = mean_over_thresholds(scores)
             if averaged is not None:
@@ -68,13 +72,13 @@ def mean_rows(evaluations: Sequence[Evaluation]) -> dict[str, list[float | None]
 
 
 def scores_at(evaluation: Evaluation, threshold: float) -> dict[str, ClassAP]:
-    """The scores of "frame" and "video" at one IoU threshold, of those that have it."""
-    parts = {"frame": evaluation.frame, "video": evaluation.video}
+    """The scores at one IoU threshold by "frame" and "video", where it was evaluated."""
+    parts = {"frame": evaluation.frame_scores, "video": evaluation.video_scores}
     return {
         part: one for part, scores in parts.items() for one in scores if one.threshold == threshold
     }
 
 
 def percent(value: float | None) -> str:
-    """With two decimals, or a dash."""
+    """A number with two decimals; a dash for None."""
     return "-" if value is None else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""What to look at: the worst false positives and misses, with their pictures for the report."""
+"""The worst false positives and misses, for the report."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .protocols import Protocol
 
 @dataclass(frozen=True)
 class WorstExample:
-    """One mistake on one frame.
+    """One error on one frame.
 
     Attributes:
         video: its name.
         frame: from 0.
-        what: the class, and its score or how much was found.
-        why: what kind of mistake.
-        wrong: (4,) the box in question: the false detection, or the ground truth missed.
-        truth: (G, 4) ground truth boxes on that frame, or detections of the class for a miss.
+        title: the class, and the score of a false positive.
+        error: the kind of error, or on how many frames the ground truth was detected.
+        box: (4,) the false positive, or the ground truth that was missed.
+        other_boxes: (N, 4) ground truth on that frame, or for a miss the detections of its class.
     """
 
     video: str
     frame: int
-    what: str
-    why: str
-    wrong: np.ndarray
-    truth: np.ndarray
+    title: str
+    error: str
+    box: np.ndarray
+    other_boxes: np.ndarray
 
 
 def worst_false_positives(
@@ -41,15 +41,15 @@ def worst_false_positives(
     videos: set[str],
     count: int,
 ) -> list[WorstExample]:
-    """The false positives of highest score, one a video and class.
+    """The false positives of the highest scores, one for each video and class.
 
     Args:
-        ground_truth: what `overlaps` was made with.
+        ground_truth: the one that `overlaps` was computed with.
         protocol: the rules.
         threshold: the IoU threshold.
         overlaps: from `frame_overlaps`.
-        videos: only of these.
-        count: at most so many.
+        videos: names of the videos to take them from.
+        count: most examples.
     """
     rows, kinds = false_positives(ground_truth, protocol, threshold, overlaps)
     detections = overlaps.detections
@@ -66,12 +66,12 @@ def worst_false_positives(
             ground_truth.frame == detections.frame[row]
         )
         examples[video, label] = WorstExample(
-            video,
-            int(detections.frame[row]),
-            f"{label} {detections.score[row]:.2f}",
-            kinds[i],
-            detections.boxes[row],
-            ground_truth.boxes[on_frame],
+            video=video,
+            frame=int(detections.frame[row]),
+            title=f"{label} {detections.score[row]:.2f}",
+            error=kinds[i],
+            box=detections.boxes[row],
+            other_boxes=ground_truth.boxes[on_frame],
         )
     return list(examples.values())
 
@@ -84,18 +84,19 @@ def worst_misses(
     videos: set[str],
     count: int,
 ) -> list[WorstExample]:
-    """The ground truth tubes of which the fewest frames were found, each on a frame missed.
+    """The ground truth tubes detected on the smallest share of frames, each on a missed frame.
 
-    Args as of `worst_false_positives`.
+    Args:
+        ground_truth, protocol, threshold, overlaps, videos, count: see `worst_false_positives`.
     """
     detections = overlaps.detections
-    found = np.zeros(len(ground_truth), bool)
+    is_hit = np.zeros(len(ground_truth), bool)
     hits = match_frames(overlaps, protocol, threshold)
-    found[overlaps.truth[hits[hits >= 0]]] = True
-    tube, first, place, length = np.unique(
+    is_hit[overlaps.truth[hits[hits >= 0]]] = True
+    tube, first, index, length = np.unique(
         ground_truth.tube, return_index=True, return_inverse=True, return_counts=True
     )
-    share = np.bincount(place, weights=found, minlength=len(tube)) / length
+    share = np.bincount(index, weights=is_hit, minlength=len(tube)) / length
     examples: list[WorstExample] = []
     for i in np.lexsort((tube, -length, share)):
         video = ground_truth.video_names[ground_truth.video[first[i]]]
@@ -103,21 +104,21 @@ def worst_misses(
             break
         if video not in videos:
             continue
-        rows = np.flatnonzero((place == i) & ~found)
+        rows = np.flatnonzero((index == i) & ~is_hit)
         row = rows[np.argsort(ground_truth.frame[rows])[len(rows) // 2]]
-        near = (
+        same = (
             (detections.video == ground_truth.video[row])
             & (detections.frame == ground_truth.frame[row])
             & (detections.label == ground_truth.label[row])
         )
         examples.append(
             WorstExample(
-                video,
-                int(ground_truth.frame[row]),
-                ground_truth.label_names[ground_truth.label[row]],
-                f"found on {100 * share[i]:.0f} % of {length[i]} frames",
-                ground_truth.boxes[row],
-                detections.boxes[near],
+                video=video,
+                frame=int(ground_truth.frame[row]),
+                title=ground_truth.label_names[ground_truth.label[row]],
+                error=f"found on {100 * share[i]:.0f} % of {length[i]} frames",
+                box=ground_truth.boxes[row],
+                other_boxes=detections.boxes[same],
             )
         )
     return examples

@@ -1,6 +1,6 @@
 """Times the detector on this machine: on every frame of a video, and in training.
 
-Whatever is compared runs in alternating rounds of one process, so that all meet the same load.
+All variants run in alternating rounds of one process, so that all see the same load.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -38,16 +37,18 @@ from ..training.detector import train_detector
 from ..training.loop import make_optimizer
 from ..training.options import Schedule
 from ..training.state import LOSSES
-from .benchmark_backbones import has_bfloat16, timed_rounds
 from .benchmark_videos import STAGES, benchmark_videos
+from .timing import has_bfloat16, median, time_rounds
 
-# Three people a frame: x1 y1 x2 y2 as shares of the picture.
-_PEOPLE = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
-_SOURCES: tuple[ProposalKind, ...] = ("given", "features", "resnet50")
+# Three people a frame: x1 y1 x2 y2 as fractions of the frame.
+_PERSON_BOXES = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
+_PROPOSAL_KINDS: tuple[ProposalKind, ...] = ("given", "features", "resnet50")
 _SCHEDULE = Schedule(steps=1, lr=1e-4)
-_UNCOUNTED = 4  # steps of the short training run, in which its worker processes start
+_WARMUP_STEPS = 4  # of the short training run, in which its worker processes start
 _TENSOR_PEAK = 989e12
 """Dense bf16 FLOP/s of an H100 SXM and an H200, by NVIDIA's data sheets."""
+
+OnRun = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,11 @@ class Workload:
         backbone, endpoint: see `DetectorConfig`; training is timed on S3D, torchvision's network.
         frames, height, width: of the clip around a key frame.
         batch: clips of a training step.
-        repeats: rounds that are timed.
-        device: "cpu" or "cuda"; bfloat16 is timed too where it is native, compilation on a GPU.
+        repeats: timed rounds.
+        device: "cpu" or "cuda"; bfloat16 is also timed if it is native, compilation on a GPU.
         workers: processes that read clips in the short training run.
         steps: of that run, after four that are not counted.
-        hidden: of the action head's layers.
+        hidden: width of the action head's layers.
     """
 
     backbone: str = "s3d-g"
@@ -77,7 +78,17 @@ class Workload:
     steps: int = 6
     hidden: int = 1024
 
-    def settings(self, backbone: str, proposals: ProposalKind) -> DetectorConfig:
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """The dtype of inference: bfloat16 on a GPU."""
+        return torch.bfloat16 if self.device == "cuda" else None
+
+    @property
+    def warmup(self) -> int:
+        """Rounds that are not timed."""
+        return 1 if self.device == "cpu" else 3
+
+    def config(self, backbone: str, proposals: ProposalKind) -> DetectorConfig:
         return DetectorConfig(
             LABELS, backbone, endpoint=self.endpoint, proposals=proposals,
             proposal_endpoint=self.endpoint, hidden=self.hidden, frames=self.frames,
@@ -86,11 +97,11 @@ class Workload:
 
 
 class TorchvisionTrunk(nn.Module):
-    """torchvision's S3D layers as they come, in place of a `Trunk`.
+    """torchvision's S3D layers, unchanged, in place of a `Trunk`.
 
     Args:
         layers: of torchvision's `S3D.features`, from the first one on.
-        trunk: whose place they take.
+        trunk: the trunk that they replace.
     """
 
     def __init__(self, layers: nn.Sequential, trunk: nn.Module) -> None:
@@ -106,43 +117,41 @@ class TorchvisionTrunk(nn.Module):
         return features
 
 
-def benchmark_detector(
-    load: Workload, progress: Callable[[str], None] = lambda name: None
-) -> dict[str, Any]:
+def benchmark_detector(workload: Workload, on_run: OnRun) -> dict[str, Any]:
     """All figures of the detector.
 
     Args:
-        load: see there.
-        progress: called with a name before each timed run.
+        workload: what is timed.
+        on_run: called with a name before each timed run.
 
     Returns:
-        the workload, device, threads, torch's version; `dense` of `benchmark_dense` and
-        `benchmark_videos`; `train` of `benchmark_training` and of `data_wait`.
+        The workload, device, threads and torch's version; "dense" of `benchmark_dense` and
+        `benchmark_videos`; "train" of `benchmark_training` and `measure_data_wait`.
     """
-    dense = benchmark_dense(load, progress)
-    training = benchmark_training(load, progress)
+    dense = benchmark_dense(workload, on_run)
+    training = benchmark_training(workload, on_run)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "figures"
-        progress("making figures")
+        on_run("making figures")
         make_figure_dataset(data, train=4, test=1, height=240, width=320, progress=False)
         train_set, test_set = open_detection_sets(data)
-        half = torch.bfloat16 if load.device == "cuda" else None
         dense |= benchmark_videos(
             {
-                source: TorchPredictor(
-                    _for_finding(load, source), device=load.device, autocast_dtype=half
+                kind: TorchPredictor(
+                    _make_detector(workload, kind), device=workload.device,
+                    autocast_dtype=workload.autocast_dtype,
                 )
-                for source in _SOURCES
+                for kind in _PROPOSAL_KINDS
             },
             test_set.media[0],
-            FunctionSource(lambda frames, _: [_people(*frames.shape[1:3])] * len(frames)),
-            progress=progress,
+            FunctionSource(lambda frames, _: [_person_boxes(*frames.shape[1:3])] * len(frames)),
+            on_run=on_run,
         )  # fmt: skip
-        progress("short training run")
-        training |= data_wait(load, train_set, Path(folder) / "run")
+        on_run("short training run")
+        training |= measure_data_wait(workload, train_set, Path(folder) / "run")
     return {
-        "workload": asdict(load),
-        "device": torch.cuda.get_device_name() if load.device == "cuda" else "cpu",
+        "workload": asdict(workload),
+        "device": torch.cuda.get_device_name() if workload.device == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "dense": dense,
@@ -150,96 +159,89 @@ def benchmark_detector(
     }
 
 
-def benchmark_dense(
-    load: Workload, progress: Callable[[str], None] = lambda name: None
-) -> dict[str, Any]:
-    """Key frames a second where every frame is one, in both modes of `dense.pieces`.
+def benchmark_dense(workload: Workload, on_run: OnRun) -> dict[str, Any]:
+    """Key frames a second if every frame is one: shared clips compared with a clip for each.
 
-    The same weights, three given people a frame, frames of the trunk's size in memory: the time of
-    `dense.look`, in bfloat16 on a GPU.
+    The time of prediction and NMS with the same weights, three external person boxes a frame, and
+    frames of the trunk's size in memory; in bfloat16 on a GPU.
 
     Returns:
-        shared_fps, per_clip_fps (medians), ratio (median over rounds); on a GPU tensor_peak_share
-        of the shared mode, on a CPU with native bfloat16 shared_bfloat16_fps.
+        shared_fps, per_clip_fps (medians) and their ratio (median over rounds); on a GPU
+        tensor_peak_share of the shared mode, on a CPU with native bfloat16 shared_bfloat16_fps.
     """
-    half = torch.bfloat16 if load.device == "cuda" else None
-    detector = _for_finding(load, "given")
-    shared, single = (_piece(load, mode) for mode in ("shared", "per_clip"))
-    ways: dict[str, tuple[ClipBatch, torch.dtype | None]] = {
-        "shared": (shared, half), "per_clip": (single, half)
-    }  # fmt: skip
-    if load.device == "cpu" and has_bfloat16("cpu"):
-        ways["shared_bfloat16"] = (shared, torch.bfloat16)
+    device, dtype = workload.device, workload.autocast_dtype
+    detector = _make_detector(workload, "given")
+    shared, per_clip = (_make_batch(workload, mode) for mode in ("shared", "per_clip"))
+    variants = {"shared": (shared, dtype), "per_clip": (per_clip, dtype)}
+    if device == "cpu" and has_bfloat16("cpu"):
+        variants["shared_bfloat16"] = (shared, torch.bfloat16)
 
-    def run(batch: ClipBatch, dtype: torch.dtype | None) -> FrameDetections:
-        predictor = TorchPredictor(detector, device=load.device, autocast_dtype=dtype)
+    def predict(batch: ClipBatch, dtype: torch.dtype | None) -> FrameDetections:
+        predictor = TorchPredictor(detector, device=device, autocast_dtype=dtype)
         return postprocess(predictor.predict(batch), predictor.config)
 
-    runs = {f"dense, {name}": lambda way=way: run(*way) for name, way in ways.items()}
-    seconds = timed_rounds(runs, load.repeats, load.device, progress, _unseen(load.device))
+    runs = {f"dense, {name}": lambda v=v: predict(*v) for name, v in variants.items()}
+    seconds = time_rounds(runs, workload.repeats, device, on_run, workload.warmup)
     fps = {
-        name: [len(part.frame_numbers) / each for each in rounds]
-        for (name, (part, _)), rounds in zip(ways.items(), seconds.values())
+        name: len(batch.frame_numbers) / seconds[f"dense, {name}"]
+        for name, (batch, _) in variants.items()
     }
     result: dict[str, Any] = {f"{name}_fps": median(rounds) for name, rounds in fps.items()}
-    result["ratio"] = median(a / b for a, b in zip(fps["shared"], fps["per_clip"]))
-    if half:
-        work = count_flops(runs["dense, shared"])
-        result["tensor_peak_share"] = _peak_share(work, median(seconds["dense, shared"]))
+    result["ratio"] = median(fps["shared"] / fps["per_clip"])
+    if device == "cuda":
+        flops = count_flops(runs["dense, shared"])
+        result["tensor_peak_share"] = _peak_share(flops, median(seconds["dense, shared"]))
     return result
 
 
-def benchmark_training(
-    load: Workload, progress: Callable[[str], None] = lambda name: None
-) -> dict[str, Any]:
-    """A training step of the detector against one whose trunk is torchvision's S3D, run eagerly.
+def benchmark_training(workload: Workload, on_run: OnRun) -> dict[str, Any]:
+    """A training step of the detector compared with one whose trunk is torchvision's S3D.
 
-    Both have the same weights, an RPN on the trunk's features, norms that are trained, and compute
-    the same function: forward, backward, clipped gradients, SGD with momentum.
+    Both have the same weights, an RPN on the trunk's features and trainable norms, and compute the
+    same function: forward, backward, gradient clipping, SGD with momentum.
 
     Returns:
-        clips_per_second, torchvision_clips_per_second, ratio of both in float32, loss_difference
-        (relative, of the first step), and `find_runs`: for each kind of step seconds (median),
-        clips_per_second, ratio to torchvision's; on a GPU memory_bytes (the most that a
-        step allocates beside weights and momenta) and, in bfloat16, tensor_peak_share.
+        clips_per_second, torchvision_clips_per_second and ratio in float32; loss_difference
+        (relative, of the first step); and "runs": for each kind of step seconds (median),
+        clips_per_second and ratio to torchvision's; on a GPU also memory_bytes (the peak of a step
+        beside weights and momenta) and, in bfloat16, tensor_peak_share.
     """
     torch.manual_seed(0)
     original = s3d(weights=None)
-    ours = build_detector(load.settings("s3d", "features"))
+    ours, theirs = (build_detector(workload.config("s3d", "features")) for _ in range(2))
     converted = from_torchvision_s3d(original.state_dict(), (), get_variant("s3d"))
     ours.trunk.load_state_dict(converted.trunk.state_dict(), strict=False)
-    theirs = build_detector(load.settings("s3d", "features"))
     theirs.load_state_dict(ours.state_dict())
-    layers = original.features[: ENDPOINTS.index(load.endpoint) + 1]
+    layers = original.features[: ENDPOINTS.index(workload.endpoint) + 1]
     theirs.trunk = TorchvisionTrunk(layers, theirs.trunk)  # type: ignore[assignment]
-    steps: dict[str, _Step] = {"ours": _Step(ours, load), "torchvision": _Step(theirs, load)}
-    if has_bfloat16(load.device):
-        steps["ours, bfloat16"] = _Step(ours, load, half=True)
-    if load.device == "cuda":
-        twin = copy.deepcopy(ours)
-        # The rest has shapes that follow from the data: proposals, examples.
-        twin.trunk.endpoints = torch.compile(twin.trunk.endpoints)  # type: ignore[method-assign]
-        steps["ours, bfloat16, compiled"] = _Step(twin, load, half=True)
+    steps = {"ours": _TrainingStep(ours, workload), "torchvision": _TrainingStep(theirs, workload)}
+    if has_bfloat16(workload.device):
+        steps["ours, bfloat16"] = _TrainingStep(ours, workload, bfloat16=True)
+    on_gpu = workload.device == "cuda"
+    if on_gpu:
+        compiled = copy.deepcopy(ours)
+        # The shapes of the rest depend on the data: proposals and samples.
+        compiled.trunk.endpoints = torch.compile(compiled.trunk.endpoints)  # type: ignore[method-assign]
+        steps["ours, bfloat16, compiled"] = _TrainingStep(compiled, workload, bfloat16=True)
     losses = [steps[name].loss().item() for name in ("ours", "torchvision")]
-    seconds = timed_rounds(steps, load.repeats, load.device, progress, _unseen(load.device))
-    base = seconds["torchvision"]
+    seconds = time_rounds(steps, workload.repeats, workload.device, on_run, workload.warmup)
     rows: dict[str, dict[str, Any]] = {}
     for name, step in steps.items():
         rows[name] = {
             "seconds": median(seconds[name]),
-            "clips_per_second": load.batch / median(seconds[name]),
-            "ratio": median(a / b for a, b in zip(base, seconds[name])),
+            "clips_per_second": workload.batch / median(seconds[name]),
+            "ratio": median(seconds["torchvision"] / seconds[name]),
         }
-        if load.device == "cuda":
+        if on_gpu:
             before = torch.cuda.memory_allocated()
             torch.cuda.reset_peak_memory_stats()
             step()
             rows[name]["memory_bytes"] = torch.cuda.max_memory_allocated() - before
-    if load.device == "cuda":
-        # A compiled step cannot be counted; it computes what the others do.
-        work = count_flops(steps["ours, bfloat16"])
+    if on_gpu:
+        # Operations of a compiled step cannot be counted, but are the same.
+        flops = count_flops(steps["ours, bfloat16"])
         for name in ("ours, bfloat16", "ours, bfloat16, compiled"):
-            rows[name]["tensor_peak_share"] = _peak_share(work, rows[name]["seconds"])
+            rows[name]["tensor_peak_share"] = _peak_share(flops, rows[name]["seconds"])
     return {
         "clips_per_second": rows["ours"]["clips_per_second"],
         "torchvision_clips_per_second": rows["torchvision"]["clips_per_second"],
@@ -249,29 +251,29 @@ def benchmark_training(
     }
 
 
-def data_wait(load: Workload, train_set: DetectionSet, out: Path) -> dict[str, float]:
-    """Which share of its time `training.train` waits for clips, in a short run over real videos.
+def measure_data_wait(workload: Workload, train_set: DetectionSet, out: Path) -> dict[str, float]:
+    """The share of its time that `train_detector` waits for clips, in a short run.
 
-    Decoded from their files each time, with all augmentation; on a GPU in bfloat16.
+    Clips are decoded from video files each time, with all augmentation; on a GPU in bfloat16.
 
     Returns:
-        data_wait_share, and seconds and clips_per_second of the run's steps.
+        data_wait_share, run_seconds and run_clips_per_second, of the run's steps.
     """
-    on_gpu = load.device == "cuda"
+    on_gpu = workload.device == "cuda"
     accelerator = Accelerator(mixed_precision="bf16" if on_gpu else "no", cpu=not on_gpu)
     clips = DetectionClips(
-        train_set, ClipConfig(load.frames, load.height, load.width), seed=0,
+        train_set, ClipConfig(workload.frames, workload.height, workload.width), seed=0,
         augmentation=Augmentation(),
     )  # fmt: skip
-    detector = build_detector(load.settings("s3d", "features"))
-    schedule = replace(_SCHEDULE, steps=_UNCOUNTED + load.steps, batch=load.batch)
-    train_detector(detector, clips, out, schedule, accelerator, workers=load.workers)
-    rows = np.genfromtxt(out / LOSSES, delimiter=",", names=True)[_UNCOUNTED:]
+    detector = build_detector(workload.config("s3d", "features"))
+    schedule = replace(_SCHEDULE, steps=_WARMUP_STEPS + workload.steps, batch=workload.batch)
+    train_detector(detector, clips, out, schedule, accelerator, workers=workload.workers)
+    rows = np.genfromtxt(out / LOSSES, delimiter=",", names=True)[_WARMUP_STEPS:]
     seconds, waited = (float(rows[name].sum()) for name in ("seconds", "waited"))
     return {
         "data_wait_share": waited / seconds,
         "run_seconds": seconds,
-        "run_clips_per_second": load.batch * len(rows) / seconds,
+        "run_clips_per_second": workload.batch * len(rows) / seconds,
     }
 
 
@@ -283,29 +285,23 @@ def count_flops(run: Callable[[], object]) -> int:
 
 
 def benchmark_table(result: dict[str, Any]) -> str:
-    """The result as text for people."""
+    """The result of `benchmark_detector` as text."""
     load, dense, training = result["workload"], result["dense"], result["train"]
     lines = [
         f"{load['frames']}x{load['height']}x{load['width']} to {load['endpoint']}, "
         f"{result['device']}, {result['threads']} threads, medians of {load['repeats']} rounds",
-        f"every frame a key frame ({load['backbone']}): {dense['shared_fps']:.1f} a second from a "
-        f"shared map, {dense['per_clip_fps']:.2f} from a clip each: {dense['ratio']:.1f} times",
-        *(
-            [f"in bfloat16: {dense['shared_bfloat16_fps']:.1f} a second from a shared map"]
-            if "shared_bfloat16_fps" in dense
-            else []
-        ),
-        "from the video file to tables, proposals "
-        + ", ".join(f"{source}: {fps:.1f}" for source, fps in dense["end_to_end_fps"].items())
-        + " frames a second",
-        *(
-            f"proposals {source}: "
-            + ", ".join(f"{stage} {stages[stage]:.0%}" for stage in STAGES)
-            + f" of the time; {stages['limit']} limits"
-            for source, stages in dense["stages"].items()
-        ),
-        f"{'training step (s3d)':28}  seconds  clips/s  times    memory  peak",
+        f"every frame a key frame ({load['backbone']}): {dense['shared_fps']:.1f} frames/s with "
+        f"shared clips, {dense['per_clip_fps']:.2f} with a clip for each frame, "
+        f"{dense['ratio']:.1f} times as fast",
     ]
+    if "shared_bfloat16_fps" in dense:
+        lines.append(f"in bfloat16: {dense['shared_bfloat16_fps']:.1f} frames/s with shared clips")
+    fps = ", ".join(f"{kind} {fps:.1f}" for kind, fps in dense["end_to_end_fps"].items())
+    lines.append(f"from the video file to tables, frames/s by proposals: {fps}")
+    for kind, stages in dense["stages"].items():
+        shares = ", ".join(f"{stage} {stages[stage]:.0%}" for stage in STAGES)
+        lines.append(f"time by stage, proposals {kind}: {shares}; slowest: {stages['limit']}")
+    lines.append(f"{'training step (s3d)':28}  seconds  clips/s  times    memory  peak")
     for name, row in training["runs"].items():
         memory = f"{row['memory_bytes'] / 2**20:.0f} MB" if "memory_bytes" in row else "-"
         peak = f"{row['tensor_peak_share']:.0%}" if row.get("tensor_peak_share") else "-"
@@ -318,30 +314,30 @@ def benchmark_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-class _Step:
-    """One training step after the other, on the same random clips."""
+class _TrainingStep:
+    """Training steps on the same random clips."""
 
-    def __init__(self, detector: nn.Module, load: Workload, half: bool = False) -> None:
-        self.detector = detector.to(load.device).train()
-        self.half, self.device = half, load.device
+    def __init__(self, detector: nn.Module, workload: Workload, bfloat16: bool = False) -> None:
+        self.detector = detector.to(workload.device).train()
+        self.bfloat16, self.device = bfloat16, workload.device
         self.optimizer = make_optimizer(detector, _SCHEDULE)
         generator = torch.Generator().manual_seed(0)
-        size = (load.batch, load.frames, load.height, load.width, 3)
+        count = workload.batch
+        size = (count, workload.frames, workload.height, workload.width, 3)
         clips = torch.randint(256, size, dtype=torch.uint8, generator=generator)
-        boxes = torch.from_numpy(_people(load.height, load.width)[:, :4]).float()
+        boxes = torch.from_numpy(_person_boxes(workload.height, workload.width)[:, :4]).float()
         labels = torch.eye(len(LABELS))[: len(boxes)]
-        every = range(load.batch)
         self.batch = (
-            clips.to(load.device),
-            torch.arange(load.batch, device=load.device),
-            torch.full((load.batch,), load.frames // 2, device=load.device),
-            [boxes.to(load.device) for _ in every],
-            [labels.to(load.device) for _ in every],
-            list(every),
+            clips.to(self.device),
+            torch.arange(count, device=self.device),
+            torch.full((count,), workload.frames // 2, device=self.device),
+            [boxes.to(self.device)] * count,
+            [labels.to(self.device)] * count,
+            list(range(count)),
         )
 
     def loss(self) -> Tensor:
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
             return torch.stack(list(self.detector(*self.batch).values())).sum()
 
     def __call__(self) -> None:
@@ -351,45 +347,43 @@ class _Step:
         self.optimizer.zero_grad()
 
 
-def count_runs(load: Workload) -> int:
-    """How often `benchmark_detector` calls `progress`."""
-    kinds = 4 + 2 * has_bfloat16(load.device)
-    return (_unseen(load.device) + load.repeats) * kinds + 1 + 3 * len(_SOURCES) + 1
+def count_runs(workload: Workload) -> int:
+    """How often `benchmark_detector` calls `on_run`."""
+    variants = 4 + 2 * has_bfloat16(workload.device)
+    return (workload.warmup + workload.repeats) * variants + 3 * len(_PROPOSAL_KINDS) + 2
 
 
-def _unseen(device: str) -> int:
-    return 1 if device == "cpu" else 3
-
-
-def _for_finding(load: Workload, proposals: ProposalKind) -> Detector:
-    """New weights whose scores are spread as trained ones': two classes a box above 0.01."""
+def _make_detector(workload: Workload, proposals: ProposalKind) -> Detector:
+    """New weights with scores as spread as after training: two classes a box above 0.01."""
     torch.manual_seed(0)
-    detector = build_detector(load.settings(load.backbone, proposals))
+    detector = build_detector(workload.config(workload.backbone, proposals))
     with torch.no_grad():
         detector.head.scores.bias[:3] = torch.tensor([4.0, 4.0, 3.0])
-    return detector.to(load.device).eval()
+    return detector.to(workload.device).eval()
 
 
-def _people(height: int, width: int) -> np.ndarray:
-    """(3, 5) boxes in pixels, and their scores."""
-    boxes = _PEOPLE * [width, height, width, height]
+def _person_boxes(height: int, width: int) -> np.ndarray:
+    """(3, 5) x1 y1 x2 y2 in pixels, and score."""
+    boxes = _PERSON_BOXES * [width, height, width, height]
     return np.concatenate([boxes, np.ones((len(boxes), 1))], axis=1)
 
 
-def _piece(load: Workload, mode: Mode) -> ClipBatch:
+def _make_batch(workload: Workload, mode: Mode) -> ClipBatch:
+    """Random frames, each a key frame with three person boxes."""
     rng = np.random.default_rng(0)
-    people = _people(load.height, load.width)[:, :4]
-    geometry = ClipGeometry(load.settings(load.backbone, "given"))
+    boxes = _person_boxes(workload.height, workload.width)[:, :4]
+    size = (workload.height, workload.width, 3)
+    geometry = ClipGeometry(workload.config(workload.backbone, "given"))
 
     def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _ in range(KEY_FRAMES_PER_CLIP):
-            yield rng.integers(256, size=(load.height, load.width, 3), dtype=np.uint8), people
+            yield rng.integers(256, size=size, dtype=np.uint8), boxes
 
     return next(iter_clip_batches(frames(), geometry, mode=mode))
 
 
 def _peak_share(flops: int, seconds: float) -> float | None:
-    """Of the tensor cores' peak; None on a GPU whose peak stands nowhere here."""
+    """The share of the tensor cores' peak; None on a GPU whose peak is not known here."""
     name = torch.cuda.get_device_name()
     known = ("H100" in name or "H200" in name) and "PCIe" not in name and "NVL" not in name
     return flops / seconds / _TENSOR_PEAK if known else None

@@ -1,4 +1,4 @@
-"""How fast reading, linking and scoring are, on a made-up dump of UCF101-24's size."""
+"""Times reading, linking and evaluation on synthetic detections of UCF101-24's size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ...datasets.table_io import read_table, write_table
 from ...datasets.tables import Detections, Tubes, select_rows
-from ..evaluation.evaluate import VIDEO_THRESHOLDS, evaluate
+from ..evaluation.evaluate import VIDEO_THRESHOLDS, evaluate_tables
 from ..evaluation.frame_map import frame_ap
 from ..evaluation.protocols import ACT, PROTOCOLS
 from ..evaluation.video_map import video_ap
@@ -28,7 +28,7 @@ def synthetic_detections(size: float = 1.0, seed: int = 0) -> tuple[Tubes, Detec
     """Ground truth and detections like those of UCF101-24's test split.
 
     Args:
-        size: 1 is 910 videos and about 275,000 detections; videos are added, not boxes a frame.
+        size: 1 is 910 videos and about 275,000 detections; it scales the number of videos.
         seed: of the generator.
     """
     random = np.random.default_rng(seed)
@@ -48,57 +48,50 @@ def synthetic_detections(size: float = 1.0, seed: int = 0) -> tuple[Tubes, Detec
     label_names = tuple(f"class{i:02d}" for i in range(_CLASSES))
     label = (video % _CLASSES).astype(np.int32)[rows]
     truth = Tubes(
-        video[rows].astype(np.int32),
-        (start[rows] + within).astype(np.int32),
-        label,
-        boxes,
-        rows.astype(np.int64),
-        video_names,
-        label_names,
-    )
-    seen = np.flatnonzero(random.random(len(rows)) < 0.9)
-    # Besides the found instances: duplicates, wrong classes, boxes elsewhere.
+        video=video[rows].astype(np.int32), frame=(start[rows] + within).astype(np.int32),
+        label=label, boxes=boxes, tube=rows.astype(np.int64), video_names=video_names,
+        label_names=label_names,
+    )  # fmt: skip
+    detected = np.flatnonzero(random.random(len(rows)) < 0.9)
+    # Besides true positives: duplicates, wrong classes, boxes elsewhere.
     extra = random.choice(len(rows), round(0.75 * len(rows)))
-    source = np.concatenate([seen, extra])
-    true = np.arange(len(source)) < len(seen)
+    source = np.concatenate([detected, extra])
+    true = np.arange(len(source)) < len(detected)
     other = random.integers(0, _CLASSES, len(source)).astype(np.int32)
     wrong = ~true & (random.random(len(source)) < 0.5)
     noise = np.where(true, 5.0, 25.0)[:, None] * random.standard_normal((len(source), 4))
     noisy = np.clip(boxes[source] + noise, 0, (319, 239, 319, 239))
     score = np.where(true, random.beta(4, 2, len(source)), random.beta(2, 4, len(source)))
     detections = Detections(
-        truth.video[source],
-        truth.frame[source],
-        np.where(wrong, other, label[source]),
-        score,
-        np.sort(noisy.reshape(-1, 2, 2), axis=1).reshape(-1, 4),
-        video_names,
-        label_names,
-    )
+        video=truth.video[source], frame=truth.frame[source],
+        label=np.where(wrong, other, label[source]), score=score,
+        boxes=np.sort(noisy.reshape(-1, 2, 2), axis=1).reshape(-1, 4),
+        video_names=video_names, label_names=label_names,
+    )  # fmt: skip
     return truth, select_rows(detections, random.permutation(len(source)))
 
 
-def benchmark_evaluation(size: float = 1.0, plain: bool = True) -> dict[str, Any]:
+def benchmark_evaluation(size: float = 1.0) -> dict[str, Any]:
     """Times each step, the best of three runs, and the plain loops once on the same data.
 
     Args:
-        size: 1 is UCF101-24's test split, about 275,000 detections.
-        plain: also run the plain loops (some ten seconds each at size 1).
+        size: 1 is UCF101-24's test split, about 275,000 detections; the plain loops then take some
+            ten seconds each.
 
     Returns:
-        detections; for each step seconds and detections_per_second; ratio of plain to ours for
-        frame_map and linking; peak_megabytes of this process.
+        detections; steps, for each seconds and detections_per_second; ratio of the plain loop's
+        time to ours for frame_map and linking; peak_megabytes of this process.
     """
     truth, detections = synthetic_detections(size)
-    steps: dict[str, float] = {}
+    seconds: dict[str, float] = {}
 
     def timed(name: str, run: Callable[[], Any], repeats: int = 3) -> Any:
-        seconds = []
+        rounds = []
         for _ in range(repeats):
             start = time.perf_counter()
             result = run()
-            seconds.append(time.perf_counter() - start)
-        steps[name] = min(seconds)
+            rounds.append(time.perf_counter() - start)
+        seconds[name] = min(rounds)
         return result
 
     with tempfile.TemporaryDirectory() as folder:
@@ -108,28 +101,25 @@ def benchmark_evaluation(size: float = 1.0, plain: bool = True) -> dict[str, Any
     tubes = timed("linking", lambda: link(detections))
     timed("frame-mAP, one threshold", lambda: frame_ap(truth, detections, ACT, [0.5]))
     timed("video-mAP, 13 thresholds", lambda: video_ap(truth, tubes, ACT, VIDEO_THRESHOLDS))
-    timed("everything, 4 protocols", lambda: evaluate(truth, PROTOCOLS, detections, tubes))
-    ratio = {}
-    if plain:
-        timed("plain loop: linking", lambda: plain_link(detections), 1)
-        timed("plain loop: frame-mAP", lambda: plain_frame_ap(truth, detections, 0.5), 1)
-        ratio = {
-            "linking": steps["plain loop: linking"] / steps["linking"],
-            "frame_map": steps["plain loop: frame-mAP"] / steps["frame-mAP, one threshold"],
-        }
+    timed("everything, 4 protocols", lambda: evaluate_tables(truth, PROTOCOLS, detections, tubes))
+    timed("plain loop: linking", lambda: plain_link(detections), 1)
+    timed("plain loop: frame-mAP", lambda: plain_frame_ap(truth, detections, 0.5), 1)
     return {
         "detections": len(detections),
         "steps": {
-            name: {"seconds": seconds, "detections_per_second": len(detections) / seconds}
-            for name, seconds in steps.items()
+            name: {"seconds": each, "detections_per_second": len(detections) / each}
+            for name, each in seconds.items()
         },
-        "ratio": ratio,
+        "ratio": {
+            "linking": seconds["plain loop: linking"] / seconds["linking"],
+            "frame_map": seconds["plain loop: frame-mAP"] / seconds["frame-mAP, one threshold"],
+        },
         "peak_megabytes": _peak_megabytes(),
     }
 
 
 def _peak_megabytes() -> float:
-    """The most memory that this process has had so far; NaN on Windows."""
+    """The peak memory of this process so far; NaN on Windows."""
     try:
         import resource
     except ImportError:
@@ -140,7 +130,7 @@ def _peak_megabytes() -> float:
 
 
 def benchmark_table(result: dict[str, Any]) -> str:
-    """The result as text for people."""
+    """The result of `benchmark_evaluation` as text."""
     lines = [f"{result['detections']:,} detections", f"{'':28}{'seconds':>10}{'detections/s':>16}"]
     lines += [
         f"{name:28}{step['seconds']:>10.2f}{step['detections_per_second']:>16,.0f}"
@@ -150,5 +140,4 @@ def benchmark_table(result: dict[str, Any]) -> str:
         f"{name} is {value:.0f} times as fast as the plain loop"
         for name, value in result["ratio"].items()
     ]
-    lines.append(f"peak memory {result['peak_megabytes']:,.0f} MB")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"peak memory {result['peak_megabytes']:,.0f} MB"])

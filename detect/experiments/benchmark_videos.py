@@ -1,4 +1,4 @@
-"""Times a detector from a video file to its tables, and each of its stages."""
+"""Times a detector from a video file to its tables, and each stage of that."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...datasets.tables import Detections, Tubes
 from ...datasets.video.reader import read_video
 from ..inference.clip_batches import prefetch_clip_batches
 from ..inference.detector_tubes import TubeBuilder, TubeOptions, as_detections, detector_tubes
 from ..inference.predictor import TorchPredictor, postprocess
 from ..inference.video_input import open_video_file
 from ..people.person_boxes import FunctionSource
-from .benchmark_backbones import now
+from .timing import synchronized_time
 
 STAGES = ("decode", "proposals", "trunk", "head", "link")
-"""Reading, resizing and cutting; finding people; the network up to the feature map; naming and
-refining boxes; linking."""
+"""Reading, resizing and cutting clips; finding people; the network up to the feature map; scoring
+and refining boxes; linking."""
 
 
 def benchmark_videos(
@@ -27,65 +26,61 @@ def benchmark_videos(
     video: Path,
     source: FunctionSource,
     *,
-    progress: Callable[[str], None] = lambda name: None,
+    on_run: Callable[[str], None],
 ) -> dict[str, Any]:
     """Frames a second from a video file to its tables, every frame a key frame.
 
     Args:
-        predictors: by where their proposals come from.
+        predictors: by the kind of their proposals.
         video: the file.
         source: where people are, for external proposals.
-        progress: called with a name before each of three runs of a predictor.
+        on_run: called with a name before each of the three runs of a predictor.
 
     Returns:
         end_to_end_fps: by predictor, the second of two runs of `detector_tubes`, whose stages
-        overlap. stages: by predictor the share of each of `STAGES` in a third run, in which one
-        stage waits for the other, the seconds_per_frame of all, and the largest as `limit`.
+        overlap. stages: by predictor the share of each of `STAGES` in a third run, in which each
+        stage waits for the one before, the seconds_per_frame of all, and the slowest as "limit".
     """
     result: dict[str, Any] = {"end_to_end_fps": {}, "stages": {}}
     for name, predictor in predictors.items():
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(2):
-                progress(f"a video, {name}")
-                begin = time.perf_counter()
+                on_run(f"a video, {name}")
+                start = time.perf_counter()
                 opened = open_video_file(video, "video")
                 with detector_tubes(opened, predictor, source, progress=False) as run:
                     frames = run(Path(folder)).num_frames
-                fps = frames / (time.perf_counter() - begin)
+                fps = frames / (time.perf_counter() - start)
         result["end_to_end_fps"][name] = fps
-        progress(f"stages, {name}")
-        seconds = stage_seconds(predictor, video, source)
-        whole = sum(seconds.values())
-        result["stages"][name] = {stage: part / whole for stage, part in seconds.items()} | {
-            "seconds_per_frame": whole / frames,
+        on_run(f"stages, {name}")
+        seconds = time_stages(predictor, video, source)
+        total = sum(seconds.values())
+        result["stages"][name] = {stage: each / total for stage, each in seconds.items()} | {
+            "seconds_per_frame": total / frames,
             "limit": max(seconds, key=lambda stage: seconds[stage]),
         }
     return result
 
 
-def stage_seconds(
-    predictor: TorchPredictor, video: Path, source: FunctionSource
-) -> dict[str, float]:
-    """Seconds that each of `STAGES` takes of a video, one after the other.
+def time_stages(predictor: TorchPredictor, video: Path, source: FunctionSource) -> dict[str, float]:
+    """Seconds that each of `STAGES` takes for a video, one after the other.
 
-    On a GPU each waits for its kernels, which costs a little.
+    On a GPU each stage waits for its kernels, which costs a little.
     """
     seconds = dict.fromkeys(STAGES, 0.0)
     device, config = predictor.device, predictor.config
 
-    def timed(stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any, **named: Any) -> Any:
-            begin = now(device)
-            result = call(*given, **named)
-            seconds[stage] += now(device) - begin
+    def timed(stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = synchronized_time(device)
+            result = function(*args, **kwargs)
+            seconds[stage] += synchronized_time(device) - start
             return result
 
         return run
 
-    def nowhere(rows: Detections | Tubes) -> None: ...
-
-    builder = TubeBuilder(nowhere, nowhere, TubeOptions())
-    link, read_next = timed("link", builder.add), timed("decode", next)
+    builder = TubeBuilder(lambda rows: None, lambda rows: None, TubeOptions())
+    link, next_batch = timed("link", builder.add), timed("decode", next)
     select = timed("head", postprocess)
     stages = {"extract_features": "trunk", "detect": "head"}
     external = None
@@ -100,9 +95,9 @@ def stage_seconds(
         with prefetch_clip_batches(
             config, read_video(video), device=device, threads=False, source=external
         ) as batches:
-            while batch := read_next(batches, None):
-                found = select(predictor.predict(batch), config)
-                link(as_detections(found, "video", config.labels, 1, 1))
+            while batch := next_batch(batches, None):
+                detections = select(predictor.predict(batch), config)
+                link(as_detections(detections, "video", config.labels, 1, 1))
                 frames += len(batch.frame_numbers)
         timed("link", builder.finish)(frames)
     finally:

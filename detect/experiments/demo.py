@@ -1,4 +1,4 @@
-"""What the demo shows beside the usual report: which way time runs, and a sheet of pictures."""
+"""What the demo adds to the usual report: the direction of time; and its data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from ...datasets.tables import Detections, Tubes, select_rows
 from ..boxes.iou import rowwise_iou
-from ..boxes.joins import join, pack_keys
 
 if TYPE_CHECKING:
     from ..visualization.page import Table
@@ -21,13 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairScores:
-    """How well a detector tells the two classes of a time-direction pair apart.
+    """How well a detector distinguishes two classes that differ only in the direction of time.
 
     Attributes:
-        ap: of each class, frame AP at IoU 0.5 in percent.
-        right: percent of the pair's ground truth boxes where, of the detections that overlap them
-            by 0.5 or more, the best of the true class scores higher than the best of the other;
-            50 is chance. None where nothing overlaps.
+        ap: of both classes, frame AP at IoU 0.5 in percent.
+        right: see `pair_accuracy`.
     """
 
     ap: tuple[float | None, float | None]
@@ -39,7 +36,7 @@ I2D = {
     "pick up / put down": PairScores((37.4, 45.1), 44.6),
     "push / pull": PairScores((59.0, 66.6), 60.0),
 }
-"""What `actiontubes demo --backbone i2d --out i2d` wrote to i2d/pairs.json (12 tubes a pair)."""
+"""Results of `actiontubes demo --backbone i2d --out i2d`, its i2d/pairs.json (12 tubes a pair)."""
 
 
 def score_pairs(
@@ -48,7 +45,7 @@ def score_pairs(
     frame_ap: Mapping[str, float | None],
     pairs: Sequence[tuple[str, str]],
 ) -> dict[str, PairScores]:
-    """The scores of pairs of classes by name, "sit down / stand up".
+    """The scores of pairs of classes, by names such as "sit down / stand up".
 
     Args:
         truth, detections: with the same names of videos and labels.
@@ -56,49 +53,56 @@ def score_pairs(
         pairs: of classes.
     """
     return {
-        f"{first} / {second}": PairScores(
-            (frame_ap[first], frame_ap[second]), pair_accuracy(truth, detections, (first, second))
+        " / ".join(pair): PairScores(
+            (frame_ap[pair[0]], frame_ap[pair[1]]), pair_accuracy(truth, detections, pair)
         )
-        for first, second in pairs
+        for pair in pairs
     }
 
 
 def pair_accuracy(truth: Tubes, detections: Detections, pair: tuple[str, str]) -> float | None:
-    codes = np.array([truth.label_names.index(name) for name in pair])
-    boxes = select_rows(truth, np.isin(truth.label, codes))
-    found = select_rows(detections, np.isin(detections.label, codes))
-    span = max(int(truth.frame.max(initial=0)), int(detections.frame.max(initial=0))) + 1
-    keys, wanted = (
-        pack_keys((table.video, len(truth.video_names)), (table.frame, span))
-        for table in (found, boxes)
+    """The percentage of a pair's ground truth boxes on which the true class scores higher.
+
+    On each box the best score of the true class is compared with that of the other class, of the
+    detections with IoU 0.5 or more, 0 without any. Ties do not count; 50 is chance.
+
+    Returns:
+        None if no detection overlaps a box.
+    """
+    import pandas as pd
+
+    codes = [truth.label_names.index(name) for name in pair]
+    truth = select_rows(truth, np.isin(truth.label, codes))
+    detections = select_rows(detections, np.isin(detections.label, codes))
+    target, detection = (
+        pd.DataFrame({"video": table.video, "frame": table.frame, "row": np.arange(len(table))})
+        for table in (truth, detections)
     )
-    order = np.argsort(keys, kind="stable")
-    box, row = join(wanted, keys[order])
-    row = order[row]
-    near = rowwise_iou(boxes.boxes[box], found.boxes[row]) >= 0.5
-    box, row = box[near], row[near]
-    mine = found.label[row] == boxes.label[box]
-    best, other = np.zeros((2, len(boxes)))
-    np.maximum.at(best, box[mine], found.score[row[mine]])
-    np.maximum.at(other, box[~mine], found.score[row[~mine]])
-    won, lost = int((best > other).sum()), int((best < other).sum())
-    return 100 * won / (won + lost) if won + lost else None
+    matches = target.merge(detection, on=["video", "frame"], suffixes=("_truth", ""))
+    target_row, row = matches.row_truth.to_numpy(), matches.row.to_numpy()
+    near = rowwise_iou(truth.boxes[target_row], detections.boxes[row]) >= 0.5
+    target_row, row = target_row[near], row[near]
+    best = np.zeros((2, len(truth)))  # of the other class, of the true class
+    correct = detections.label[row] == truth.label[target_row]
+    np.maximum.at(best, (correct.astype(int), target_row), detections.score[row])
+    higher, lower = np.sum(best[1] > best[0]), np.sum(best[1] < best[0])
+    return float(100 * higher / (higher + lower)) if higher + lower else None
 
 
 def pairs_table(columns: Mapping[str, Mapping[str, PairScores]]) -> Table:
-    """The pairs as a table's heads and rows.
+    """The pairs as column names and rows.
 
     Args:
         columns: the pairs' scores by the name of a detector.
     """
-    heads = ["pair", *(head for x in columns for head in (f"{x}: AP", "right"))]
+    names = ["pair", *(name for x in columns for name in (f"{x}: AP", "right"))]
     rows = []
-    for name in dict.fromkeys(name for pairs in columns.values() for name in pairs):
-        row = [name]
-        for pairs in columns.values():
-            row += [" / ".join(map(_percent, pairs[name].ap)), _percent(pairs[name].right)]
+    for pair in dict.fromkeys(pair for scores in columns.values() for pair in scores):
+        row = [pair]
+        for scores in columns.values():
+            row += [" / ".join(map(_percent, scores[pair].ap)), _percent(scores[pair].right)]
         rows.append(row)
-    return heads, rows
+    return names, rows
 
 
 def _percent(value: float | None) -> str:
@@ -106,14 +110,18 @@ def _percent(value: float | None) -> str:
 
 
 def make_demo_data(folder: Path, videos: int, seed: int) -> None:
-    """Draws the data set, or takes over the one that an earlier run with the same options drew."""
+    """Draws the data set, or uses the one that an earlier run with the same options drew.
+
+    Raises:
+        InputError: it was drawn with other options.
+    """
     from ...datasets.errors import InputError
     from ...datasets.figures.dataset import make_figure_dataset
     from ...datasets.files import write_json
 
-    made, options = folder / "figures.json", {"videos": videos, "seed": seed}
-    if made.is_file():
-        before = json.loads(made.read_text("utf-8"))
+    record, options = folder / "figures.json", {"videos": videos, "seed": seed}
+    if record.is_file():
+        before = json.loads(record.read_text("utf-8"))
         if before != options:
             words = " ".join(f"--{name} {value}" for name, value in before.items())
             raise InputError(
@@ -123,4 +131,4 @@ def make_demo_data(folder: Path, videos: int, seed: int) -> None:
         return
     cores = os.cpu_count() or 1
     make_figure_dataset(folder, train=videos, seed=seed, workers=min(cores, 8) if cores > 1 else 0)
-    write_json(options, made)
+    write_json(options, record)

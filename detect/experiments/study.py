@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -33,9 +32,9 @@ from ..inference.classify import fuse, score_videos
 from ..training.classifier import new_classifier, train_classifier
 from ..training.options import Schedule
 from ..training.state import LOSSES, STATE
-from .benchmark_backbones import timed_rounds
 from .study_clips import Stream, StudyClips
 from .study_statistics import clip_accuracy
+from .timing import median, time_rounds
 
 STREAMS = ("rgb", "flow", "both")
 RUNS_FOLDER, SETTINGS_FILE, _SCORES_FILE = "runs", "study.json", "scores.npz"
@@ -282,7 +281,7 @@ def train_and_score(
             "multiply_adds": multiply_adds(shape_only, (1, channels_in, *clips.size)),
             "parameters": parameters(shape_only),
             "clips_per_second": clips_per_second(model, clips.size, half),
-            "step_seconds": float(np.median(losses["seconds"])),
+            "step_seconds": median(losses["seconds"]),
         }
         with atomic_write(folder / _SCORES_FILE) as temporary:
             np.savez(
@@ -313,7 +312,7 @@ def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: b
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
             logits_of(model, clips)
 
-    [seconds] = timed_rounds({"": score}, _TIMED_PASSES, device.type).values()
+    [seconds] = time_rounds({"": score}, _TIMED_PASSES, device.type).values()
     return _TIMED_CLIPS / median(seconds)
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ...datasets.errors import InputError
 from ...datasets.flow.cache import append_cached_flow
 from ...datasets.prefetch import write_in_background
-from ...datasets.table_writer import TABLES, open_table_writer
+from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
 from ..linking.linker import LinkConfig
 from ..linking.registry import make_linker
@@ -83,8 +83,8 @@ def detector_tubes(
         options: see `TubeOptions`.
         progress: show a bar with the time left.
 
-    The function writes the `TABLES` to the folder that it gets. Tubes are numbered from the highest
-    score to the lowest, each with one label, whose score is that of the tube.
+    The function writes the `RESULT_FILES` to the folder that it gets. Tubes are numbered from the
+    highest score to the lowest, each with one label, whose score is that of the tube.
 
     Raises:
         InputError: external proposals are needed and there is no source.
@@ -108,7 +108,7 @@ def detector_tubes(
 
     def run(folder: Path) -> VideoSummary:
         with (
-            open_table_writer(folder / TABLES[0]) as detections,
+            open_table_writer(folder / OUTPUT_FILES.detections) as detections,
             TemporaryFile(dir=folder) as file,
             tqdm(
                 desc=info.path.name, total=info.num_frames, unit=" frames", disable=not progress,
@@ -123,7 +123,7 @@ def detector_tubes(
                     add(as_detections(found, video.name, config.labels, info.width, info.height))
                     bar.update(int(batch.frame_numbers[-1]) + 1 - bar.n)
             builder.finish(num_frames)
-            with open_table_writer(folder / TABLES[1]) as table:
+            with open_table_writer(folder / OUTPUT_FILES.tubes) as table:
                 for tubes in store.iter_by_score(video.name, config.labels):
                     table.write(tubes)
         whole = replace(info, num_frames=num_frames)

@@ -1,7 +1,7 @@
 """A trained detector as one ONNX file, or as one of `torch.export`: trunk, proposals and head.
 
-The model takes one clip of a fixed length and any number of key frames in it, and returns scores and
-refined boxes; thresholds and NMS are left to whoever runs it (`postprocess`).
+The model takes one clip of a fixed length and any number of key frames in it, and returns scores
+and refined boxes; thresholds and NMS are left to whoever runs it (`postprocess`).
 """
 
 from __future__ import annotations

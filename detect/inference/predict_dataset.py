@@ -16,8 +16,7 @@ from ...datasets.flow.cache import read_frames_with_flow
 from ...datasets.tables import Detections, Tubes
 from ...datasets.video.media import read_frames
 from ...datasets.video.reader import VideoInfo
-from ..evaluation.evaluate import Evaluation
-from ..evaluation.evaluate import evaluate as evaluate_tables
+from ..evaluation.evaluate import Evaluation, evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
 from ..linking.registry import link
 from ..people.proposals import ProposalSource

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ...datasets.table_io import as_arrow, read_table, write_table
-from ...datasets.table_writer import LABEL_COLUMNS, TABLES, open_label_writer
+from ...datasets.table_writer import LABEL_COLUMNS, OUTPUT_FILES, open_label_writer
 from ...datasets.tables import Detections, Tubes, Videos, select_rows
 from ..boxes.nms import nms_across_classes
 from ..visualization.frame import draw_frame
@@ -51,15 +51,15 @@ class Result:
         one_tube_per_person: bool = False,
     ) -> Result:
         """From the tables in a folder."""
-        detections, tubes, videos, labels = (folder / name for name in TABLES)
-        with labels.open(newline="", encoding="utf-8") as file:
+        with (folder / OUTPUT_FILES.labels).open(newline="", encoding="utf-8") as file:
             rows = tuple(
                 (int(row["tube"]), row["label"], float(row["score"]))
                 for row in csv.DictReader(file)
             )
         return cls(
-            tubes=read_table(Tubes, tubes), detections=read_table(Detections, detections),
-            videos=read_table(Videos, videos), labels=rows, frames=frames,
+            tubes=read_table(Tubes, folder / OUTPUT_FILES.tubes),
+            detections=read_table(Detections, folder / OUTPUT_FILES.detections),
+            videos=read_table(Videos, folder / OUTPUT_FILES.videos), labels=rows, frames=frames,
             one_tube_per_person=one_tube_per_person,
         )  # fmt: skip
 
@@ -135,11 +135,12 @@ class Result:
         """Writes the tables that `actiontubes detect` writes; their paths by kind."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        detections, tubes, videos, labels = paths = [folder / name for name in TABLES]
-        write_table(self.detections, detections)
-        write_table(self.tubes, tubes)
-        write_table(self.videos, videos)
-        with open_label_writer(labels) as writer:
+        kinds = ("detections", "tubes", "videos", "labels")
+        paths = {kind: folder / getattr(OUTPUT_FILES, kind) for kind in kinds}
+        write_table(self.detections, paths["detections"])
+        write_table(self.tubes, paths["tubes"])
+        write_table(self.videos, paths["videos"])
+        with open_label_writer(paths["labels"]) as writer:
             name = self.videos.video[0]
             writer.writerows((name, n, label, f"{score:.6f}") for n, label, score in self.labels)
-        return dict(zip(("detections", "tubes", "videos", "labels"), paths))
+        return paths

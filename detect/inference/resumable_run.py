@@ -18,7 +18,7 @@ from typing import Any
 from ...datasets.errors import InputError, as_option, some_of
 from ...datasets.files import write_json
 from ...datasets.table_io import read_table
-from ...datasets.table_writer import TABLES, concatenate_tables
+from ...datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
 from ...datasets.tables import Tubes
 from ...datasets.video.find import DRAWN
 from ...datasets.video_names import folder_name
@@ -235,7 +235,7 @@ def _write_results(
 
 
 def _draw(job: VideoJob, drawing: DrawOptions) -> None:
-    tubes = read_table(Tubes, job.folder / TABLES[1])
+    tubes = read_table(Tubes, job.folder / OUTPUT_FILES.tubes)
     if drawing.one_label:
         tubes = nms_across_classes(tubes)
     draw_video(job.path, tubes, job.drawn, trail=drawing.trail)
@@ -265,7 +265,7 @@ def delete_results(jobs: Sequence[VideoJob], out: Path) -> None:
 
 
 def join_results(jobs: Sequence[VideoJob], out: Path) -> int:
-    """Joins the results of videos into the `TABLES` of `out`; writes none if there are no results.
+    """Joins the results of videos into the `RESULT_FILES` of `out`; without results, writes none.
 
     Args:
         jobs: the videos in the order of the tables; those without results are skipped.
@@ -282,5 +282,5 @@ def join_results(jobs: Sequence[VideoJob], out: Path) -> int:
 
 
 def _delete_tables(out: Path) -> None:
-    for name in TABLES:
+    for name in RESULT_FILES:
         (out / name).unlink(missing_ok=True)

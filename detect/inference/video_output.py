@@ -10,7 +10,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from ...datasets.table_io import write_table
-from ...datasets.table_writer import TABLES, open_label_writer
+from ...datasets.table_writer import OUTPUT_FILES, open_label_writer
 from ...datasets.tables import Tubes, Videos, select_rows
 from ...datasets.video.reader import VideoInfo
 
@@ -90,8 +90,8 @@ def write_video_info(
         info: of the video, with its number of frames.
         folder: where to write.
     """
-    write_table(video_table(name, info), folder / TABLES[2])
-    with open_label_writer(folder / TABLES[3]) as writer:
+    write_table(video_table(name, info), folder / OUTPUT_FILES.videos)
+    with open_label_writer(folder / OUTPUT_FILES.labels) as writer:
         writer.writerows(
             (name, number, label, f"{score:.6f}") for number, label, score in store.labels(labels)
         )

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.prefetch import prefetch
-from ...datasets.table_writer import TABLES, open_table_writer
+from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections
 from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
@@ -59,8 +59,8 @@ def zero_shot_tubes(
         model: trunk and classifier.
         source: where people are.
         labels: the classes to choose from.
-        folder: gets the `TABLES`. There is one tube for each person, with the best label; tubes
-            are numbered from the highest score to the lowest. Detections are in the order of the
+        folder: gets the `RESULT_FILES`. There is one tube for each person, with the best label;
+            tubes are numbered from the highest score to the lowest. Detections are in the order of the
             tubes: `LABELS_KEPT` rows for each box, one for each of the person's best labels.
         scene_weight: weight of the logits of the whole frame against those of the person's region.
         clip_length: frames that the trunk sees at once.
@@ -268,8 +268,8 @@ def _write_boxes(store: TubeStore, name: str, names: tuple[str, ...], folder: Pa
     """Writes the tables of detections and tubes; a score is that of the box times the label's."""
     count = min(LABELS_KEPT, len(names))
     with (
-        open_table_writer(folder / TABLES[0]) as detections,
-        open_table_writer(folder / TABLES[1]) as tubes,
+        open_table_writer(folder / OUTPUT_FILES.detections) as detections,
+        open_table_writer(folder / OUTPUT_FILES.tubes) as tubes,
     ):
         for rows in store.iter_by_score(name, names):
             numbers, index = np.unique(rows.tube, return_inverse=True)

@@ -19,7 +19,7 @@ from ...datasets.tables import Detections, Tubelets, Tubes, Videos, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import join
 from ..boxes.matching import greedy_match, sort_by_preference
-from ..boxes.nms import as_tubelets, nms_rows
+from ..boxes.nms import nms_rows
 from .assembly import TubeBoxes, assemble_tubes, concatenate_tube_boxes
 from .linker import Calibration, LinkConfig, LinkResult
 
@@ -132,7 +132,11 @@ class GreedyLinker:
             suppressed or whose score is too low.
         """
         config = self.config
-        tubelets = as_tubelets(detections) if isinstance(detections, Detections) else detections
+        tubelets = (
+            Tubelets.from_detections(detections)
+            if isinstance(detections, Detections)
+            else detections
+        )
         self._names = tubelets.video_names, tubelets.label_names
         tube = np.full(len(tubelets.score), -1)
         high = np.flatnonzero(tubelets.score >= config.min_box_score)

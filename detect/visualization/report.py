@@ -13,7 +13,7 @@ import numpy as np
 from ...datasets.tables import Detections, Tubes, Videos
 from ...datasets.video.media import locate_videos, read_frame
 from ..evaluation.error_analysis import ERROR_KINDS, mean_errors
-from ..evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS, Evaluation, evaluate
+from ..evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS, Evaluation, evaluate_tables
 from ..evaluation.frame_map import ClassAP, frame_overlaps
 from ..evaluation.protocols import PROTOCOLS, Protocol
 from ..evaluation.summary import mean_rows, percent, scores_at
@@ -67,7 +67,7 @@ def write_report(
         The path of the page.
     """
     others = [each for each in PROTOCOLS if each.name not in {chosen.name for chosen in protocols}]
-    results = evaluate(
+    results = evaluate_tables(
         ground_truth, [*protocols, *others], detections, tubes, _THRESHOLDS, _THRESHOLDS
     )
     main = results[0]
@@ -131,7 +131,7 @@ def _plot_errors(by_class: dict[str, dict[str, float]]) -> str:
 def _plot_thresholds(results: Sequence[Evaluation]) -> str:
     panels: dict[str, dict[str, np.ndarray]] = {}
     for each in results:
-        for part, scores in (("frame", each.frame), ("video", each.video)):
+        for part, scores in (("frame", each.frame_scores), ("video", each.video_scores)):
             points = [(one.threshold, one.mean) for one in scores if one.mean is not None]
             if points:
                 panels.setdefault(f"{part}-mAP", {})[each.protocol.name] = np.transpose(points)
@@ -181,7 +181,7 @@ def _worst_examples(
             ]
             section = Section(title, text, images=images)
         else:
-            rows = [(each.what, each.why, each.video, each.frame) for each in examples]
+            rows = [(each.title, each.error, each.video, each.frame) for each in examples]
             section = Section(title, text, (("class", "kind", "video", "frame"), rows))
         sections += [section] if examples else []
     return sections
@@ -208,7 +208,7 @@ def draw_example(
     height, width = frame.shape[:2]
     encoded, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     assert encoded
-    boxes = np.vstack([example.wrong, example.truth])
+    boxes = np.vstack([example.box, example.other_boxes])
     boxes *= np.tile(np.divide((width, height), size or (width, height)), 2)
     boxes[:, 2:] -= boxes[:, :2]
     return {

@@ -11,12 +11,13 @@ import pytest
 from actiontubes.datasets import table_writer
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.table_writer import (
-    TABLES,
+    OUTPUT_FILES,
+    RESULT_FILES,
     concatenate_tables,
     open_label_writer,
     open_table_writer,
 )
-from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
+from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 
 
 def some_tubes(name: str, counts: list[int], seed: int) -> Tubes:
@@ -30,7 +31,7 @@ def some_tubes(name: str, counts: list[int], seed: int) -> Tubes:
     labels = rng.integers(0, 2, len(counts)).astype(np.int32)
     return Tubes(
         np.zeros(rows, np.int32), frame, labels[tube], boxes, tube, (name,), ("run", "sit"),
-        rng.uniform(size=rows), np.linspace(1, 0, len(counts))[tube],
+        score=rng.uniform(size=rows), tube_score=np.linspace(1, 0, len(counts))[tube],
     )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def same(first: object, second: object) -> None:
 
 @pytest.mark.parametrize("group", [1, 7, 1000])
 def test_rows_in_any_portions(tmp_path: Path, monkeypatch, group: int) -> None:
-    monkeypatch.setattr(table_writer, "_GROUP", group)
+    monkeypatch.setattr(table_writer, "_GROUP_ROWS", group)
     tubes = some_tubes("a", [5, 9, 1, 4], 0)
     with open_table_writer(tmp_path / "little.parquet") as table:
         for begin in range(0, len(tubes), 3):
@@ -62,35 +63,38 @@ def test_rows_in_any_portions(tmp_path: Path, monkeypatch, group: int) -> None:
     assert groups == -(-len(tubes) // (-(-group // 3) * 3))
 
 
-def test_joined_as_concatenated(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(table_writer, "_GROUP", 10)
+def test_joined_as_concatenated(concatenate_tubes, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(table_writer, "_GROUP_ROWS", 10)
     counts = {"b": [5, 9, 1], "none": [], "a": [12], "c": [3, 3]}
     folders, tables = [], []
     for number, (name, lengths) in enumerate(counts.items()):
         folder = tmp_path / name
         folder.mkdir()
         tubes = some_tubes(name, lengths, number)
-        with open_table_writer(folder / TABLES[0]) as table:
+        with open_table_writer(folder / OUTPUT_FILES.detections) as table:
             table.write(as_detections(tubes))
-        write_table(tubes, folder / TABLES[1])
+        write_table(tubes, folder / OUTPUT_FILES.tubes)
         one = [np.array([value]) for value in (10 + number, 64, 48)]
-        write_table(Videos((name,), *one, np.array([25.0]), ("",)), folder / TABLES[2])
-        with open_label_writer(folder / TABLES[3]) as rows:
+        write_table(Videos((name,), *one, np.array([25.0]), ("",)), folder / OUTPUT_FILES.videos)
+        with open_label_writer(folder / OUTPUT_FILES.labels) as rows:
             rows.writerows((name, tube, 'say "run", sit', 0.5) for tube in range(len(lengths)))
         folders.append(folder)
         tables.append(tubes)
     out = tmp_path / "out"
     concatenate_tables(folders, map(len, counts.values()), out)
-    assert sorted(path.name for path in out.iterdir()) == sorted(TABLES)
-    write_table(concatenate(tables), tmp_path / "expected.parquet")
-    same(read_table(Tubes, out / TABLES[1]), read_table(Tubes, tmp_path / "expected.parquet"))
-    detections = as_detections(concatenate(tables))  # type: ignore[arg-type]
+    assert sorted(path.name for path in out.iterdir()) == sorted(RESULT_FILES)
+    write_table(concatenate_tubes(tables), tmp_path / "expected.parquet")
+    same(
+        read_table(Tubes, out / OUTPUT_FILES.tubes),
+        read_table(Tubes, tmp_path / "expected.parquet"),
+    )
+    detections = as_detections(concatenate_tubes(tables))  # type: ignore[arg-type]
     write_table(detections, tmp_path / "expected.parquet")
     expected = read_table(Detections, tmp_path / "expected.parquet")
-    same(read_table(Detections, out / TABLES[0]), expected)
-    videos = read_table(Videos, out / TABLES[2])
+    same(read_table(Detections, out / OUTPUT_FILES.detections), expected)
+    videos = read_table(Videos, out / OUTPUT_FILES.videos)
     assert videos.video == tuple(counts) and videos.num_frames.tolist() == [10, 11, 12, 13]
-    with (out / TABLES[3]).open(newline="") as file:
+    with (out / OUTPUT_FILES.labels).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["video"], row["tube"]) for row in rows] == [
         ("b", "0"), ("b", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("c", "5"),
@@ -99,7 +103,7 @@ def test_joined_as_concatenated(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(table_writer, "_GROUP", 4)
+    monkeypatch.setattr(table_writer, "_GROUP_ROWS", 4)
     tubes = some_tubes("a", [5, 9], 0)
     path = tmp_path / "tubes.parquet"
     path.write_text("what was there before")

@@ -13,7 +13,15 @@ import pyarrow.parquet
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
+from actiontubes.datasets.tables import (
+    Actions,
+    Detections,
+    Tracks,
+    Tubes,
+    Videos,
+    file_columns,
+    select_rows,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -150,7 +158,7 @@ def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more row\): frame is negative"),
+        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more row\): frame must be 0 or more"),
         (Detections, {"frame": [0, 1.5, 2]}, "row 2: frame is not a whole number"),
         (Detections, {"frame": [0, 1, 2**31]}, "row 3: frame is too large or too small"),
         (Detections, {"frame": ["x", "y", "z"]}, "column frame must contain numbers, not string"),
@@ -229,20 +237,71 @@ def test_rows_by_number_and_by_mask(tmp_path: Path) -> None:
     )
 
 
-def test_concatenated_tables_keep_every_row(tmp_path: Path) -> None:
-    first = read_table(Tubes, save(TUBES, tmp_path / "a.parquet"))
-    second = read_table(
-        Tubes, save({**TUBES, "video": ["c", "c", "a"], "label": ["sit", "sit", "run"]},
-                    tmp_path / "b.parquet"),
-    )  # fmt: skip
-    both = concatenate([first, select_rows(first, np.zeros(3, bool)), second])
-    assert isinstance(both, Tubes)
-    assert [both.video_names[code] for code in both.video] == ["a", "a", "b", "c", "c", "a"]
-    assert [both.label_names[code] for code in both.label] == (
-        ["run", "run", "jump", "sit", "sit", "run"]
-    )
-    assert both.tube.tolist() == [1, 1, 0, 3, 3, 2]  # numbers of equal tubes, in order
-    assert both.frame.tolist() == [3, 4, 3] * 2 and both.score is None
-    detections = read_table(Detections, save(DETECTIONS, tmp_path / "c.parquet"))
-    twice = concatenate([detections, detections])
-    assert twice.score.tolist() == DETECTIONS["score"] * 2
+TRACKS = {
+    "video": ["a", "a", "b"], "person": [1, 1, 1], "frame": [3, 4, 3], "score": [0.5, 0.25, 1.0],
+    "x1": [1.0, 2, 3], "y1": [1.5, 2, 3], "x2": [4.0, 2, 9], "y2": [5.0, 8, 9],
+}  # fmt: skip
+ACTIONS = {
+    "video": ["a", "a"], "person": [1, 2], "label": ["run", "sit"], "start": [0.0, 1.5],
+    "end": [2.0, 1.6], "first_frame": [0, 30], "last_frame": [49, 31], "score": [0.5, 0.75],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(("kind", "columns"), [(Tracks, TRACKS), (Actions, ACTIONS)])
+def test_tracks_and_actions(tmp_path: Path, kind: type, columns: dict, ending: str) -> None:
+    assert file_columns(kind) == tuple(columns)
+    table = read_table(kind, save(columns, tmp_path / f"a.{ending}"))
+    assert len(table) == len(columns["video"]) and table.person.tolist() == columns["person"]
+    write_table(table, tmp_path / f"b.{ending}")
+    assert_same(read_table(kind, tmp_path / f"b.{ending}"), table)
+    write_table(table, tmp_path / "c.parquet")
+    assert pyarrow.parquet.read_table(tmp_path / "c.parquet").to_pydict() == columns
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(("kind", "columns"), [(Detections, DETECTIONS), (Tubes, TUBES)])
+def test_persons_are_an_optional_column(
+    tmp_path: Path, kind: type, columns: dict, ending: str
+) -> None:
+    assert read_table(kind, save(columns, tmp_path / f"a.{ending}")).person is None
+    table = read_table(kind, save({**columns, "person": [2, 2, 1]}, tmp_path / f"b.{ending}"))
+    assert table.person.dtype == np.int32 and table.person.tolist() == [2, 2, 1]
+    write_table(table, tmp_path / f"c.{ending}")
+    assert_same(read_table(kind, tmp_path / f"c.{ending}"), table)
+    assert select_rows(table, np.array([2])).person.tolist() == [1]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_persons_and_tubes_that_are_text(tmp_path: Path, ending: str) -> None:
+    columns = {**TUBES, "tube": ["t2", "t2", "t2"], "person": ["Ann", "Ann", "Bob"]}
+    path = save(columns, tmp_path / f"a.{ending}")
+    with pytest.warns(UserWarning) as warned:
+        tubes = read_table(Tubes, path)
+    assert [str(warning.message) for warning in warned] == [
+        f"{path}: column tube contains text; its 1 different values are numbered",
+        f"{path}: column person contains text; its 2 different values are numbered",
+    ]
+    assert tubes.person.tolist() == [1, 1, 2]
+    assert tubes.tube[0] == tubes.tube[1] != tubes.tube[2]  # the same text in another video
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (Tracks, {"person": [1, 0, 1]}, "row 2: person must be 1 or more"),
+        (Tracks, {"frame": [3, 3, 3]}, "row 2: this person already has a box on this frame"),
+        (Tracks, {"score": None}, "column score is missing"),
+        (Actions, {"end": [2.0, 1.0]}, "row 2: the action ends before it starts"),
+        (Actions, {"last_frame": [49, 29]}, "row 2: the action ends before it starts"),
+        (Detections, {"person": [1, 2, 0]}, "row 3: person must be 1 or more"),
+        (Tubes, {"person": [1, 2, 1]}, "row 2: person must be the same in all rows of a tube"),
+    ],
+)
+def test_persons_that_break_a_convention(
+    tmp_path: Path, kind: type, change: dict[str, Any], message: str
+) -> None:
+    columns = {Tracks: TRACKS, Actions: ACTIONS, Detections: DETECTIONS, Tubes: TUBES}[kind]
+    columns = {name: v for name, v in {**columns, **change}.items() if v is not None}
+    with pytest.raises(InputError, match=message):
+        read_table(kind, save(columns, tmp_path / "bad.parquet"))

@@ -16,7 +16,7 @@ from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate, select_rows
+from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference.detector_tubes import TUBE_SCORE_THRESHOLD
 from actiontubes.detect.linking.registry import link
@@ -128,7 +128,9 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
     assert done.code == 0 and sum(1 for _ in read_video(drawn)) == 52
 
 
-def test_videos_are_known_by_their_stems(command, trained: Path, figures: Path, tmp_path) -> None:
+def test_videos_are_known_by_their_stems(
+    concatenate_tubes, command, trained: Path, figures: Path, tmp_path
+) -> None:
     """Ground truth names videos with their folders, `detect` by the file alone."""
     truth = read_table(Tubes, figures / "groundtruth.parquet")
     found = read_table(Detections, trained / "detections.parquet")
@@ -146,7 +148,7 @@ def test_videos_are_known_by_their_stems(command, trained: Path, figures: Path, 
     assert scores[0] == scores[1]
     # Two videos of that stem: which is meant cannot be known.
     doubled = replace(
-        concatenate([truth, truth]),
+        concatenate_tubes([truth, truth]),
         video=np.concatenate([truth.video, truth.video + len(truth.video_names)]),
         video_names=tuple(f"{folder}/{name}" for folder in "ab" for name in truth.video_names),
     )

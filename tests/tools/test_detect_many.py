@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.table_writer import TABLES
+from actiontubes.datasets.table_writer import RESULT_FILES
 from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
@@ -69,7 +69,7 @@ def undisturbed(checkpoint: Path, folder: Path, tmp_path_factory, run) -> list[b
 
 
 def tables(out: Path) -> list[bytes]:
-    return [(out / name).read_bytes() for name in TABLES]
+    return [(out / name).read_bytes() for name in RESULT_FILES]
 
 
 def started(words: list[str], **environment: object) -> subprocess.Popen[str]:
@@ -91,7 +91,7 @@ def test_killed_in_the_middle(command, words, undisturbed: list[bytes], tmp_path
             process.wait(0.001)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not any((out / name).exists() for name in TABLES)
+    assert not any((out / name).exists() for name in RESULT_FILES)
     assert sorted(path.name for path in (out / "videos").iterdir()) == [".b.part", "a"]
     done = command(*words(out))
     assert done.code == 0 and not done.err, done.err

@@ -123,12 +123,12 @@ def test_frame_suppression(call: Run, shared: Shared) -> None:
 
 def test_choices(call: Run, dump: Path) -> None:
     changed = call(
-        *arguments(dump), "--choices", "tube_suppression=none", "frame_pixels=continuous"
+        *arguments(dump), "--choices", "tube_suppression=none", "frame_extent=continuous"
     )
-    assert "act with tube_suppression=none, frame_pixels=continuous" in changed.stdout
+    assert "act with tube_suppression=none, frame_extent=continuous" in changed.stdout
     for choice, message in (
         ("colour=red", "there is no rule"),
-        ("frame_pixels=big", "big is not allowed; choose inclusive, continuous, shifted"),
+        ("frame_extent=big", "big is not allowed; choose inclusive, continuous, shifted"),
         ("shared_frames=x", "must be a whole number"),
         ("tube_above=1", "must be true or false"),
     ):
@@ -161,7 +161,7 @@ def test_coco_files(call: Run, dump: Path) -> None:
         ("x1", None, "row 3: x1 is empty or not a number"),
         ("x1", float("nan"), "row 3: x1, y1, x2 or y2 is NaN or infinite"),
         ("x2", -1e6, "row 3: x2 < x1"),
-        ("frame", -1, "row 3: frame is negative"),
+        ("frame", -1, "row 3: frame must be 0 or more"),
         ("score", 1.5, "row 3: score must be between 0 and 1"),
         ("score", float("inf"), "row 3: score is NaN or infinite"),
         ("label", None, "row 3: label is empty"),

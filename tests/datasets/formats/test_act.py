@@ -17,7 +17,13 @@ from actiontubes.datasets.formats.act import (
     read_tubelets,
     read_video_detections,
 )
-from actiontubes.datasets.formats.registry import read_detections, read_ground_truth, read_tubes
+from actiontubes.datasets.formats.annotation_format import ReadOptions
+from actiontubes.datasets.formats.registry import (
+    read_annotations,
+    read_detections,
+    read_ground_truth,
+    read_tubes,
+)
 from actiontubes.datasets.tables import Tubes
 
 BOX = [10.0, 20.0, 30.0, 40.0]
@@ -45,7 +51,7 @@ def dumped(folder: Path, name: str, value: Any) -> Path:
 
 @pytest.fixture
 def truth(tmp_path: Path) -> Tubes:
-    return read_act_ground_truth(dumped(tmp_path, "gt.pkl", content()), 0)[0]
+    return read_act_ground_truth(dumped(tmp_path, "gt.pkl", content())).tubes
 
 
 def test_ground_truth(tmp_path: Path) -> None:
@@ -57,16 +63,18 @@ def test_ground_truth(tmp_path: Path) -> None:
     assert tubes.tube.tolist() == [0, 0, 1, 1]
     assert tubes.boxes.tolist() == [BOX] * 2 + [[15, 25, 35, 45]] * 2
     assert videos is not None
-    assert (videos.num_frames, videos.width, videos.height) == ([3], [160], [120])
-    train, _ = read_act_ground_truth(tmp_path / "gt.pkl", 1, "train")
-    assert train.video_names == ("walk/a",)
+    assert videos.video == ("run/b", "walk/a") and videos.num_frames.tolist() == [3, 3]
+    assert (videos.width.tolist(), videos.height.tolist()) == ([160, 320], [120, 240])
+    everything = read_annotations(tmp_path / "gt.pkl")
+    assert everything.tubes.video_names == videos.video
+    assert everything.splits == {"test1": ["run/b"], "train1": ["walk/a"]}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"labels": None}, "labels missing"),
-        ({"test_videos": [["run/c"]]}, "gttubes has no entry for the test video run/c"),
+        ({"test_videos": [["run/c"]]}, "gttubes has no entry for the video run/c"),
         ({"gttubes": {"run/b": {7: []}}}, "run/b: label 7 does not exist; the file has 2 labels"),
         ({"gttubes": {"run/b": {1: [np.zeros((2, 5))]}}}, "below 1"),
         ({"gttubes": {"run/b": {1: [np.ones((2, 3))]}}}, "shape"),
@@ -105,7 +113,7 @@ def test_moc_tubelets(tmp_path: Path, truth: Tubes) -> None:
         rows = np.array([tubelet(frame, 0.5), tubelet(50, 0.25)], np.float32)
         dumped(folder, f"run/b/{frame:05d}.pkl", {1: empty, 2: rows})
         dumped(folder, f"walk/a/{frame:05d}.pkl", {1: rows[:1], 2: empty})
-    tubelets = read_tubelets(folder, truth)
+    tubelets = read_tubelets(folder, ReadOptions.for_names_of(truth))
     assert tubelets.boxes.shape == (6, 2, 4)
     names = [tubelets.video_names[i] for i in tubelets.video]
     assert names == ["run/b"] * 4 + ["walk/a"] * 2
@@ -122,7 +130,7 @@ def test_act_tubelets(tmp_path: Path, truth: Tubes) -> None:
     every = np.zeros((4, 11), np.float32)
     dumped(folder, "run/b/00002.pkl", (rows, every))
     dumped(folder, "walk/a/00001.pkl", (np.empty((0, 10), np.float32), every))
-    tubelets = read_tubelets(folder, truth)
+    tubelets = read_tubelets(folder, ReadOptions.for_names_of(truth))
     assert tubelets.frame.tolist() == [1]
     assert tubelets.label.tolist() == [1]
     assert tubelets.score.tolist() == [0.5]
@@ -145,17 +153,21 @@ def test_tubes(tmp_path: Path, truth: Tubes) -> None:
     assert [tubes.video_names[i] for i in tubes.video] == ["run/b"] * 2
     (tmp_path / "tubes/run/b_tubes.pkl").unlink()
     with pytest.raises(InputError, match=r"run/b_tubes\.pkl"):
-        read_act_tubes(tmp_path / "tubes", truth)
+        read_act_tubes(tmp_path / "tubes", ReadOptions.for_names_of(truth))
 
 
 def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
     rows = [np.array([0, 1, 1, 0.5, *BOX]), np.array([1, 3, 0, 0.25, *BOX])]
-    boxes = read_frame_detections(dumped(tmp_path, "frame_detections.pkl", rows), truth)
+    boxes = read_frame_detections(
+        dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.for_names_of(truth)
+    )
     assert boxes.frame.tolist() == [0, 2]
     assert boxes.score.tolist() == [0.5, 0.25]
     tube = np.array([[1, *BOX, 0.5]])
     results = {0: [("walk/a", 0.5, tube)], 1: []}
-    tubes = read_video_detections(dumped(tmp_path, "video_detections.pkl", results), truth)
+    tubes = read_video_detections(
+        dumped(tmp_path, "video_detections.pkl", results), ReadOptions.for_names_of(truth)
+    )
     assert [tubes.video_names[i] for i in tubes.video] == ["walk/a"]
 
 
@@ -173,4 +185,6 @@ def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
 def test_bad_rows_are_named(tmp_path: Path, truth: Tubes, row: list[float], message: str) -> None:
     rows = np.array([[0, 1, 0, 0.5, *BOX], row])
     with pytest.raises(InputError, match=message):
-        read_frame_detections(dumped(tmp_path, "frame_detections.pkl", rows), truth)
+        read_frame_detections(
+            dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.for_names_of(truth)
+        )

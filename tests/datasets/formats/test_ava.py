@@ -9,7 +9,7 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.formats.ava import read_ava_detections, read_ava_ground_truth
 from actiontubes.datasets.formats.registry import read_detections, read_ground_truth
 from actiontubes.detect.evaluation.align import align_to_ground_truth
-from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import MULTISPORTS
 
 TRUTH = """\
@@ -48,9 +48,11 @@ def test_ground_truth(tmp_path: Path) -> None:
 def test_detections_are_scored(tmp_path: Path) -> None:
     truth, _ = read_ground_truth(written(tmp_path, "val.csv", TRUTH))
     found = read_detections(written(tmp_path, "found.csv", FOUND), truth)
-    (result,) = evaluate(truth, [MULTISPORTS], align_to_ground_truth(found, truth, "found.csv"))
-    assert result.frame[1].ap["12"] == pytest.approx(100 * 2 / 3)
-    assert result.frame[1].ap["17"] == 0
+    (result,) = evaluate_tables(
+        truth, [MULTISPORTS], align_to_ground_truth(found, truth, "found.csv")
+    )
+    assert result.frame_scores[1].ap["12"] == pytest.approx(100 * 2 / 3)
+    assert result.frame_scores[1].ap["17"] == 0
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.annotation_format import ReadOptions
 from actiontubes.datasets.formats.coco import read_coco_results, write_coco
-from actiontubes.datasets.formats.registry import read_detections
+from actiontubes.datasets.formats.registry import FORMATS, read_detections
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.evaluation.coco_metrics import coco_scores
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
@@ -24,6 +25,18 @@ def as_detections(truth: Tubes) -> Detections:
     score = np.linspace(0.1, 0.9, len(truth))
     names = truth.video_names, truth.label_names
     return Detections(truth.video, truth.frame, truth.label, score, truth.boxes, *names)
+
+
+def test_the_format_writes_what_it_reads(tmp_path: Path) -> None:
+    truth, detections = dump()
+    FORMATS["coco"].write(detections, None, tmp_path / "results.json")
+    again = read_detections(tmp_path / "results.json")
+    names = [[table.video_names[code] for code in table.video] for table in (again, detections)]
+    assert names[0] == names[1] and again.frame.tolist() == detections.frame.tolist()
+    np.testing.assert_allclose(again.boxes, detections.boxes)
+    FORMATS["coco"].write(truth, None, tmp_path / "truth.json")
+    written = json.loads((tmp_path / "truth.json").read_text())
+    assert len(written["annotations"]) == len(truth)
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -45,7 +58,7 @@ def test_file_names_say_the_frame(tmp_path: Path) -> None:
         del image["video"], image["frame"]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(content))
-    again = read_coco_results(results, truth, other)
+    again = read_coco_results(results, ReadOptions.for_names_of(truth, other))
     assert again.frame.tolist() == detections.frame.tolist()
 
 
@@ -88,7 +101,7 @@ def test_damaged(tmp_path: Path, results: str, message: str) -> None:
     _, path = write_coco(truth, detections, tmp_path)
     path.write_text(results)
     with pytest.raises(InputError, match=message):
-        read_coco_results(path, truth)
+        read_coco_results(path, ReadOptions.for_names_of(truth))
     (tmp_path / "annotations.json").unlink()
     with pytest.raises(InputError, match=r"annotations.json: file not found|JSON"):
-        read_coco_results(path, truth)
+        read_coco_results(path, ReadOptions.for_names_of(truth))

@@ -42,8 +42,8 @@ def jhmdb(tmp_path: Path) -> Path:
 def test_jhmdb_official_folder(jhmdb: Path) -> None:
     (jhmdb / "ReCompress_Videos/golf/golf_a.avi").unlink()
     prepared = prepare_jhmdb(jhmdb)
-    assert len(prepared.videos) == 42
-    assert len(prepared.tubes) == 126
+    assert len(prepared.ground_truth.videos) == 42
+    assert len(prepared.ground_truth.tubes) == 126
     (missing,) = prepared.missing
     assert missing[0] == jhmdb / "ReCompress_Videos/golf/golf_a"
     assert "ReCompress_Videos.zip" in missing[1]
@@ -70,11 +70,11 @@ def test_jhmdb_pickle(shared: Shared, tmp_path: Path) -> None:
     shutil.copy(shared("jhmdb/JHMDB-GT.pkl"), tmp_path)
     prepared = prepare_jhmdb(tmp_path)
     assert prepared.remarks == []
-    assert (len(prepared.videos), len(prepared.tubes)) == (928, 31_852)
+    assert (len(prepared.ground_truth.videos), len(prepared.ground_truth.tubes)) == (928, 31_852)
     # No pictures at all: one line says what would do.
     ((_, origin),) = prepared.missing
     assert "Rename_Images.zip" in origin
-    frames = tmp_path / "Frames" / prepared.videos.video[0]
+    frames = tmp_path / "Frames" / prepared.ground_truth.videos.video[0]
     frames.mkdir(parents=True)
     (frames / "00001.png").touch()
     missing = prepare_jhmdb(tmp_path).missing
@@ -105,7 +105,7 @@ def test_ucf101_24(shared: Shared, tmp_path: Path) -> None:
     prepared = prepare_ucf101_24(tmp_path)
     assert prepared.remarks == []
     assert len(prepared.missing) == 3193
-    assert {name: len(names) for name, names in prepared.splits.items()} == {
+    assert {name: len(names) for name, names in prepared.ground_truth.splits.items()} == {
         "test1": 910,
         "train1": 2284,
     }
@@ -126,7 +126,7 @@ def test_ucf101_24_as_act_pickle(tmp_path: Path) -> None:
     }
     (tmp_path / "UCF101v2-GT.pkl").write_bytes(pickle.dumps(content))
     prepared = prepare_ucf101_24(tmp_path)
-    assert prepared.splits == {"test1": ["Diving/b"], "train1": ["Diving/a"]}
+    assert prepared.ground_truth.splits == {"test1": ["Diving/b"], "train1": ["Diving/a"]}
     (tmp_path / "UCF101v2-GT.pkl").unlink()
     with pytest.raises(InputError, match=r"pyannot\.pkl .* UCF101v2-GT\.pkl"):
         prepare_ucf101_24(tmp_path)

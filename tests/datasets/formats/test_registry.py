@@ -7,9 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.registry import read_detections, read_ground_truth, read_tubes
+from actiontubes.datasets.formats import registry
+from actiontubes.datasets.formats.annotation_format import AnnotationFormat, ReadOptions
+from actiontubes.datasets.formats.registry import (
+    FORMATS,
+    read_detections,
+    read_ground_truth,
+    read_tubes,
+)
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.tables import Tubes, Videos
+from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
 from actiontubes.detect.linking.registry import link
 
@@ -60,11 +67,11 @@ def test_a_listed_video_may_have_no_ground_truth(folder: Path) -> None:
 
 def test_splits_that_are_not_there(folder: Path) -> None:
     path = folder / "groundtruth.csv"
-    with pytest.raises(InputError, match=r"a table .* has no splits"):
+    with pytest.raises(InputError, match=r"groundtruth.csv has no splits; list the videos"):
         read_ground_truth(path, split=1)
     with pytest.raises(InputError, match="give only one of them"):
         read_ground_truth(path, split=1, videos=videos_list(folder, "x"))
-    with pytest.raises(InputError, match=r"test3\.txt does not exist"):
+    with pytest.raises(InputError, match=r"groundtruth.csv has no splits; list the videos"):
         read_ground_truth(folder, split=3)
 
 
@@ -97,8 +104,75 @@ def test_unknown_endings(folder: Path) -> None:
         lambda path: read_detections(path, truth),
         lambda path: read_tubes(path, truth),
     ):
+        (folder / "boxes.xml").touch()
         with pytest.raises(InputError, match=r"must be a .parquet or .csv file"):
             read(folder / "boxes.xml")
         for name in ("none.parquet", "none.csv", "none.pkl", "none.mat"):
-            with pytest.raises((InputError, FileNotFoundError)):
+            with pytest.raises(InputError, match="file or folder not found"):
                 read(folder / name)
+
+
+def test_a_split_that_others_have(folder: Path) -> None:
+    (folder / "splits").mkdir()
+    first, second = read_table(Tubes, folder / "groundtruth.csv").video_names[:2]
+    (folder / "splits/test1.txt").write_text(f"{first}\n")
+    (folder / "splits/test2.txt").write_text(f"{second}\n")
+    assert read_ground_truth(folder)[0].video_names == (first,)
+    assert read_ground_truth(folder, split=2)[0].video_names == (second,)
+    with pytest.raises(InputError, match=r"--split 3: .* has no split 3; choose 1, 2"):
+        read_ground_truth(folder, split=3)
+
+
+class NotesFormat(AnnotationFormat):
+    """One line a box: video, frame, label, x1, y1, x2, y2, and a score in detections."""
+
+    name = "notes"
+
+    def matches(self, path: Path) -> bool:
+        return path.suffix == ".notes"
+
+    def read_detections(self, path: Path, options: ReadOptions) -> Detections:
+        words = [line.split() for line in path.read_text().splitlines()]
+        videos, video = np.unique([each[0] for each in words], return_inverse=True)
+        labels, label = np.unique([each[2] for each in words], return_inverse=True)
+        return Detections(
+            video=video.astype(np.int32),
+            frame=np.array([each[1] for each in words], np.int32),
+            label=label.astype(np.int32),
+            score=np.array([each[7] for each in words], float),
+            boxes=np.array([each[3:7] for each in words], float),
+            video_names=tuple(map(str, videos)),
+            label_names=tuple(map(str, labels)),
+        )
+
+    def write(self, table: Detections | Tubes, videos: Videos | None, path: Path) -> None:
+        path.write_text(
+            "".join(
+                f"{table.video_names[video]} {frame} {table.label_names[label]} "
+                f"{' '.join(map(str, box))} {score}\n"
+                for video, frame, label, box, score in zip(
+                    table.video, table.frame, table.label, table.boxes.tolist(), table.score
+                )
+            )
+        )
+
+
+def test_a_new_format_is_one_class_and_one_line(folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(registry, "FORMATS", {"notes": NotesFormat(), **FORMATS})
+    table = read_table(Detections, folder / "detections.csv")
+    registry.FORMATS["notes"].write(table, None, folder / "a.notes")
+    again = read_detections(folder / "a.notes")
+    assert (again.boxes == table.boxes).all() and again.video_names == table.video_names
+    with pytest.raises(InputError, match=r"a.notes: tubes cannot be read from notes"):
+        read_tubes(folder / "a.notes")
+
+
+def test_what_a_format_cannot_write_is_refused(folder: Path) -> None:
+    tubes = read_table(Tubes, folder / "groundtruth.csv")
+    for name, each in FORMATS.items():
+        if name in ("table", "table-folder", "coco"):
+            continue
+        with pytest.raises(InputError, match=r"out: .* cannot be written; write a table or COCO"):
+            each.write(tubes, None, folder / "out")
+    FORMATS["table-folder"].write(tubes, None, folder / "out")
+    assert read_ground_truth(folder / "out")[0].video_names == tubes.video_names

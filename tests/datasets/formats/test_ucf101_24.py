@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.registry import read_ground_truth
 from actiontubes.datasets.formats.ucf101_24 import CLASSES, read_final_annots, read_pyannot
 from scipy.io import savemat
 
@@ -28,7 +29,9 @@ def pyannot(folder: Path, **changes: object) -> Path:
 
 
 def test_small_integers_do_not_wrap(tmp_path: Path) -> None:
-    tubes, videos = read_pyannot(pyannot(tmp_path))
+    truth = read_pyannot(pyannot(tmp_path))
+    tubes, videos = truth.tubes, truth.videos
+    assert videos is not None
     assert tubes.boxes.tolist() == [[200, 100, 300, 190], [201, 100, 301, 190]]
     assert tubes.frame.tolist() == [2, 3]
     assert videos.num_frames.tolist() == [50]
@@ -36,7 +39,9 @@ def test_small_integers_do_not_wrap(tmp_path: Path) -> None:
 
 
 def test_all_of_it(shared: Callable[[str], Path]) -> None:
-    tubes, videos = read_pyannot(shared("ucf101-24/pyannot.pkl"))
+    truth = read_pyannot(shared("ucf101-24/pyannot.pkl"))
+    tubes, videos = truth.tubes, truth.videos
+    assert videos is not None
     assert (len(videos), len(np.unique(tubes.tube)), len(tubes)) == (3194, 4458, 573_862)
     assert tubes.boxes[:, 2].max() <= 320 and tubes.boxes[:, 3].max() <= 240
 
@@ -51,8 +56,9 @@ def test_damaged(tmp_path: Path, change: dict[str, object], message: str) -> Non
 
 
 def test_unknown_video_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("Basketball/v_2\n")
     with pytest.raises(InputError, match=r"1 of 1 .*Basketball/v_2"):
-        read_pyannot(pyannot(tmp_path), ["Basketball/v_2"])
+        read_ground_truth(pyannot(tmp_path), videos=tmp_path / "list.txt")
 
 
 def test_matlab_file(tmp_path: Path) -> None:
@@ -65,7 +71,9 @@ def test_matlab_file(tmp_path: Path) -> None:
     annot[0, 1] = ("Diving/v_2", 9, {**tube, "class": CLASSES.index("Diving") + 1})
     path = tmp_path / "finalAnnots.mat"
     savemat(path, {"annot": annot})
-    tubes, videos = read_final_annots(path)
+    truth = read_final_annots(path)
+    tubes, videos = truth.tubes, truth.videos
+    assert videos is not None
     assert tubes.boxes.tolist() == [[200, 100, 300, 190], [201, 100, 301, 190]] * 2
     assert tubes.frame.tolist() == [2, 3, 2, 3]
     assert [CLASSES[label] for label in tubes.label] == ["Basketball"] * 2 + ["Diving"] * 2

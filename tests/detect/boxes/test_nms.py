@@ -14,7 +14,7 @@ from actiontubes.datasets.tables import Detections, Tubelets, Tubes
 from actiontubes.detect.boxes.iou import rowwise_iou
 from actiontubes.detect.boxes.nms import nms, nms_across_classes, nms_tubelets
 from actiontubes.detect.evaluation.align import align_to_ground_truth
-from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -111,8 +111,8 @@ def test_frame_map_after_the_projects_own_suppression(
     kept = nms(align_to_ground_truth(boxes, truth, "detections"), overlap, soft=soft)
     if "detections_after_nms" in wanted:
         assert len(kept) == wanted["detections_after_nms"]
-    (result,) = evaluate(truth, [ACT], kept, frame_thresholds=[0.5])
-    assert result.frame[0].mean == pytest.approx(wanted["mAP_float64"], abs=1e-5)
+    (result,) = evaluate_tables(truth, [ACT], kept, frame_thresholds=[0.5])
+    assert result.frame_scores[0].mean == pytest.approx(wanted["mAP_float64"], abs=1e-5)
 
 
 def test_across_classes_the_better_tube_of_each_frame_stays() -> None:

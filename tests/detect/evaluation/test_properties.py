@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.evaluation.align import align_to_ground_truth
-from actiontubes.detect.evaluation.evaluate import Evaluation, evaluate
+from actiontubes.detect.evaluation.evaluate import Evaluation, evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT, MULTISPORTS, PROTOCOLS, ROAD, Protocol
 from actiontubes.detect.experiments.plain_loop import plain_frame_ap
 from actiontubes.detect.linking.registry import link
@@ -93,14 +93,14 @@ def run(
 ) -> Evaluation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        (result,) = evaluate(truth, [protocol], detections, tubes)
+        (result,) = evaluate_tables(truth, [protocol], detections, tubes)
     return result
 
 
 def values(result: Evaluation) -> list[float]:
     return [
         value
-        for scores in (*result.frame, *result.video)
+        for scores in (*result.frame_scores, *result.video_scores)
         for value in scores.ap.values()
         if value is not None
     ]
@@ -127,7 +127,7 @@ def test_perfect_detections_give_100(protocol: Protocol, random: np.random.Gener
     thresholds = [0.1, 0.5] if protocol is ROAD else [0.1, 0.5, 0.95, 1.0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        (result,) = evaluate(
+        (result,) = evaluate_tables(
             truth, [protocol], detections, scored(truth, random), [0.3, 0.999], thresholds
         )
     # Identical tubes of one class would suppress one another; these never are.
@@ -136,9 +136,9 @@ def test_perfect_detections_give_100(protocol: Protocol, random: np.random.Gener
 
 
 def _crowded(truth: Tubes) -> bool:
-    from actiontubes.detect.evaluation.video_map import suppressed
+    from actiontubes.detect.evaluation.video_map import nms_tubes
 
-    return not suppressed(replace(truth, tube_score=truth.tube / 10), 0.3).all()
+    return not nms_tubes(replace(truth, tube_score=truth.tube / 10), 0.3).all()
 
 
 @every_protocol
@@ -215,8 +215,8 @@ def test_errors_add_to_100(protocol: Protocol, random: np.random.Generator) -> N
     truth = truth_of(random)
     result = run(truth, protocol, detections_of(random, truth), tubes_of(random, truth))
     for errors, scores in (
-        (result.frame_errors, result.frame[1]),
-        (result.video_errors, result.video[3]),
+        (result.frame_errors, result.frame_scores[1]),
+        (result.video_errors, result.video_scores[3]),
     ):
         assert scores.threshold == 0.5
         for label, shares in errors.items():
@@ -232,8 +232,8 @@ def test_equals_the_plain_loop(random: np.random.Generator, threshold: float) ->
     detections = detections_of(random, truth)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        (result,) = evaluate(truth, [ACT], detections, frame_thresholds=[threshold])
-    found = [float("nan") if ap is None else ap for ap in result.frame[0].ap.values()]
+        (result,) = evaluate_tables(truth, [ACT], detections, frame_thresholds=[threshold])
+    found = [float("nan") if ap is None else ap for ap in result.frame_scores[0].ap.values()]
     assert found == pytest.approx(plain_frame_ap(truth, detections, threshold), nan_ok=True)
 
 
@@ -246,7 +246,7 @@ def test_tubes_by_the_formulas(random: np.random.Generator) -> None:
     truth = truth_of(random)
     moved = replace(truth, boxes=truth.boxes + random.normal(0, 5, 4))
     for protocol, one, least in ((ACT, 1, 1), (MULTISPORTS, 0, 1), (ROAD, 1, 2)):
-        overlaps = tube_overlaps(moved, truth, [protocol.tube_pixels])
+        overlaps = tube_overlaps(moved, truth, [protocol.tube_extent])
         found = dict(zip(zip(overlaps.tube, overlaps.other), tube_iou(overlaps, protocol)))
         for a in np.unique(truth.tube):
             for b in np.unique(truth.tube):
@@ -280,7 +280,7 @@ def _tube_iou(
     for frame in range(start, end + 1):
         a = first[moved.frame[first] == frame]
         b = second[truth.frame[second] == frame]
-        ious.append(rowwise_iou(moved.boxes[a], truth.boxes[b], protocol.tube_pixels)[0])
+        ious.append(rowwise_iou(moved.boxes[a], truth.boxes[b], protocol.tube_extent)[0])
     return float(np.mean(ious) * (end - start + one) / (union + one))
 
 
@@ -306,8 +306,8 @@ def test_one_sided_frames_videos_and_classes() -> None:
         LABELS,
     )
     with pytest.warns(UserWarning, match=r"no ground truth for wave \(1 detections\)"):
-        results = evaluate(truth, PROTOCOLS, hit, frame_thresholds=[0.5])
-    by_name = {result.protocol.name: result.frame[0] for result in results}
+        results = evaluate_tables(truth, PROTOCOLS, hit, frame_thresholds=[0.5])
+    by_name = {result.protocol.name: result.frame_scores[0] for result in results}
     for scores in by_name.values():
         # A class without ground truth has no AP; one without detections has 0.
         assert scores.ap["wave"] is None
@@ -336,8 +336,6 @@ def test_rows_of_unknown_videos_are_counted() -> None:
 @given(random=seeds)
 def test_linked_perfect_detections_are_the_tubes(random: np.random.Generator) -> None:
     """From boxes to tubes to video-mAP: one long instance a video and class comes back whole."""
-    from actiontubes.detect.linking.greedy import ACT as ACT_RULES
-
     length = int(random.integers(15, 40))
     corner = random.uniform(0, 100, (3, 2)).repeat(length, axis=0)
     video = np.repeat(np.arange(3, dtype=np.int32), length)
@@ -345,5 +343,5 @@ def test_linked_perfect_detections_are_the_tubes(random: np.random.Generator) ->
     boxes = np.concatenate([corner, corner + 40], axis=1)
     truth = Tubes(video, frame, video, boxes, video.astype(np.int64), VIDEOS, LABELS)
     detections = Detections(video, frame, video, random.random(3 * length), boxes, VIDEOS, LABELS)
-    result = run(truth, ACT, tubes=link(detections, replace(ACT_RULES, min_score=0.0)))
+    result = run(truth, ACT, tubes=link(detections, "act", min_score=0.0))
     assert values(result) == pytest.approx([100.0] * len(values(result)))

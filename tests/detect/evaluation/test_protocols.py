@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from actiontubes.datasets.tables import Detections, Tubes
-from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import (
     ACT,
     MULTISPORTS,
@@ -44,8 +44,8 @@ def on_frame_0(boxes: list[tuple[float, ...]], score: list[float]) -> Detections
 
 
 def video_ap(protocol: Protocol, truth: Tubes, tubes: Tubes, threshold: float) -> float | None:
-    (result,) = evaluate(truth, [protocol], tubes=tubes, video_thresholds=[threshold])
-    return result.video[0].ap["run"]
+    (result,) = evaluate_tables(truth, [protocol], tubes=tubes, video_thresholds=[threshold])
+    return result.video_scores[0].ap["run"]
 
 
 def test_second_hit() -> None:
@@ -53,8 +53,8 @@ def test_second_hit() -> None:
     truth = tube_table([(range(1), WIDE, 0), (range(1), (30, 0, 129, 99), 0)])
     detections = on_frame_0([WIDE, (5, 0, 104, 99)], [0.9, 0.8])
     found = {
-        result.protocol.name: result.frame[0].ap["run"]
-        for result in evaluate(truth, PROTOCOLS, detections, frame_thresholds=[0.5])
+        result.protocol.name: result.frame_scores[0].ap["run"]
+        for result in evaluate_tables(truth, PROTOCOLS, detections, frame_thresholds=[0.5])
     }
     assert found["act"] == found["road"] == 100
     assert found["multisports"] == found["yowo"] == 50
@@ -65,8 +65,8 @@ def test_a_threshold_met_exactly() -> None:
     truth = tube_table([(range(10), WIDE, 0)])
     half = tube_table([(range(5), WIDE, 0.9)])
     assert video_ap(ACT, truth, half, 0.5) == 100
-    assert video_ap(replace(ROAD, tube_pixels="continuous"), truth, half, 0.5) == 0
-    assert video_ap(replace(ROAD, tube_pixels="continuous"), truth, half, 0.49) == 100
+    assert video_ap(replace(ROAD, tube_extent="continuous"), truth, half, 0.5) == 0
+    assert video_ap(replace(ROAD, tube_extent="continuous"), truth, half, 0.49) == 100
 
 
 def test_time_counted_without_its_end() -> None:
@@ -99,16 +99,18 @@ def test_yowo_looks_only_where_there_is_ground_truth() -> None:
     truth = tube_table([(range(1), WIDE, 0)])
     detections = on_frame_0([WIDE, WIDE], [0.5, 0.9])
     detections = replace(detections, frame=np.array([0, 7], np.int32))
-    found = evaluate(truth, PROTOCOLS, detections, frame_thresholds=[0.5])
-    assert [result.frame[0].ap["run"] for result in found] == [25, 50, 50, 100]
+    found = evaluate_tables(truth, PROTOCOLS, detections, frame_thresholds=[0.5])
+    assert [result.frame_scores[0].ap["run"] for result in found] == [25, 50, 50, 100]
 
 
 def test_multisports_leaves_six_classes_out() -> None:
     truth = tube_table([(range(3), WIDE, 0.5)], "basketball save")
-    act, multisports = evaluate(truth, [ACT, MULTISPORTS], tubes=truth, video_thresholds=[0.5])
-    assert act.video[0].ap == {"basketball save": 100}
-    assert multisports.video[0].ap == {"basketball save": None}
-    assert multisports.video[0].mean is None
+    act, multisports = evaluate_tables(
+        truth, [ACT, MULTISPORTS], tubes=truth, video_thresholds=[0.5]
+    )
+    assert act.video_scores[0].ap == {"basketball save": 100}
+    assert multisports.video_scores[0].ap == {"basketball save": None}
+    assert multisports.video_scores[0].mean is None
 
 
 def test_tubes_that_skip_frames() -> None:
@@ -134,7 +136,7 @@ def test_frame_errors_by_hand() -> None:
         frame=np.array([0, 0, 5, 5, 9], np.int32),
         label_names=("run", "walk"),
     )
-    (result,) = evaluate(truth, [ACT], detections, frame_thresholds=[0.5])
+    (result,) = evaluate_tables(truth, [ACT], detections, frame_thresholds=[0.5])
     shares = result.frame_errors["run"]
     # Recall rises once, from 0 to 1/2, between the fourth and the fifth detection.
     mean = dict.fromkeys(("localisation", "classification"), 100 / 2 * (1 / 4 + 1 / 5) / 2)
@@ -164,7 +166,9 @@ def test_video_errors_by_hand() -> None:
         tubes = replace(
             tube_table([(frames, box, 0.9), (range(20), WIDE, 0.5)]), label_names=("run", "walk")
         )
-        (result,) = evaluate(truth, [replace(MULTISPORTS, temporal="inclusive")], tubes=tubes)
+        (result,) = evaluate_tables(
+            truth, [replace(MULTISPORTS, temporal="inclusive")], tubes=tubes
+        )
         # A false positive, then the hit: half of the square goes to each.
         shares = result.video_errors["run"]
         assert shares["ap"] == pytest.approx(50)
@@ -172,5 +176,5 @@ def test_video_errors_by_hand() -> None:
     twice = replace(
         tube_table([(range(20), WIDE, 0.9), (range(20), WIDE, 0.5)]), label_names=("run", "walk")
     )
-    (result,) = evaluate(truth, [MULTISPORTS], tubes=twice)
+    (result,) = evaluate_tables(truth, [MULTISPORTS], tubes=twice)
     assert result.video_errors["run"]["ap"] == 100

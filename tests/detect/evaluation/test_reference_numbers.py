@@ -13,9 +13,9 @@ from actiontubes.datasets.formats.registry import read_ground_truth
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubes
 from actiontubes.detect.evaluation.align import align_to_ground_truth
-from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import PROTOCOLS, Protocol
-from actiontubes.detect.evaluation.video_map import suppressed
+from actiontubes.detect.evaluation.video_map import nms_tubes
 
 Shared = Callable[[str], Path]
 
@@ -45,7 +45,7 @@ def test_frame_and_video_map_and_errors(shared: Shared, dataset: str) -> None:
     truth, videos = _ground_truth(shared, dataset)
     boxes = read_table(Detections, shared(f"reference/{dataset}.detections.parquet"))
     tubes = read_table(Tubes, shared(f"reference/{dataset}.tubes.parquet"))
-    results = evaluate(
+    results = evaluate_tables(
         truth,
         PROTOCOLS,
         align_to_ground_truth(boxes, truth, "detections", videos),
@@ -73,7 +73,7 @@ def test_tubes_with_near_duplicates(shared: Shared, protocol: Protocol) -> None:
     expected = json.loads(shared("reference/jhmdb.expected.json").read_text())
     truth, videos = _ground_truth(shared, "jhmdb")
     tubes = read_table(Tubes, shared("reference/jhmdb.tubes_dup.parquet"))
-    (result,) = evaluate(
+    (result,) = evaluate_tables(
         truth, [protocol], tubes=align_to_ground_truth(tubes, truth, "tubes", videos)
     )
     _compare(result.as_json(), "video", expected["protocols"][protocol.name]["video_tubes_dup"])
@@ -87,7 +87,7 @@ def test_tube_suppression_keeps_the_same_tubes(shared: Shared) -> None:
         ("yowo_nms_3d_0.3", 0.3),
         ("3dretinanet_nms3dt_0.6", 0.6),
     ):
-        assert np.unique(tubes.tube)[suppressed(tubes, overlap)].tolist() == sorted(kept[name])
+        assert np.unique(tubes.tube)[nms_tubes(tubes, overlap)].tolist() == sorted(kept[name])
 
 
 @pytest.mark.parametrize("dataset", ["jhmdb", "ucf101-24"])
@@ -102,7 +102,8 @@ def test_ground_truth_files_agree(shared: Shared, dataset: str) -> None:
         )
         assert rows(truth) == rows(other)
         assert videos.num_frames.tolist() == details.num_frames.tolist()
-        assert videos.num_frames.sum() == 159_289
+        lengths = dict(zip(videos.video, videos.num_frames.tolist()))
+        assert sum(lengths[name] for name in truth.video_names) == 159_289
 
 
 def rows(tubes: Tubes) -> list[tuple[Any, ...]]:

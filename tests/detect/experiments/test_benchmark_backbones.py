@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from actiontubes.detect.experiments.benchmark_backbones import has_bfloat16
+from actiontubes.detect.experiments.timing import has_bfloat16
 from actiontubes.tools.main import main
 
 

@@ -1,4 +1,4 @@
-"""The detector's benchmark: its figures are there and agree with each other."""
+"""The detector's benchmark: its figures are complete and agree with each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from actiontubes.detect.experiments import benchmark_detector as benchmark
-from actiontubes.detect.experiments.benchmark_backbones import has_bfloat16, timed_rounds
 from actiontubes.detect.experiments.benchmark_detector import (
     Workload,
     benchmark_detector,
@@ -18,6 +17,7 @@ from actiontubes.detect.experiments.benchmark_detector import (
     count_runs,
 )
 from actiontubes.detect.experiments.benchmark_videos import STAGES
+from actiontubes.detect.experiments.timing import has_bfloat16
 from actiontubes.tools.main import main
 from torch import nn
 
@@ -28,10 +28,10 @@ TINY = Workload(
 
 @pytest.fixture(scope="module")
 def measured() -> tuple[dict[str, Any], list[str]]:
-    """The figures, and what the bar showed."""
+    """The figures, and the names that the progress bar showed."""
     names: list[str] = []
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # small layers on several mostly wait for each other
+    torch.set_num_threads(1)  # threads of small layers mostly wait for each other
     try:
         return benchmark_detector(TINY, names.append), names
     finally:
@@ -64,17 +64,19 @@ def test_figures_agree(measured) -> None:
 @pytest.mark.slow
 def test_the_command_prints_and_writes_them(measured, monkeypatch, capsys, tmp_path: Path) -> None:
     result, _ = measured
-    asked: list[Workload] = []
+    workloads: list[Workload] = []
     monkeypatch.setattr(
-        benchmark, "benchmark_detector", lambda load, begin: asked.append(load) or result
+        benchmark,
+        "benchmark_detector",
+        lambda workload, on_run: workloads.append(workload) or result,
     )
     path = tmp_path / "figures.json"
     options = ["--endpoint", "Mixed_3c", "--frames", "8", "--width", "48", "--repeats", "2"]
     threads = str(torch.get_num_threads())
     command = ["benchmark", "detector", *options, "--threads", threads, "--json", str(path)]
     assert main(command) == 0
-    wanted = Workload("s3d-g", "Mixed_3c", frames=8, height=320, width=48, repeats=2)
-    assert asked == [wanted]
+    expected = Workload("s3d-g", "Mixed_3c", frames=8, height=320, width=48, repeats=2)
+    assert workloads == [expected]
     assert capsys.readouterr().out.strip() == benchmark_table(result)
     assert json.loads(path.read_text()) == result
 
@@ -88,24 +90,16 @@ def test_the_command_prints_and_writes_them(measured, monkeypatch, capsys, tmp_p
         (["--device", "cuda"], "--device cuda: PyTorch finds no GPU on this machine"),
     ],
 )
-def test_what_cannot_be_timed_is_refused(options, why, monkeypatch, capsys) -> None:
+def test_bad_options_are_refused(options, why, monkeypatch, capsys) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     threads = str(torch.get_num_threads())
     assert main(["benchmark", "detector", "--threads", threads, *options]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"actiontubes benchmark: {why}")
 
 
-def test_rounds_alternate_and_the_first_is_not_timed() -> None:
-    calls: list[str] = []
-    runs = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
-    seconds = timed_rounds(runs, 3, "cpu", lambda name: calls.append(f"begin {name}"))
-    assert calls == ["begin a", "a", "begin b", "b"] * 4
-    assert {name: len(each) for name, each in seconds.items()} == {"a": 3, "b": 3}
-
-
 def test_a_multiply_add_is_two_operations() -> None:
     layer, x = nn.Conv2d(3, 5, 3, bias=False), torch.zeros(2, 3, 6, 7)
     forward = 2 * (2 * 4 * 5) * 5 * (3 * 3 * 3)
     assert count_flops(lambda: layer(x)) == forward
-    # Backwards once more for the weights; the input asks for no gradient.
+    # Backward once more for the weights; the input needs no gradient.
     assert count_flops(lambda: layer(x).sum().backward()) == 2 * forward

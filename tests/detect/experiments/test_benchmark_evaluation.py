@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT
 from actiontubes.detect.experiments.benchmark_evaluation import (
     benchmark_evaluation,
@@ -28,12 +28,12 @@ def test_a_small_one() -> None:
 
 def test_the_plain_loop_agrees() -> None:
     truth, detections = synthetic_detections(0.03)
-    (result,) = evaluate(truth, [ACT], detections, frame_thresholds=[0.5])
-    found = [np.nan if ap is None else ap for ap in result.frame[0].ap.values()]
+    (result,) = evaluate_tables(truth, [ACT], detections, frame_thresholds=[0.5])
+    found = [np.nan if ap is None else ap for ap in result.frame_scores[0].ap.values()]
     assert found == pytest.approx(plain_frame_ap(truth, detections, 0.5), nan_ok=True)
 
 
-def test_made_up_dump_is_like_ucf101_24() -> None:
+def test_synthetic_detections_are_like_ucf101_24() -> None:
     truth, detections = synthetic_detections(1)
     assert len(truth.video_names) == 910
     assert len(detections) == pytest.approx(275_000, rel=0.1)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.table_writer import TABLES
+from actiontubes.datasets.table_writer import RESULT_FILES
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.datasets.video.resize import resize
@@ -140,9 +140,10 @@ def find(
     opened, predictor = open_video_file(video, "a"), TorchPredictor(detector)
     with detector_tubes(opened, predictor, source, TubeOptions(**options), progress=False) as run:
         summary = run(out)
-    assert sorted(path.name for path in out.iterdir()) == sorted(TABLES)
+    assert sorted(path.name for path in out.iterdir()) == sorted(RESULT_FILES)
     tables = [
-        read_table(kind, out / name) for kind, name in zip((Detections, Tubes, Videos), TABLES)
+        read_table(kind, out / name)
+        for kind, name in zip((Detections, Tubes, Videos), RESULT_FILES)
     ]
     return (*tables, summary)
 

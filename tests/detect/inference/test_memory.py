@@ -80,7 +80,7 @@ def state_of_linking(pieces: int, folder: Path, every: int) -> tuple[int, int, i
 @pytest.mark.parametrize("every", [1, 4])
 def test_rows_do_not_stay_in_memory(tmp_path: Path, monkeypatch, every: int) -> None:
     """But those of open tubes: after 40 pieces about as many bytes as after 10."""
-    monkeypatch.setattr(table_writer, "_GROUP", 5000)
+    monkeypatch.setattr(table_writer, "_GROUP_ROWS", 5000)
     monkeypatch.setattr(video_output, "_ROWS_AT_ONCE", 5000)
     short, _, few = state_of_linking(10, tmp_path, every)
     long, waiting, many = state_of_linking(40, tmp_path, every)
@@ -133,7 +133,7 @@ def test_without_training_boxes_do_not_stay_in_memory(
     tmp_path: Path, monkeypatch, stay: int
 ) -> None:
     """Neither those of tubes that ended nor those of tubes that go on."""
-    monkeypatch.setattr(table_writer, "_GROUP", 2000)
+    monkeypatch.setattr(table_writer, "_GROUP_ROWS", 2000)
     monkeypatch.setattr(video_output, "_ROWS_AT_ONCE", 500)
     monkeypatch.setattr(video_tubes, "_BOXES_IN_MEMORY", 64)
     peaks, people = {}, 8

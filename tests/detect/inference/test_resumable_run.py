@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.table_writer import TABLES, open_label_writer
+from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, open_label_writer
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import VideoInfo, read_video
 from actiontubes.detect.inference import resumable_run
@@ -50,9 +50,11 @@ def write_results(
         ("run", "sit"),
     )  # fmt: skip
     info = VideoInfo(Path(name), 320, 240, 25.0, 16)
-    for table, file in zip((found, link(found), video_table(name, info)), TABLES[:3], strict=True):
+    for table, file in zip(
+        (found, link(found), video_table(name, info)), RESULT_FILES[:3], strict=True
+    ):
         write_table(table, folder / file)
-    with open_label_writer(folder / TABLES[3]) as labels:
+    with open_label_writer(folder / OUTPUT_FILES.labels) as labels:
         labels.writerows([(name, 0, "run", "0.9"), (name, 1, "sit", "0.5")])
     return VideoSummary(name, 16, 2, ())
 
@@ -97,7 +99,7 @@ def run(todo: list[VideoJob], detecting: Detecting, settings: dict = SETTINGS) -
 
 
 def tables(out: Path) -> list[bytes]:
-    return [(out / name).read_bytes() for name in TABLES]
+    return [(out / name).read_bytes() for name in RESULT_FILES]
 
 
 def test_dvideo_tables_are_passed_over(tmp_path: Path) -> None:
@@ -235,17 +237,17 @@ def test_joined_tables_never_stand_beside_newer_results(tmp_path: Path) -> None:
     todo, out = videos(tmp_path, "a", "b"), tmp_path / "out"
     run(todo[:1], Detecting())
     join_results(todo, out)
-    there = [(out / name).is_file() for name in TABLES]
+    there = [(out / name).is_file() for name in RESULT_FILES]
     assert all(there)
     results = process_videos(todo, Detecting(), SETTINGS, out, None)
-    assert next(results)[1] is None and all((out / name).is_file() for name in TABLES)
+    assert next(results)[1] is None and all((out / name).is_file() for name in RESULT_FILES)
     next(results)
-    assert not any((out / name).exists() for name in TABLES)
+    assert not any((out / name).exists() for name in RESULT_FILES)
     join_results(todo, out)
     delete_results(todo[:1], out)
-    assert not any((out / name).exists() for name in TABLES)
+    assert not any((out / name).exists() for name in RESULT_FILES)
     delete_results(todo, out)
-    assert join_results(todo, out) == 0 and not any((out / name).exists() for name in TABLES)
+    assert join_results(todo, out) == 0 and not any((out / name).exists() for name in RESULT_FILES)
 
 
 def test_drawn_copies(tmp_path: Path, monkeypatch) -> None:
@@ -295,7 +297,7 @@ def test_one_label_a_person_is_drawn_and_all_are_kept(tmp_path: Path, numbered: 
         return np.stack(list(read_video(todo[0].drawn)))
 
     one, both = drawn(DrawOptions(one_label=True)), drawn(DrawOptions(one_label=False))
-    tubes = read_table(Tubes, todo[0].folder / TABLES[1])
+    tubes = read_table(Tubes, todo[0].folder / OUTPUT_FILES.tubes)
     assert tubes.tube_score is not None and len(tubes) == 32
     for expected, rows in ((one, tubes.tube_score > 0.8), (both, tubes.tube_score > 0)):
         draw_video(path, select_rows(tubes, rows), tmp_path / "expected.mp4", progress=False)

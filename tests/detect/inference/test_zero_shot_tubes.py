@@ -16,8 +16,8 @@ from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.table_writer import TABLES, concatenate_tables
-from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate
+from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
+from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.detect.inference import video_output
 from actiontubes.detect.inference import zero_shot_tubes as video_tubes
 from actiontubes.detect.inference.video_input import open_video_file
@@ -119,16 +119,16 @@ def find(video: Path, model: PretrainedModel, people: Proposals, **options) -> F
         progress=False,
         **options,
     )
-    assert sorted(path.name for path in folder.iterdir()) == sorted(TABLES)
-    detections = read_boxes(Detections, folder / TABLES[0], labels.names)
-    tubes = read_boxes(Tubes, folder / TABLES[1], labels.names)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(RESULT_FILES)
+    detections = read_boxes(Detections, folder / OUTPUT_FILES.detections, labels.names)
+    tubes = read_boxes(Tubes, folder / OUTPUT_FILES.tubes, labels.names)
     first = np.unique(tubes.tube, return_index=True)[1]
     assert summary.tubes == len(first) and tubes.tube_score is not None
     shares = np.zeros((len(first), len(labels.names)))
-    with (folder / TABLES[3]).open(newline="") as file:
+    with (folder / OUTPUT_FILES.labels).open(newline="") as file:
         for row in csv.DictReader(file):
             shares[int(row["tube"]), labels.names.index(row["label"])] = float(row["score"])
-    videos = read_table(Videos, folder / TABLES[2])
+    videos = read_table(Videos, folder / OUTPUT_FILES.videos)
     return Found(videos, tubes, detections, tubes.tube_score[first], shares)
 
 
@@ -392,7 +392,9 @@ def test_a_flicker_is_nobody(numbered, model, no_trunk, tmp_path: Path) -> None:
     assert len(find(video, model, flicker).tubes) == 0
 
 
-def test_files_of_several_videos_agree(numbered, model, no_trunk, tmp_path: Path) -> None:
+def test_files_of_several_videos_agree(
+    concatenate_tubes, numbered, model, no_trunk, tmp_path: Path
+) -> None:
     folders = [tmp_path / name for name in ("b", "none", "a")]
     summaries = []
     for folder, people in zip(folders, (walkers, nobody, whole_frame)):
@@ -412,7 +414,9 @@ def test_files_of_several_videos_agree(numbered, model, no_trunk, tmp_path: Path
     assert [summary.tubes for summary in summaries] == [2, 0, 1]
     concatenate_tables(folders, [summary.tubes for summary in summaries], tmp_path)
     tubes = read_table(Tubes, tmp_path / "tubes.parquet")
-    expected = concatenate([read_table(Tubes, folder / "tubes.parquet") for folder in folders])
+    expected = concatenate_tubes(
+        [read_table(Tubes, folder / "tubes.parquet") for folder in folders]
+    )
     for column in ("frame", "boxes", "tube", "score", "tube_score"):
         np.testing.assert_array_equal(getattr(tubes, column), getattr(expected, column))
     found = read_table(Detections, tmp_path / "detections.parquet")

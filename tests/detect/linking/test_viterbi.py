@@ -15,10 +15,10 @@ from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.detect.boxes.iou import rowwise_iou
 from actiontubes.detect.evaluation.align import align_to_ground_truth
-from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT
 from actiontubes.detect.evaluation.protocols import YOWO as YOWO_PROTOCOL
-from actiontubes.detect.evaluation.video_map import suppressed
+from actiontubes.detect.evaluation.video_map import nms_tubes
 from actiontubes.detect.linking.registry import link
 from actiontubes.detect.linking.viterbi import (
     PENG,
@@ -136,11 +136,13 @@ def test_yowo_numbers(shared: Callable[[str], Path]) -> None:
     truth, videos = read_ground_truth(shared("jhmdb/JHMDB-GT.pkl"), split=1)
     boxes = read_table(Detections, shared("reference/jhmdb.detections.parquet"))
     tubes = link_with(align_to_ground_truth(boxes, truth, "detections", videos), YOWO, videos)
-    assert suppressed(tubes, 0.3).sum() == len(np.unique(tubes.tube)) == wanted["tubes"]
+    assert nms_tubes(tubes, 0.3).sum() == len(np.unique(tubes.tube)) == wanted["tubes"]
     assert len(tubes) == wanted["boxes"]
-    results = evaluate(truth, [YOWO_PROTOCOL, ACT], tubes=tubes, video_thresholds=[0.5])
-    assert results[0].video[0].mean == pytest.approx(wanted["yowo"]["0.5"]["mAP"], abs=1e-4)
-    assert results[1].video[0].mean == pytest.approx(wanted["act"]["0.5"]["mAP_float64"], abs=1e-5)
+    results = evaluate_tables(truth, [YOWO_PROTOCOL, ACT], tubes=tubes, video_thresholds=[0.5])
+    assert results[0].video_scores[0].mean == pytest.approx(wanted["yowo"]["0.5"]["mAP"], abs=1e-4)
+    assert results[1].video_scores[0].mean == pytest.approx(
+        wanted["act"]["0.5"]["mAP_float64"], abs=1e-5
+    )
 
 
 def test_nothing_in_nothing_out() -> None:

@@ -19,7 +19,7 @@ from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.media import locate_videos, read_frame
 from actiontubes.detect.evaluation.align import align_to_ground_truth
-from actiontubes.detect.evaluation.evaluate import evaluate
+from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import PROTOCOLS
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
 from actiontubes.detect.linking.registry import link
@@ -193,9 +193,9 @@ def test_frames_as_numbered_images(tmp_path: Path) -> None:
 
 def test_the_page_has_the_numbers(tmp_path: Path) -> None:
     truth, detections = synthetic_detections(0.03)
-    [main] = evaluate(truth, PROTOCOLS[:1], detections)
+    [main] = evaluate_tables(truth, PROTOCOLS[:1], detections)
     text = write_report(tmp_path, truth, PROTOCOLS[:1], detections).read_text(encoding="utf-8")
-    half = next(each for each in main.frame if each.threshold == 0.5)
+    half = next(each for each in main.frame_scores if each.threshold == 0.5)
     assert half.mean is not None
     assert f"<b>{half.mean:.1f}</b><span>frame-mAP @ 0.5</span>" in text
     assert f"<td>frame-mAP @ 0.5</td><td>{half.mean:.2f}</td>" in text

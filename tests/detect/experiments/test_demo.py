@@ -31,6 +31,6 @@ def test_right_by_hand() -> None:
     ap = {"push": 10.0, "pull": None, "wave": 30.0}
     found = score_pairs(truth, detections, ap, [("push", "pull"), ("wave", "wave")])
     assert found["push / pull"] == PairScores((10.0, None), 100 * 2 / 3)
-    heads, lines = pairs_table({"s3d": found, "i2d": found})
-    assert heads == ["pair", "s3d: AP", "right", "i2d: AP", "right"]
-    assert lines[0] == ["push / pull", "10.0 / -", "66.7", "10.0 / -", "66.7"]
+    columns, rows = pairs_table({"s3d": found, "i2d": found})
+    assert columns == ["pair", "s3d: AP", "right", "i2d: AP", "right"]
+    assert rows[0] == ["push / pull", "10.0 / -", "66.7", "10.0 / -", "66.7"]

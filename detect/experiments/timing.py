@@ -1,0 +1,55 @@
+"""Timing of several functions in alternating rounds, so that all see the same load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the device multiplies in bfloat16; on others it is slower than float32."""
+    return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
+def synchronized_time(device: str) -> float:
+    """Seconds of a clock, read after all kernels that were started on a GPU."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def time_rounds(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    device: str,
+    on_run: Callable[[str], None] = lambda name: None,
+    warmup: int = 1,
+) -> dict[str, np.ndarray]:
+    """Runs all functions in turn, round by round.
+
+    Args:
+        runs: functions by name.
+        repeats: rounds that are timed.
+        device: where they run.
+        on_run: called with a name before each run.
+        warmup: rounds before these that are not timed.
+
+    Returns:
+        By name (repeats,) the seconds of each timed round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(warmup + repeats):
+        for name, run in runs.items():
+            on_run(name)
+            start = synchronized_time(device)
+            run()
+            seconds[name].append(synchronized_time(device) - start)
+    return {name: np.array(each[warmup:]) for name, each in seconds.items()}
+
+
+def median(values: np.ndarray) -> float:
+    """The median as a Python number, for JSON."""
+    return float(np.median(values))
