@@ -12,7 +12,7 @@ import numpy as np
 
 from ...datasets.table_io import as_arrow, read_table, write_table
 from ...datasets.table_writer import LABEL_COLUMNS, OUTPUT_FILES, open_label_writer
-from ...datasets.tables import Detections, Tubes, Videos, select_rows
+from ...datasets.tables import Actions, Detections, Tracks, Tubes, Videos, select_rows
 from ..boxes.nms import nms_across_classes
 from ..visualization.frame import draw_frame
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-TableKind = Literal["actions", "tubes", "detections", "videos", "labels"]
+TableKind = Literal["actions", "tubes", "detections", "tracks", "videos", "labels"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,35 +70,44 @@ class Result:
         kept = set(tubes.tube.tolist())
         return replace(self, tubes=tubes, labels=tuple(r for r in self.labels if r[0] in kept))
 
-    def to_df(self, kind: TableKind = "actions") -> pandas.DataFrame:
-        """A table as a data frame.
+    @property
+    def tracks(self) -> Tracks:
+        """Where each person is. So far, each tube is taken as a person of its own."""
+        tubes = self.tubes
+        assert tubes.score is not None
+        return Tracks(
+            video=tubes.video, person=(tubes.tube + 1).astype(np.int32), frame=tubes.frame,
+            score=tubes.score, boxes=tubes.boxes, video_names=tubes.video_names,
+        )  # fmt: skip
 
-        Args:
-            kind: "actions" has one row for each tube: who does what from when to when, in seconds
-                and frames; `end` is the end of the last frame. The others have the columns of
-                their files.
+    @property
+    def actions(self) -> Actions:
+        """Who does what from when to when: one row for each tube, highest score first.
+
+        So far, each tube is taken as a person of its own, and seconds follow from the mean frame
+        rate (NaN where it is unknown).
         """
+        tubes, fps = self.tubes, float(self.videos.fps[0])
+        assert tubes.tube_score is not None
+        number, first = np.unique(tubes.tube, return_index=True)
+        last = np.append(first[1:], len(tubes))[: len(first)] - 1
+        first_frame, last_frame = tubes.frame[first], tubes.frame[last]
+        return Actions(
+            video=tubes.video[first], person=(number + 1).astype(np.int32),
+            label=tubes.label[first], start=first_frame / fps, end=(last_frame + 1) / fps,
+            first_frame=first_frame, last_frame=last_frame, score=tubes.tube_score[first],
+            video_names=tubes.video_names, label_names=tubes.label_names,
+        )  # fmt: skip
+
+    def to_df(self, kind: TableKind = "actions") -> pandas.DataFrame:
+        """A table as a data frame, with the columns of its file."""
         import pandas
 
-        if kind == "actions":
-            return self._actions()
         if kind == "labels":
             name = self.videos.video[0]
             rows = [(name, *row) for row in self.labels]
             return pandas.DataFrame(rows, columns=list(LABEL_COLUMNS))
         return as_arrow(getattr(self, kind)).to_pandas()
-
-    def _actions(self) -> pandas.DataFrame:
-        rows = self.to_df("tubes").groupby("tube", sort=True)
-        actions = rows.agg(
-            video=("video", "first"), label=("label", "first"), first_frame=("frame", "min"),
-            last_frame=("frame", "max"), score=("tube_score", "first"),
-        ).reset_index()  # fmt: skip
-        fps = float(self.videos.fps[0])
-        actions["start"] = actions["first_frame"] / fps
-        actions["end"] = (actions["last_frame"] + 1) / fps
-        columns = ["video", "tube", "label", "start", "end", "first_frame", "last_frame", "score"]
-        return actions[columns]
 
     def plot(self, frame: int | None = None) -> Figure:
         """A frame with its tubes drawn.

@@ -60,8 +60,8 @@ def zero_shot_tubes(
         source: where people are.
         labels: the classes to choose from.
         folder: gets the `RESULT_FILES`. There is one tube for each person, with the best label;
-            tubes are numbered from the highest score to the lowest. Detections are in the order of the
-            tubes: `LABELS_KEPT` rows for each box, one for each of the person's best labels.
+            tubes are numbered from the highest score to the lowest. Detections are in the order of
+            the tubes: `LABELS_KEPT` rows for each box, one for each of the person's best labels.
         scene_weight: weight of the logits of the whole frame against those of the person's region.
         clip_length: frames that the trunk sees at once.
         threshold: the lowest score of a tube.

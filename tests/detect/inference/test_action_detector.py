@@ -71,6 +71,8 @@ def test_actions_of_a_file(result: Result) -> None:
     np.testing.assert_allclose(actions[["start", "end"]], [[0, COUNT / fps]])
     assert actions["score"][0] == pytest.approx(result.to_df("labels")["score"][0], abs=1e-6)
     assert list(result.to_df("tubes")["frame"]) == list(range(COUNT))
+    assert result.to_df("tracks")["person"].tolist() == [1] * COUNT == [1] * len(result.tracks)
+    assert result.actions.person.tolist() == [1] == result.to_df()["person"].tolist()
 
 
 def as_array(video: Path) -> np.ndarray:

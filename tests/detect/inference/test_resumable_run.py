@@ -209,6 +209,15 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     assert not finished_jobs(todo, SETTINGS | {"key_frame_step": 4}) and not todo[0].folder.exists()
 
 
+def test_records_of_version_0_1_are_understood(tmp_path: Path) -> None:
+    todo = videos(tmp_path, "a")
+    run(todo, Detecting(), {"checkpoint": None, "every": 4, "scene": 0.5})
+    settings = {"checkpoint": None, "key_frame_step": 4, "scene_weight": 0.5}
+    assert set(finished_jobs(todo, settings)) == {"a"}
+    with pytest.raises(InputError, match="made with --key-frame-step 4, and this run is with"):
+        finished_jobs(todo, settings | {"key_frame_step": 1})
+
+
 def test_another_video_of_that_name_is_refused(tmp_path: Path) -> None:
     todo = videos(tmp_path, "a")
     run(todo, Detecting())
