@@ -1,25 +1,28 @@
-"""The classification head of the family, and a trunk with its head as it was trained."""
+"""The classification head of the family, and a pretrained trunk with its head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .inception import Trunk
 from .layers import Size3
+
+if TYPE_CHECKING:
+    from .registry import Backbone
 
 
 class Classifier(nn.Module):
-    """Average pooling, dropout, one linear layer, mean over places (I3D, S3D).
+    """Average pooling, dropout, one linear layer, mean over time and space (I3D, S3D).
 
     Args:
-        channels: of the feature map.
+        channels: channels of the feature map.
         classes: number of classes.
-        window: average pooling of stride 1 over (T, H, W), shrunk where the map is smaller; None
+        window: kernel (T, H, W) of the average pooling of stride 1, smaller where the map is; None
             for the mean over the whole map.
         dropout: probability of dropping a feature.
     """
@@ -48,39 +51,38 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class PretrainedModel:
-    """A trunk with what its weights were trained with.
+    """A trunk with its weights, its classifier and the normalization of its input.
 
     Attributes:
-        trunk: the convolutions.
-        head: the classifier, or None where the weights have none that names actions.
+        trunk: the network up to its feature map.
+        head: the classifier, or None where the weights have none.
         labels: the head's classes in order; empty where they have no names.
-        mean, std: of the trunk's channels in [0, 1] (red, green and blue; or x and y of flow),
-            subtracted and divided by before the trunk.
+        mean, std: of each input channel in [0, 1] (red, green and blue; or x and y of flow); the
+            input is (clip / 255 - mean) / std.
     """
 
-    trunk: Trunk
+    trunk: Backbone
     head: Classifier | None
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def normalise(self, frames: Tensor) -> Tensor:
+    def normalize(self, clips: Tensor) -> Tensor:
         """`normalize` with this model's mean and standard deviation."""
-        return normalize(frames, self.mean, self.std)
+        return normalize(clips, self.mean, self.std)
+
+    def logits(self, clips: Tensor) -> Tensor:
+        """(N, T, H, W, C) uint8 clips → (N, classes); the model must have a head."""
+        assert self.head is not None
+        return self.head(self.trunk(self.normalize(clips)))
 
 
-def normalize(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(N, T, H, W, C) uint8 frames → (N, C, T, H, W) float32 clips as a trunk expects them.
+def normalize(clips: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(N, T, H, W, C) uint8 clips → (N, C, T, H, W) float32 input of a trunk.
 
-    The result is a view in channels-last memory.
+    The result is a view in channels-last memory. `mean` and `std` are for values in [0, 1].
     """
-    offset = torch.tensor(mean, device=frames.device)
-    scale = torch.tensor(std, device=frames.device)
-    clips = frames.to(torch.float32).mul_(1 / 255).sub_(offset).div_(scale)
-    return clips.permute(0, 4, 1, 2, 3)
-
-
-def logits_of(model: PretrainedModel, clips: Tensor) -> Tensor:
-    """(N, T, H, W, C) uint8 clips → (N, classes)."""
-    assert model.head is not None
-    return model.head(model.trunk(model.normalise(clips)))
+    offset = torch.tensor(mean, device=clips.device)
+    scale = torch.tensor(std, device=clips.device)
+    normalized = clips.to(torch.float32).mul_(1 / 255).sub_(offset).div_(scale)
+    return normalized.permute(0, 4, 1, 2, 3)

@@ -19,7 +19,7 @@ def parameters(module: nn.Module) -> int:
 def multiply_adds(module: nn.Module, size: tuple[int, ...]) -> int:
     """Multiply-adds of convolutions and linear layers for an input of `size`, by PyTorch's counter.
 
-    Nothing is computed: the module is counted on the meta device and must live there.
+    Nothing is computed: `module` must be on the meta device.
     """
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         module(torch.empty(size, device="meta"))
@@ -27,26 +27,35 @@ def multiply_adds(module: nn.Module, size: tuple[int, ...]) -> int:
 
 
 def family_costs(
-    classes: int = 400, frames: int = 64, size: int = 224, width: float = 1.0
+    classes: int = 400, frames: int = 64, size: int = 224, width_multiplier: float = 1.0
 ) -> list[dict[str, object]]:
-    """One row a network of the family, with the paper's figures (None where it has none).
+    """Parameters and multiply-adds of every network of the family on (1, 3, frames, size, size).
+
+    Beside them the paper's figures (None where it has none).
 
     Keys: name, parameters, multiply_adds, paper_parameters, paper_multiply_adds, temporal, gating.
     """
-    return [_cost(row, classes, frames, size, width) for row in VARIANTS.values()]
+    return [
+        _cost(variant, classes, frames, size, width_multiplier) for variant in VARIANTS.values()
+    ]
 
 
-def _cost(row: Variant, classes: int, frames: int, size: int, width: float) -> dict[str, object]:
+def _cost(
+    variant: Variant, classes: int, frames: int, size: int, width_multiplier: float
+) -> dict[str, object]:
     with torch.device("meta"):
-        trunk = Trunk(row, width)
+        trunk = Trunk(variant, width_multiplier)
         model = nn.Sequential(trunk, Classifier(trunk.out_channels, classes)).eval()
     return {
-        "name": row.name,
+        "name": variant.name,
         "parameters": parameters(model),
         "multiply_adds": multiply_adds(model, (1, 3, frames, size, size)),
-        "paper_parameters": row.paper_parameters and round(row.paper_parameters * 1e6),
-        "paper_multiply_adds": row.paper_multiply_adds and round(row.paper_multiply_adds * 1e9),
-        "temporal": f"{row.temporal_from} to {row.temporal_to}" if row.temporal_from else "none",
-        "separable": row.separable,
-        "gating": row.gating,
+        "paper_parameters": variant.paper_parameters and round(variant.paper_parameters * 1e6),
+        "paper_multiply_adds": variant.paper_multiply_adds
+        and round(variant.paper_multiply_adds * 1e9),
+        "temporal": f"{variant.first_temporal} to {variant.last_temporal}"
+        if variant.first_temporal
+        else "none",
+        "separable": variant.separable,
+        "gating": variant.gating,
     }

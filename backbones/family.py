@@ -1,20 +1,24 @@
-"""The paper's family of networks as a table: endpoints, the layouts of public weights, variants."""
+"""The paper's family of networks as a table: endpoints, their shapes, weight layouts, variants."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from itertools import chain
+from typing import Any, Literal, cast, get_args
 
 from ..datasets.errors import InputError, choose_from
-from .layers import Padding, PoolPadding, Size3
+from .grid import EndpointShape, FeatureGrid
+from .layers import Padding, Pairs, PoolPadding, Size3, pool_padding
 
-# The first seven layers and the poolings: (output channels, kernel, stride over space and time).
+# Kernels and strides are over (T, H, W). Convolutions: output channels, kernel, stride.
 CONVOLUTIONS = {
     "Conv2d_1a_7x7": (64, (7, 7, 7), (2, 2, 2)),
     "Conv2d_2b_1x1": (64, (1, 1, 1), (1, 1, 1)),
     "Conv2d_2c_3x3": (192, (3, 3, 3), (1, 1, 1)),
 }
+# Poolings: kernel, stride.
 POOLINGS: dict[str, tuple[Size3, Size3]] = {
     "MaxPool_2a_3x3": ((1, 3, 3), (1, 2, 2)),
     "MaxPool_3a_3x3": ((1, 3, 3), (1, 2, 2)),
@@ -40,16 +44,19 @@ ENDPOINTS = (
 )  # fmt: skip
 
 
+_MAX_PADDING = 8  # zeros on one side, more than any released layout has
+
+
 @dataclass(frozen=True)
 class WeightLayout:
     """Details in which released weights of one architecture differ.
 
     Attributes:
         stem_kernel: kernel of Conv2d_1a_7x7 over (T, H, W).
-        stem_padding: its zeros before and after each axis, or "same".
-        stem_separable: False where it is dense although the variant separates the others.
+        stem_padding: its zeros before and after each axis, or "same" for TensorFlow's rule.
+        stem_separable: False where the stem is dense although the variant is separable.
         pool_padding: rule of the max poolings, see `layers.max_pool`.
-        norm_eps, norm_momentum: of every batch norm; momentum as PyTorch counts it.
+        norm_eps, norm_momentum: of every batch norm; momentum as PyTorch defines it.
         norm_scale: whether batch norms have a scale besides the offset.
     """
 
@@ -75,7 +82,7 @@ HOWTO100M_LAYOUT = WeightLayout(
     norm_momentum=0.1,
 )
 """antoine77340/S3D_HowTo100M (s3dg.py). Its stem, 2x4x4 on 2x2x2 blocks folded into channels, is a
-dense 4x8x8 convolution of stride 2 on the picture itself."""
+dense 4x8x8 convolution of stride 2 on the frames themselves."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +91,20 @@ class Variant:
 
     Attributes:
         name: as the paper writes it, in lower case.
-        temporal_from, temporal_to: first and last endpoint whose kernels reach over time; None for
-            a network without any.
-        separable: a kxkxk convolution as 1xkxk and then kx1x1, each with its norm and ReLU.
+        first_temporal, last_temporal: first and last endpoint whose kernels span several frames;
+            None for a network without any.
+        separable: a kxkxk convolution is a 1xkxk and then a kx1x1, each with its norm and ReLU.
         gating: self-gates after each temporal convolution ("temporal", the paper's text) or after
             Conv2d_2c and all four branches of each block ("branches", TF-slim's s3dg.py).
         layout: see `WeightLayout`.
         paper_parameters, paper_multiply_adds: the paper's figures for 400 classes and 64x224x224,
-            in millions and 10^9, or None. They come from memory of the paper's table, not from a
-            copy of it.
+            in millions and in 10^9, or None. They are quoted from memory of the paper's table, not
+            checked against a copy of it.
     """
 
     name: str
-    temporal_from: str | None
-    temporal_to: str | None
+    first_temporal: str | None
+    last_temporal: str | None
     separable: bool = False
     gating: Literal["none", "temporal", "branches"] = "none"
     layout: WeightLayout = TORCHVISION_LAYOUT
@@ -105,11 +112,11 @@ class Variant:
     paper_multiply_adds: float | None = None
 
     def is_temporal(self, endpoint: str) -> bool:
-        """Whether the kernels of `endpoint` reach over time."""
-        if self.temporal_from is None or self.temporal_to is None:
+        """Whether the kernels of `endpoint` span several frames."""
+        if self.first_temporal is None or self.last_temporal is None:
             return False
-        place = ENDPOINTS.index
-        return place(self.temporal_from) <= place(endpoint) <= place(self.temporal_to)
+        index = ENDPOINTS.index
+        return index(self.first_temporal) <= index(endpoint) <= index(self.last_temporal)
 
 
 FIRST_ENDPOINT, LAST_ENDPOINT = ENDPOINTS[0], ENDPOINTS[-1]
@@ -128,11 +135,11 @@ VARIANTS = {
                 paper_parameters=11.56, paper_multiply_adds=71.38),
     )
 }  # fmt: skip
-"""The paper's networks by name. Top- and bottom-heavy stand there with K = Mixed_4b."""
+"""The paper's networks by name; top- and bottom-heavy with K = Mixed_4b."""
 
 
 def get_variant(name: str) -> Variant:
-    """The row of a name, which may carry a choice in brackets.
+    """The network of that name, which may have a choice in brackets.
 
     "top-heavy-i3d(Mixed_3c)" and "bottom-heavy-i3d(Mixed_3c)" take K, the endpoint where 3D
     convolution starts (top-heavy) or has stopped (bottom-heavy); "s3d-g(temporal)" and
@@ -159,28 +166,82 @@ def get_variant(name: str) -> Variant:
             f"--backbone {name}: {endpoint} is not a layer; {choose_from(endpoint, ENDPOINTS[1:])}"
         )
     if base == "top-heavy-i3d":
-        return replace(VARIANTS[base], name=name, temporal_from=endpoint)
+        return replace(VARIANTS[base], name=name, first_temporal=endpoint)
     below = ENDPOINTS[ENDPOINTS.index(endpoint) - 1]
-    return replace(VARIANTS[base], name=name, temporal_to=below)
+    return replace(VARIANTS[base], name=name, last_temporal=below)
 
 
-def endpoint_shapes(width: float = 1.0) -> dict[str, tuple[int, int, int]]:
-    """Of every endpoint: channels, stride in time, stride in space."""
+def with_layout(variant: Variant, layout: Mapping[str, Any]) -> Variant:
+    """`variant` with some fields of its `WeightLayout` replaced by those of a JSON record.
+
+    Raises:
+        TypeError: an unknown field, or a value of the wrong type.
+        ValueError: a value out of range.
+    """
+    fields = {key: lists_to_tuples(value) for key, value in layout.items()}
+    changed = replace(variant.layout, **fields)
+    padding = () if changed.stem_padding == "same" else chain.from_iterable(changed.stem_padding)
+    if not all(0 <= zeros <= _MAX_PADDING for zeros in padding):
+        raise ValueError(f"stem_padding {changed.stem_padding}")
+    if changed.pool_padding not in get_args(PoolPadding):
+        raise ValueError(f"pool_padding {changed.pool_padding}")
+    if not (0 < changed.norm_eps < 1 and 0 <= changed.norm_momentum <= 1):
+        raise ValueError(f"norm_eps {changed.norm_eps}, norm_momentum {changed.norm_momentum}")
+    return replace(variant, layout=changed)
+
+
+def endpoint_shapes(width_multiplier: float = 1.0) -> dict[str, EndpointShape]:
+    """Channels and strides of every endpoint, by name, in order."""
     shapes, channels, time, space = {}, 3, 1, 1
     for endpoint in ENDPOINTS:
         stride: Size3 = (1, 1, 1)
         if endpoint in CONVOLUTIONS:
             channels, _, stride = CONVOLUTIONS[endpoint]
-            channels = scaled_channels(channels, width)
+            channels = scale_channels(channels, width_multiplier)
         elif endpoint in POOLINGS:
             stride = POOLINGS[endpoint][1]
         else:
             b0, (_, b1), (_, b2), b3 = MIXED_BLOCKS[endpoint]
-            channels = sum(scaled_channels(branch, width) for branch in (b0, b1, b2, b3))
+            channels = sum(scale_channels(branch, width_multiplier) for branch in (b0, b1, b2, b3))
         time, space = time * stride[0], space * stride[1]
-        shapes[endpoint] = (channels, time, space)
+        shapes[endpoint] = EndpointShape(channels, time, space)
     return shapes
 
 
-def scaled_channels(channels: int, width: float) -> int:
-    return max(8, round(channels * width))
+def scale_channels(channels: int, width_multiplier: float) -> int:
+    """A layer's number of channels times `width_multiplier`, at least 8."""
+    return max(8, round(channels * width_multiplier))
+
+
+def feature_grid(variant: Variant, endpoint: str, size: Size3) -> FeatureGrid:
+    """The grid of an endpoint's feature map for clips of `size` (T, H, W).
+
+    Layer by layer: a kernel of k with p zeros before it moves the center of cell 0 by
+    (k - 1) / 2 - p cells of the layer's input. Paddings differ: at stride 16, cell 0 is at pixel 0
+    with torchvision's symmetric padding and at pixel 15 with TensorFlow's SAME.
+    """
+    layout, origin, stride, sizes = variant.layout, [0.0, 0.0, 0.0], [1, 1, 1], list(size)
+    for name in ENDPOINTS[: ENDPOINTS.index(endpoint) + 1]:
+        padding: Pairs | PoolPadding
+        if name == FIRST_ENDPOINT:
+            kernel, step, padding = layout.stem_kernel, (2, 2, 2), layout.stem_padding
+        elif name in POOLINGS:
+            (kernel, step), padding = POOLINGS[name], layout.pool_padding
+        else:
+            continue
+        for axis, (k, s) in enumerate(zip(kernel, step, strict=True)):
+            if axis == 0 and name == FIRST_ENDPOINT and not variant.is_temporal(name):
+                k, before, after = 1, 0, 0
+            elif isinstance(padding, str):
+                before, after = pool_padding(sizes[axis], k, s, padding)
+            else:
+                before, after = padding[axis]
+            origin[axis] += ((k - 1) / 2 - before) * stride[axis]
+            stride[axis] *= s
+            sizes[axis] = (sizes[axis] + before + after - k) // s + 1
+    return FeatureGrid((origin[0], origin[1], origin[2]), (stride[0], stride[1], stride[2]))
+
+
+def lists_to_tuples(value: Any) -> Any:
+    """A value as JSON gives it, with lists at any depth as the tuples that they were."""
+    return tuple(map(lists_to_tuples, value)) if isinstance(value, list) else value

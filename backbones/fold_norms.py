@@ -1,28 +1,34 @@
-"""Batch norms fused into the convolutions before them, for networks that only look."""
+"""Batch norms folded into the convolutions before them, for inference."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from .layers import ConvNormReLU
 
-Module = TypeVar("Module", bound=nn.Module)
+
+class _HasModules(Protocol):
+    def modules(self) -> Iterator[nn.Module]: ...
+
+
+Module = TypeVar("Module", bound=_HasModules)
 
 
 def fold_norms(module: Module, dtype: torch.dtype | None = None) -> Module:
-    """Fuses every batch norm of the trunk's layers into its convolution; returns `module`, changed.
+    """Folds every batch norm of a trunk's layers into its convolution; returns `module`, changed.
 
-    An unfused layer does so on every call, a pass over the weights that only pays in training: the
-    function computed is the same. The fused weights lie in channels-last memory, as the features
-    do. They cannot be trained, and state dictionaries have other keys.
+    A layer that is not folded does so on every call. The function computed is the same. The folded
+    weights are in channels-last memory, as the features are; they cannot be trained, and the keys
+    of the state dictionary change.
 
     Args:
         module: in evaluation mode.
-        dtype: of the fused weights, half precision where the layers run under autocast to it; None
-            leaves them as they are.
+        dtype: of the folded weights: half precision where the layers run under autocast to it; None
+            keeps their own.
 
     Raises:
         ValueError: a norm is in training mode.
@@ -32,7 +38,7 @@ def fold_norms(module: Module, dtype: torch.dtype | None = None) -> Module:
             if layer.norm.training:
                 raise ValueError("fold_norms: a batch norm is in training mode; call eval() first")
             with torch.no_grad():
-                weight, bias = layer.folded()
+                weight, bias = layer.folded_weights()
                 weight = weight.contiguous(memory_format=torch.channels_last_3d)
             weight, bias = weight.to(dtype or weight.dtype), bias.to(dtype or bias.dtype)
             layer.conv.weight = nn.Parameter(weight, requires_grad=False)

@@ -1,9 +1,9 @@
-"""Convolution, pooling and gating in space-time, arranged so that they cost little.
+"""Convolution, pooling and gating in space-time as fast 2D operations.
 
 All features are (N, C, T, H, W) tensors in `torch.channels_last_3d`, that is N, T, H, W, C in
-memory. In that order the frames of a clip are a batch of channels-last pictures, and a clip is a
-channels-last picture of height T and width H·W: a 1xkxk convolution runs as a 2D one over N·T
-pictures, a kx1x1 convolution as a (k, 1) one over N pictures, pooling likewise, and none of the
+memory. In that order the frames of a clip are a batch of channels-last images, and a clip is a
+channels-last image of height T and width H·W: a 1xkxk convolution runs as a 2D one over N·T
+images, a kx1x1 convolution as a (k, 1) one over N images, pooling likewise, and none of the
 changes of view copies anything.
 """
 
@@ -27,13 +27,13 @@ PoolPadding = Literal["symmetric", "same", "end"]
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding of one axis, before and after: the smaller half stands before."""
+    """TensorFlow's SAME padding of one axis, before and after; the smaller half is before."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
 
 def pool_padding(size: int, kernel: int, stride: int, rule: PoolPadding) -> tuple[int, int]:
-    """Places before and after one axis that a max pooling adds; see `max_pool` for the rules."""
+    """Padding of a max pooling before and after one axis; see `max_pool` for the rules."""
     if rule == "symmetric":
         return (kernel - 1) // 2, (kernel - 1) // 2
     if rule == "same":
@@ -43,16 +43,10 @@ def pool_padding(size: int, kernel: int, stride: int, rule: PoolPadding) -> tupl
     return total // 2, steps * stride + kernel - size - total // 2
 
 
-def conv3d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Size3,
-    pad: Pairs,
-) -> Tensor:
-    """3D convolution of (N, C, T, H, W) by (C', C, kt, kh, kw), in 2D wherever it separates.
+def conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, pad: Pairs) -> Tensor:
+    """3D convolution of (N, C, T, H, W) by (C', C, kt, kh, kw), in 2D where it is separable.
 
-    `pad` gives the zeros before and after each of T, H and W.
+    `pad` is the number of zeros before and after each of T, H and W.
     """
     if any(before != after for before, after in pad):
         x = F.pad(x, [side for axis in reversed(pad) for side in axis])
@@ -70,20 +64,20 @@ def conv3d(
         else:
             y = F.conv2d(strip, kernel_2d, bias, (stride[0], 1), (padding[0], 0))
         return _from_strip(y, *x.shape[3:])
-    if x.device.type == "cpu" and x.shape[0] == 1 and math.prod(x.shape[1:4]) <= _SLOW_BELOW:
+    if x.device.type == "cpu" and x.shape[0] == 1 and math.prod(x.shape[1:4]) <= _MAX_SLOW_SIZE:
         return _convolve_windows(x, weight, bias, stride, padding)
     return F.conv3d(x, weight, bias, stride, padding)
 
 
 # PyTorch (ConvParams::use_mkldnn in aten/src/ATen/native/Convolution.cpp) gives 3D convolutions of
 # one clip with no more than this many channels · frames · rows to a path several times slower.
-_SLOW_BELOW = 20480
+_MAX_SLOW_SIZE = 20480
 
 
 def _convolve_windows(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, padding: Size3
 ) -> Tensor:
-    """A dense 3D convolution as a 2D one, a window's frames side by side in the channels."""
+    """A dense 3D convolution as a 2D one, with a window's frames concatenated as channels."""
     steps = weight.shape[2]
     x = F.pad(x, (0, 0, 0, 0, padding[0], padding[0]))
     windows = x.unfold(2, steps, stride[0]).permute(0, 2, 3, 4, 5, 1)
@@ -95,12 +89,13 @@ def _convolve_windows(
 def max_pool(
     x: Tensor, kernel: Size3, stride: Size3, padding: PoolPadding, rows: Pair | None = None
 ) -> Tensor:
-    """3D max pooling of (N, C, T, H, W), a spatial one and then a temporal one.
+    """3D max pooling of (N, C, T, H, W): a spatial one, then a temporal one.
 
-    Padded places never win. `padding` is "symmetric" (k // 2 for odd kernels, as torchvision's
-    S3D), "same" (TensorFlow) or "end" (k - stride places, the smaller half before, and a last
-    window wherever one can start: the HowTo100M S3D-G). `rows` gives the places above and below
-    instead.
+    Args:
+        padding: "symmetric" (k // 2 for odd kernels, as torchvision's S3D), "same" (TensorFlow) or
+            "end" (k - stride, the smaller half before, and a last window wherever one can start, as
+            the HowTo100M S3D-G). The padding is minus infinity.
+        rows: padding above and below instead of what `padding` says.
     """
     if kernel[1:] != (1, 1) or stride[1:] != (1, 1):
         y = _pool_plane(_as_frames(x), kernel[1:], stride[1:], padding, rows)
@@ -112,7 +107,7 @@ def max_pool(
 
 
 def temporal_average_pool(x: Tensor, steps: int) -> Tensor:
-    """Means of `steps` frames in a row: (N, C, T, H, W) → (N, C, T - steps + 1, H, W)."""
+    """Means over `steps` consecutive frames: (N, C, T, H, W) → (N, C, T - steps + 1, H, W)."""
     return _from_strip(F.avg_pool2d(_as_strip(x), (steps, 1), 1), *x.shape[3:])
 
 
@@ -129,7 +124,7 @@ def _pool_plane(
     ]
     if first_axis is not None:
         pads[0] = first_axis
-    # A place more after than before is what `ceil_mode` adds by itself, without a copy.
+    # `ceil_mode` pads by one more after than before by itself, without a copy.
     ceil = all(
         after == before + 1 and (size + 2 * before - k) % s
         for (before, after), size, k, s in zip(pads, x.shape[2:], kernel, stride, strict=True)
@@ -166,13 +161,14 @@ def _from_strip(y: Tensor, h: int, w: int) -> Tensor:
 class ConvNormReLU(nn.Module):
     """Convolution without bias, batch norm, ReLU.
 
-    In evaluation mode the norm is folded into the weights on every call, which costs a pass over
-    the weights instead of one over the features and leaves nothing that could go stale;
-    `folding.fold_norms` does it once for all.
+    In evaluation mode the norm is folded into the weights on every call: a pass over the weights
+    instead of one over the features, and no copy that could be out of date.
+    `fold_norms.fold_norms` does it once.
 
     Args:
         kernel, stride: over (T, H, W).
         padding: zeros before and after each axis, or "same" for TensorFlow's rule.
+        eps, momentum: of the norm.
         scale: False for a norm with an offset but no scale, as in I3D.
     """
 
@@ -196,7 +192,7 @@ class ConvNormReLU(nn.Module):
             self.norm.register_buffer("weight", torch.ones(channels_out), persistent=False)
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
-    def pads(self, size: Sequence[int]) -> Pairs:
+    def padding_for(self, size: Sequence[int]) -> Pairs:
         """Zeros before and after each axis of an input of `size` (T, H, W)."""
         if self.padding != "same":
             return self.padding
@@ -204,22 +200,22 @@ class ConvNormReLU(nn.Module):
         return t, h, w
 
     def forward(self, x: Tensor, rows: Pair | None = None) -> Tensor:
-        """(N, C, T, H, W) → (N, C', T', H', W'); `rows` gives other zeros above and below."""
-        pad = self.pads(x.shape[2:])
+        """(N, C, T, H, W) → (N, C', T', H', W'); `rows`: other zeros above and below."""
+        pad = self.padding_for(x.shape[2:])
         if rows is not None:
             pad = (pad[0], rows, pad[2])
         norm = self.norm
         if norm is not None and norm.training:
             y = norm(conv3d(x, self.conv.weight, None, self.stride, pad))
             return F.relu(y, inplace=True)
-        weight, bias = self.folded()
+        weight, bias = self.folded_weights()
         # In place on a view, with a gradient to keep, PyTorch would copy the whole map.
         in_place = not torch.is_grad_enabled()
         y = conv3d(x, weight.to(x.dtype), bias.to(x.dtype), self.stride, pad)
         return F.relu(y, inplace=in_place)
 
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of a convolution that does what this and its norm do in evaluation."""
+    def folded_weights(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of one convolution equal to this one and its norm in evaluation."""
         weight, norm = self.conv.weight, self.norm
         if norm is None:
             assert self.conv.bias is not None
@@ -237,8 +233,8 @@ class MaxPool3d(nn.Module):
         super().__init__()
         self.kernel, self.stride, self.padding = kernel, stride, padding
 
-    def pads(self, size: Sequence[int]) -> Pairs:
-        """Places before and after each axis of an input of `size` (T, H, W)."""
+    def padding_for(self, size: Sequence[int]) -> Pairs:
+        """Padding before and after each axis of an input of `size` (T, H, W)."""
         t, h, w = (
             pool_padding(n, k, s, self.padding)
             for n, k, s in zip(size, self.kernel, self.stride, strict=True)
@@ -246,15 +242,15 @@ class MaxPool3d(nn.Module):
         return t, h, w
 
     def forward(self, x: Tensor, rows: Pair | None = None) -> Tensor:
-        """(N, C, T, H, W) → (N, C, T', H', W'); `rows` gives other places above and below."""
+        """(N, C, T, H, W) → (N, C, T', H', W'); `rows`: other padding above and below."""
         return max_pool(x, self.kernel, self.stride, self.padding, rows)
 
 
 class SelfGate(nn.Module):
     """Self-gating: y = x · sigmoid(W mean(x) + b), mean over T, H, W (paper, section on S3D-G).
 
-    With W = 0 and b = 0, as it starts here, the gate is exactly a half, where the sigmoid learns
-    fastest; `convert.add_gates` doubles the layer before it to keep a pretrained function.
+    It starts with W = 0 and b = 0: every gate is exactly 1/2, where the sigmoid's slope is
+    greatest. `convert.add_gates` doubles the layer before it to keep a pretrained function.
     """
 
     def __init__(self, channels: int) -> None:
@@ -266,5 +262,5 @@ class SelfGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.fc.weight.to(x.dtype), self.fc.bias.to(x.dtype)
         gate = torch.sigmoid(F.linear(x.mean((2, 3, 4)), weight, bias))[:, :, None, None, None]
-        # A gate follows a layer whose output nobody else holds.
+        # Nothing else uses the output of the layer before a gate.
         return x * gate if torch.is_grad_enabled() else x.mul_(gate)

@@ -1,4 +1,4 @@
-"""Memory that the allocator keeps between steps."""
+"""The C allocator's limits for memory that it keeps for reuse."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ def keep_freed_memory(largest: int = 1 << 30) -> None:
     """Lets this process keep the memory of freed tensors for the next ones.
 
     By default glibc returns large blocks to the system, which hands them out again page by page,
-    zeroed: a quarter of the time of a pass over a clip on a CPU. No effect elsewhere than on Linux
-    with glibc. The peak stays the same; between passes the process stays near it.
+    zeroed: a quarter of the time of a pass over a clip on a CPU. The peak of memory stays the same,
+    but the process stays near it. Only Linux with glibc is affected.
 
     Args:
-        largest: bytes of the largest block that is kept; in all, eight times as much may be.
+        largest: bytes of the largest block that is kept; in total, eight times as much.
     """
     mmap_threshold, trim_threshold = -3, -1  # of malloc.h
     if sys.platform == "linux":

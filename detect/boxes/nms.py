@@ -87,7 +87,7 @@ def nms_rows(
         (tubelets.frame, num_frames),
         (tubelets.label, len(tubelets.label_names)),
     )
-    order = rank_by_score(_first_boxes(tubelets), key)
+    order = rank_by_score(tubelets, key)
     remaining = order
     kept = [np.empty(0, np.int64)]
     weight = np.ones(len(order))
@@ -103,7 +103,7 @@ def nms_rows(
         passes -= 1
     if soft:
         tubelets = replace(tubelets, score=tubelets.score * weight)
-        rows = rank_by_score(_first_boxes(tubelets), key)
+        rows = rank_by_score(tubelets, key)
         start = np.flatnonzero(np.diff(key[rows], prepend=-1))
         rank = np.arange(len(rows)) - np.repeat(start, np.diff(start, append=len(rows)))
         rows = rows if top is None else rows[rank < top]
@@ -122,16 +122,3 @@ def _mean_iou(
     pairs = [(boxes[:, k].take(rows, 0), boxes[:, k].take(others, 0)) for k in range(length)]
     ious = [rowwise_iou(*pair, extent) for pair in pairs]
     return sum(ious[1:], ious[0]) / length
-
-
-def _first_boxes(tubelets: Tubelets) -> Detections:
-    """Each tubelet's box on its first frame, which ranks equal scores."""
-    return Detections(
-        video=tubelets.video,
-        frame=tubelets.frame,
-        label=tubelets.label,
-        score=tubelets.score,
-        boxes=tubelets.boxes[:, 0],
-        video_names=tubelets.video_names,
-        label_names=tubelets.label_names,
-    )

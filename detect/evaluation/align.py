@@ -10,10 +10,16 @@ from typing import TypeVar
 import numpy as np
 
 from ...datasets.errors import InputError, more_rows, some_of
-from ...datasets.formats.registry import read_detections, read_ground_truth, read_tubes
+from ...datasets.formats.annotation_format import GroundTruth
+from ...datasets.formats.registry import (
+    choose_videos,
+    read_annotations,
+    read_detections,
+    read_tubes,
+)
 from ...datasets.labels import remap_codes
 from ...datasets.tables import Detections, Tubes, Videos, select_rows
-from ...datasets.video_names import VideoIndex, match_videos, read_video_list
+from ...datasets.video_names import VideoIndex
 
 Table = TypeVar("Table", Detections, Tubes)
 
@@ -35,7 +41,7 @@ class AlignedTables:
 
 
 def read_aligned(
-    ground_truth: Tubes | str | Path,
+    ground_truth: Tubes | GroundTruth | str | Path,
     detections: Detections | str | Path | None = None,
     tubes: Tubes | str | Path | None = None,
     *,
@@ -54,11 +60,12 @@ def read_aligned(
     """
     if detections is None and tubes is None:
         raise InputError("nothing to evaluate; give --detections, --tubes or both")
-    listed = None if videos is None else Path(videos)
     if isinstance(ground_truth, Tubes):
-        truth, details = _select_videos(ground_truth, split, listed), None
-    else:
-        truth, details = read_ground_truth(Path(ground_truth), split, listed)
+        ground_truth = GroundTruth(path=Path("ground truth"), tubes=ground_truth)
+    elif not isinstance(ground_truth, GroundTruth):
+        ground_truth = read_annotations(Path(ground_truth))
+    listed = None if videos is None else Path(videos)
+    truth, details = choose_videos(ground_truth, split, listed)
     if detections is not None:
         boxes_source = "detections" if isinstance(detections, Detections) else str(detections)
         if not isinstance(detections, Detections):
@@ -75,19 +82,6 @@ def read_aligned(
     if tubes is not None:
         tubes = align_to_ground_truth(tubes, truth, tubes_source, details)
     return AlignedTables(ground_truth=truth, detections=detections, tubes=tubes, videos=details)
-
-
-def _select_videos(ground_truth: Tubes, split: int | None, listed: Path | None) -> Tubes:
-    """The ground truth of the videos in a text file; of all without one."""
-    if split is not None:
-        raise InputError("split: a table has no splits; list the videos in a file (videos=)")
-    if listed is None:
-        return ground_truth
-    names = match_videos(read_video_list(listed), ground_truth.video_names)
-    names = list(dict.fromkeys(names))
-    video = remap_codes(ground_truth.video, ground_truth.video_names, names)
-    selected = replace(ground_truth, video=video, video_names=tuple(names))
-    return select_rows(selected, video >= 0)
 
 
 def align_to_ground_truth(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...datasets.formats.annotation_format import GroundTruth
 from ...datasets.tables import Detections, Tubes
 from .align import read_aligned
 from .error_analysis import frame_errors, mean_errors, video_errors
@@ -78,7 +79,7 @@ class Evaluation:
 
 
 def evaluate(
-    ground_truth: Tubes | str | Path,
+    ground_truth: Tubes | GroundTruth | str | Path,
     detections: Detections | str | Path | None = None,
     tubes: Tubes | str | Path | None = None,
     *,
@@ -89,7 +90,7 @@ def evaluate(
     """Frame-mAP of detections and video-mAP of tubes, by any method.
 
     Args:
-        ground_truth: a table of tubes, or a file or folder in any format that is read.
+        ground_truth: tubes, what `read_annotations` returns, or a file or folder in any format.
         detections: a table or file of boxes for frame-mAP.
         tubes: a table or file of tubes with `tube_score` for video-mAP.
         protocol: act, multisports, road or yowo, or rules of your own.

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import s3d
 
 from ...backbones.family import ENDPOINTS, get_variant
+from ...backbones.registry import Backbone
 from ...backbones.weights.convert import from_torchvision_s3d
 from ...datasets.clips.augmentation import Augmentation
 from ...datasets.clips.detection_clips import ClipConfig, DetectionClips
@@ -104,9 +105,10 @@ class TorchvisionTrunk(nn.Module):
         trunk: the trunk that they replace.
     """
 
-    def __init__(self, layers: nn.Sequential, trunk: nn.Module) -> None:
+    def __init__(self, layers: nn.Sequential, trunk: Backbone) -> None:
         super().__init__()
-        self.layers, self.variant = layers, trunk.variant
+        self.layers = layers
+        self.endpoint_shapes, self.grid = trunk.endpoint_shapes, trunk.grid
 
     def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         x, features = clips, {}

@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from ...backbones.classifier import Classifier, PretrainedModel, logits_of
+from ...backbones.classifier import Classifier, PretrainedModel
 from ...backbones.cost import multiply_adds, parameters
 from ...backbones.family import ENDPOINTS, VARIANTS, get_variant
 from ...backbones.inception import Trunk
@@ -126,11 +126,11 @@ def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
         backbones += [f"{base}({k})" for k in swept] if name.endswith(_SWEEP) else [name]
     for name in backbones:
         variant = get_variant(name)
-        if variant.temporal_from is None or variant.temporal_to is None:
+        if variant.first_temporal is None or variant.last_temporal is None:
             continue
-        if index(variant.temporal_from) > index(last):
+        if index(variant.first_temporal) > index(last):
             same = "i2d"
-        elif name.startswith("bottom-heavy") and index(variant.temporal_to) >= index(last):
+        elif name.startswith("bottom-heavy") and index(variant.last_temporal) >= index(last):
             same = "i3d"
         else:
             continue
@@ -310,7 +310,7 @@ def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: b
 
     def score() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits_of(model, clips)
+            model.logits(clips)
 
     [seconds] = time_rounds({"": score}, _TIMED_PASSES, device.type).values()
     return _TIMED_CLIPS / median(seconds)

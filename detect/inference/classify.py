@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from ...backbones.classifier import PretrainedModel, logits_of
+from ...backbones.classifier import PretrainedModel
 from ...datasets.clips.classification_clips import (
     ClassificationSample,
     FullVideos,
@@ -34,7 +34,7 @@ from ..evaluation.classification import VideoScores, accuracies, correct_classes
 
 RESULTS, PREDICTIONS = "results.json", "predictions.csv"
 # Strides of the trunk's last layer in space and time.
-_MIN_SIZE, _MIN_FRAMES = 32, 8
+_LEAST_SIZE, _LEAST_FRAMES = 32, 8
 WINDOW = 320
 """Frames of one pass through the trunk; the ten seconds of a Kinetics video fit into one."""
 
@@ -81,7 +81,7 @@ def score_videos(
 
     def logits(clips: Tensor) -> np.ndarray:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            return logits_of(model, clips.to(device))[0].float().cpu().numpy()
+            return model.logits(clips.to(device))[0].float().cpu().numpy()
 
     no_logits = np.zeros(model.head.fc.out_features, np.float32)
     rows: list[tuple[int, str, int, np.ndarray, np.ndarray, bool]] = []
@@ -141,7 +141,7 @@ class ClassifierTest:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("size", _MIN_SIZE), ("frames", _MIN_FRAMES), ("workers", 0)):
+        for name, least in (("size", _LEAST_SIZE), ("frames", _LEAST_FRAMES), ("workers", 0)):
             if getattr(self, name) < least:
                 raise InputError(
                     f"{as_option(name)} {getattr(self, name)}: must be {least} or more"

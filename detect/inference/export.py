@@ -74,8 +74,8 @@ class ExportableDetector(nn.Module):
             scores (R, classes) in [0, 1]; refined boxes in pixels of the clip, (R, 1, 4), or
             (R, classes, 4) with a box for each class; and `key`. All proposals are returned.
         """
-        detector, config = self.detector, self.detector.settings
-        features = detector.maps(clip[None])
+        detector, config = self.detector, self.detector.config
+        features = detector.extract_features(clip[None])
         first_clip = torch.zeros_like(key_frames, dtype=torch.int64)
         if boxes is None or key is None:
             # BatchedProposals returns those of all key frames at once.
@@ -116,7 +116,7 @@ class BatchedProposals(nn.Module):
         objectness, deltas = concat_box_prediction_layers(*self.rpn.head([maps]))
         objectness = objectness.reshape(maps.shape[0], -1)
         deltas = deltas.reshape(maps.shape[0], -1, 4)
-        self.anchors.shift = (grid.first[2] + 0.5, grid.first[1] + 0.5)
+        self.anchors.shift = (grid.origin[2] + 0.5, grid.origin[1] + 0.5)
         images = ImageList(maps.new_empty((1, 3, *size)), [size])
         (anchors,) = self.anchors(images, [maps[:1]])
         best = min(self.rpn.pre_nms_top_n(), objectness.shape[1])
@@ -152,15 +152,15 @@ def trace_detector(
     Raises:
         InputError: `frames` is too small.
     """
-    settings = detector.settings
+    settings = detector.config
     if frames < settings.frames:
         raise InputError(f"--frames {frames}: this detector needs at least {settings.frames}")
     if external_proposals and detector.proposals is not None:
         detector = copy.deepcopy(detector)
         detector.proposals = detector.resnet = None
-        detector.settings = replace(settings, proposals="given")
+        detector.config = replace(settings, proposals="given")
     exportable = ExportableDetector(detector, frames)
-    channels = STREAM_CHANNELS[detector.settings.clip_streams]
+    channels = STREAM_CHANNELS[detector.config.clip_streams]
     size = (frames, settings.height, settings.width_pixels, channels.stop - channels.start)
     inputs: list[Tensor] = [torch.zeros(size, dtype=torch.uint8), torch.full((3,), frames / 2)]
     shapes: list[dict[int, Any] | None] = [None, {0: Dim("key_frames", min=1)}]
@@ -211,9 +211,9 @@ def export_detector(
     if path.suffix == ".onnx":
         _require_onnxscript()
     if frames is None:
-        frames = ClipGeometry(detector.settings).export_length()
+        frames = ClipGeometry(detector.config).export_length()
     program = trace_detector(detector, frames, external_proposals=external_proposals)
-    settings = asdict(detector.settings)
+    settings = asdict(detector.config)
     if external_proposals:
         settings["proposals"] = "given"
     metadata = json.dumps({"settings": settings, "clip_frames": frames})
@@ -222,7 +222,7 @@ def export_detector(
             with _quiet():
                 torch.export.save(program, temporary, extra_files={METADATA_KEY: metadata})
         else:
-            _write_onnx(program, temporary, opset, metadata, detector.settings.labels)
+            _write_onnx(program, temporary, opset, metadata, detector.config.labels)
     return frames
 
 

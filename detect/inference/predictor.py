@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...backbones.inception import Trunk
+from ...backbones.registry import Backbone
 from ...datasets.errors import InputError
 from ..model.config import DetectorConfig
-from ..model.detector import Detector
-from ..model.postprocess import decode_boxes, select_detections
+from ..model.detector import Detector, predictions_from_scores
+from ..model.head import RoiScores
+from ..model.postprocess import KeyFramePredictions, select_detections
 from ..people.proposals import OpenSource
 from .clip_batches import ClipBatch, prefetch_clip_batches
 from .clip_geometry import KEY_FRAMES_AT_ONCE, ClipGeometry, Mode
@@ -86,22 +87,6 @@ class Predictor(Protocol):
         ...
 
 
-class RoiOutputs(NamedTuple):
-    """What the head says of the R proposals of some key frames.
-
-    Attributes:
-        probabilities: (R, C).
-        deltas: (R, 1, 4) or (R, C, 4).
-        proposals: (R, 4) in pixels of the clip.
-        counts: how many proposals each key frame has.
-    """
-
-    probabilities: Tensor
-    deltas: Tensor
-    proposals: Tensor
-    counts: list[int]
-
-
 class TorchPredictor:
     """A detector as PyTorch runs it.
 
@@ -121,7 +106,7 @@ class TorchPredictor:
         device: str = "cpu",
         autocast_dtype: torch.dtype | None = None,
     ) -> None:
-        self.detector, self.config = detector, detector.settings
+        self.detector, self.config = detector, detector.config
         self.proposals: Proposals = proposals or default_proposals(self.config)
         self.device, self.autocast_dtype = device, autocast_dtype
 
@@ -144,7 +129,7 @@ class TorchPredictor:
 
     def extract_features(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The feature maps of the clips, by endpoint."""
-        return self.detector.maps(batch.clips.to(self.device))
+        return self.detector.extract_features(batch.clips.to(self.device))
 
     def propose(self, features: dict[str, Tensor], batch: ClipBatch, rows: slice) -> list[Tensor]:
         """(P, 4) boxes in pixels of the clip, for each of some key frames.
@@ -165,12 +150,11 @@ class TorchPredictor:
         proposals: Sequence[Tensor],
         batch: ClipBatch,
         rows: slice,
-    ) -> RoiOutputs:
+    ) -> RoiScores:
         """What the head says of the proposals of some key frames; see `propose`."""
-        probabilities, deltas, rois, _ = self.detector.score(
+        return self.detector.score(
             features, batch.clips.shape[1], proposals, *self._places(batch, rows)
         )
-        return RoiOutputs(probabilities, deltas, rois, [len(boxes) for boxes in proposals])
 
     def detect(
         self,
@@ -180,8 +164,11 @@ class TorchPredictor:
         rows: slice,
     ) -> list[KeyFramePrediction]:
         """Scores and refines the proposals of some key frames; see `propose`."""
-        outputs = self.score(features, proposals, batch, rows)
-        return decode_predictions(outputs, batch.frame_numbers[rows], self.config)
+        scores = self.score(features, proposals, batch, rows)
+        return split_predictions(
+            predictions_from_scores(scores, self.config), [len(boxes) for boxes in proposals],
+            batch.frame_numbers[rows],
+        )  # fmt: skip
 
     def _places(self, batch: ClipBatch, rows: slice) -> tuple[Tensor, Tensor]:
         positions = batch.key_frame_positions[rows].to(self.device)
@@ -226,11 +213,14 @@ class FusedPredictor:
                 proposals = self.first.propose(features[0], batch, rows)
                 a = self.first.score(features[0], proposals, batch, rows)
                 b = self.second.score(features[1], proposals, batch, rows)
-                mean = a._replace(
-                    probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
+                mean = replace(
+                    a, probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
                     deltas=torch.lerp(a.deltas, b.deltas, 0.5),
-                )
-                predictions += decode_predictions(mean, batch.frame_numbers[rows], self.config)
+                )  # fmt: skip
+                predictions += split_predictions(
+                    predictions_from_scores(mean, self.config),
+                    [len(boxes) for boxes in proposals], batch.frame_numbers[rows],
+                )  # fmt: skip
         return predictions
 
 
@@ -245,36 +235,25 @@ def key_frame_slices(batch: ClipBatch) -> list[slice]:
             for start in range(0, count, KEY_FRAMES_AT_ONCE)]  # fmt: skip
 
 
-def decode_predictions(
-    outputs: RoiOutputs, frame_numbers: np.ndarray, config: DetectorConfig
-) -> list[KeyFramePrediction]:
-    """Applies the box refinements, and splits the rows by key frame."""
-    size = (config.height, config.width_pixels)
-    boxes = decode_boxes(outputs.deltas, outputs.proposals, size)
-    return split_predictions(boxes, outputs.probabilities, outputs.counts, frame_numbers, config)
-
-
 def split_predictions(
-    boxes: Tensor,
-    probabilities: Tensor,
-    counts: list[int],
-    frame_numbers: np.ndarray,
-    config: DetectorConfig,
+    predictions: KeyFramePredictions, counts: list[int], frame_numbers: np.ndarray
 ) -> list[KeyFramePrediction]:
-    """Predictions of K key frames from their R rows, one key frame after the other.
+    """The predictions of each of K key frames.
 
     Args:
-        boxes: (R, 1, 4) or (R, C, 4), refined.
-        probabilities: (R, C).
-        counts: rows of each of the K key frames.
-        frame_numbers: (K,).
-        config: of the network.
+        predictions: of all, one key frame after the other.
+        counts: rows of each key frame.
+        frame_numbers: (K,) in the video.
     """
-    actionness = probabilities.amax(dim=1) if config.multi_label else probabilities.sum(dim=1)
-    parts = zip(*(values.split(counts) for values in (boxes, probabilities, actionness)))
+    columns = predictions.boxes, predictions.probabilities, predictions.actionness
+    parts = zip(*(column.split(counts) for column in columns))
     return [
-        KeyFramePrediction(frame=frame, boxes=b, probabilities=p, actionness=a)
-        for frame, (b, p, a) in zip(frame_numbers.tolist(), parts, strict=True)
+        KeyFramePrediction(
+            frame=frame, boxes=boxes, probabilities=probabilities, actionness=actionness
+        )
+        for frame, (boxes, probabilities, actionness) in zip(
+            frame_numbers.tolist(), parts, strict=True
+        )
     ]
 
 
@@ -303,7 +282,7 @@ def postprocess(
         kept = select_detections(
             probabilities, boxes, row_key, threshold=threshold, nms_iou=nms_iou
         )
-        frames.append(np.array([each.frame for each in part])[kept.key.cpu().numpy()])
+        frames.append(np.array([each.frame for each in part])[kept.key_frame_index.cpu().numpy()])
         columns.append((kept.label, kept.score, kept.boxes))
     label, score, boxes_ = (torch.cat(column).cpu().numpy() for column in zip(*columns))
     size = np.tile([config.width_pixels, config.height], 2)
@@ -357,13 +336,15 @@ def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
     So shapes are static, and the last batch of a video compiles nothing anew. Proposals and the
     head have shapes that depend on the data.
     """
-    length = ClipGeometry(detector.settings).clip_length(mode)
+    length = ClipGeometry(detector.config).clip_length(mode)
     for trunk in (detector.trunk, detector.flow_trunk):
         if trunk is not None:
             trunk.endpoints = _compiled(trunk, length)  # type: ignore[method-assign, assignment]
 
 
-def _compiled(trunk: Trunk, length: int) -> Callable[[Tensor, Collection[str]], dict[str, Tensor]]:
+def _compiled(
+    trunk: Backbone, length: int
+) -> Callable[[Tensor, Collection[str]], dict[str, Tensor]]:
     plain = trunk.endpoints
     compiled = torch.compile(plain, dynamic=False)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...datasets.tables import Tubes, select_rows
+from ...datasets.tables import Tubes, concatenate_rows, select_rows
 from ..boxes.joins import expand_runs
 
 
@@ -29,21 +28,6 @@ class TubeBoxes:
     group: np.ndarray
     score: np.ndarray
     boxes: np.ndarray
-
-
-def concatenate_tube_boxes(parts: Sequence[TubeBoxes]) -> TubeBoxes:
-    """Several parts, one after the other."""
-    if not parts:
-        none = np.empty(0, np.int64)
-        parts = [
-            TubeBoxes(
-                frame=none, tube=none, group=none, score=np.empty(0), boxes=np.empty((0, 1, 4))
-            )
-        ]
-    names = [field.name for field in fields(TubeBoxes)]
-    return TubeBoxes(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    )
 
 
 def assemble_tubes(
@@ -105,7 +89,10 @@ def assemble_tubes(
 
 def no_tubes(video_names: tuple[str, ...], label_names: tuple[str, ...]) -> Tubes:
     """A table without rows, with scores."""
-    return assemble_tubes(concatenate_tube_boxes([]), video_names, label_names)
+    none = np.empty(0, np.int64)
+    boxes = np.empty((0, 1, 4))
+    linked = TubeBoxes(frame=none, tube=none, group=none, score=np.empty(0), boxes=boxes)
+    return assemble_tubes(linked, video_names, label_names)
 
 
 def merge_tubes(tables: Sequence[Tubes]) -> Tubes:
@@ -120,16 +107,14 @@ def merge_tubes(tables: Sequence[Tubes]) -> Tubes:
     tables = [table for table in tables if len(table)] or tables[:1]
     if len(tables) == 1:
         return tables[0]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(table, name) for table in tables])
-        for name in ("video", "frame", "label", "boxes", "tube", "score", "tube_score")
-    }
-    first = np.flatnonzero(np.diff(columns["tube"], prepend=-1))
-    length = np.diff(first, append=len(columns["tube"]))
-    sort_keys = (-columns["tube_score"], columns["frame"], columns["label"], columns["video"])
+    tubes = concatenate_rows(tables)
+    assert tubes.tube_score is not None
+    first = np.flatnonzero(np.diff(tubes.tube, prepend=-1))
+    length = np.diff(first, append=len(tubes))
+    sort_keys = (-tubes.tube_score, tubes.frame, tubes.label, tubes.video)
     order = np.lexsort([key[first] for key in sort_keys])
     number, rows = expand_runs(first[order], length[order])
-    return replace(select_rows(replace(tables[0], **columns), rows), tube=number)
+    return replace(select_rows(tubes, rows), tube=number)
 
 
 def tube_scores(

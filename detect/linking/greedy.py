@@ -8,19 +8,26 @@ through a video once, so detections can be given as they come.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
 from ...datasets.overrides import override_fields
-from ...datasets.tables import Detections, Tubelets, Tubes, Videos, select_rows
+from ...datasets.tables import (
+    Detections,
+    Tubelets,
+    Tubes,
+    Videos,
+    concatenate_rows,
+    select_rows,
+)
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import join
 from ..boxes.matching import greedy_match, sort_by_preference
 from ..boxes.nms import nms_rows
-from .assembly import TubeBoxes, assemble_tubes, concatenate_tube_boxes
+from .assembly import TubeBoxes, assemble_tubes, no_tubes
 from .linker import Calibration, LinkConfig, LinkResult
 
 
@@ -105,7 +112,8 @@ class GreedyLinker:
         self._linked: list[TubeBoxes] = []
         self._next_tube = 0
         self._num_returned = 0
-        self._open = _no_open_tubes(length=1, num_best=config.gap + 1)
+        none = np.empty(0, np.int64)
+        self._open = _start_tubes(none, none, 0, np.empty(0), np.empty((0, 1, 4)), config.gap + 1)
 
     def update(self, detections: Detections | Tubelets) -> LinkResult:
         """See `Linker.update`."""
@@ -132,11 +140,9 @@ class GreedyLinker:
             suppressed or whose score is too low.
         """
         config = self.config
-        tubelets = (
-            Tubelets.from_detections(detections)
-            if isinstance(detections, Detections)
-            else detections
-        )
+        tubelets = detections
+        if isinstance(tubelets, Detections):
+            tubelets = Tubelets.from_detections(tubelets)
         self._names = tubelets.video_names, tubelets.label_names
         tube = np.full(len(tubelets.score), -1)
         high = np.flatnonzero(tubelets.score >= config.min_box_score)
@@ -163,16 +169,15 @@ class GreedyLinker:
 
     def pop_closed(self) -> Tubes:
         """Returns the closed tubes and forgets them; no two ever have the same number."""
-        linked = concatenate_tube_boxes(self._linked)
+        if not self._linked:
+            return no_tubes(*self._names)
+        linked = concatenate_rows(self._linked)
         is_open = np.isin(linked.tube, self._open.tube)
         self._linked = [select_rows(linked, is_open)]
         config = self.config
+        closed = select_rows(linked, ~is_open)
         tubes = assemble_tubes(
-            select_rows(linked, ~is_open),
-            *self._names,
-            min_score=config.min_score,
-            min_length=config.min_length,
-            score_top=config.score_top,
+            closed, *self._names, config.min_score, config.min_length, config.score_top
         )
         numbered = replace(tubes, tube=tubes.tube + self._num_returned)
         self._num_returned += int(tubes.tube.max(initial=-1)) + 1
@@ -217,11 +222,11 @@ class GreedyLinker:
         self._next_tube += len(new)
         if len(continued):
             tubes.extend(row[continued], frame, score[continued], boxes[continued])
-        self._open = tubes.with_new(tube[new], group[new], frame, score[new], boxes[new])
+        started = _start_tubes(tube[new], group[new], frame, score[new], boxes[new], config.gap + 1)
+        self._open = concatenate_rows([tubes, started]) if len(tubes.tube) else started
+        frames = np.full(len(group), frame)
         self._linked.append(
-            TubeBoxes(
-                frame=np.full(len(group), frame), tube=tube, group=group, score=score, boxes=boxes
-            )
+            TubeBoxes(frame=frames, tube=tube, group=group, score=score, boxes=boxes)
         )
         return tube
 
@@ -279,38 +284,21 @@ class _OpenTubes:
         least = self.best[rows].argmin(axis=1)
         self.best[rows, least] = np.maximum(self.best[rows, least], score)
 
-    def with_new(
-        self, tube: np.ndarray, group: np.ndarray, frame: int, score: np.ndarray, boxes: np.ndarray
-    ) -> _OpenTubes:
-        """These tubes and new ones of one box each."""
-        best = np.zeros((len(tube), self.best.shape[1]))
-        best[:, 0] = score
-        new = _OpenTubes(
-            tube=tube,
-            group=group,
-            last=np.full(len(tube), frame),
-            count=np.ones(len(tube), np.int64),
-            total=score,
-            best=best,
-            boxes=boxes,
-        )
-        old = self if len(self.tube) else _no_open_tubes(boxes.shape[1], best.shape[1])
-        names = [field.name for field in fields(_OpenTubes)]
-        return _OpenTubes(
-            **{name: np.concatenate([getattr(old, name), getattr(new, name)]) for name in names}
-        )
 
-
-def _no_open_tubes(length: int, num_best: int) -> _OpenTubes:
-    none = np.empty(0, np.int64)
+def _start_tubes(
+    tube: np.ndarray,
+    group: np.ndarray,
+    frame: int,
+    score: np.ndarray,
+    boxes: np.ndarray,
+    num_best: int,
+) -> _OpenTubes:
+    """New tubes of one box each."""
+    last, count = np.full(len(tube), frame), np.ones(len(tube), np.int64)
+    best = np.zeros((len(tube), num_best))
+    best[:, 0] = score
     return _OpenTubes(
-        tube=none,
-        group=none,
-        last=none,
-        count=none,
-        total=np.empty(0),
-        best=np.empty((0, num_best)),
-        boxes=np.empty((0, length, 4)),
+        tube=tube, group=group, last=last, count=count, total=score, best=best, boxes=boxes
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...datasets.tables import Detections, Tubelets, Tubes
+from ...datasets.tables import Actions, Detections, Tracks, Tubelets, Tubes
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,13 @@ class LinkResult:
 
     Attributes:
         tubes: with `score` and `tube_score`, without gaps; each tube's rows together, by frame.
+        tracks: where the people are, from a linker that tracks people.
+        actions: what they do, from such a linker.
     """
 
     tubes: Tubes
+    tracks: Tracks | None = None
+    actions: Actions | None = None
 
 
 class Linker(Protocol):

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from ...datasets.overrides import override_fields
-from ...datasets.tables import Detections, Tubelets, Tubes, Videos, select_rows
+from ...datasets.tables import (
+    Detections,
+    Tubelets,
+    Tubes,
+    Videos,
+    concatenate_rows,
+    select_rows,
+)
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import expand_runs, join
 from ..boxes.nms import nms
@@ -93,13 +100,7 @@ class ViterbiLinker:
         parts, self._detections = self._detections, []
         if not parts:
             return LinkResult(no_tubes((), ()))
-        columns: dict[str, Any] = {}
-        if len(parts) > 1:
-            columns = {
-                name: np.concatenate([getattr(part, name) for part in parts])
-                for name in ("video", "frame", "label", "score", "boxes")
-            }
-        return LinkResult(self._link(replace(parts[0], **columns)))
+        return LinkResult(self._link(concatenate_rows(parts) if len(parts) > 1 else parts[0]))
 
     def _link(self, detections: Detections) -> Tubes:
         config = self.config
@@ -238,14 +239,9 @@ def _build_trellis(
         + config.iou_weight * np.where(iou >= config.iou, iou, 0)
     )
     return _Trellis(
-        group=dense,
-        layer=layer,
-        distance=distance,
-        start=start,
-        stop=stop,
-        value=value,
+        group=dense, layer=layer, distance=distance, start=start, stop=stop, value=value,
         layer_group=layer_group,
-    )
+    )  # fmt: skip
 
 
 def _copy_to_empty_frames(

@@ -2,124 +2,107 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import cast
-
-from ...backbones.family import get_variant
-from ...backbones.grid import feature_grid
-from ...backbones.inception import Trunk, cut
-from ...backbones.torchvision_video import TORCHVISION_NETWORKS, TorchvisionTrunk
-from ...datasets.errors import InputError, as_option, choose_from
+from ...backbones.registry import Backbone, build_backbone
+from ...datasets.errors import InputError, choose_from
 from .config import DetectorConfig
-from .detector import _NORM_MOMENTUM, Detector, _shapes
+from .detector import Detector
 from .head import ActionHead, MeanPoolFeatures, TrunkBlockFeatures
 from .rpn import KeyFrameResNet, ProposalNetwork
 
+# For new weights: the family's 1e-3 suits hundreds of thousands of steps.
+_NORM_MOMENTUM = 0.1
+
 
 def build_detector(
-    settings: DetectorConfig, trunk: Trunk | None = None, flow_trunk: Trunk | None = None
+    config: DetectorConfig, trunk: Backbone | None = None, flow_trunk: Backbone | None = None
 ) -> Detector:
     """A detector with new weights.
 
     Args:
-        settings: see there.
-        trunk: a pretrained trunk to take over, whole (up to Mixed_5c) or as far as it is needed; it
-            is cut at the endpoint.
-        flow_trunk: as `trunk`, for the flow of two streams.
+        config: what to build.
+        trunk: a whole pretrained trunk, or one up to the endpoints that are needed, which becomes
+            part of the detector and is truncated; None builds one.
+        flow_trunk: as `trunk`, for the optical flow of two streams.
 
     Raises:
-        InputError: sizes that are no multiples of the feature map's stride, an endpoint that
-            leaves no blocks for the head, two trunks whose maps do not lie upon each other, or what
-            torchvision's networks do not have.
+        InputError: an unknown backbone or endpoint; a size that is not a multiple of the feature
+            map's stride; an endpoint that leaves no blocks for the head; two trunks whose feature
+            maps do not line up; or what the backbone does not offer.
     """
-    shapes = _shapes(settings)
-    used = settings.endpoints
-    for endpoint in used:
-        if endpoint not in shapes:
-            option = "--endpoint" if endpoint == settings.endpoint else "--proposal-endpoint"
-            raise InputError(
-                f"{option} {endpoint}: {settings.backbone} has no such layer; "
-                f"{choose_from(endpoint, shapes)}"
+    if trunk is None:
+        trunk = build_backbone(
+            config.backbone, width_multiplier=config.width,
+            channels_in=2 if config.streams == "flow" else 3,
+            layout={"norm_momentum": _NORM_MOMENTUM} if config.norm == "batch" else None,
+        )  # fmt: skip
+    _check_endpoints(config, trunk)
+    if config.streams == "both":
+        if flow_trunk is None:
+            flow_trunk = build_backbone(
+                trunk.name, width_multiplier=config.width, channels_in=2, layout=trunk.layout
             )
-        stride = shapes[endpoint][2]
-        if settings.height % stride or settings.width_pixels % stride:
+        _check_same_grid(config, trunk, flow_trunk)
+        flow_trunk.truncate(config.endpoint)
+    head = ActionHead(
+        _roi_features(config, trunk), len(config.labels), multi_label=config.multi_label,
+        separate_background=config.own_background, per_class_boxes=config.per_class_boxes,
+        dropout=config.dropout,
+    )  # fmt: skip
+    resnet, proposals = None, None
+    if config.proposals != "given":
+        if config.proposals == "features":
+            channels = trunk.endpoint_shapes[config.proposal_endpoint].channels
+        else:
+            resnet = KeyFrameResNet(50 if config.proposals == "resnet50" else 18)
+            channels = resnet.out_channels
+        proposals = ProposalNetwork(
+            channels, anchor_sides=config.anchor_sides, anchor_ratios=config.anchor_ratios,
+            num_proposals=config.proposal_count,
+        )  # fmt: skip
+    return Detector(config, trunk, head, proposals=proposals, resnet=resnet, flow_trunk=flow_trunk)
+
+
+def _roi_features(config: DetectorConfig, trunk: Backbone) -> MeanPoolFeatures | TrunkBlockFeatures:
+    """The first part of the head; `trunk` is truncated."""
+    shapes = trunk.endpoint_shapes
+    last = max(config.endpoints, key=list(shapes).index)
+    channels, last_channels = shapes[config.endpoint].channels, [*shapes.values()][-1].channels
+    if config.head == "mean":
+        trunk.truncate(last)
+        return MeanPoolFeatures(
+            channels, config.hidden, size=config.roi_size, norm=config.norm == "batch"
+        )
+    if not trunk.blocks_fit_rois:
+        raise InputError(
+            f"--head mixed: only works with the S3D family; with {config.backbone} use mean"
+        )
+    if config.endpoint == list(shapes)[-1] or last != config.endpoint:
+        raise InputError(
+            f"--head mixed: no layers are left after {last}; choose an earlier --endpoint, or "
+            "--head mean"
+        )
+    return TrunkBlockFeatures(trunk.truncate(last), channels, last_channels, size=config.roi_size)
+
+
+def _check_endpoints(config: DetectorConfig, trunk: Backbone) -> None:
+    for endpoint in config.endpoints:
+        if endpoint not in trunk.endpoint_shapes:
+            option = "--endpoint" if endpoint == config.endpoint else "--proposal-endpoint"
             raise InputError(
-                f"--size {settings.height} {settings.width_pixels}: height and width must be "
+                f"{option} {endpoint}: {config.backbone} has no such layer; "
+                f"{choose_from(endpoint, trunk.endpoint_shapes)}"
+            )
+        stride = trunk.endpoint_shapes[endpoint].space_stride
+        if config.height % stride or config.width_pixels % stride:
+            raise InputError(
+                f"--size {config.height} {config.width_pixels}: height and width must be "
                 f"multiples of {stride}, the stride of {endpoint}"
             )
-    if settings.backbone in TORCHVISION_NETWORKS:
-        _require_plain(settings)
-        # A trunk of the family by all that is asked of it but its grid and how it is cut.
-        trunk = trunk or cast(Trunk, TorchvisionTrunk(TORCHVISION_NETWORKS[settings.backbone]))
-    elif trunk is None:
-        variant = get_variant(settings.backbone)
-        if settings.norm == "batch":
-            # The family's 1e-3 suits hundreds of thousands of steps.
-            layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
-            variant = replace(variant, layout=layout)
-        channels_in = 2 if settings.streams == "flow" else 3
-        trunk = Trunk(variant, settings.width, channels_in=channels_in)
-    if settings.streams == "both":
-        if flow_trunk is None:
-            flow_trunk = Trunk(trunk.variant, settings.width, channels_in=2)
-        _require_one_grid(settings, trunk, flow_trunk)
-        cut(flow_trunk, settings.endpoint)
-    last = max(used, key=list(shapes).index)
-    features: MeanPoolFeatures | TrunkBlockFeatures
-    if settings.head == "mean":
-        if isinstance(trunk, TorchvisionTrunk):
-            trunk.end_at(last)
-        else:
-            trunk, _ = cut(trunk, last)
-        features = MeanPoolFeatures(
-            shapes[settings.endpoint][0], settings.hidden, settings.roi_size,
-            settings.norm == "batch",
-        )  # fmt: skip
-    else:
-        if settings.endpoint == list(shapes)[-1] or last != settings.endpoint:
-            raise InputError(
-                f"--head mixed: no layers are left after {last}; choose an earlier "
-                "--endpoint, or --head mean"
-            )
-        trunk, blocks = cut(trunk, settings.endpoint)
-        features = TrunkBlockFeatures(
-            blocks, shapes[settings.endpoint][0], shapes["Mixed_5c"][0], settings.roi_size
-        )
-    head = ActionHead(
-        features, len(settings.labels), multi_label=settings.multi_label,
-        own_background=settings.own_background, per_class_boxes=settings.per_class_boxes,
-        dropout=settings.dropout,
-    )  # fmt: skip
-    if settings.proposals == "given":
-        return Detector(settings, trunk, head, flow_trunk=flow_trunk)
-
-    def network(channels: int) -> ProposalNetwork:
-        return ProposalNetwork(
-            channels, sides=settings.anchor_sides, ratios=settings.anchor_ratios,
-            count=settings.proposal_count,
-        )  # fmt: skip
-
-    if settings.proposals == "features":
-        channels = shapes[settings.proposal_endpoint][0]
-        return Detector(settings, trunk, head, network(channels), flow_trunk=flow_trunk)
-    resnet = KeyFrameResNet(50 if settings.proposals == "resnet50" else 18)
-    proposals = network(resnet.out_channels)
-    return Detector(settings, trunk, head, proposals, resnet, flow_trunk=flow_trunk)
 
 
-def _require_plain(settings: DetectorConfig) -> None:
-    for name, value in (("width", 1.0), ("head", "mean"), ("streams", "rgb")):
-        if getattr(settings, name) != value:
-            raise InputError(
-                f"{as_option(name)} {getattr(settings, name)}: only works with the S3D "
-                f"family; with {settings.backbone} use {value}"
-            )
-
-
-def _require_one_grid(settings: DetectorConfig, rgb: Trunk, flow: Trunk) -> None:
-    size = (settings.frames, settings.height, settings.width_pixels)
-    grids = [feature_grid(each.variant, settings.endpoint, size) for each in (rgb, flow)]
-    if grids[0] != grids[1]:
+def _check_same_grid(config: DetectorConfig, rgb: Backbone, flow: Backbone) -> None:
+    size = (config.frames, config.height, config.width_pixels)
+    if rgb.grid(config.endpoint, size) != flow.grid(config.endpoint, size):
         raise InputError(
             "--streams both: the RGB and the flow weights use different padding, so their "
             "feature maps do not line up; give --weights and --flow-weights from the same "

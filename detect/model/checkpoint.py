@@ -1,61 +1,79 @@
-"""A trained detector as one file: weights, labels, sizes and settings, and no code."""
+"""A trained detector as one .safetensors file: weights, config, sections of JSON, and no code."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
-from itertools import chain
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ...backbones.classifier import PretrainedModel
-from ...backbones.family import Variant, WeightLayout, get_variant
+from ...backbones.family import lists_to_tuples
 from ...backbones.flow_input import FLOW_MEAN, FLOW_STD, rgb_weights_to_flow
-from ...backbones.inception import Trunk
-from ...backbones.layers import PoolPadding
-from ...backbones.torchvision_video import TORCHVISION_NETWORKS
+from ...backbones.registry import Backbone, build_backbone
 from ...backbones.weights.convert import load_strict
-from ...backbones.weights.load import lists_to_tuples, variant_from_json
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
 from .build import build_detector
 from .config import DetectorConfig
 from .detector import Detector
 
-_KEY = "actiontubes-detector"
-# Numbers in a file that no weights go with, and that memory would be made for.
-_MOST = {
+_METADATA_KEY = "actiontubes-detector"
+_MAX_METADATA_BYTES = 16 << 20
+# Limits for numbers in a file's config that its weights do not confirm.
+_MAX_VALUES = {
     "proposal_count": 1 << 16, "hidden": 1 << 16, "roi_size": 64, "frames": 1024,
     "frame_step": 256, "height": 4096, "width_pixels": 4096,
 }  # fmt: skip
-_MOST_PADDING = 8
+# Fields of the config as version 0.1 named them.
+_OLD_FIELDS: dict[str, str] = {}
 
 
-def save_detector(detector: Detector, path: Path) -> None:
+def save_detector(
+    detector: Detector, path: Path, sections: Mapping[str, Any] | None = None
+) -> None:
     """Writes a .safetensors file, whole or not at all.
+
+    Args:
+        sections: plain JSON by name, such as the calibration of scores; it is kept as it is.
 
     Raises:
         OSError, SafetensorError: the disk is full.
+        ValueError, TypeError: a section that is not JSON, or too long.
     """
-    record = {"settings": asdict(detector.settings), "variant": asdict(detector.trunk.variant)}
+    record = {
+        "config": asdict(detector.config), "layout": detector.trunk.layout,
+        "sections": dict(sections or {}),
+    }  # fmt: skip
     if detector.flow_trunk is not None:
-        record["flow_variant"] = asdict(detector.flow_trunk.variant)
+        record["flow_layout"] = detector.flow_trunk.layout
+    text = json.dumps(record, allow_nan=False)
+    if len(text) > _MAX_METADATA_BYTES:
+        raise ValueError(f"sections: {len(text):,} bytes, more than {_MAX_METADATA_BYTES:,}")
     tensors = {
         key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()
     }
     with atomic_write(path) as temporary:
-        save_file(tensors, temporary, {_KEY: json.dumps(record)})
+        save_file(tensors, temporary, {_METADATA_KEY: text})
 
 
 def load_detector(path: Path) -> Detector:
-    """The detector of a file, in evaluation mode on the CPU.
+    """The detector of a file, in evaluation mode on the CPU; see `load_checkpoint`."""
+    return load_checkpoint(path)[0]
+
+
+def load_checkpoint(path: Path) -> tuple[Detector, dict[str, Any]]:
+    """The detector of a file, in evaluation mode on the CPU, and its sections by name.
+
+    The sections are JSON that nobody has checked; files of version 0.1 have none.
 
     Raises:
-        InputError: no such file, damaged, or not a detector of this project.
+        InputError: the file is missing, damaged, or not a detector of this project.
     """
     if not path.is_file():
         raise InputError(f"{path}: file not found; `actiontubes train` writes detector.safetensors")
@@ -68,90 +86,103 @@ def load_detector(path: Path) -> Detector:
         raise InputError(
             f"{path}: cannot be read as a .safetensors file ({reason}); it may be damaged"
         ) from error
-    if _KEY not in metadata:
+    if _METADATA_KEY not in metadata:
         classifier = "actiontubes" in metadata
         what = "a classifier; use it as --weights" if classifier else "other weights"
         raise InputError(f"{path}: is not a trained detector but {what}")
     try:
-        record = json.loads(metadata[_KEY])
-        settings = config_from_json(record["settings"])
-        # First without memory: settings may ask for any amount, the file's tensors are there.
+        text = metadata[_METADATA_KEY]
+        if len(text) > _MAX_METADATA_BYTES:
+            raise ValueError(f"{len(text):,} bytes of metadata")
+        record = json.loads(text)
+        config = config_from_json(record["config"] if "config" in record else record["settings"])
+        sections = dict(record.get("sections", {}))
+        # First without memory: a config may ask for any amount; the file's tensors exist.
         with torch.device("meta"):
-            shapes = build_detector(settings, *_trunks(settings, record)).state_dict()
+            shapes = build_detector(config, *_build_trunks(config, record)).state_dict()
         for key, value in shapes.items():
             if key in tensors and tensors[key].shape != value.shape:
-                found, expected = tuple(tensors[key].shape), tuple(value.shape)
-                raise ValueError(f"weights for {key} have shape {found} instead of {expected}")
-        detector = build_detector(settings, *_trunks(settings, record))
+                shape, expected = tuple(tensors[key].shape), tuple(value.shape)
+                raise ValueError(f"weights for {key} have shape {shape} instead of {expected}")
+        detector = build_detector(config, *_build_trunks(config, record))
         load_strict(detector, tensors)
-    # Settings that are not ours fail in the constructors, each in its own way.
+    # A record that is not ours fails in the constructors, each in its own way.
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(
             f"{path}: was written by another version, or is damaged ({reason})"
         ) from error
-    return detector.eval()
+    return detector.eval(), sections
 
 
 def is_detector(path: Path) -> bool:
-    """Whether a file is one that `save_detector` wrote, by what it says of itself."""
+    """Whether `save_detector` wrote a file, by its metadata."""
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     try:
         with safe_open(path, framework="pt") as file:
-            return _KEY in (file.metadata() or {})
+            return _METADATA_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
 
 
 def extract_trunk(detector: Detector, channels_in: int) -> PretrainedModel:
-    """A detector's trunk for another one to start from, as far as it goes.
+    """A detector's trunk, up to its last endpoint, as first weights of another one.
 
     Args:
         channels_in: 3 for RGB; 2 for flow, which a detector on RGB alone gives by
             `rgb_weights_to_flow`.
 
     Raises:
-        InputError: the detector has flow alone, and RGB is asked for.
+        InputError: RGB of a detector on flow alone.
     """
-    if channels_in == 2 and detector.settings.streams != "rgb":
+    config = detector.config
+    if channels_in == 2 and config.streams != "rgb":
         trunk = detector.flow_trunk or detector.trunk
-        return PretrainedModel(trunk, None, (), FLOW_MEAN, FLOW_STD)
-    if detector.settings.streams == "flow":
+        return PretrainedModel(trunk, None, (), mean=FLOW_MEAN, std=FLOW_STD)
+    if config.streams == "flow":
         raise InputError(
             "--weights: this detector was trained on optical flow only; give one trained on RGB"
         )
-    settings = detector.settings
-    model = PretrainedModel(detector.trunk, None, (), settings.mean, settings.std)
+    model = PretrainedModel(detector.trunk, None, (), mean=config.mean, std=config.std)
     return model if channels_in == 3 else rgb_weights_to_flow(model)
 
 
-def _trunks(settings: DetectorConfig, record: dict[str, Any]) -> list[Trunk]:
-    """The trunk, and of two streams that of flow, with new weights; none of torchvision's.
+def _build_trunks(config: DetectorConfig, record: Mapping[str, Any]) -> list[Backbone]:
+    """The trunk, and with two streams that of flow, with new weights in the layout of the file's.
 
     Raises:
-        LookupError, TypeError, AttributeError, ValueError: they are not ours.
+        LookupError, TypeError, AttributeError, ValueError: the record is not of this project.
     """
-    if settings.backbone in TORCHVISION_NETWORKS:
-        return []
-    channels = {"variant": 2 if settings.streams == "flow" else 3}
-    if settings.streams == "both":
-        channels["flow_variant"] = 2
-    return [
-        Trunk(_variant(settings.backbone, record[key]), settings.width, channels_in=channels_in)
-        for key, channels_in in channels.items()
-    ]
+    channels = {"": 2 if config.streams == "flow" else 3}
+    if config.streams == "both":
+        channels["flow_"] = 2
+    trunks = []
+    for stream, channels_in in channels.items():
+        if "config" in record:
+            layout = record[f"{stream}layout"]
+        else:  # version 0.1
+            layout = record[f"{stream}variant"].get("layout", {})
+        trunks.append(
+            build_backbone(
+                config.backbone, width_multiplier=config.width, channels_in=channels_in,
+                layout=layout,
+            )
+        )  # fmt: skip
+    return trunks
 
 
-def config_from_json(record: dict[str, Any]) -> DetectorConfig:
-    """The settings, each of the kind of its default.
+def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
+    """The config of a checkpoint or an ONNX file; every value has the type of its default.
 
     Raises:
-        LookupError, TypeError, AttributeError, ValueError: they are not ours.
+        LookupError, TypeError, AttributeError, ValueError: the record is not of this project.
     """
-    settings = DetectorConfig(**lists_to_tuples(record))
-    for field in fields(settings):
-        value = getattr(settings, field.name)
+    config = DetectorConfig(
+        **{_OLD_FIELDS.get(key, key): lists_to_tuples(value) for key, value in record.items()}
+    )
+    for field in fields(config):
+        value = getattr(config, field.name)
         default = field.default if field.name != "labels" else ("",)
         pairs = [(value, default)]
         if isinstance(value, tuple) and isinstance(default, tuple):
@@ -161,25 +192,8 @@ def config_from_json(record: dict[str, Any]) -> DetectorConfig:
                 raise TypeError(f"setting {field.name} has the wrong type: {value!r}")
         if field.name in ("mean", "std") and len(value) != 3:
             raise ValueError(f"{field.name} has {len(value)} numbers, not 3")
-        if field.name in _MOST and value > _MOST[field.name]:
+        if field.name in _MAX_VALUES and value > _MAX_VALUES[field.name]:
             raise ValueError(
-                f"setting {field.name} is {value}, above the limit of {_MOST[field.name]}"
+                f"setting {field.name} is {value}, above the limit of {_MAX_VALUES[field.name]}"
             )
-    return settings
-
-
-def _variant(backbone: str, record: dict[str, Any]) -> Variant:
-    """The network of that name, in the layout of its weights.
-
-    Raises:
-        LookupError, TypeError, AttributeError, ValueError: it is not ours.
-    """
-    layout: WeightLayout = variant_from_json(record).layout
-    padding = () if layout.stem_padding == "same" else chain.from_iterable(layout.stem_padding)
-    if not all(0 <= places <= _MOST_PADDING for places in padding):
-        raise ValueError(f"stem_padding {layout.stem_padding}")
-    if layout.pool_padding not in get_args(PoolPadding):
-        raise ValueError(f"pool_padding {layout.pool_padding}")
-    if not (0 < layout.norm_eps < 1 and 0 <= layout.norm_momentum <= 1):
-        raise ValueError(f"norm_eps {layout.norm_eps}, norm_momentum {layout.norm_momentum}")
-    return replace(get_variant(backbone), layout=layout)
+    return config

@@ -1,7 +1,7 @@
 """The detector: a trunk, proposals on key frames, ROI pooling in space-time, and the action head.
 
-The paper's section on detection, after AVA (Gu et al. 2018). A clip may hold several key frames;
-each sees the time steps around it, so that one pass through the trunk serves them all.
+The paper's section on detection, after AVA (Gu et al. 2018). A clip may have several key frames.
+Each uses the time steps around it, so that the trunk runs once for all of them.
 """
 
 from __future__ import annotations
@@ -12,55 +12,52 @@ import torch
 from torch import Tensor, nn
 
 from ...backbones.classifier import normalize
-from ...backbones.family import endpoint_shapes
 from ...backbones.flow_input import FLOW_MEAN, FLOW_STD
-from ...backbones.grid import FeatureGrid, feature_grid
-from ...backbones.inception import Trunk
-from ...backbones.torchvision_video import TORCHVISION_NETWORKS, TorchvisionTrunk
+from ...backbones.grid import FeatureGrid
+from ...backbones.registry import Backbone
 from .config import DetectorConfig
-from .head import ActionHead
+from .head import ActionHead, RoiScores
 from .losses import action_losses
-from .postprocess import KeyFrameDetections, postprocess
+from .postprocess import KeyFrameDetections, KeyFramePredictions, decode_boxes, postprocess
 from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
-_NORM_MOMENTUM = 0.1
-_FOR_PROPOSALS = "proposals"  # the features that the RPN sees, among those by endpoint
+_RPN_FEATURES = "proposals"  # the key of the RPN's feature map, beside those by endpoint
 
 
 class Detector(nn.Module):
-    """Assembled from its parts, as torchvision's detection models are.
+    """A detector of actions, assembled from its parts as torchvision's detection models are.
 
     Args:
-        settings: what the parts were built from.
+        config: what the parts were built from.
         trunk: clips to feature maps; of RGB, or of flow where that is the only stream.
         head: scores and refines proposals.
-        proposals: finds them, or None where they are given.
-        resnet: what `proposals` sees of a key frame, or None where that is the trunk's features.
-        examples: proposals of each key frame that the head is trained on.
-        jitter: copies of each ground truth box, moved at random, that join the proposals in
-            training: until the RPN has learnt, it proposes little that covers anybody.
-        box_weight, proposal_box_weight: of the losses action_boxes and proposal_boxes among the
-            others. The second is small, as torchvision divides it by all anchors drawn.
-        flow_trunk: of two streams, the one of flow; ends at the head's endpoint.
+        proposals: the RPN, or None where proposals are external.
+        resnet: what the RPN uses of a key frame, or None where it uses the trunk's features.
+        flow_trunk: with two streams, the one of flow; it ends at the head's endpoint.
+
+    Attributes:
+        rois_per_frame: proposals of each key frame that the head is trained on.
+        jitter: copies of each ground truth box, moved at random, that are added to the proposals in
+            training: an RPN that has learned little proposes few boxes with people.
+        box_weight, proposal_box_weight: factors of the losses action_boxes and proposal_boxes. The
+            second loss is small, as torchvision divides it by all sampled anchors.
     """
 
     def __init__(
         self,
-        settings: DetectorConfig,
-        trunk: Trunk,
+        config: DetectorConfig,
+        trunk: Backbone,
         head: ActionHead,
+        *,
         proposals: ProposalNetwork | None = None,
         resnet: KeyFrameResNet | None = None,
-        examples: int = 64,
-        jitter: int = 0,
-        box_weight: float = 1.0,
-        proposal_box_weight: float = 1.0,
-        flow_trunk: Trunk | None = None,
+        flow_trunk: Backbone | None = None,
     ) -> None:
         super().__init__()
-        self.settings, self.examples, self.jitter = settings, examples, jitter
-        self.box_weight, self.proposal_box_weight = box_weight, proposal_box_weight
+        self.config = config
+        self.rois_per_frame, self.jitter = 64, 0
+        self.box_weight, self.proposal_box_weight = 1.0, 1.0
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
         self.flow_trunk = flow_trunk
         for norm in self._frozen_norms():
@@ -73,169 +70,217 @@ class Detector(nn.Module):
         return self
 
     def _frozen_norms(self) -> list[nn.Module]:
-        """The trunk's, and those of its blocks in the head, if they stay as they were."""
-        if self.settings.norm == "batch":
+        """The trunk's batch norms, also in its blocks in the head, where they are not trained."""
+        if self.config.norm == "batch":
             return []
         return [module for module in self.modules() if isinstance(module, nn.BatchNorm3d)]
 
     @property
     def window(self) -> int:
-        """Time steps of the feature map around a key frame."""
-        stride = _shapes(self.settings)[self.settings.endpoint][1]
-        return max(1, -(-self.settings.frames // stride))
+        """Time steps of the feature map that are pooled around a key frame."""
+        stride = self.trunk.endpoint_shapes[self.config.endpoint].time_stride
+        return max(1, -(-self.config.frames // stride))
 
-    def grid(self, endpoint: str, length: int) -> FeatureGrid:
-        """Where the cells of an endpoint look in clips of `length` frames."""
-        if isinstance(self.trunk, TorchvisionTrunk):
-            return self.trunk.variant.grid(endpoint)
-        size = (length, self.settings.height, self.settings.width_pixels)
-        return feature_grid(self.trunk.variant, endpoint, size)
+    def grid(self, endpoint: str, clip_frames: int) -> FeatureGrid:
+        """Where the cells of an endpoint lie in clips of `clip_frames` frames."""
+        size = (clip_frames, self.config.height, self.config.width_pixels)
+        return self.trunk.grid(endpoint, size)
 
-    def maps(self, clips: Tensor) -> dict[str, Tensor]:
-        """(N, T, H, W, C) uint8 clips → the head's feature map by its endpoint, and the RPN's.
+    def extract_features(self, clips: Tensor) -> dict[str, Tensor]:
+        """The feature maps that `propose`, `score` and `predict` use.
 
-        C is 3 (RGB), 2 (flow) or 5 (both); what the streams do not see is left aside.
+        Args:
+            clips: (N, T, H, W, C) uint8 of the size in the config; C is 3 (RGB), 2 (flow) or 5
+                (both). Channels that the detector does not use are ignored.
+
+        Returns:
+            By name: (N, C', T', H', W').
         """
-        settings = self.settings
-        if settings.streams == "flow":
-            pictures = normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD)
+        config = self.config
+        if config.streams == "flow":
+            images = normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD)
         else:
-            pictures = normalize(clips[..., :3], settings.mean, settings.std)
-        maps = self.trunk.endpoints(pictures, settings.endpoints)
-        if settings.proposals == "features":
-            maps[_FOR_PROPOSALS] = maps[settings.proposal_endpoint]
+            images = normalize(clips[..., :3], config.mean, config.std)
+        features = self.trunk.endpoints(images, config.endpoints)
+        if config.proposals == "features":
+            features[_RPN_FEATURES] = features[config.proposal_endpoint]
         if self.flow_trunk is not None:
             flow = self.flow_trunk(normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD))
-            maps[settings.endpoint] = (maps[settings.endpoint] + flow) / 2
-        return maps
+            features[config.endpoint] = (features[config.endpoint] + flow) / 2
+        return features
 
     def propose(
         self,
-        maps: dict[str, Tensor],
+        features: dict[str, Tensor],
         clips: Tensor,
-        clip_of: Tensor,
+        clip_index: Tensor,
         key_frames: Tensor,
         boxes: Sequence[Tensor] | None = None,
         seeds: Sequence[int] = (),
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Proposals of each key frame, and in training the RPN's losses; see `forward`."""
+        """The RPN's proposals on K key frames, and in training its losses.
+
+        Args:
+            features: of `extract_features`.
+            clips, clip_index, key_frames, boxes, seeds: see `forward`; boxes and seeds in training.
+
+        Returns:
+            K times (P, 4) in pixels of the clip, best first; objectness and proposal_boxes.
+        """
         assert self.proposals is not None
-        size = (self.settings.height, self.settings.width_pixels)
+        size = (self.config.height, self.config.width_pixels)
         if self.resnet is not None:
-            grid = self.resnet.grid(size)
-            pictures = self.resnet(clips[..., :3][clip_of, key_frames.round().long()])
+            grid = self.resnet.grid
+            key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
         else:
-            endpoint = self.settings.proposal_endpoint
-            grid = self.grid(endpoint, clips.shape[1])
-            pictures = features_at_key_frames(maps[_FOR_PROPOSALS], grid, clip_of, key_frames)
-        return self.proposals(pictures, grid, size, boxes, seeds)
+            grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
+            key_features = features_at_key_frames(
+                features[_RPN_FEATURES], grid, clip_index, key_frames
+            )
+        return self.proposals(key_features, grid, size, boxes, seeds)
 
     def forward(
         self,
         clips: Tensor,
-        clip_of: Tensor,
+        clip_index: Tensor,
         key_frames: Tensor,
         boxes: Sequence[Tensor],
         labels: Sequence[Tensor],
         seeds: Sequence[int],
-        given: Sequence[Tensor] | None = None,
+        external_proposals: Sequence[Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """The losses of a batch of clips.
+        """The losses of a batch of clips with K key frames in all.
 
         Args:
-            clips: (N, T, H, W, C) uint8 of the size in the settings, see `maps`.
-            clip_of: (K,) the clip that each key frame lies in.
-            key_frames: (K,) frame of that clip.
-            boxes, labels: K times (G, 4) in pixels of the clip and (G, classes), G may be 0.
-            seeds: K; decide which anchors and proposals are trained on.
-            given: K times (P, 4) proposals, for a detector without its own; without any, the ground
-                truth jittered.
+            clips: (N, T, H, W, C) uint8, see `extract_features`.
+            clip_index: (K,) int64, the clip of each key frame.
+            key_frames: (K,) its frame in that clip, from 0.
+            boxes: K times (G, 4), the ground truth in pixels of the clip; G may be 0.
+            labels: K times (G, classes), 1 for each class of a box.
+            seeds: K integers that decide which anchors and proposals are sampled.
+            external_proposals: K times (P, 4), which are added to those of the RPN. A detector
+                without an RPN uses the jittered ground truth where there are none.
 
         Returns:
-            objectness, proposal_boxes (of the RPN), action, action_boxes; and background where the
-            head has `own_background`.
+            objectness and proposal_boxes (of the RPN), action and action_boxes; also background
+            where the head has `separate_background`.
         """
-        maps = self.maps(clips)
+        features = self.extract_features(clips)
         losses: dict[str, Tensor] = {}
         if self.proposals is None:
-            if given is None:
-                given = [jitter_boxes(one, seed) for one, seed in zip(boxes, seeds)]
-            proposals = list(given)
+            if external_proposals is None:
+                external_proposals = [jitter_boxes(one, seed) for one, seed in zip(boxes, seeds)]
+            proposals = list(external_proposals)
         else:
-            proposals, losses = self.propose(maps, clips, clip_of, key_frames, boxes, seeds)
-            if given is not None:
-                proposals = [torch.cat(pair) for pair in zip(proposals, given)]
+            proposals, losses = self.propose(features, clips, clip_index, key_frames, boxes, seeds)
+            if external_proposals is not None:
+                proposals = [torch.cat(pair) for pair in zip(proposals, external_proposals)]
         if self.jitter:
-            around = [jitter_boxes(one, seed, self.jitter) for one, seed in zip(boxes, seeds)]
-            proposals = [torch.cat(pair) for pair in zip(proposals, around)]
-        examples = sample_rois(proposals, boxes, labels, seeds, count=self.examples)
-        logits, deltas = self._score(
-            maps, clips.shape[1], examples.boxes, clip_of[examples.key], key_frames[examples.key]
+            jittered = [jitter_boxes(one, seed, self.jitter) for one, seed in zip(boxes, seeds)]
+            proposals = [torch.cat(pair) for pair in zip(proposals, jittered)]
+        samples = sample_rois(proposals, boxes, labels, seeds, count=self.rois_per_frame)
+        at = samples.key_frame_index
+        logits, deltas = self._apply_head(
+            features, clips.shape[1], samples.boxes, clip_index[at], key_frames[at]
         )
         losses |= action_losses(
-            logits, deltas, examples, multi_label=self.head.multi_label,
-            own_background=self.head.own_background,
+            logits, deltas, samples, multi_label=self.head.multi_label,
+            separate_background=self.head.separate_background,
         )  # fmt: skip
         weights = {"action_boxes": self.box_weight, "proposal_boxes": self.proposal_box_weight}
         return {name: weights.get(name, 1.0) * loss for name, loss in losses.items()}
 
-    def find(
+    def score(
         self,
-        maps: dict[str, Tensor],
-        length: int,
+        features: dict[str, Tensor],
+        clip_frames: int,
         proposals: Sequence[Tensor],
-        clip_of: Tensor,
+        clip_index: Tensor,
+        key_frames: Tensor,
+    ) -> RoiScores:
+        """The head's scores and box deltas for all proposals of K key frames.
+
+        Args:
+            features: of `extract_features`.
+            clip_frames: T of the clips.
+            proposals: K times (P, 4) in pixels of the clip; P may be 0.
+            clip_index: (K,) int64, the clip of each key frame.
+            key_frames: (K,) its frame in that clip, from 0.
+        """
+        counts = torch.tensor([len(each) for each in proposals], device=clip_index.device)
+        at = torch.arange(len(counts), device=clip_index.device).repeat_interleave(counts)
+        rois = torch.cat(list(proposals))
+        logits, deltas = self._apply_head(
+            features, clip_frames, rois, clip_index[at], key_frames[at]
+        )
+        return RoiScores(
+            probabilities=self.head.probabilities(logits), deltas=deltas, proposals=rois,
+            key_frame_index=at,
+        )  # fmt: skip
+
+    def predict(
+        self,
+        features: dict[str, Tensor],
+        clip_frames: int,
+        proposals: Sequence[Tensor],
+        clip_index: Tensor,
+        key_frames: Tensor,
+    ) -> KeyFramePredictions:
+        """Refined boxes and their scores, before NMS; for the arguments see `score`."""
+        scores = self.score(features, clip_frames, proposals, clip_index, key_frames)
+        return predictions_from_scores(scores, self.config)
+
+    def detect(
+        self,
+        features: dict[str, Tensor],
+        clip_frames: int,
+        proposals: Sequence[Tensor],
+        clip_index: Tensor,
         key_frames: Tensor,
         threshold: float = 0.01,
     ) -> KeyFrameDetections:
-        """What is done where on K key frames.
+        """`predict`, then `postprocess`."""
+        predictions = self.predict(features, clip_frames, proposals, clip_index, key_frames)
+        return postprocess(predictions, threshold=threshold)
 
-        Args:
-            maps: of `maps`.
-            length: frames of the clips.
-            proposals: K times (P, 4).
-            clip_of, key_frames: (K,).
-            threshold: the lowest score kept.
-        """
-        scored = self.score(maps, length, proposals, clip_of, key_frames)
-        size = (self.settings.height, self.settings.width_pixels)
-        return postprocess(*scored, size, threshold=threshold)
-
-    def score(
+    def _apply_head(
         self,
-        maps: dict[str, Tensor],
-        length: int,
-        proposals: Sequence[Tensor],
-        clip_of: Tensor,
-        key_frames: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the head says of the proposals of K key frames, see `find`; nothing is left out.
-
-        Returns:
-            (R, classes) probabilities, (R, 1, 4) or (R, classes, 4) deltas, (R, 4) the proposals,
-            and (R,) the key frame of each.
-        """
-        counts = torch.tensor([len(each) for each in proposals], device=clip_of.device)
-        key = torch.arange(len(counts), device=clip_of.device).repeat_interleave(counts)
-        rois = torch.cat(list(proposals))
-        logits, deltas = self._score(maps, length, rois, clip_of[key], key_frames[key])
-        return self.head.probabilities(logits), deltas, rois, key
-
-    def _score(
-        self,
-        maps: dict[str, Tensor],
-        length: int,
+        features: dict[str, Tensor],
+        clip_frames: int,
         rois: Tensor,
-        clip_of: Tensor,
+        clip_index: Tensor,
         key_frames: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        endpoint = self.settings.endpoint
-        grid = self.grid(endpoint, length)
-        return self.head(maps[endpoint], grid, rois, clip_of, key_frames, self.window)
+        endpoint = self.config.endpoint
+        grid = self.grid(endpoint, clip_frames)
+        return self.head(features[endpoint], grid, rois, clip_index, key_frames, self.window)
+
+    # Until the last callers have the new names.
+    @property
+    def settings(self) -> DetectorConfig:
+        return self.config
+
+    @settings.setter
+    def settings(self, config: DetectorConfig) -> None:
+        self.config = config
+
+    @property
+    def examples(self) -> int:
+        return self.rois_per_frame
+
+    @examples.setter
+    def examples(self, count: int) -> None:
+        self.rois_per_frame = count
+
+    maps, find = extract_features, detect
 
 
-def _shapes(settings: DetectorConfig) -> dict[str, tuple[int, int, int]]:
-    """Of every endpoint of the backbone: channels, stride in time, stride in space."""
-    if settings.backbone in TORCHVISION_NETWORKS:
-        return TORCHVISION_NETWORKS[settings.backbone].shapes
-    return endpoint_shapes(settings.width)
+def predictions_from_scores(scores: RoiScores, config: DetectorConfig) -> KeyFramePredictions:
+    """Boxes decoded from their deltas and clipped to the frame, with their scores."""
+    size = (config.height, config.width_pixels)
+    return KeyFramePredictions(
+        boxes=decode_boxes(scores.deltas, scores.proposals, size),
+        probabilities=scores.probabilities,
+        actionness=scores.actionness(config.multi_label),
+        key_frame_index=scores.key_frame_index,
+    )

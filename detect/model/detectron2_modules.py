@@ -1,11 +1,11 @@
-"""The trunks and the action head in detectron2's registries; importing this module puts them there.
+"""The trunks and the action head in detectron2's registries; importing this module adds them.
 
 A config that names them, after `add_actiontubes_config(cfg)`:
 
     VERSION: 2
     MODEL:
       META_ARCHITECTURE: GeneralizedRCNN
-      PIXEL_MEAN: [110.2, 100.64, 95.99]     # 255 times those of S3D's Kinetics weights
+      PIXEL_MEAN: [110.2, 100.64, 95.99]     # 255 times the mean of S3D's Kinetics weights
       PIXEL_STD: [58.15, 56.47, 55.33]
       BACKBONE: {NAME: build_s3d_backbone}
       S3D: {NAME: s3d-g, WEIGHTS: kinetics400, ENDPOINT: Mixed_4e, FRAMES: 20}
@@ -13,13 +13,13 @@ A config that names them, after `add_actiontubes_config(cfg)`:
       ROI_HEADS: {NAME: ActionROIHeads, IN_FEATURES: [clip], NUM_CLASSES: 24}
     INPUT: {FORMAT: RGB}
 
-The system of the paper and of AVA, whose proposals come from a ResNet-50 on the key frame, has
+The system of the paper and of AVA, whose proposals come from a ResNet-50 on the key frame, needs
 `S3D.KEY_FRAME_BACKBONE: build_resnet_backbone` and `RPN.IN_FEATURES: [res4]`.
 
-A model's input is detectron2's own, except that "image" is the whole clip, (T, 3, H, W), with the
-key frame, whose "instances" are to be found, at T // 2. detectron2 normalises and pads the last
-three axes of whatever it is given. Clips of a batch should have one size: S3D-G's gates see the
-padding, too. MODEL.VIS_PERIOD cannot draw clips and stays 0.
+A model's input is as in detectron2, except that "image" is the whole clip, (T, 3, H, W), and
+"instances" are those of the key frame, T // 2. detectron2 normalizes and pads the last three axes.
+Clips of a batch should have one size, as S3D-G's gates average over the padding, too.
+MODEL.VIS_PERIOD cannot draw clips and must stay 0.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ import math
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...backbones.family import endpoint_shapes, get_variant
-from ...backbones.grid import FeatureGrid, feature_grid
-from ...backbones.inception import Trunk, cut
-from ...backbones.weights.load import load_pretrained
+from ...backbones.grid import FeatureGrid
+from ...backbones.registry import Backbone as Trunk
+from ...backbones.registry import build_backbone, load_backbone
 from ...datasets.errors import InputError, choose_from
 from .head import MeanPoolFeatures, TrunkBlockFeatures
 from .rpn import features_at_key_frames
@@ -47,7 +47,7 @@ try:
     from detectron2.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 except ImportError as error:
     raise InputError(
-        f"actiontubes.detect.detectron2_parts: detectron2 cannot be imported ({error}); "
+        f"actiontubes.detect.model.detectron2_modules: detectron2 cannot be imported ({error}); "
         "conda install -c conda-forge detectron2, or build it from its repository"
     ) from error
 
@@ -56,18 +56,18 @@ def add_actiontubes_config(cfg: CfgNode) -> None:
     """Adds the keys of this module to a config of detectron2, with their defaults.
 
     MODEL.S3D:
-        NAME: a network of the family, such as "s3d-g" or "i3d" (`inception.get_variant`).
-        WEIGHTS: as `weights.load_pretrained` takes them; "" for random ones.
-        WIDTH: multiplies the channels of a trunk without weights.
-        ENDPOINT: where the feature map is taken.
+        NAME: a network of `BACKBONES`, such as "s3d-g" or "i3d".
+        WEIGHTS: a name or file for `Backbone.load_pretrained`; "" for random weights.
+        WIDTH: multiplier of the channels of a trunk without weights.
+        ENDPOINT: the layer whose feature map is used.
         FREEZE_TO: the last endpoint that is not trained; "" trains all.
-        FRAMES: of a clip; frame FRAMES // 2 is the key frame.
-        KEY_FRAME_BACKBONE: a 2D backbone of detectron2's registry whose features of the key frame
-            are there for the RPN, instead of "key".
+        FRAMES: number of frames of a clip; frame FRAMES // 2 is the key frame.
+        KEY_FRAME_BACKBONE: a 2D backbone of detectron2's registry for the key frame, whose features
+            the RPN uses instead of "key".
     MODEL.ROI_ACTION_HEAD:
         FEATURES: "mean", the temporal mean and two fully connected layers, or "mixed", the trunk's
             remaining blocks.
-        HIDDEN: size of the fully connected layers.
+        HIDDEN: units of the fully connected layers.
     """
     cfg.MODEL.S3D = CfgNode(
         {
@@ -84,17 +84,17 @@ def add_actiontubes_config(cfg: CfgNode) -> None:
 
 
 class ClipBackbone(Backbone):
-    """A trunk of the family as a backbone of detectron2.
+    """A trunk as a backbone of detectron2.
 
     Features: "clip", (N, C, T', H', W'), the trunk's map of the whole clip; and for the RPN "key",
-    (N, C, H', W'), its mean at the key frame (`proposal_network.at_key_frames`), or, with
-    `key_frame`, what that backbone makes of the key frame's picture.
+    (N, C, H', W'), the map at the key frame (`rpn.features_at_key_frames`), or, with `key_frame`,
+    that backbone's features of the key frame.
 
-    Anchors lie on the centres of "key" with MODEL.ANCHOR_GENERATOR.OFFSET = (first + 0.5) / stride
-    of its grid: S3D's 0.03 is as good as detectron2's default 0, I3D needs 0.97.
+    Anchors are on the cells' centers with MODEL.ANCHOR_GENERATOR.OFFSET = (origin + 0.5) / stride
+    of the grid of "key": 0.03 for S3D, where detectron2's default 0 will do, and 0.97 for I3D.
 
     Args:
-        trunk: up to the endpoint wanted.
+        trunk: up to the endpoint whose map is used.
         frames: T of every clip.
         key_frame: a 2D backbone for the key frame, or None.
     """
@@ -106,7 +106,7 @@ class ClipBackbone(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """The stride, so that TensorFlow's SAME padding never moves the grid."""
+        """The stride; for multiples of it TensorFlow's SAME padding does not move the grid."""
         other = self.key_frame.size_divisibility if self.key_frame else 0
         return math.lcm(self.grid.stride[1], other or 1)
 
@@ -116,42 +116,41 @@ class ClipBackbone(Backbone):
         return {**key, "clip": shape}
 
     def forward(self, clips: Tensor) -> dict[str, Tensor]:
-        """(N, T, 3, H, W) normalised clips → features by name.
+        """(N, T, 3, H, W) normalized clips → features by name.
 
         Raises:
-            InputError: pictures instead of clips, or clips of another length.
+            InputError: images instead of clips, or clips of another length.
         """
         if clips.shape[1:-2] != (self.frames, 3):
-            given = ", ".join(map(str, clips.shape[1:]))
+            shape = ", ".join(map(str, clips.shape[1:]))
             raise InputError(
-                f'"image" has shape ({given}); build_s3d_backbone needs clips of shape '
+                f'"image" has shape ({shape}); build_s3d_backbone needs clips of shape '
                 f"({self.frames}, 3, H, W), where {self.frames} is MODEL.S3D.FRAMES"
             )
-        maps = self.trunk(clips.transpose(1, 2))
-        key = self.frames // 2
+        features = self.trunk(clips.transpose(1, 2))
+        middle = self.frames // 2
         if self.key_frame:
-            return {**self.key_frame(clips[:, key]), "clip": maps}
-        clip = torch.arange(len(clips), device=clips.device)
-        return {
-            "key": features_at_key_frames(maps, self.grid, clip, torch.full_like(clip, key)),
-            "clip": maps,
-        }
+            return {**self.key_frame(clips[:, middle]), "clip": features}
+        clip_index = torch.arange(len(clips), device=clips.device)
+        key_frames = torch.full_like(clip_index, middle)
+        key = features_at_key_frames(features, self.grid, clip_index, key_frames)
+        return {"key": key, "clip": features}
 
 
 class ActionFeatures(nn.Module):
-    """Pools boxes in a map of clips and computes their features, as detectron2 calls a pooler.
+    """Pools boxes in a feature map of clips, with the interface of detectron2's poolers.
 
     Args:
-        features: of `action_head`.
-        grid: of the map, `clip_grid`.
-        frames: of a clip.
+        features: of `head`.
+        grid: of the feature map, see `clip_grid`.
+        frames: T of every clip.
     """
 
     def __init__(
         self, features: MeanPoolFeatures | TrunkBlockFeatures, grid: FeatureGrid, frames: int = 20
     ) -> None:
         super().__init__()
-        # detectron2's predictor refines boxes; weights of no use would stop its training on GPUs.
+        # detectron2's predictor refines boxes; unused weights stop its training on several GPUs.
         features.box_layers = nn.Sequential()
         self.features, self.grid, self.frames = features, grid, frames
 
@@ -159,9 +158,11 @@ class ActionFeatures(nn.Module):
         """One map (N, C, T', H', W') and N `Boxes`, R in all → (R, features.out_channels)."""
         (clips,) = maps
         rois = convert_boxes_to_pooler_format(boxes)
-        clip = rois[:, 0].long()
-        key = torch.full_like(clip, self.frames // 2)
-        features, _ = self.features(clips, self.grid, rois[:, 1:], clip, key, clips.shape[2])
+        clip_index = rois[:, 0].long()
+        key_frames = torch.full_like(clip_index, self.frames // 2)
+        features, _ = self.features(
+            clips, self.grid, rois[:, 1:], clip_index, key_frames, window=clips.shape[2]
+        )
         return features
 
 
@@ -173,7 +174,7 @@ def build_s3d_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ClipBackbone:
         InputError: a name, endpoint or weights file that cannot be used.
     """
     settings = cfg.MODEL.S3D
-    trunk, _ = _trunk_and_rest(cfg)
+    trunk, _ = _build_trunk(cfg)
     if settings.FREEZE_TO:
         _check_endpoint(trunk, "MODEL.S3D.FREEZE_TO", settings.FREEZE_TO)
         trunk.freeze(settings.FREEZE_TO)
@@ -185,11 +186,11 @@ def build_s3d_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ClipBackbone:
 
 @ROI_HEADS_REGISTRY.register()
 class ActionROIHeads(StandardROIHeads):
-    """What is done in each box: detectron2's matching, sampling, losses and NMS on our features.
+    """Actions in boxes: detectron2's matching, sampling, losses and NMS on this project's features.
 
-    MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD say how, as for any detector of detectron2 (one box for
-    all classes, sigmoids, thresholds); but MODEL.ROI_ACTION_HEAD stands in the place of the box
-    head's layers and of POOLER_*.
+    MODEL.ROI_HEADS and MODEL.ROI_BOX_HEAD have the meaning that they have for any detector of
+    detectron2 (one box for all classes, sigmoids, thresholds), except that MODEL.ROI_ACTION_HEAD
+    replaces the box head's layers and POOLER_*.
     """
 
     @classmethod
@@ -200,14 +201,13 @@ class ActionROIHeads(StandardROIHeads):
                 f'MODEL.ROI_HEADS.IN_FEATURES: ActionROIHeads needs ["clip"], not {names}'
             )
         settings, head = cfg.MODEL.S3D, cfg.MODEL.ROI_ACTION_HEAD
-        trunk, rest = _trunk_and_rest(cfg)
+        trunk, rest = _build_trunk(cfg)
         features: MeanPoolFeatures | TrunkBlockFeatures
         if head.FEATURES == "mean":
             features = MeanPoolFeatures(trunk.out_channels, head.HIDDEN)
-        elif head.FEATURES == "mixed" and len(rest):
-            last = [name for name, _ in rest.named_children()][-1]
-            channels = trunk.out_channels, endpoint_shapes(trunk.width)[last][0]
-            features = TrunkBlockFeatures(rest, *channels)
+        elif head.FEATURES == "mixed" and len(rest) and trunk.blocks_fit_rois:
+            last = [*trunk.endpoint_shapes.values()][-1]
+            features = TrunkBlockFeatures(rest, trunk.out_channels, last.channels)
         elif head.FEATURES == "mixed":
             raise InputError(
                 "MODEL.ROI_ACTION_HEAD.FEATURES mixed: no layers are left after "
@@ -227,46 +227,48 @@ class ActionROIHeads(StandardROIHeads):
 
 
 def clip_grid(trunk: Trunk, frames: int) -> FeatureGrid:
-    """The grid of the trunk's map on clips of `frames` frames, sides multiples of its stride."""
-    side = endpoint_shapes()[trunk.last][2]
-    return feature_grid(trunk.variant, trunk.last, (frames, side, side))
+    """The grid of the trunk's feature map for clips of `frames` frames of any padded size."""
+    side = trunk.endpoint_shapes[trunk.last].space_stride
+    return trunk.grid(trunk.last, (frames, side, side))
 
 
-def _trunk_and_rest(cfg: CfgNode) -> tuple[Trunk, nn.Sequential]:
+def _build_trunk(cfg: CfgNode) -> tuple[Trunk, nn.Sequential]:
     """The trunk up to MODEL.S3D.ENDPOINT, and the layers behind it.
 
-    Backbone and head are built apart, each from the config alone: each reads the weights.
+    detectron2 builds backbone and head from the config alone, so that each reads the weights.
     """
     settings = cfg.MODEL.S3D
-    variant = get_variant(settings.NAME)
     if settings.WEIGHTS:
-        model = load_pretrained(variant, settings.WEIGHTS)
+        model = load_backbone(settings.NAME, settings.WEIGHTS)
         trunk = model.trunk
-        if trunk.width != settings.WIDTH:
+        if trunk.width_multiplier != settings.WIDTH:
             raise InputError(
                 f"MODEL.S3D.WIDTH {settings.WIDTH}: the weights {settings.WEIGHTS} have width "
-                f"{trunk.width}"
+                f"{trunk.width_multiplier}"
             )
-        _warn_of_other_colours(cfg, model.mean, model.std)
+        _warn_if_other_normalization(cfg, model.mean, model.std)
     else:
-        trunk = Trunk(variant, settings.WIDTH)
+        trunk = build_backbone(settings.NAME, width_multiplier=settings.WIDTH)
     _check_endpoint(trunk, "MODEL.S3D.ENDPOINT", settings.ENDPOINT)
-    return cut(trunk, settings.ENDPOINT)
+    return trunk, trunk.truncate(settings.ENDPOINT)
 
 
 def _check_endpoint(trunk: Trunk, key: str, endpoint: str) -> None:
-    names = [name for name, _ in trunk.named_children()]
+    names = list(trunk.endpoint_shapes)
+    names = names[: names.index(trunk.last) + 1]
     if endpoint not in names:
         raise InputError(f"{key} {endpoint}: no such layer; {choose_from(endpoint, names)}")
 
 
-def _warn_of_other_colours(cfg: CfgNode, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-    theirs = [*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD]
-    ours = [round(255 * value, 2) for value in (*mean, *std)]
-    near = len(theirs) == 6 and all(abs(a - b) < 0.5 for a, b in zip(theirs, ours))
-    if not near or cfg.INPUT.FORMAT != "RGB":
+def _warn_if_other_normalization(
+    cfg: CfgNode, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    configured = [*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD]
+    expected = [round(255 * value, 2) for value in (*mean, *std)]
+    same = len(configured) == 6 and np.allclose(configured, expected, rtol=0, atol=0.5)
+    if not same or cfg.INPUT.FORMAT != "RGB":
         warnings.warn(
-            f"{cfg.MODEL.S3D.WEIGHTS}: were trained with MODEL.PIXEL_MEAN {ours[:3]}, "
-            f"PIXEL_STD {ours[3:]} and INPUT.FORMAT RGB; the config has other values",
+            f"{cfg.MODEL.S3D.WEIGHTS}: were trained with MODEL.PIXEL_MEAN {expected[:3]}, "
+            f"PIXEL_STD {expected[3:]} and INPUT.FORMAT RGB; the config has other values",
             stacklevel=2,
         )

@@ -1,13 +1,14 @@
-"""The action head: what is done in each box, and where the box should be.
+"""The action head: class scores and a refined box for each proposal.
 
 After the paper's section on detection and AVA (Gu et al. 2018, section 5): features of all time
-steps are pooled in the proposal's box, averaged over time, classified, and the box refined.
+steps are pooled in the proposal's box, averaged over time and classified, and the box is refined.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,25 +19,49 @@ from ...backbones.layers import temporal_average_pool
 from .roi_align import roi_align_3d, roi_align_at, window_starts
 
 BOX_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
-"""What the deltas of boxes mean: Fast R-CNN's regression targets with its weights."""
-_NARROW, _GROUPS = 64, 8  # channels that boxes are refined from, and groups that share a norm
+"""Converts boxes into deltas and back: Fast R-CNN's regression targets with its weights."""
+_BOX_CHANNELS, _NORM_GROUPS = 64, 8  # of the convolution that boxes are refined from
+
+
+@dataclass(frozen=True)
+class RoiScores:
+    """The head's outputs for R proposals of K key frames.
+
+    Attributes:
+        probabilities: (R, classes).
+        deltas: (R, 1, 4) or (R, classes, 4), see `BOX_CODER`.
+        proposals: (R, 4) in pixels of the clip.
+        key_frame_index: (R,) int64, which of the K key frames, in rising order.
+    """
+
+    probabilities: Tensor
+    deltas: Tensor
+    proposals: Tensor
+    key_frame_index: Tensor
+
+    def actionness(self, multi_label: bool) -> Tensor:
+        """(R,) probability of any action: one minus that of the background.
+
+        With `multi_label` there is no background class, and it is the greatest probability.
+        """
+        return self.probabilities.amax(1) if multi_label else self.probabilities.sum(1)
 
 
 class MeanPoolFeatures(nn.Module):
     """Pools the mean of the window's time steps for the scores, and the key frame for the boxes.
 
-    Two fully connected layers each (Fast R-CNN). Who moves is somewhere else in every time step, so
-    that where he is on the key frame is seen there alone. The mean of the poolings is the pooling
-    of the mean, which costs a fifth with five steps.
+    Each is followed by two fully connected layers (Fast R-CNN). A person who moves is at another
+    place in every time step, so that only the key frame shows the place that the box needs. The
+    mean of the poolings is the pooling of the mean, which costs a fifth with five steps.
 
     Args:
         channels: of the feature map.
-        hidden: of each layer.
+        hidden: units of each layer.
         size: cells of the pooled features along each side of the box.
-        norm: with batch norms, without which a detector learns slowly from new weights.
+        norm: adds batch norms, without which a detector learns slowly from new weights.
     """
 
-    def __init__(self, channels: int, hidden: int, size: int = 7, norm: bool = False) -> None:
+    def __init__(self, channels: int, hidden: int, *, size: int = 7, norm: bool = False) -> None:
         super().__init__()
         self.layers = _two_layers(channels, hidden, size, norm)
         self.box_layers = _two_layers(channels, hidden, size, norm)
@@ -44,10 +69,10 @@ class MeanPoolFeatures(nn.Module):
 
     def forward(
         self,
-        maps: Tensor,
+        features: Tensor,
         grid: FeatureGrid,
         boxes: Tensor,
-        clip: Tensor,
+        clip_index: Tensor,
         key_frames: Tensor,
         window: int,
     ) -> tuple[Tensor, Tensor]:
@@ -56,18 +81,18 @@ class MeanPoolFeatures(nn.Module):
         Returns:
             (R, out_channels) for the scores, and (R, box_channels) for the boxes.
         """
-        starts = window_starts(key_frames, grid, window, maps.shape[2])
-        means = temporal_average_pool(maps, window)
-        pooled = roi_align_3d(means, boxes, clip, grid, self.size, starts[:, None])
-        on_key_frames = roi_align_at(maps, boxes, clip, grid, self.size, key_frames)
-        return self.layers(pooled[:, :, 0]), self.box_layers(on_key_frames)
+        starts = window_starts(key_frames, grid, window, features.shape[2])
+        means = temporal_average_pool(features, window)
+        pooled = roi_align_3d(means, boxes, clip_index, grid, self.size, starts[:, None])
+        pooled_at_key = roi_align_at(features, boxes, clip_index, grid, self.size, key_frames)
+        return self.layers(pooled[:, :, 0]), self.box_layers(pooled_at_key)
 
 
 def _two_layers(channels: int, hidden: int, size: int, norm: bool) -> nn.Sequential:
     layers = nn.Sequential(nn.BatchNorm2d(channels) if norm else nn.Identity())
     layers.append(nn.Flatten(1))
-    for width in (channels * size**2, hidden):
-        layers.append(nn.Linear(width, hidden, bias=not norm))
+    for inputs in (channels * size**2, hidden):
+        layers.append(nn.Linear(inputs, hidden, bias=not norm))
         if norm:
             layers.append(nn.BatchNorm1d(hidden))
         layers.append(nn.ReLU(inplace=True))
@@ -75,15 +100,15 @@ def _two_layers(channels: int, hidden: int, size: int, norm: bool) -> nn.Sequent
 
 
 class TrunkBlockFeatures(nn.Module):
-    """Pools every time step of the window, and puts it through the trunk's remaining blocks.
+    """Pools every time step of the window, and applies the trunk's remaining blocks.
 
-    What is done is named by their mean over time and space. Where, is seen on the key frame before
-    the blocks: behind them a box's edges are lost (of I3D's Kinetics features on eight clips
-    of UCF101-24, linear layers refined boxes of IoU 0.62 to 0.80 before the blocks, and to none
-    better behind them).
+    Scores are computed from the mean of the blocks' output over time and space, boxes from the key
+    frame before the blocks, whose output no longer shows a box's edges: from I3D's Kinetics
+    features on eight clips of UCF101-24, linear layers refined boxes of IoU 0.62 to 0.80 before the
+    blocks, and did not improve them after.
 
     Args:
-        blocks: of `inception.cut`, (R, C, W, 7, 7) to (R, C', W', S', S').
+        blocks: of `Backbone.truncate`, (R, C, W, size, size) → (R, C', W', S', S').
         channels: C.
         out_channels: C'.
         size: cells of the pooled features along each side of the box.
@@ -91,23 +116,29 @@ class TrunkBlockFeatures(nn.Module):
     """
 
     def __init__(
-        self, blocks: nn.Module, channels: int, out_channels: int, size: int = 7, hidden: int = 256
+        self,
+        blocks: nn.Module,
+        channels: int,
+        out_channels: int,
+        *,
+        size: int = 7,
+        hidden: int = 256,
     ) -> None:
         super().__init__()
         self.blocks = blocks
         self.box_layers = nn.Sequential(
-            nn.Conv2d(channels, _NARROW, 1), nn.GroupNorm(_GROUPS, _NARROW),
-            nn.ReLU(inplace=True), nn.Flatten(1), nn.Linear(_NARROW * size**2, hidden),
+            nn.Conv2d(channels, _BOX_CHANNELS, 1), nn.GroupNorm(_NORM_GROUPS, _BOX_CHANNELS),
+            nn.ReLU(inplace=True), nn.Flatten(1), nn.Linear(_BOX_CHANNELS * size**2, hidden),
             nn.ReLU(inplace=True),
         )  # fmt: skip
         self.size, self.out_channels, self.box_channels = size, out_channels, hidden
 
     def forward(
         self,
-        maps: Tensor,
+        features: Tensor,
         grid: FeatureGrid,
         boxes: Tensor,
-        clip: Tensor,
+        clip_index: Tensor,
         key_frames: Tensor,
         window: int,
     ) -> tuple[Tensor, Tensor]:
@@ -118,26 +149,23 @@ class TrunkBlockFeatures(nn.Module):
         """
         count = boxes.shape[0]  # len() would be a constant in `torch.export`
         if not count:
-            # The blocks need one, and all weights a gradient, which other processes wait for.
-            boxes, clip, key_frames = (
-                boxes.new_zeros(1, 4),
-                clip.new_zeros(1),
-                key_frames.new_zeros(1),
-            )
-        starts = window_starts(key_frames, grid, window, maps.shape[2])
+            # The blocks need a box, and other processes wait for a gradient of all weights.
+            boxes, key_frames = boxes.new_zeros(1, 4), key_frames.new_zeros(1)
+            clip_index = clip_index.new_zeros(1)
+        starts = window_starts(key_frames, grid, window, features.shape[2])
         steps = starts[:, None] + torch.arange(window, device=starts.device)
-        pooled = roi_align_3d(maps, boxes, clip, grid, self.size, steps)
+        pooled = roi_align_3d(features, boxes, clip_index, grid, self.size, steps)
         pooled = pooled.contiguous(memory_format=torch.channels_last_3d)
-        on_key_frames = roi_align_at(maps, boxes, clip, grid, self.size, key_frames)
-        for_boxes = self.box_layers(on_key_frames)
-        return self.blocks(pooled).mean((2, 3, 4))[:count], for_boxes[:count]
+        pooled_at_key = roi_align_at(features, boxes, clip_index, grid, self.size, key_frames)
+        box_features = self.box_layers(pooled_at_key)
+        return self.blocks(pooled).mean((2, 3, 4))[:count], box_features[:count]
 
 
 @contextmanager
-def _settled_norms(module: nn.Module) -> Iterator[None]:
-    """Batch norms by their running statistics: no box has no mean, and one has no spread.
+def _norms_in_evaluation(module: nn.Module) -> Iterator[None]:
+    """Batch norms use their running statistics: fewer than two boxes have no variance.
 
-    Those that processes share go on, for there are other processes' boxes.
+    Synchronized batch norms do not change, as other processes have boxes, too.
     """
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     norms = [norm for norm in module.modules() if isinstance(norm, kinds) and norm.training]
@@ -154,17 +182,17 @@ class ActionHead(nn.Module):
     """Class scores and refined boxes of proposals.
 
     Args:
-        features: `MeanPoolFeatures` or `TrunkBlockFeatures`.
+        features: pools the boxes' features.
         classes: number of classes, without background.
         multi_label: a sigmoid for each class (AVA: several labels a person) instead of one softmax
             over the classes and background (JHMDB, UCF101-24).
-        own_background: a sigmoid says whether the box holds an action at all, by the features of
-            the scores and of the boxes, and a softmax over the classes which it would be (as YOLO's
-            objectness, Redmon et al. 2016). In one softmax the many proposals of the background
-            decide what a network with new weights learns first: on the demo's figures, after 100
-            steps, 71 % of true boxes got their class, not 30 %.
+        separate_background: a sigmoid for whether the box contains an action at all, from the
+            features for scores and for boxes, and a softmax over the classes for which one (as
+            YOLO's objectness, Redmon et al. 2016). In a single softmax the many background
+            proposals dominate what a network with new weights learns first: on the demo's figures,
+            after 100 steps, 71 % of true boxes got their class instead of 30 %.
         per_class_boxes: a refined box for each class instead of one for all.
-        dropout: of the features that scores are made of.
+        dropout: probability of dropping a feature for the scores.
     """
 
     def __init__(
@@ -173,18 +201,22 @@ class ActionHead(nn.Module):
         classes: int,
         *,
         multi_label: bool = False,
-        own_background: bool = False,
+        separate_background: bool = False,
         per_class_boxes: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.features = features
-        self.classes, self.multi_label, self.own_background = classes, multi_label, own_background
+        self.classes, self.multi_label, self.separate_background = (
+            classes,
+            multi_label,
+            separate_background,
+        )
         self.dropout = nn.Dropout(dropout)
         self.scores = nn.Linear(features.out_channels, classes + (not multi_label))
         self.deltas = nn.Linear(features.box_channels, 4 * (classes if per_class_boxes else 1))
-        self.background = nn.Linear(features.box_channels, 1) if own_background else None
-        # Fast R-CNN's: refinement starts from the proposals themselves.
+        self.background = nn.Linear(features.box_channels, 1) if separate_background else None
+        # As Fast R-CNN: at first refined boxes are the proposals, nearly.
         nn.init.normal_(self.scores.weight, std=0.01)
         nn.init.zeros_(self.scores.bias)
         nn.init.normal_(self.deltas.weight, std=0.001)
@@ -195,43 +227,48 @@ class ActionHead(nn.Module):
 
     def forward(
         self,
-        maps: Tensor,
+        features: Tensor,
         grid: FeatureGrid,
         boxes: Tensor,
-        clip: Tensor,
+        clip_index: Tensor,
         key_frames: Tensor,
         window: int,
     ) -> tuple[Tensor, Tensor]:
         """Logits and box deltas of R proposals.
 
         Args:
-            maps: (N, C, T', H', W') feature maps of N clips.
-            grid: of the maps.
+            features: (N, C, T', H', W') feature maps of N clips.
+            grid: of the feature maps.
             boxes: (R, 4) x1 y1 x2 y2 in pixels of the clip.
-            clip: (R,) which clip each lies in.
-            key_frames: (R,) which frame of that clip each lies in.
+            clip_index: (R,) int64, the clip of each box.
+            key_frames: (R,) its frame in that clip, from 0.
             window: time steps pooled around the key frame; fewer where the map has fewer.
 
         Returns:
-            (R, classes + 1), background first, or (R, classes) with `multi_label`; and (R, 1, 4) or
-            (R, classes, 4).
+            Logits (R, classes + 1), background first, or (R, classes) with `multi_label`; and box
+            deltas (R, 1, 4) or (R, classes, 4), see `BOX_CODER`.
         """
-        window = min(window, maps.shape[2])
-        with _settled_norms(self.features if self.training and len(boxes) < 2 else nn.Identity()):
-            return self.judge(*self.features(maps, grid, boxes, clip, key_frames, window))
+        window = min(window, features.shape[2])
+        with _norms_in_evaluation(
+            self.features if self.training and len(boxes) < 2 else nn.Identity()
+        ):
+            return self.predict(
+                *self.features(features, grid, boxes, clip_index, key_frames, window)
+            )
 
-    def judge(self, for_scores: Tensor, for_boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` returns, from what `features` does."""
-        logits = self.scores(self.dropout(for_scores)).float()
+    def predict(self, score_features: Tensor, box_features: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` returns, from what `features` returns."""
+        logits = self.scores(self.dropout(score_features)).float()
         if self.background is not None:
-            whether, which = logits.split([1, self.classes], dim=1)
-            logits = torch.cat([whether + self.background(for_boxes).float(), which], dim=1)
-        return logits, self.deltas(for_boxes).float().unflatten(1, (-1, 4))
+            background, classes = logits.split([1, self.classes], dim=1)
+            background = background + self.background(box_features).float()
+            logits = torch.cat([background, classes], dim=1)
+        return logits, self.deltas(box_features).float().unflatten(1, (-1, 4))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(R, classes) from what `forward` returns."""
+        """(R, classes) from the logits that `forward` returns."""
         if self.multi_label:
             return logits.sigmoid()
-        if self.own_background:
+        if self.separate_background:
             return logits[:, :1].neg().sigmoid() * logits[:, 1:].softmax(dim=1)
         return logits.softmax(dim=1)[:, 1:]

@@ -1,4 +1,4 @@
-"""What a detector finds: boxes refined by the head, the best of each class where they overlap."""
+"""From the head's outputs to detections: boxes are decoded and clipped, then NMS in each class."""
 
 from __future__ import annotations
 
@@ -12,85 +12,98 @@ from .head import BOX_CODER
 
 
 @dataclass(frozen=True)
-class KeyFrameDetections:
-    """Boxes found on key frames, R rows, sorted by key frame and falling score.
+class KeyFramePredictions:
+    """Refined boxes of the proposals on K key frames with all their scores, before NMS.
 
     Attributes:
-        key: (R,) which key frame.
-        label: (R,) class, from 0.
-        score: (R,) probability.
-        boxes: (R, 4) in pixels of the clip.
+        boxes: (R, 1, 4), or (R, classes, 4) with a box for each class; x1 y1 x2 y2 in pixels of the
+            clip, within the frame.
+        probabilities: (R, classes).
+        actionness: (R,) probability that the box contains any action.
+        key_frame_index: (R,) int64, which of the K key frames, in rising order.
     """
 
-    key: Tensor
+    boxes: Tensor
+    probabilities: Tensor
+    actionness: Tensor
+    key_frame_index: Tensor
+
+
+@dataclass(frozen=True)
+class KeyFrameDetections:
+    """Detections on K key frames, R rows sorted by key frame and falling score.
+
+    Attributes:
+        key_frame_index: (R,) int64, which of the K key frames.
+        label: (R,) int64 class, from 0.
+        score: (R,) probability.
+        boxes: (R, 4) x1 y1 x2 y2 in pixels of the clip.
+    """
+
+    key_frame_index: Tensor
     label: Tensor
     score: Tensor
     boxes: Tensor
 
 
 def postprocess(
-    probabilities: Tensor,
-    deltas: Tensor,
-    proposals: Tensor,
-    key: Tensor,
-    size: tuple[int, int],
+    predictions: KeyFramePredictions,
     *,
     threshold: float = 0.01,
     nms_iou: float = 0.5,
-    most: int = 100,
+    max_detections: int = 100,
 ) -> KeyFrameDetections:
-    """Refines the boxes, and keeps the best of each class where they overlap.
+    """The detections of each class that are left after NMS.
 
     Args:
-        probabilities: (R, classes).
-        deltas: (R, 1, 4) or (R, classes, 4).
-        proposals: (R, 4) in pixels of the clip.
-        key: (R,) which key frame, in rising order.
-        size: (height, width) of the clip, at whose edges boxes are cut; one wholly outside is none.
-        threshold: the lowest score kept.
-        nms_iou: boxes of a class that overlap a better one by more are dropped.
-        most: boxes kept of each key frame.
+        threshold: a detection's score is above it.
+        nms_iou: a box is dropped if its IoU with a better one of its class is greater.
+        max_detections: the best this many of each key frame are kept.
     """
-    refined = decode_boxes(deltas, proposals, size)
     return select_detections(
-        probabilities, refined, key, threshold=threshold, nms_iou=nms_iou, most=most
-    )
+        predictions.probabilities, predictions.boxes, predictions.key_frame_index,
+        threshold=threshold, nms_iou=nms_iou, max_detections=max_detections,
+    )  # fmt: skip
 
 
 def decode_boxes(deltas: Tensor, proposals: Tensor, size: tuple[int, int]) -> Tensor:
-    """Proposals moved by their deltas and cut at the picture's edges; see `postprocess`.
+    """Proposals moved by their deltas and clipped to the frame.
+
+    Args:
+        deltas: (R, 1, 4) or (R, classes, 4), see `head.BOX_CODER`.
+        proposals: (R, 4) in pixels of the clip.
+        size: (height, width) of the clip.
 
     Returns:
-        (R, 1, 4) or (R, classes, 4) in pixels of the clip.
+        Boxes of the shape of `deltas`, in pixels of the clip.
     """
-    refined = BOX_CODER.decode_single(deltas.flatten(1), proposals).unflatten(1, (-1, 4))
-    return clip_boxes_to_image(refined, size)
+    boxes = BOX_CODER.decode_single(deltas.flatten(1), proposals).unflatten(1, (-1, 4))
+    return clip_boxes_to_image(boxes, size)
 
 
 def select_detections(
     probabilities: Tensor,
     boxes: Tensor,
-    key: Tensor,
+    key_frame_index: Tensor,
     *,
     threshold: float = 0.01,
     nms_iou: float = 0.5,
-    most: int = 100,
+    max_detections: int = 100,
 ) -> KeyFrameDetections:
-    """The best boxes of each class where they overlap, of boxes that are refined already.
-
-    Args:
-        boxes: (R, 1, 4) or (R, classes, 4) of `decode_boxes`.
-        probabilities, key, threshold, nms_iou, most: see `postprocess`.
-    """
+    """`postprocess` of the single parts of `KeyFramePredictions`."""
     classes = probabilities.shape[1]
-    refined = boxes.expand(-1, classes, -1)
-    inside = (refined[..., 2:] > refined[..., :2]).all(dim=-1)
+    boxes = boxes.expand(-1, classes, -1)
+    # A box wholly outside the frame is clipped to nothing.
+    inside = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     row, label = torch.nonzero((probabilities > threshold) & inside, as_tuple=True)
-    score, chosen, of = probabilities[row, label], refined[row, label], key[row]
-    kept = batched_nms(chosen.float(), score.float(), of * classes + label, nms_iou)
+    score, boxes, frame = probabilities[row, label], boxes[row, label], key_frame_index[row]
+    kept = batched_nms(boxes.float(), score.float(), frame * classes + label, nms_iou)
     # NMS sorts by score; a stable sort by key frame keeps that order within each.
-    kept = kept[torch.argsort(of[kept], stable=True)]
-    of = of[kept]
-    rank = torch.arange(len(of), device=of.device) - torch.searchsorted(of, of)
-    kept = kept[rank < most]
-    return KeyFrameDetections(key[row][kept], label[kept], score[kept], chosen[kept])
+    kept = kept[torch.argsort(frame[kept], stable=True)]
+    sorted_frame = frame[kept]
+    rank = torch.arange(len(kept), device=kept.device)
+    rank = rank - torch.searchsorted(sorted_frame, sorted_frame)
+    kept = kept[rank < max_detections]
+    return KeyFrameDetections(
+        key_frame_index=frame[kept], label=label[kept], score=score[kept], boxes=boxes[kept]
+    )

@@ -9,20 +9,18 @@ import torch
 from torch import nn
 
 from ...backbones.classifier import PretrainedModel
-from ...backbones.family import ENDPOINTS, get_variant
-from ...backbones.torchvision_video import TORCHVISION_NETWORKS
-from ...backbones.weights.cache import fetch_torchvision
-from ...backbones.weights.load import load_pretrained, load_torchvision_trunk
+from ...backbones.registry import load_backbone
 from ...datasets.errors import InputError
 from .build import build_detector
 from .checkpoint import extract_trunk, is_detector, load_detector
 from .config import DetectorConfig
 from .detector import Detector
 from .head import TrunkBlockFeatures
+from .rpn import load_resnet
 
 
 def new_detector(
-    settings: DetectorConfig,
+    config: DetectorConfig,
     *,
     weights: str | None = None,
     flow_weights: str | None = None,
@@ -33,50 +31,51 @@ def new_detector(
     """A detector to be trained.
 
     Args:
-        settings: its `mean` and `std` give way to those of the weights.
-        weights: of the trunk, see `load_pretrained`, or a trained detector; None for new ones.
+        config: its `mean` and `std` are replaced by those of the weights.
+        weights: of the trunk: a name or file for `Backbone.load_pretrained`, or a trained detector;
+            None for new ones.
         flow_weights: of the trunk on flow, likewise; None for `weights`.
         resnet_weights: "imagenet", or the path of a state dict of torchvision's ResNet, or None.
-        freeze: the last endpoint that is not trained, of the trunk or of the blocks in the head.
+        freeze: the last endpoint that is not trained, in the trunk or among the head's blocks.
         seed: of the new weights.
 
     Raises:
-        InputError: settings that do not fit, weights that cannot be had.
+        InputError: a config that does not fit the weights; weights that are missing or damaged.
     """
     torch.manual_seed(seed)
     flow_weights = flow_weights or weights
-    needed = flow_weights if settings.streams == "flow" else weights
-    if settings.norm == "frozen" and needed is None:
+    needed = flow_weights if config.streams == "flow" else weights
+    if config.norm == "frozen" and needed is None:
         raise InputError(
             "--norm frozen: needs pretrained weights; give --weights, or use --norm batch"
         )
     trunk, flow_trunk = None, None
-    if settings.streams != "rgb" and flow_weights is not None:
-        flow_trunk = _pretrained(settings, flow_weights, channels_in=2).trunk
-    if settings.streams == "flow":
+    if config.streams != "rgb" and flow_weights is not None:
+        flow_trunk = load_trunk(config, flow_weights, channels_in=2).trunk
+    if config.streams == "flow":
         trunk, flow_trunk = flow_trunk, None
     elif weights is not None:
-        model = _pretrained(settings, weights, channels_in=3)
-        trunk, settings = model.trunk, replace(settings, mean=model.mean, std=model.std)
-    detector = build_detector(settings, trunk, flow_trunk)
+        model = load_trunk(config, weights, channels_in=3)
+        trunk, config = model.trunk, replace(config, mean=model.mean, std=model.std)
+    detector = build_detector(config, trunk, flow_trunk)
     if detector.resnet is not None and resnet_weights is not None:
-        _load_resnet(detector, resnet_weights)
+        load_resnet(detector.resnet, resnet_weights)
     if freeze is not None:
         freeze_layers(detector, freeze)
     return detector
 
 
 def freeze_layers(detector: Detector, last: str) -> None:
-    """Keeps the layers up to the endpoint `last` as they are, in the trunks and in the head.
+    """Excludes the layers up to the endpoint `last` from training, in the trunks and in the head.
 
     Raises:
-        InputError: no such endpoint; blocks of the head whose norms are trained.
+        InputError: an unknown endpoint; blocks of the head whose norms are trained.
     """
     features = detector.head.features
     blocks: dict[str, nn.Module] = {}
     if isinstance(features, TrunkBlockFeatures):
         blocks = dict(features.blocks.named_children())
-    if last in blocks and detector.settings.norm == "batch":
+    if last in blocks and detector.config.norm == "batch":
         raise InputError(
             f"--freeze {last}: cannot be combined with --norm batch, which trains the batch norms "
             "of these layers"
@@ -92,52 +91,38 @@ def freeze_layers(detector: Detector, last: str) -> None:
             blocks[name].requires_grad_(False)
 
 
-def _pretrained(settings: DetectorConfig, weights: str, *, channels_in: int) -> PretrainedModel:
-    """A trunk's weights, from a file or name of `load_pretrained`, or out of a trained detector."""
+def load_trunk(config: DetectorConfig, weights: str, *, channels_in: int) -> PretrainedModel:
+    """A trunk with pretrained weights, from a name or file, or from a trained detector.
+
+    Args:
+        config: of the detector that it is for.
+        weights: see `new_detector`.
+        channels_in: 3 for RGB, 2 for flow.
+
+    Raises:
+        InputError: weights that are missing, damaged, or of another backbone, width or depth.
+    """
     option = f"--{'flow-' * (channels_in == 2)}weights {weights}"
-    name = settings.backbone
     if is_detector(Path(weights)):
         model = extract_trunk(load_detector(Path(weights)), channels_in)
-        if model.trunk.variant.name != name:
+        trunk = model.trunk
+        if trunk.name != config.backbone:
             raise InputError(
-                f"{option}: are weights of {model.trunk.variant.name}, but the backbone is "
-                f"{name}; change --backbone or the weights"
+                f"{option}: are weights of {trunk.name}, but the backbone is {config.backbone}; "
+                "change --backbone or the weights"
             )
-        needed = {*settings.endpoints, *ENDPOINTS[-1:] * (settings.head == "mixed")}
-        if not needed <= {name for name, _ in model.trunk.named_children()}:
+        endpoints = list(trunk.endpoint_shapes)
+        needed = {*config.endpoints, *endpoints[-1:] * (config.head == "mixed")}
+        if not needed <= set(endpoints[: endpoints.index(trunk.last) + 1]):
             raise InputError(
-                f"{option}: contains the layers up to {model.trunk.last} only; give weights "
-                "of the whole backbone"
+                f"{option}: contains the layers up to {trunk.last} only; give weights of the "
+                "whole backbone"
             )
-    elif name in TORCHVISION_NETWORKS:
-        model = load_torchvision_trunk(name, weights)
     else:
-        model = load_pretrained(get_variant(name), weights, channels_in=channels_in)
-    if model.trunk.width != settings.width:
+        model = load_backbone(config.backbone, weights, channels_in=channels_in)
+    width = model.trunk.width_multiplier
+    if width != config.width:
         raise InputError(
-            f"{option}: has width {model.trunk.width}, but --width is {settings.width}; give "
-            f"--width {model.trunk.width}"
+            f"{option}: has width {width}, but --width is {config.width}; give --width {width}"
         )
     return model
-
-
-def _load_resnet(detector: Detector, weights: str) -> None:
-    from torchvision.models import get_weight
-
-    from ...backbones.weights.load import load_state_dict
-
-    assert detector.resnet is not None
-    depth = 50 if detector.settings.proposals == "resnet50" else 18
-    if weights == "imagenet":
-        path = fetch_torchvision(get_weight(f"ResNet{depth}_Weights.DEFAULT"))
-    else:
-        path = Path(weights)
-    own = detector.resnet.layers.state_dict()
-    found = load_state_dict(path)
-    missing = [key for key in own if key not in found or found[key].shape != own[key].shape]
-    if missing:
-        raise InputError(
-            f"{path}: is not a torchvision ResNet-{depth} ({missing[0]} is missing or has another "
-            "shape)"
-        )
-    detector.resnet.layers.load_state_dict({key: found[key] for key in own})

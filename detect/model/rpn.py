@@ -1,19 +1,20 @@
-"""Person proposals learned with the detector: torchvision's RPN over key frames.
+"""Person proposals that are trained with the detector: torchvision's RPN on key frames.
 
-Two places it can look at: a 2D ResNet of its own on the key frame, as the paper has it (section on
-detection, after AVA), which does not depend on the clip's length; or the 3D features of the trunk,
-which cost nothing more.
+Its features are those of a separate 2D ResNet on the key frame, as in the paper (section on
+detection, after AVA), independent of the clip's length; or the 3D features of the trunk, at no
+extra cost.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet
+from torchvision.models import get_weight, resnet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
@@ -21,6 +22,9 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from ...backbones.classifier import normalize
 from ...backbones.grid import FeatureGrid
+from ...backbones.weights.cache import fetch_torchvision
+from ...backbones.weights.load import load_state_dict
+from ...datasets.errors import InputError
 from .roi_align import neighboring_steps
 from .sampling import SeededSampler
 
@@ -28,7 +32,11 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ShiftedAnchors(AnchorGenerator):
-    """torchvision's anchors, whose cell 0 is centred on pixel edge 0, on a map's true centres."""
+    """torchvision's anchors moved from pixel edge 0 to the center of the feature map's cell 0.
+
+    Attributes:
+        shift: (x, y) in pixels.
+    """
 
     shift = (0.0, 0.0)
 
@@ -37,7 +45,7 @@ class ShiftedAnchors(AnchorGenerator):
 
 
 class KeyFrameResNet(nn.Module):
-    """ResNet's stages up to conv4 (stride 16), its norms frozen, as Faster R-CNN's C4 has it.
+    """A ResNet up to conv4 (stride 16) with frozen norms, as in Faster R-CNN's C4.
 
     Args:
         depth: 50 as in the paper; 18 for small runs.
@@ -48,67 +56,100 @@ class KeyFrameResNet(nn.Module):
         build = resnet.resnet50 if depth == 50 else resnet.resnet18
         stages = list(build(norm_layer=FrozenBatchNorm2d).named_children())
         self.layers = nn.Sequential(OrderedDict(stages[:7]))  # conv1 to layer3
+        self.depth = depth
         self.out_channels = 1024 if depth == 50 else 256
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    # Every layer's padding is symmetric.
+    grid = FeatureGrid(origin=(0.0, 0.0, 0.0), stride=(1, 16, 16))
+
+    def forward(self, frames: Tensor) -> Tensor:
         """(K, H, W, 3) uint8 → (K, C, H/16, W/16)."""
-        clips = normalize(pictures[:, None], IMAGENET_MEAN, IMAGENET_STD)
+        clips = normalize(frames[:, None], IMAGENET_MEAN, IMAGENET_STD)
         return self.layers(clips[:, :, 0].contiguous(memory_format=torch.channels_last))
 
-    @staticmethod
-    def grid(size: tuple[int, int]) -> FeatureGrid:
-        """Cell 0 at pixel 0: every stride's padding is symmetric."""
-        return FeatureGrid((0.0, 0.0, 0.0), (1, 16, 16))
+
+def load_resnet(resnet: KeyFrameResNet, weights: str) -> None:
+    """Loads the weights of torchvision's ResNet.
+
+    Args:
+        weights: "imagenet", or the path of a state dict.
+
+    Raises:
+        InputError: a file that is missing, cannot be downloaded, is damaged or of another network.
+    """
+    if weights == "imagenet":
+        path = fetch_torchvision(get_weight(f"ResNet{resnet.depth}_Weights.DEFAULT"))
+    else:
+        path = Path(weights)
+    expected, state = resnet.layers.state_dict(), load_state_dict(path)
+    for key, value in expected.items():
+        if key not in state or state[key].shape != value.shape:
+            raise InputError(
+                f"{path}: is not a torchvision ResNet-{resnet.depth} ({key} is missing or has "
+                "another shape)"
+            )
+    resnet.layers.load_state_dict({key: state[key] for key in expected})
 
 
 def features_at_key_frames(
-    maps: Tensor, grid: FeatureGrid, clip: Tensor, key_frames: Tensor
+    features: Tensor, grid: FeatureGrid, clip_index: Tensor, key_frames: Tensor
 ) -> Tensor:
-    """(N, C, T, H, W) maps → (K, C, H, W), between two time steps their weighted mean."""
-    before, after, share = neighboring_steps(key_frames, grid, maps.shape[2])
-    frames = maps.transpose(1, 2)
-    share = share.to(maps.dtype)[:, None, None, None]
-    return torch.lerp(frames[clip, before], frames[clip, after], share)
+    """Features of key frames, interpolated linearly between two time steps.
+
+    Args:
+        features: (N, C, T, H, W).
+        grid: of the features.
+        clip_index: (K,) int64, the clip of each key frame.
+        key_frames: (K,) its frame in that clip, from 0.
+
+    Returns:
+        (K, C, H, W).
+    """
+    before, after, weight = neighboring_steps(key_frames, grid, features.shape[2])
+    steps = features.transpose(1, 2)
+    weight = weight.to(features.dtype)[:, None, None, None]
+    return torch.lerp(steps[clip_index, before], steps[clip_index, after], weight)
 
 
 class ProposalNetwork(nn.Module):
-    """torchvision's RPN on the maps of key frames.
+    """torchvision's RPN on the features of key frames.
 
     Args:
-        channels: of the maps.
-        sides, ratios: of the anchors, in pixels of the clip and height over width.
-        count: proposals of each key frame, the best of five times as many anchors; in training
-            twice as many of ten times.
-        sampled: anchors of each key frame that are trained on.
+        channels: of the features.
+        anchor_sides: in pixels of the clip.
+        anchor_ratios: height / width.
+        num_proposals: of each key frame, after NMS of the best five times as many anchors; in
+            training twice as many proposals from ten times as many anchors.
+        anchors_per_frame: anchors of each key frame that are sampled for training.
     """
 
     def __init__(
         self,
         channels: int,
         *,
-        sides: Sequence[int],
-        ratios: Sequence[float],
-        count: int = 100,
-        sampled: int = 256,
+        anchor_sides: Sequence[int],
+        anchor_ratios: Sequence[float],
+        num_proposals: int = 100,
+        anchors_per_frame: int = 256,
     ) -> None:
         super().__init__()
-        anchors = ShiftedAnchors((tuple(sides),), (tuple(ratios),))
+        anchors = ShiftedAnchors((tuple(anchor_sides),), (tuple(anchor_ratios),))
         self.rpn = RegionProposalNetwork(
             anchors,
             RPNHead(channels, anchors.num_anchors_per_location()[0]),
-            fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=sampled,
+            fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=anchors_per_frame,
             positive_fraction=0.5,
-            pre_nms_top_n={"training": 10 * count, "testing": 5 * count},
-            post_nms_top_n={"training": 2 * count, "testing": count},
+            pre_nms_top_n={"training": 10 * num_proposals, "testing": 5 * num_proposals},
+            post_nms_top_n={"training": 2 * num_proposals, "testing": num_proposals},
             nms_thresh=0.7,
         )  # fmt: skip
         self.anchors = anchors
-        self.sampler = SeededSampler(sampled, 0.5)
+        self.sampler = SeededSampler(anchors_per_frame, 0.5)
         self.rpn.fg_bg_sampler = self.sampler
 
     def forward(
         self,
-        maps: Tensor,
+        features: Tensor,
         grid: FeatureGrid,
         size: tuple[int, int],
         boxes: Sequence[Tensor] | None = None,
@@ -117,25 +158,26 @@ class ProposalNetwork(nn.Module):
         """Proposals of K key frames.
 
         Args:
-            maps: (K, C, H', W').
-            grid: of the maps.
+            features: (K, C, H', W').
+            grid: of the features.
             size: (height, width) of the clip.
-            boxes: K times (G, 4), the ground truth, in training.
-            seeds: K, in training.
+            boxes: K times (G, 4), the ground truth in pixels of the clip; in training.
+            seeds: K integers that decide which anchors are sampled; in training.
 
         Returns:
-            K times (P, 4), best first, and the losses, in training.
+            K times (P, 4) in pixels of the clip, best first; and in training the losses objectness
+            and proposal_boxes.
         """
-        # torchvision puts the anchors of cell 0 at edge 0, half a pixel before its first centre.
-        self.anchors.shift = (grid.first[2] + 0.5, grid.first[1] + 0.5)
+        # torchvision centers the anchors of cell 0 on edge 0, half a pixel before pixel 0's center.
+        self.anchors.shift = (grid.origin[2] + 0.5, grid.origin[1] + 0.5)
         self.sampler.seeds = seeds
-        # Only the shape of the pictures is asked for.
-        images = ImageList(maps.new_empty((1, 3, *size)), [size] * len(maps))
+        # The RPN uses only the shape of the images.
+        images = ImageList(features.new_empty((1, 3, *size)), [size] * len(features))
         targets = None if boxes is None else [{"boxes": each} for each in boxes]
-        # Whatever the precision of the maps, boxes are whole numbers of pixels and fractions.
-        with torch.autocast(maps.device.type, enabled=False):
-            found, losses = self.rpn(images, {"0": maps.float()}, targets)
+        # Boxes need single precision, whatever that of the features.
+        with torch.autocast(features.device.type, enabled=False):
+            proposals, losses = self.rpn(images, {"0": features.float()}, targets)
         names = {"loss_objectness": "objectness", "loss_rpn_box_reg": "proposal_boxes"}
-        # torchvision divides by the anchors drawn; by those asked for, as the head's losses, the
-        # mean over processes is the loss of all their clips in one.
-        return found, {names[name]: loss * self.sampler.share for name, loss in losses.items()}
+        # torchvision divides by the number of sampled anchors. Divided by the number requested, as
+        # the head's losses are, the mean over processes is the loss of all clips in one batch.
+        return proposals, {names[name]: loss * self.sampler.share for name, loss in losses.items()}

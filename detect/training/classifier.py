@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...backbones.classifier import Classifier, PretrainedModel, logits_of
+from ...backbones.classifier import Classifier, PretrainedModel
 from ...backbones.family import ENDPOINTS, get_variant
 from ...backbones.flow_input import FLOW_MEAN, FLOW_STD
-from ...backbones.inception import Trunk, cut
+from ...backbones.inception import Trunk
 from ...backbones.weights.load import load_pretrained, save_pretrained
 from ...datasets.clips.classification_clips import (
     ClassificationBatch,
@@ -73,7 +73,7 @@ class ClassifierNetwork(nn.Module):
         return self
 
     def forward(self, clips: Tensor) -> Tensor:
-        return logits_of(self.model, clips)
+        return self.model.logits(clips)
 
 
 def new_classifier(
@@ -124,10 +124,11 @@ def new_classifier(
         model = PretrainedModel(trunk, None, tuple(labels), mean, std)
     else:
         model = load_pretrained(variant, weights, channels_in=channels_in)
-        if model.trunk.width != width:
+        own_width = model.trunk.width_multiplier
+        if own_width != width:
             raise InputError(
-                f"--weights {weights}: have width {model.trunk.width}, but --width is {width}; "
-                f"give --width {model.trunk.width}"
+                f"--weights {weights}: have width {own_width}, but --width is {width}; "
+                f"give --width {own_width}"
             )
         if last is not None and last != model.trunk.last:
             if ENDPOINTS.index(model.trunk.last) < ENDPOINTS.index(last):
@@ -135,7 +136,8 @@ def new_classifier(
                     f"--weights {weights}: contain the layers up to {model.trunk.last} only, and "
                     f"--endpoint is {last}"
                 )
-            model = replace(model, trunk=cut(model.trunk, last)[0], head=None)
+            model.trunk.truncate(last)
+            model = replace(model, head=None)
     if model.head is not None and same_labels(model.labels, labels):
         model.head.dropout.p = dropout
     else:
@@ -227,7 +229,7 @@ def _identity(model: PretrainedModel, norm: Norm) -> dict[str, Any]:
     """What a state must have been written with."""
     return {
         "task": "classification", "labels": list(model.labels),
-        "backbone": model.trunk.variant.name, "width": model.trunk.width, "norm": norm,
+        "backbone": model.trunk.name, "width": model.trunk.width_multiplier, "norm": norm,
         "mean": list(model.mean), "std": list(model.std),
     }  # fmt: skip
 

@@ -15,9 +15,9 @@ from actiontubes.backbones.family import (
     Variant,
     WeightLayout,
     endpoint_shapes,
+    feature_grid,
     get_variant,
 )
-from actiontubes.backbones.grid import feature_grid
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.layers import ConvNormReLU, SelfGate
 from actiontubes.datasets.errors import InputError
@@ -76,7 +76,7 @@ def test_a_shorter_trunk_is_the_beginning_of_the_whole(name: str) -> None:
     features = whole.endpoints(x, ENDPOINTS)
     assert torch.equal(whole(x), features["Mixed_5c"])
     for last in ("Conv2d_1a_7x7", "MaxPool_3a_3x3", "Mixed_4e"):
-        part = Trunk(whole.variant, whole.width, last).eval()
+        part = Trunk(whole.variant, whole.width_multiplier, last).eval()
         part.load_state_dict(
             {k: v for k, v in whole.state_dict().items() if k in part.state_dict()}
         )
@@ -242,7 +242,7 @@ def test_cells_look_where_the_grid_says(layout: str, name: str, size: int) -> No
         grid = feature_grid(variant, endpoint, (extent[0], extent[1], extent[2]))
         first, last, cell = reach(variant, endpoint, axis, size)
         assert grid.stride[axis] == endpoint_shapes()[endpoint][1 if axis == 0 else 2]
-        assert grid.first[axis] + cell * grid.stride[axis] == (first + last) / 2
+        assert grid.origin[axis] + cell * grid.stride[axis] == (first + last) / 2
 
 
 def test_grid_of_the_alignment_trap() -> None:
@@ -251,7 +251,7 @@ def test_grid_of_the_alignment_trap() -> None:
     theirs = feature_grid(get_variant("s3d"), "Mixed_4e", size)
     same = feature_grid(get_variant("i3d"), "Mixed_4e", size)
     assert theirs.stride == same.stride == (4, 16, 16)
-    assert theirs.first == (0, 0, 0) and same.first == (3, 15, 15)
+    assert theirs.origin == (0, 0, 0) and same.origin == (3, 15, 15)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

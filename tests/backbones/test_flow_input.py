@@ -74,7 +74,7 @@ def test_files_keep_the_channels(tmp_path: Path) -> None:
     frames = torch.randint(1, 256, (1, 6, 32, 32, 2), dtype=torch.uint8)
     with torch.inference_mode():
         assert torch.equal(
-            loaded.trunk(loaded.normalise(frames)), flow.trunk(flow.normalise(frames))
+            loaded.trunk(loaded.normalize(frames)), flow.trunk(flow.normalize(frames))
         )
     assert load_pretrained(variant, str(tmp_path / "rgb.safetensors")).trunk.channels_in == 3
     with pytest.raises(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 def trunk(name: str) -> Trunk:
     """With norms of any scale, offset and statistics."""
     torch.manual_seed(0)
-    network = Trunk(get_variant(name), width=0.125, last="Mixed_4b")
+    network = Trunk(get_variant(name), width_multiplier=0.125, last="Mixed_4b")
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -28,7 +28,7 @@ def separate_norms(network: Trunk, clips: Tensor) -> Tensor:
     from actiontubes.backbones.layers import ConvNormReLU
 
     def plain(layer: ConvNormReLU, x: Tensor, rows: object = None) -> Tensor:
-        (t, h, w) = layer.pads(x.shape[2:])
+        (t, h, w) = layer.padding_for(x.shape[2:])
         padded = nn.functional.pad(x, [*w, *h, *t])
         y = nn.functional.conv3d(padded, layer.conv.weight, None, layer.stride)
         assert layer.norm is not None

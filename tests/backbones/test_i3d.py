@@ -155,7 +155,7 @@ def test_published_parameters(model: PretrainedModel) -> None:
 
 def test_input_is_in_minus_one_to_one(model: PretrainedModel) -> None:
     frames = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 2, 1, 1, 1).expand(1, 2, 4, 4, 3)
-    values = model.normalise(frames)
+    values = model.normalize(frames)
     assert values[:, :, 0].unique().tolist() == [-1] and values[:, :, 1].unique().tolist() == [1]
 
 
@@ -256,7 +256,7 @@ def kinetics() -> PretrainedModel:
 def test_names_real_clips(kinetics: PretrainedModel, shared, clip: str, labels: set[str]) -> None:
     frames = centre_clip(shared(f"ucf101-24/videos/{clip}"))
     assert kinetics.head is not None
-    logits = kinetics.head(kinetics.trunk(kinetics.normalise(frames)))
+    logits = kinetics.head(kinetics.trunk(kinetics.normalize(frames)))
     assert kinetics.labels[int(logits.argmax())] in labels
 
 

@@ -85,7 +85,7 @@ def test_labels_and_normalisation(file: Path) -> None:
     expected = (
         frames / 255 - torch.tensor(meta.transforms().mean)
     ) / torch.tensor(meta.transforms().std)  # fmt: skip
-    ours = model.normalise(frames)
+    ours = model.normalize(frames)
     assert ours.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(ours, expected.permute(0, 4, 1, 2, 3))
 

@@ -22,12 +22,12 @@ def test_stripes_change_nothing(
     variant: object, size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    trunk = Trunk(variant, width=0.25, last="Mixed_3b").eval()  # type: ignore[arg-type]
+    trunk = Trunk(variant, width_multiplier=0.25, last="Mixed_3b").eval()  # type: ignore[arg-type]
     clip = torch.randn(2, 3, *size)
     with torch.inference_mode():
         whole = trunk(clip)
-        monkeypatch.setattr(stripes, "_WORTH_IT", 0)
-        monkeypatch.setattr(stripes, "_ROWS", 3)
+        monkeypatch.setattr(stripes, "_MIN_INPUT_SIZE", 0)
+        monkeypatch.setattr(stripes, "_STRIPE_ROWS", 3)
         assert stripes.should_use_stripes(clip)
         striped = trunk(clip)
     assert whole.abs().max() > 0

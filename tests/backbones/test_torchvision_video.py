@@ -36,7 +36,7 @@ def trunk(request: pytest.FixtureRequest) -> TorchvisionTrunk:
 
 
 def test_shapes(trunk: TorchvisionTrunk) -> None:
-    shapes = trunk.variant.shapes
+    shapes = trunk.endpoint_shapes
     with torch.inference_mode():
         maps = trunk.endpoints(torch.rand(2, 3, *SIZE), list(shapes))
     for name, (channels, time, space) in shapes.items():
@@ -55,7 +55,7 @@ def test_the_last_map_is_torchvisions(name: str) -> None:
     network.avgpool.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.inference_mode():
         network(clip)
-        found = TorchvisionTrunk(TORCHVISION_NETWORKS[name], network=network).eval()(clip)
+        found = TorchvisionTrunk(TORCHVISION_NETWORKS[name], model=network).eval()(clip)
     torch.testing.assert_close(found, seen[0])
 
 
@@ -69,7 +69,7 @@ def test_mvits_tokens_are_torchvisions() -> None:
     network.norm.register_forward_hook(lambda *args: seen.append(args[2]))
     with torch.inference_mode():
         network(clip)
-        found = TorchvisionTrunk(TORCHVISION_NETWORKS["mvit_v2_s"], network=network).eval()(clip)
+        found = TorchvisionTrunk(TORCHVISION_NETWORKS["mvit_v2_s"], model=network).eval()(clip)
     torch.testing.assert_close(found.flatten(2).transpose(1, 2), seen[0][:, 1:])
 
 
@@ -80,8 +80,8 @@ def test_cells_look_where_the_grid_says(trunk: TorchvisionTrunk) -> None:
     layers' kernels are symmetric about it, and attention reaches everywhere alike.
     """
     size = (4, 96, 128)
-    for name in list(trunk.variant.shapes)[1:3]:
-        grid = trunk.variant.grid(name)
+    for name in list(trunk.endpoint_shapes)[1:3]:
+        grid = trunk.grid(name, size)
         clip = torch.rand(1, 3, *size, requires_grad=True)
         features = trunk.endpoints(clip, [name])[name][0]
         middle = [side // 2 for side in features.shape[1:]]
@@ -94,7 +94,7 @@ def test_cells_look_where_the_grid_says(trunk: TorchvisionTrunk) -> None:
         for axis in (1, 2):
             along = weight.sum([other for other in range(3) if other != axis])
             # Of what lies within two cells: farther away attention has a floor.
-            expected = grid.first[axis] + middle[axis] * grid.stride[axis]
+            expected = grid.origin[axis] + middle[axis] * grid.stride[axis]
             place = torch.arange(size[axis])
             near = (place - expected).abs() <= 2 * grid.stride[axis]
             found = (along * place * near).sum() / (along * near).sum()
@@ -104,14 +104,16 @@ def test_cells_look_where_the_grid_says(trunk: TorchvisionTrunk) -> None:
 def test_a_bright_spot_answers_at_its_cell(trunk: TorchvisionTrunk) -> None:
     """Of all cells the one whose centre is nearest to a changed spot changes most."""
     size = (4, 128, 160)
-    name = list(trunk.variant.shapes)[1]
-    grid = trunk.variant.grid(name)
+    name = list(trunk.endpoint_shapes)[1]
+    grid = trunk.grid(name, size)
     torch.manual_seed(2)
     clip = torch.rand(1, 3, *size)
     with torch.inference_mode():
         plain = trunk.endpoints(clip, [name])[name]
         for cell in ((5, 7), (9, 12)):
-            y, x = (round(grid.first[axis] + cell[axis - 1] * grid.stride[axis]) for axis in (1, 2))
+            y, x = (
+                round(grid.origin[axis] + cell[axis - 1] * grid.stride[axis]) for axis in (1, 2)
+            )
             changed = clip.clone()
             changed[..., y - 1 : y + 2, x - 1 : x + 2] += 3
             change = (trunk.endpoints(changed, [name])[name] - plain).square().sum((0, 1, 2))
@@ -122,10 +124,11 @@ def test_a_bright_spot_answers_at_its_cell(trunk: TorchvisionTrunk) -> None:
 @pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
 def test_freezing_and_ending(name: str) -> None:
     trunk = built(name).train()
-    first, second, third, last = trunk.variant.shapes
+    first, second, third, last = trunk.endpoint_shapes
     trunk.freeze(second)
     assert trunk.frozen == ("stem", first, second)
-    trunk.end_at(third)
+    rest = trunk.truncate(third)
+    assert [stage for stage, _ in rest.named_children()] == [last]
     assert trunk.last == third and not hasattr(trunk, last)
     clip = torch.rand(1, 3, *SIZE)
     before = {key: value.clone() for key, value in trunk.state_dict().items()}
@@ -138,7 +141,7 @@ def test_freezing_and_ending(name: str) -> None:
     for key, value in trunk.state_dict().items():
         if not key.startswith(third):
             assert torch.equal(value, before[key]), key
-    with pytest.raises(ValueError, match=f"no stage {last}"):
+    with pytest.raises(ValueError, match=f"no layer {last}"):
         trunk.freeze(last)
     with pytest.raises(ValueError, match=f"does not compute {last}"):
         trunk.endpoints(clip, [last])

@@ -33,7 +33,7 @@ Detect = Callable[..., tuple[int, str, list[str]]]
 
 def pretrained(variant: str, labels: tuple[str, ...] = ("clap", "dive", "golf")) -> PretrainedModel:
     torch.manual_seed(0)
-    trunk = Trunk(get_variant(variant), width=0.125).eval()
+    trunk = Trunk(get_variant(variant), width_multiplier=0.125).eval()
     head = Classifier(trunk.out_channels, max(1, len(labels))).eval()
     return PretrainedModel(trunk, head, labels, (0.5,) * 3, (0.5,) * 3)
 

@@ -305,7 +305,7 @@ def test_bad_input_is_told_in_a_line_before_any_work(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.safetensors").write_text("Once upon a time there was a detector.\n" * 9)
     (tmp_path / "trained").symlink_to(trained)
-    trunk = Trunk(get_variant("i2d"), width=0.0625)
+    trunk = Trunk(get_variant("i2d"), width_multiplier=0.0625)
     model = PretrainedModel(
         trunk, Classifier(trunk.out_channels, 3), CLASSES, (0.5,) * 3, (0.5,) * 3
     )

@@ -289,7 +289,7 @@ def test_bad_options_are_told_before_any_work(
     (tmp_path / "broken.yaml").write_text("steps: [3\n")
     (tmp_path / "word.yaml").write_text("labels: run\n")
     (tmp_path / "text.pth").write_text("Once upon a time there were weights.\n")
-    trunk = Trunk(get_variant("i2d"), width=0.0625)
+    trunk = Trunk(get_variant("i2d"), width_multiplier=0.0625)
     model = PretrainedModel(trunk, None, (), (0.5,) * 3, (0.5,) * 3)
     save_pretrained(model, tmp_path / "narrow.safetensors")
     (tmp_path / "people.csv").write_text(

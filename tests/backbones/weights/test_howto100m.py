@@ -168,7 +168,7 @@ def test_it_names_no_actions_and_takes_plain_pictures(model: PretrainedModel) ->
     assert model.head is not None
     assert model.labels == () and model.head.fc.out_features == 512
     frames = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 2, 1, 1, 1).expand(1, 2, 2, 2, 3)
-    assert model.normalise(frames).unique().tolist() == [0, 1]
+    assert model.normalize(frames).unique().tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

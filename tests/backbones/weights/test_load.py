@@ -15,6 +15,7 @@ import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
 from actiontubes.backbones.family import VARIANTS, get_variant
 from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights import load
 from actiontubes.backbones.weights.load import load_file, load_pretrained, save_pretrained
 from actiontubes.datasets.errors import InputError
 from safetensors import safe_open
@@ -56,7 +57,7 @@ def test_own_files_keep_everything(randomise, tmp_path: Path, name: str) -> None
         for key, value in theirs.state_dict().items():
             assert torch.equal(ours.state_dict()[key], value)
     assert again.trunk.variant == model.trunk.variant
-    assert (again.trunk.width, again.trunk.last) == (0.25, "Mixed_3c")
+    assert (again.trunk.width_multiplier, again.trunk.last) == (0.25, "Mixed_3c")
     assert again.head.window is None and again.head.dropout.p == 0.3
     for field in ("labels", "mean", "std"):
         assert getattr(again, field) == getattr(model, field)
@@ -89,16 +90,16 @@ def change_own(source: Path, path: Path, change: str) -> None:
         del settings["head"]
     elif change == "a list":
         settings = [1]  # type: ignore[assignment]
-    elif change == "variant of text":
-        settings["variant"] = "s3d"
+    elif change == "layout of text":
+        settings["layout"] = "s3d"
     elif change == "unknown field":
-        settings["variant"]["colour"] = "red"
+        settings["layout"]["colour"] = "red"
     elif change == "endpoint":
         settings["last"] = "Mixed_9z"
     elif change == "negative width":
-        settings["width"] = -1
+        settings["width_multiplier"] = -1
     elif change == "kernel":
-        settings["variant"]["layout"]["stem_kernel"] = [0, -1, 7]
+        settings["layout"]["stem_kernel"] = [0, -1, 7]
     metadata = {"actiontubes": json.dumps(settings)}
     if change == "no metadata":
         metadata = {}
@@ -118,7 +119,7 @@ def change_own(source: Path, path: Path, change: str) -> None:
         ("head without settings", "head.fc.bias does not belong to this network"),
         ("negative width", "trunk.Conv2d_1a_7x7.0.conv.weight has shape"),
         ("a list", "was not written by this project"),
-        ("variant of text", "was not written by this project"),
+        ("layout of text", "was not written by this project"),
         ("unknown field", "was not written by this project, .*colour"),
         ("endpoint", "was not written by this project, .*Mixed_9z"),
         ("kernel", "was not written by this project"),
@@ -274,7 +275,7 @@ def test_nothing_half_written_is_left(randomise, tmp_path: Path, monkeypatch) ->
 
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"before")
-    monkeypatch.setattr("safetensors.torch.save_file", fails)
+    monkeypatch.setattr(load, "save_file", fails)
     with pytest.raises(OSError, match="No space left"):
         save_pretrained(small_model("i2d", randomise, "Conv2d_1a_7x7"), path)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]

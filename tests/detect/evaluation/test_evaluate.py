@@ -68,5 +68,5 @@ def test_what_cannot_be(tables: tuple[Tubes, Detections, Tubes]) -> None:
         evaluate(truth)
     with pytest.raises(InputError, match=r"protocol yolo: does not exist; .*did you mean yowo\?"):
         evaluate(truth, detections, protocol="yolo")
-    with pytest.raises(InputError, match="a table has no splits"):
+    with pytest.raises(InputError, match="ground truth has no splits"):
         evaluate(truth, detections, split=1)

@@ -136,7 +136,7 @@ def test_networks_without_time_see_reversed_clips_alike(done: Path) -> None:
     with torch.inference_mode():
         for each, same in ((flat, True), (deep, False)):
             assert each.head is not None
-            forth, back = (each.head(each.trunk(each.normalise(x))) for x in (clips, clips.flip(1)))
+            forth, back = (each.head(each.trunk(each.normalize(x))) for x in (clips, clips.flip(1)))
             assert torch.allclose(forth, back, rtol=1e-4, atol=1e-5) == same
 
 

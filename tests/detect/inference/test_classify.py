@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from actiontubes.backbones.classifier import Classifier, PretrainedModel, logits_of
+from actiontubes.backbones.classifier import Classifier, PretrainedModel
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.cache import CATALOG, cached_path
@@ -81,7 +81,7 @@ def model() -> PretrainedModel:
 
 def logits(model: PretrainedModel, clip: torch.Tensor) -> np.ndarray:
     with torch.no_grad():
-        return logits_of(model, clip[None])[0].numpy()
+        return model.logits(clip[None])[0].numpy()
 
 
 def close(found: np.ndarray, expected: np.ndarray) -> None:

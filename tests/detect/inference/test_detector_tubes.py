@@ -206,9 +206,9 @@ def test_pieces_give_the_tubes_of_the_whole(
     ]
     whole = concatenate_detections(
         [
-            postprocess(TorchPredictor(detector).predict(batch), detector.settings)
+            postprocess(TorchPredictor(detector).predict(batch), detector.config)
             for batch in iter_clip_batches(
-                small, ClipGeometry(detector.settings), key_frame_step=every
+                small, ClipGeometry(detector.config), key_frame_step=every
             )
         ]
     )

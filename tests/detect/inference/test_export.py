@@ -13,7 +13,7 @@ import onnx
 import pytest
 import torch
 from actiontubes.backbones.family import endpoint_shapes, get_variant
-from actiontubes.backbones.inception import Trunk, cut
+from actiontubes.backbones.inception import Trunk
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.inference.clip_batches import ClipBatch, iter_clip_batches
 from actiontubes.detect.inference.clip_geometry import ClipGeometry
@@ -193,7 +193,9 @@ def test_dense_pieces_of_a_video(own: tuple[Detector, Path]) -> None:
 def test_batched_proposals(keys: int) -> None:
     """All key frames at once, against torchvision's network, which takes one by one."""
     torch.manual_seed(keys)
-    network = ProposalNetwork(8, sides=(16, 32), ratios=(0.5, 1, 2), count=20).eval()
+    network = ProposalNetwork(
+        8, anchor_sides=(16, 32), anchor_ratios=(0.5, 1, 2), num_proposals=20
+    ).eval()
     for value in network.rpn.head.parameters():
         torch.nn.init.normal_(value, std=0.3)
     grid = disturbed(SETTINGS).grid("Mixed_3b", 16)
@@ -210,7 +212,7 @@ def test_torch_export(tmp_path: Path) -> None:
     """A program of torch.export with one of the trunk's blocks in the head, saved and loaded."""
     settings = replace(SETTINGS, backbone="i2d", proposal_endpoint="MaxPool_3a_3x3", frames=4)
     detector = disturbed(settings)
-    _, rest = cut(Trunk(get_variant("i2d"), settings.width), settings.endpoint)
+    rest = Trunk(get_variant("i2d"), settings.width).truncate(settings.endpoint)
     shapes = endpoint_shapes(settings.width)
     before, behind = (shapes[name][0] for name in (settings.endpoint, "Mixed_3b"))
     blocks = torch.nn.Sequential(rest.Mixed_3b)
@@ -227,13 +229,15 @@ def test_torch_export(tmp_path: Path) -> None:
         zero = torch.zeros(len(key_frames), dtype=torch.int64)
         places = torch.tensor(key_frames)
         with torch.inference_mode():
-            maps = detector.maps(clip[None])
+            maps = detector.extract_features(clip[None])
             proposals, _ = detector.propose(maps, clip[None], zero, places)
-            expected = detector.find(maps, 8, proposals, zero, places, threshold=0.0)
+            expected = detector.detect(maps, 8, proposals, zero, places, threshold=0.0)
         assert key.bincount().tolist() == [len(each) for each in proposals]
         for number in range(len(key_frames)):
             best = scores[key == number].max()
-            torch.testing.assert_close(best, expected.score[expected.key == number].max())
+            torch.testing.assert_close(
+                best, expected.score[expected.key_frame_index == number].max()
+            )
         assert boxes.shape == (len(scores), 1, 4)
 
 
@@ -243,8 +247,8 @@ def test_what_the_file_says(own: tuple[Detector, Path], given: tuple[Detector, P
         onnx.checker.check_model(model)
         assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
         metadata = {entry.key: entry.value for entry in model.metadata_props}
-        assert metadata["labels"].split("\n") == list(detector.settings.labels)
-        assert load_onnx_predictor(path).config == detector.settings
+        assert metadata["labels"].split("\n") == list(detector.config.labels)
+        assert load_onnx_predictor(path).config == detector.config
         assert "uint8" in model.doc_string
         values = {each.name: each for each in (*model.graph.input, *model.graph.output)}
         names = ["clip", "key_frames"] + (["boxes", "key"] if path.stem == "given" else [])
@@ -259,7 +263,7 @@ def test_a_detector_with_proposals_may_leave_them_out(own: tuple[Detector, Path]
     detector, _ = own
     program = trace_detector(detector, 12, external_proposals=True)
     assert len(program.graph_signature.user_inputs) == 4
-    assert detector.proposals is not None and detector.settings.proposals == "features"
+    assert detector.proposals is not None and detector.config.proposals == "features"
 
 
 def test_boxes_for_a_model_that_finds_people_itself(own: tuple[Detector, Path]) -> None:

@@ -95,7 +95,7 @@ def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
     Neither pictures, nor a trunk, nor following by appearance take time.
     """
     classes = tuple(f"class {number}" for number in range(400))
-    trunk = Trunk(get_variant("i3d"), width=0.0625).eval()
+    trunk = Trunk(get_variant("i3d"), width_multiplier=0.0625).eval()
     head = Classifier(trunk.out_channels, len(classes)).eval()
     model = PretrainedModel(trunk, head, classes, (0.5,) * 3, (0.5,) * 3)
     picture = np.zeros((24, 32, 3), np.uint8)

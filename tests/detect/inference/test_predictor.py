@@ -279,7 +279,7 @@ def test_threads_change_nothing(mode: Any, every: int) -> None:
             return two_people(batch, first)
 
         with prefetch_clip_batches(
-            detector.settings, frames, source=FunctionSource(people), mode=mode,
+            detector.config, frames, source=FunctionSource(people), mode=mode,
             key_frame_step=every, threads=threads,
         ) as ahead:  # fmt: skip
             rows = [np.stack([f.frame, f.label, f.score, *f.boxes.T], axis=1)
@@ -305,9 +305,9 @@ def test_only_full_clips_are_compiled(monkeypatch, mode: Any, frames: int, step:
     compile_trunk(detector, mode)
     count = 2 * KEY_FRAMES_PER_CLIP * step + 5 if mode == "shared" else 9
     parts = list(iter_clip_batches(((frame, np.zeros((0, 4))) for frame in video(count)),
-                        ClipGeometry(detector.settings), mode=mode))  # fmt: skip
+                        ClipGeometry(detector.config), mode=mode))  # fmt: skip
     lengths = [piece.clips.shape[1] for piece in parts]
-    assert set(lengths[:-1]) == {ClipGeometry(detector.settings).clip_length(mode)}
+    assert set(lengths[:-1]) == {ClipGeometry(detector.config).clip_length(mode)}
     for piece in (parts[0], parts[-1]):
         predict_batch(detector, piece)
     full = [lengths[0], lengths[-1]]

@@ -45,7 +45,7 @@ Proposals = Callable[[np.ndarray, int], list[np.ndarray]]
 @pytest.fixture(scope="module")
 def model(numbered) -> PretrainedModel:
     torch.manual_seed(0)
-    trunk = Trunk(get_variant("i3d"), width=0.125)
+    trunk = Trunk(get_variant("i3d"), width_multiplier=0.125)
     for module in trunk.modules():
         if isinstance(module, torch.nn.BatchNorm3d):
             module.momentum = 1.0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.model.build import build_detector
-from actiontubes.detect.model.checkpoint import load_detector, save_detector
+from actiontubes.detect.model.checkpoint import load_checkpoint, load_detector, save_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
 from safetensors.torch import load_file, safe_open, save_file
@@ -44,19 +45,19 @@ def disturbed(settings: DetectorConfig, trunk: Trunk | None = None) -> Detector:
 
 
 def outputs(detector: Detector) -> list[Tensor]:
-    settings = detector.settings
+    settings = detector.config
     generator = torch.Generator().manual_seed(1)
     shape = (1, settings.frames, settings.height, settings.width_pixels, 3)
     clips = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     zero, key = torch.zeros(1, dtype=torch.long), torch.tensor([settings.frames // 2])
     with torch.inference_mode():
-        maps = detector.maps(clips)
+        maps = detector.extract_features(clips)
         proposals = [torch.tensor([[10.0, 10, 40, 50], [2, 2, 70, 60]])]
         if detector.proposals is not None:
             proposals, _ = detector.propose(maps, clips, zero, key)
-        found = detector.find(maps, settings.frames, proposals, zero, key, threshold=0.0)
+        found = detector.detect(maps, settings.frames, proposals, zero, key, threshold=0.0)
     assert len(found.score)
-    return [found.key, found.label, found.score, found.boxes]
+    return [found.key_frame_index, found.label, found.score, found.boxes]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_round_trip(settings: DetectorConfig, tmp_path: Path) -> None:
     detector = disturbed(settings)
     save_detector(detector, tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors")
-    assert loaded.settings == settings and loaded.trunk.variant == detector.trunk.variant
+    assert loaded.config == settings and loaded.trunk.layout == detector.trunk.layout
     assert not loaded.training
     for a, b in zip(outputs(detector), outputs(loaded)):
         assert torch.equal(a, b)
@@ -86,7 +87,7 @@ def test_round_trip_of_another_layout(tmp_path: Path) -> None:
     detector = disturbed(settings, Trunk(variant, settings.width))
     save_detector(detector, tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors")
-    assert loaded.trunk.variant.layout == HOWTO100M_LAYOUT
+    assert loaded.trunk.layout == asdict(HOWTO100M_LAYOUT)
     for a, b in zip(outputs(detector), outputs(loaded)):
         assert torch.equal(a, b)
 
@@ -164,44 +165,44 @@ def rewritten(saved: Path, path: Path, change: Change) -> Path:
         (lambda r, t: t.update({"head.scores.bias": torch.zeros(9)}), "head.scores.bias"),
         (lambda r, t: t.update({"more": torch.zeros(9)}), "more"),
         (lambda r, t: t["head.scores.bias"].fill_(torch.nan), "head.scores.bias"),
-        (lambda r, t: r["settings"]["labels"].append("jump"), "head.scores.weight"),
-        (lambda r, t: r["settings"].update(labels="ab"), "labels"),
-        (lambda r, t: r["settings"].update(labels=[]), "labels"),
-        (lambda r, t: r["settings"].update(labels=[1, 2]), "labels"),
-        (lambda r, t: r["settings"].update(backbone="resnet"), "resnet"),
-        (lambda r, t: r["settings"].update(backbone="i3d"), "shape"),
-        (lambda r, t: r["settings"].update(wings=2), "wings"),
-        (lambda r, t: r["settings"].pop("labels"), "labels"),
-        (lambda r, t: r.pop("settings"), "settings"),
-        (lambda r, t: r.pop("variant"), "variant"),
-        (lambda r, t: r["variant"].update(layout=[]), "AttributeError"),
-        (lambda r, t: r["variant"]["layout"].update(stem_kernel=[3, 3]), "Error"),
-        (lambda r, t: r["variant"]["layout"].update(stem_kernel=[7, 7, 10**6]), "shape"),
-        (lambda r, t: r["variant"]["layout"].update(stem_padding=[[0, 10**9]] * 3), "padding"),
-        (lambda r, t: r["variant"]["layout"].update(norm_eps="small"), "Error"),
-        (lambda r, t: r["variant"]["layout"].update(pool_padding="much"), "much"),
-        (lambda r, t: r["settings"].update(frames="8"), "Error"),
-        (lambda r, t: r["settings"].update(frames=8.5), "frames"),
-        (lambda r, t: r["settings"].update(frames=None), "Error"),
-        (lambda r, t: r["settings"].update(frames=-8), "frames"),
-        (lambda r, t: r["settings"].update(frames=True), "frames"),
-        (lambda r, t: r["settings"].update(frames=10**9), "frames"),
-        (lambda r, t: r["settings"].update(frame_step=10**9), "frame_step"),
-        (lambda r, t: r["settings"].update(height=64 * 10**6), "height"),
-        (lambda r, t: r["settings"].update(height=65), "65"),
-        (lambda r, t: r["settings"].update(roi_size=64), "shape"),
-        (lambda r, t: r["settings"].update(roi_size=10**6), "roi_size"),
-        (lambda r, t: r["settings"].update(hidden=1 << 16, roi_size=64, width=8.0), "shape"),
-        (lambda r, t: r["settings"].update(hidden=10**12), "hidden"),
-        (lambda r, t: r["settings"].update(width=10.0**9), "width"),
-        (lambda r, t: r["settings"].update(width=float("nan")), "width"),
-        (lambda r, t: r["settings"].update(proposal_count=10**9), "proposal_count"),
-        (lambda r, t: r["settings"].update(anchor_sides=[1, 2, 3]), "shape"),
-        (lambda r, t: r["settings"].update(anchor_sides=[]), "--anchor-sides"),
-        (lambda r, t: r["settings"].update(std=[0.0, 1.0, 1.0]), "std"),
-        (lambda r, t: r["settings"].update(mean=[0.0]), "mean"),
-        (lambda r, t: r["settings"].update(proposals="thought"), "thought"),
-        (lambda r, t: r["settings"].update(norm="none"), "norm"),
+        (lambda r, t: r["config"]["labels"].append("jump"), "head.scores.weight"),
+        (lambda r, t: r["config"].update(labels="ab"), "labels"),
+        (lambda r, t: r["config"].update(labels=[]), "labels"),
+        (lambda r, t: r["config"].update(labels=[1, 2]), "labels"),
+        (lambda r, t: r["config"].update(backbone="resnet"), "resnet"),
+        (lambda r, t: r["config"].update(backbone="i3d"), "shape"),
+        (lambda r, t: r["config"].update(wings=2), "wings"),
+        (lambda r, t: r["config"].pop("labels"), "labels"),
+        (lambda r, t: r.pop("config"), "settings"),
+        (lambda r, t: r.pop("layout"), "layout"),
+        (lambda r, t: r.update(layout=[]), "AttributeError"),
+        (lambda r, t: r["layout"].update(stem_kernel=[3, 3]), "Error"),
+        (lambda r, t: r["layout"].update(stem_kernel=[7, 7, 10**6]), "shape"),
+        (lambda r, t: r["layout"].update(stem_padding=[[0, 10**9]] * 3), "padding"),
+        (lambda r, t: r["layout"].update(norm_eps="small"), "Error"),
+        (lambda r, t: r["layout"].update(pool_padding="much"), "much"),
+        (lambda r, t: r["config"].update(frames="8"), "Error"),
+        (lambda r, t: r["config"].update(frames=8.5), "frames"),
+        (lambda r, t: r["config"].update(frames=None), "Error"),
+        (lambda r, t: r["config"].update(frames=-8), "frames"),
+        (lambda r, t: r["config"].update(frames=True), "frames"),
+        (lambda r, t: r["config"].update(frames=10**9), "frames"),
+        (lambda r, t: r["config"].update(frame_step=10**9), "frame_step"),
+        (lambda r, t: r["config"].update(height=64 * 10**6), "height"),
+        (lambda r, t: r["config"].update(height=65), "65"),
+        (lambda r, t: r["config"].update(roi_size=64), "shape"),
+        (lambda r, t: r["config"].update(roi_size=10**6), "roi_size"),
+        (lambda r, t: r["config"].update(hidden=1 << 16, roi_size=64, width=8.0), "shape"),
+        (lambda r, t: r["config"].update(hidden=10**12), "hidden"),
+        (lambda r, t: r["config"].update(width=10.0**9), "width"),
+        (lambda r, t: r["config"].update(width=float("nan")), "width"),
+        (lambda r, t: r["config"].update(proposal_count=10**9), "proposal_count"),
+        (lambda r, t: r["config"].update(anchor_sides=[1, 2, 3]), "shape"),
+        (lambda r, t: r["config"].update(anchor_sides=[]), "--anchor-sides"),
+        (lambda r, t: r["config"].update(std=[0.0, 1.0, 1.0]), "std"),
+        (lambda r, t: r["config"].update(mean=[0.0]), "mean"),
+        (lambda r, t: r["config"].update(proposals="thought"), "thought"),
+        (lambda r, t: r["config"].update(norm="none"), "norm"),
     ],
 )
 def test_changed_files(saved: Path, tmp_path: Path, change: Change, word: str) -> None:
@@ -212,7 +213,7 @@ def test_changed_files(saved: Path, tmp_path: Path, change: Change, word: str) -
 
 def test_damaged_settings(saved: Path, tmp_path: Path) -> None:
     path, tensors = tmp_path / "d.safetensors", load_file(saved)
-    for text in ("", "{", "[]", "null", "7", '{"settings": 1, "variant": 2}', "[" * 10**5):
+    for text in ("", "{", "[]", "null", "7", '{"config": 1, "layout": 2}', "[" * 10**5):
         save_file(tensors, path, {KEY: text})
         refused(path, "was written by another version")
 
@@ -220,3 +221,48 @@ def test_damaged_settings(saved: Path, tmp_path: Path) -> None:
 def test_an_unchanged_copy_loads(saved: Path, tmp_path: Path) -> None:
     """So that the refusals above are due to what was changed."""
     load_detector(rewritten(saved, tmp_path / "d.safetensors", lambda r, t: None))
+
+
+def test_sections_are_kept_as_they_are(saved: Path, tmp_path: Path) -> None:
+    assert load_checkpoint(saved)[1] == {}
+    sections = {"calibration": {"slope": [1.5, 2], "é": None}, "linking": {"preset": "act"}}
+    path = tmp_path / "d.safetensors"
+    save_detector(load_detector(saved), path, sections)
+    detector, loaded = load_checkpoint(path)
+    assert loaded == sections
+    assert set(detector.state_dict()) == set(load_detector(saved).state_dict())
+
+
+def test_sections_that_are_no_json_or_too_long(saved: Path, tmp_path: Path) -> None:
+    detector, path = load_detector(saved), tmp_path / "d.safetensors"
+    for section, error in (
+        (object(), TypeError),
+        (math.nan, ValueError),
+        ("a" * 2**24, ValueError),
+    ):
+        with pytest.raises(error):
+            save_detector(detector, path, {"calibration": section})
+        assert not path.exists()
+
+
+@pytest.mark.parametrize("sections", [7, "ab", "a" * 2**24], ids=["number", "text", "long"])
+def test_damaged_sections(saved: Path, tmp_path: Path, sections: Any) -> None:
+    path = rewritten(saved, tmp_path / "d.safetensors", lambda r, t: r.update(sections=sections))
+    refused(path, "was written by another version")
+
+
+def test_files_of_version_0_1(saved: Path, tmp_path: Path) -> None:
+    """They name the config settings, and the layout is part of a record of the network."""
+
+    def older(record: dict[str, Any], _: dict[str, Tensor]) -> None:
+        record["settings"] = record.pop("config")
+        record["variant"] = {
+            "name": "s3d-g", "temporal_from": "Conv2d_1a_7x7", "temporal_to": "Mixed_5c",
+            "separable": True, "gating": "branches", "layout": record.pop("layout"),
+        }  # fmt: skip
+        del record["sections"]
+
+    detector, sections = load_checkpoint(rewritten(saved, tmp_path / "d.safetensors", older))
+    assert detector.config == SETTINGS and not sections
+    for a, b in zip(outputs(detector), outputs(load_detector(saved))):
+        assert torch.equal(a, b)

@@ -135,8 +135,8 @@ def test_jittered_people_join_the_proposals_in_training() -> None:
     assert found["action_boxes"] > 10 * far["action_boxes"]
     detector.eval()
     with torch.no_grad():
-        maps = detector.maps(clips())
-        assert len(detector.score(maps, 16, corner, CLIP_OF, KEYS)[0]) == 4
+        maps = detector.extract_features(clips())
+        assert len(detector.score(maps, 16, corner, CLIP_OF, KEYS).proposals) == 4
 
 
 @pytest.mark.parametrize("way", ["given", "mixed"])
@@ -152,8 +152,8 @@ def test_nobody_in_the_batch_is_a_gradient_of_nothing(way: str) -> None:
                 assert parameter.grad is not None and not parameter.grad.any(), name
         detector.eval()
         with torch.inference_mode():
-            found = detector.find(detector.maps(clips()), 16, none, CLIP_OF, KEYS)
-        assert len(found.key) == 0
+            found = detector.detect(detector.extract_features(clips()), 16, none, CLIP_OF, KEYS)
+        assert len(found.key_frame_index) == 0
 
 
 def norms(detector: Detector) -> dict[str, Tensor]:
@@ -233,18 +233,20 @@ def test_proposals_given_alone() -> None:
 def test_what_is_found(settings: DetectorConfig) -> None:
     detector = build(settings).eval()
     with torch.inference_mode():
-        maps = detector.maps(clips())
+        maps = detector.extract_features(clips())
         if detector.proposals is None:
             proposals = BOXES
         else:
             proposals, losses = detector.propose(maps, clips(), CLIP_OF, KEYS)
             assert not losses
-        found = detector.find(maps, 16, proposals, CLIP_OF, KEYS, threshold=0.1)
-    assert len(found.key) == len(found.label) == len(found.score) == len(found.boxes) > 0
+        found = detector.detect(maps, 16, proposals, CLIP_OF, KEYS, threshold=0.1)
+    assert (
+        len(found.key_frame_index) == len(found.label) == len(found.score) == len(found.boxes) > 0
+    )
     assert (found.score > 0.1).all() and (found.score < 1).all()
-    assert (found.key.diff() >= 0).all() and set(found.label.tolist()) <= {0, 1, 2}
+    assert (found.key_frame_index.diff() >= 0).all() and set(found.label.tolist()) <= {0, 1, 2}
     for key in range(4):
-        assert (found.score[found.key == key].diff() <= 0).all()
+        assert (found.score[found.key_frame_index == key].diff() <= 0).all()
     assert (found.boxes[:, 2:] > found.boxes[:, :2]).all() and (found.boxes >= 0).all()
     assert (found.boxes <= torch.tensor([80, 64, 80, 64])).all()
 
@@ -273,10 +275,10 @@ def test_a_pretrained_trunk_is_cut_and_kept() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"height": 70}, ("70x80", "16", "Mixed_4e")),
-        ({"endpoint": "Mixed_5b"}, ("64x80", "32")),
-        ({"endpoint": "Mixed_9z"}, ("Mixed_9z", "Mixed_4e")),
-        ({"proposal_endpoint": "fc"}, ("fc", "Mixed_4e")),
+        ({"height": 70}, ("70 80", "16", "Mixed_4e")),
+        ({"endpoint": "Mixed_5b"}, ("64 80", "32")),
+        ({"endpoint": "Mixed_9z"}, ("Mixed_9z", "Mixed_4b")),
+        ({"proposal_endpoint": "fc"}, ("fc", "Mixed_4b")),
         ({"head": "mixed", "endpoint": "Mixed_5c", "width_pixels": 96}, ("mixed", "Mixed_5c")),
         ({"head": "mixed", "endpoint": "Mixed_4b"}, ("mixed", "Mixed_4e")),
         ({"backbone": "resnet"}, ("resnet", "s3d-g")),
@@ -286,10 +288,10 @@ def test_a_pretrained_trunk_is_cut_and_kept() -> None:
         ({"proposals": "rpn"}, ("proposals", "rpn", "features")),
         ({"width": 0.0}, ("width",)),
         ({"frames": 0}, ("frames", "0")),
-        ({"roi_size": -1}, ("roi_size", "-1")),
+        ({"roi_size": -1}, ("--roi-size", "-1")),
         ({"dropout": 1.0}, ("dropout", "1.0")),
-        ({"anchor_sides": (16, 0)}, ("anchor_sides",)),
-        ({"anchor_ratios": ()}, ("anchor_ratios",)),
+        ({"anchor_sides": (16, 0)}, ("--anchor-sides",)),
+        ({"anchor_ratios": ()}, ("--anchor-ratios",)),
     ],
 )
 def test_settings_that_do_not_fit(changes: dict[str, Any], words: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from actiontubes.backbones.classifier import PretrainedModel
 from actiontubes.backbones.family import get_variant
-from actiontubes.backbones.inception import Trunk, cut
+from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.model.head import MeanPoolFeatures
@@ -177,7 +177,8 @@ def test_boxes_are_pooled_as_by_detectron2_at_each_step(
     from detectron2.modeling.poolers import ROIPooler
     from detectron2.structures import Boxes
 
-    trunk, _ = cut(Trunk(get_variant(name), 0.125), "Mixed_4e")
+    trunk = Trunk(get_variant(name), 0.125)
+    trunk.truncate("Mixed_4e")
     maps = torch.randn(2, trunk.out_channels, 5, 4, 6)
     boxes = [torch.tensor([[3.0, 4, 50, 60], [20, 1, 40, 33]]), torch.tensor([[0.0, 0, 96, 64]])]
     features = MeanPoolFeatures(trunk.out_channels, 8)
@@ -218,7 +219,8 @@ def test_a_clip_reaches_the_trunk_as_it_was_trained(
     with torch.inference_mode():
         images = model.preprocess_image([{"image": clip} for clip in clips])
         maps = model.backbone(images.tensor)
-        expected = cut(pretrained.trunk, "Mixed_4e")[0](pretrained.normalise(frames))
+        pretrained.trunk.truncate("Mixed_4e")
+        expected = pretrained.trunk(pretrained.normalize(frames))
     torch.testing.assert_close(maps["clip"], expected, atol=1e-4, rtol=1e-4)
     # Frame 10 lies between S3D's steps at frames 8 and 12, and I3D's at 7 and 11.
     share = {"s3d-g": 0.5, "i3d": 0.75}[name]
@@ -307,7 +309,7 @@ def test_a_lazy_config_can_name_the_parts(parts: Any) -> None:
 
     frames, classes, hidden = 8, 24, 16
     trunk = LazyCall(Trunk)(
-        variant=LazyCall(get_variant)(name="s3d-g"), width=0.125, last="Mixed_4e"
+        variant=LazyCall(get_variant)(name="s3d-g"), width_multiplier=0.125, last="Mixed_4e"
     )
     config = LazyCall(GeneralizedRCNN)(
         backbone=LazyCall(parts.ClipBackbone)(trunk=trunk, frames=frames),
@@ -343,9 +345,9 @@ def test_a_lazy_config_can_name_the_parts(parts: Any) -> None:
         (["MODEL.S3D.NAME", "s4d"], "--backbone s4d: unknown network"),
         (
             ["MODEL.S3D.ENDPOINT", "res4"],
-            "MODEL.S3D.ENDPOINT res4: no such layer; choose from .*Mixed_4e",
+            "MODEL.S3D.ENDPOINT res4: no such layer; choose from .*Mixed_4b",
         ),
-        (["MODEL.S3D.FREEZE_TO", "Mixed_5c"], "MODEL.S3D.FREEZE_TO Mixed_5c: .*Mixed_4e$"),
+        (["MODEL.S3D.FREEZE_TO", "Mixed_5c"], "MODEL.S3D.FREEZE_TO Mixed_5c: no such layer"),
         (["MODEL.S3D.WEIGHTS", "absent.pth"], "absent.pth: no such file"),
         (
             ["MODEL.ROI_HEADS.IN_FEATURES", ["key"]],
@@ -374,9 +376,9 @@ def test_pictures_clips_of_another_length_and_weights_of_another_width_are_refus
         match=r"has shape \(8, 3, 64, 96\).*\(20, 3, H, W\), where 20 is MODEL.S3D.FRAMES",
     ):
         detect(model, [{"image": CLIPS[0, :8]}])
-    with pytest.raises(InputError, match=r"is \(3, 64, 96\)"):
+    with pytest.raises(InputError, match=r"has shape \(3, 64, 96\)"):
         detect(model, [{"image": CLIPS[0, 0]}])
     saved_weights(tmp_path / "w.safetensors")
     weights = ["MODEL.S3D.WEIGHTS", str(tmp_path / "w.safetensors"), "MODEL.S3D.WIDTH", 0.5]
-    with pytest.raises(InputError, match=r"MODEL.S3D.WIDTH: 0.125 is that of .*w.safetensors"):
+    with pytest.raises(InputError, match=r"WIDTH 0.5: .*w.safetensors have width 0.125"):
         build(config(*weights))

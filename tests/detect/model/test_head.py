@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from actiontubes.backbones.family import Variant, endpoint_shapes, get_variant
-from actiontubes.backbones.grid import FeatureGrid, feature_grid
+from actiontubes.backbones.family import Variant, endpoint_shapes, feature_grid, get_variant
+from actiontubes.backbones.grid import FeatureGrid
 from actiontubes.detect.model.head import ActionHead, MeanPoolFeatures, TrunkBlockFeatures
 from actiontubes.detect.model.losses import action_losses
-from actiontubes.detect.model.postprocess import postprocess
+from actiontubes.detect.model.postprocess import KeyFramePredictions, decode_boxes, postprocess
 from actiontubes.detect.model.roi_align import roi_align_3d, window_starts
 from actiontubes.detect.model.sampling import RoiSamples, jitter_boxes, sample_rois
 from hypothesis import assume, given, settings
@@ -99,18 +99,18 @@ def slow_examples(
 
 @pytest.mark.parametrize(("count", "share"), [(16, 0.25), (16, 0.5), (200, 0.5)])
 def test_examples_equal_a_loop(scene: tuple, count: int, share: float) -> None:
-    examples = sample_rois(*scene, count=count, positives=share)
+    samples = sample_rois(*scene, count=count, positive_fraction=share)
     rows = slow_examples(*scene, count, share)
     key, boxes, labels, deltas = (torch.tensor(column) for column in zip(*rows))
-    assert examples.key.tolist() == key.tolist()
-    torch.testing.assert_close(examples.boxes, boxes)
-    torch.testing.assert_close(examples.labels, labels)
-    torch.testing.assert_close(examples.deltas, deltas, rtol=1e-4, atol=1e-4)
-    assert examples.of == 3 * count
+    assert samples.key_frame_index.tolist() == key.tolist()
+    torch.testing.assert_close(samples.boxes, boxes)
+    torch.testing.assert_close(samples.labels, labels)
+    torch.testing.assert_close(samples.deltas, deltas, rtol=1e-4, atol=1e-4)
+    assert samples.loss_normalizer == 3 * count
     # Both kinds are there, and of the first key frame's two people both.
-    covered = examples.labels.any(dim=1)
+    covered = samples.labels.any(dim=1)
     assert covered.any() and not covered.all()
-    assert examples.labels[key == 0].any(dim=0).all()
+    assert samples.labels[key == 0].any(dim=0).all()
 
 
 def slow_losses(
@@ -136,11 +136,11 @@ def slow_losses(
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_losses_equal_a_loop(scene: tuple, multi_label: bool, per_class_boxes: bool) -> None:
     torch.manual_seed(0)
-    examples = sample_rois(*scene, count=16)
+    samples = sample_rois(*scene, count=16)
     rows = slow_examples(*scene, 16, 0.5)
     logits = torch.randn(len(rows), 3 if multi_label else 4, requires_grad=True)
     deltas = torch.randn(len(rows), 3 if per_class_boxes else 1, 4, requires_grad=True)
-    losses = action_losses(logits, deltas, examples, multi_label=multi_label)
+    losses = action_losses(logits, deltas, samples, multi_label=multi_label)
     expected = slow_losses(rows, logits.tolist(), deltas.tolist(), 3 * 16, multi_label)
     for name, value in expected.items():
         torch.testing.assert_close(losses[name].item(), value, rtol=1e-4, atol=1e-6)
@@ -148,7 +148,7 @@ def test_losses_equal_a_loop(scene: tuple, multi_label: bool, per_class_boxes: b
     assert deltas.grad is not None
     # Background moves no box; a true example moves the one of its class alone.
     moved = deltas.grad.abs().sum(dim=2) > 0
-    assert (moved.sum(dim=1) == examples.labels.any(dim=1)).all()
+    assert (moved.sum(dim=1) == samples.labels.any(dim=1)).all()
 
 
 def decoded(deltas: list[float], box: list[float]) -> list[float]:
@@ -162,14 +162,16 @@ def decoded(deltas: list[float], box: list[float]) -> list[float]:
 
 def test_losses_of_a_background_of_its_own_by_hand(scene: tuple) -> None:
     torch.manual_seed(0)
-    examples = sample_rois(*scene, count=16, positives=0.25)
-    logits = torch.randn(len(examples.boxes), 4)
+    samples = sample_rois(*scene, count=16, positive_fraction=0.25)
+    logits = torch.randn(len(samples.boxes), 4)
     deltas = torch.randn(len(logits), 1, 4, requires_grad=True)
-    losses = action_losses(logits, deltas, examples, own_background=True)
+    losses = action_losses(logits, deltas, samples, separate_background=True)
     background = action = 0.0
     seen: set[bool] = set()
     _, people, _, _ = scene
-    rows = zip(logits.tolist(), deltas.tolist(), examples.key, examples.boxes, examples.labels)
+    rows = zip(
+        logits.tolist(), deltas.tolist(), samples.key_frame_index, samples.boxes, samples.labels
+    )
     for row, (move,), key, box, labels in rows:
         # The person is the one that the example overlaps best, the IoU that of the refined box.
         near = max(people[key].tolist(), key=lambda one: iou(one, box.tolist()), default=None)
@@ -190,11 +192,11 @@ def test_losses_of_a_background_of_its_own_by_hand(scene: tuple) -> None:
 def test_background_alone(multi_label: bool) -> None:
     proposals = [torch.tensor([[2.0, 2, 30, 30], [9, 9, 20, 40]]), torch.empty(0, 4)]
     none = [torch.empty(0, 4)] * 2
-    examples = sample_rois(proposals, none, [torch.zeros(0, 3)] * 2, [0, 1], count=8)
-    assert len(examples.boxes) == 2 and not examples.labels.any() and not examples.deltas.any()
+    samples = sample_rois(proposals, none, [torch.zeros(0, 3)] * 2, [0, 1], count=8)
+    assert len(samples.boxes) == 2 and not samples.labels.any() and not samples.deltas.any()
     logits = torch.randn(2, 3 if multi_label else 4, requires_grad=True)
     deltas = torch.randn(2, 1, 4, requires_grad=True)
-    losses = action_losses(logits, deltas, examples, multi_label=multi_label)
+    losses = action_losses(logits, deltas, samples, multi_label=multi_label)
     sum(losses.values()).backward()
     assert losses["action"] > 0 and losses["action_boxes"] == 0
     assert logits.grad is not None and logits.grad.isfinite().all() and logits.grad.any()
@@ -202,9 +204,9 @@ def test_background_alone(multi_label: bool) -> None:
 
 
 def test_no_example_at_all() -> None:
-    examples = sample_rois([torch.empty(0, 4)], [torch.empty(0, 4)], [torch.zeros(0, 3)], [0])
+    samples = sample_rois([torch.empty(0, 4)], [torch.empty(0, 4)], [torch.zeros(0, 3)], [0])
     logits, deltas = torch.empty(0, 4, requires_grad=True), torch.empty(0, 1, 4, requires_grad=True)
-    losses = action_losses(logits, deltas, examples, multi_label=False)
+    losses = action_losses(logits, deltas, samples, multi_label=False)
     assert sum(losses.values()) == 0
 
 
@@ -215,7 +217,7 @@ def coordinates(variant: Variant, endpoint: str) -> tuple[FeatureGrid, Tensor]:
     shape = (-(-SIZE[0] // time), -(-SIZE[1] // space), -(-SIZE[2] // space))
     axes = [
         first + stride * torch.arange(length)
-        for first, stride, length in zip(grid.first, grid.stride, shape)
+        for first, stride, length in zip(grid.origin, grid.stride, shape)
     ]
     return grid, torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
@@ -310,7 +312,7 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
     assert on_key_frame[:, 0].tolist() == [0, 3.375, 7]
 
 
-@pytest.mark.parametrize("scoring", ["softmax", "multi_label", "own_background"])
+@pytest.mark.parametrize("scoring", ["softmax", "multi_label", "separate_background"])
 @pytest.mark.parametrize("per_class_boxes", [False, True])
 def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     torch.manual_seed(0)
@@ -318,7 +320,7 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     head = ActionHead(
         MeanPoolFeatures(6, 16, size=3), 5, multi_label=multi_label,
         per_class_boxes=per_class_boxes,
-        own_background=scoring == "own_background",
+        separate_background=scoring == "separate_background",
     )  # fmt: skip
     grid = FeatureGrid((0.0, 0.0, 0.0), (4, 16, 16))
     boxes = boxes_around(torch.Generator().manual_seed(0), 7)
@@ -331,7 +333,7 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     found = head.probabilities(logits)
     assert found.shape == (7, 5) and (found > 0).all() and (found < 1).all()
     if not multi_label:
-        alone = head.own_background
+        alone = head.separate_background
         background = logits[:, 0].sigmoid() if alone else logits.softmax(dim=1)[:, 0]
         torch.testing.assert_close(found.sum(dim=1) + background, torch.ones(7))
     # A new head refines next to nothing, and prefers no class.
@@ -391,6 +393,15 @@ def slow_found(
     ]
 
 
+def predictions(
+    probabilities: Tensor, deltas: Tensor, proposals: Tensor, key: Tensor, size: tuple[int, int]
+) -> KeyFramePredictions:
+    return KeyFramePredictions(
+        boxes=decode_boxes(deltas, proposals, size), probabilities=probabilities,
+        actionness=probabilities.sum(1), key_frame_index=key,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("per_class_boxes", [False, True])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
@@ -402,10 +413,13 @@ def test_found_equals_a_loop(per_class_boxes: bool, seed: int) -> None:
     probabilities = torch.rand(count, 3, generator=generator)
     deltas = torch.randn(count, 3 if per_class_boxes else 1, 4, generator=generator)
     found = postprocess(
-        probabilities, deltas, proposals, key, (70, 110), threshold=0.2, nms_iou=0.4, most=5
+        predictions(probabilities, deltas, proposals, key, (70, 110)),
+        threshold=0.2,
+        nms_iou=0.4,
+        max_detections=5,
     )
     expected = slow_found(probabilities, deltas, proposals, key, (70, 110))
-    assert found.key.tolist() == [row[0] for row in expected]
+    assert found.key_frame_index.tolist() == [row[0] for row in expected]
     assert found.label.tolist() == [row[1] for row in expected]
     torch.testing.assert_close(found.score.tolist(), [row[2] for row in expected])
     torch.testing.assert_close(found.boxes, torch.tensor([row[3] for row in expected]))
@@ -414,12 +428,14 @@ def test_found_equals_a_loop(per_class_boxes: bool, seed: int) -> None:
 def test_nothing_found() -> None:
     deltas, key = torch.zeros(3, 1, 4), torch.tensor([0, 0, 1])
     proposals = torch.tensor([[1.0, 1, 9, 9]]).expand(3, -1)
-    found = postprocess(torch.full((3, 2), 0.001), deltas, proposals, key, (64, 80))
-    assert len(found.key) == len(found.label) == len(found.score) == 0
+    found = postprocess(predictions(torch.full((3, 2), 0.001), deltas, proposals, key, (64, 80)))
+    assert len(found.key_frame_index) == len(found.label) == len(found.score) == 0
     assert found.boxes.shape == (0, 4)
     none = torch.empty(0)
     found = postprocess(
-        none.reshape(0, 2), none.reshape(0, 2, 4), none.reshape(0, 4), none.long(), (64, 80)
+        predictions(
+            none.reshape(0, 2), none.reshape(0, 2, 4), none.reshape(0, 4), none.long(), (64, 80)
+        )
     )
     assert found.boxes.shape == (0, 4)
 
@@ -428,7 +444,9 @@ def test_boxes_that_refinement_empties_are_left_out() -> None:
     """The first goes off the picture."""
     proposals = torch.tensor([[0.0, 0, 20, 20], [10, 10, 40, 40]])
     deltas = torch.tensor([[[-30.0, 0, 0, 0]], [[0.0, 0, 0, 0]]])
-    found = postprocess(torch.full((2, 1), 0.9), deltas, proposals, torch.zeros(2).long(), (64, 80))
+    found = postprocess(
+        predictions(torch.full((2, 1), 0.9), deltas, proposals, torch.zeros(2).long(), (64, 80))
+    )
     assert found.boxes.tolist() == [[10, 10, 40, 40]]
 
 
@@ -436,6 +454,6 @@ def test_examples_are_data(scene: tuple) -> None:
     """What the head learns from carries no gradient back into the proposals."""
     proposals, *rest = scene
     leaves = [boxes.clone().requires_grad_() for boxes in proposals]
-    examples = sample_rois([leaf.detach() for leaf in leaves], *rest)
-    assert isinstance(examples, RoiSamples)
-    assert not examples.boxes.requires_grad and not examples.deltas.requires_grad
+    samples = sample_rois([leaf.detach() for leaf in leaves], *rest)
+    assert isinstance(samples, RoiSamples)
+    assert not samples.boxes.requires_grad and not samples.deltas.requires_grad

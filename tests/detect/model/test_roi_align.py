@@ -6,8 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from actiontubes.backbones.family import HOWTO100M_LAYOUT, Variant, endpoint_shapes, get_variant
-from actiontubes.backbones.grid import FeatureGrid, feature_grid
+from actiontubes.backbones.family import (
+    HOWTO100M_LAYOUT,
+    Variant,
+    endpoint_shapes,
+    feature_grid,
+    get_variant,
+)
+from actiontubes.backbones.grid import FeatureGrid
 from actiontubes.detect.model.roi_align import expand_boxes, roi_align_3d
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +32,7 @@ def coordinates(grid: FeatureGrid, shape: tuple[int, int, int]) -> Tensor:
     """(3, T, H, W): the frame, row and column, counted from 0, on which each cell is centred."""
     axes = [
         first + stride * torch.arange(length)
-        for first, stride, length in zip(grid.first, grid.stride, shape)
+        for first, stride, length in zip(grid.origin, grid.stride, shape)
     ]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
@@ -49,7 +55,7 @@ def test_pooled_coordinates_are_the_centre_of_the_box(variant: Variant, endpoint
     # A box is counted from the picture's edge, a pixel by its centre, half a pixel further.
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5
     cell = grid.stride[1]
-    for step, frame in enumerate(grid.first[0] + grid.stride[0] * torch.arange(pooled.shape[2])):
+    for step, frame in enumerate(grid.origin[0] + grid.stride[0] * torch.arange(pooled.shape[2])):
         found = pooled[:, :, step].mean((2, 3))
         torch.testing.assert_close(found[:, 0], frame.expand(3))
         assert (found[:, 2] - centre[:, 0]).abs().max() < 0.1 * cell
@@ -62,7 +68,7 @@ def test_pooled_coordinates_are_the_centre_of_the_box(variant: Variant, endpoint
 
 def test_grids_differ_by_about_half_a_cell() -> None:
     """So that the test above would notice a grid that is taken for another's."""
-    first = {name: feature_grid(v, "Mixed_4e", SIZE).first[2] for name, v in VARIANTS.items()}
+    first = {name: feature_grid(v, "Mixed_4e", SIZE).origin[2] for name, v in VARIANTS.items()}
     assert abs(first["i3d"] - first["torchvision"]) > 0.4 * 16
 
 
@@ -154,4 +160,4 @@ def test_enlarged_about_the_centre() -> None:
 def test_small_boxes_get_a_least_side_before_they_are_cut() -> None:
     boxes = torch.tensor([[100.0, 100, 110, 180], [0, 0, 10, 10]])
     expected = [[73.0, 60, 137, 220], [0, 0, 37, 37]]
-    assert expand_boxes(boxes, 2, 320, 300, least=64).tolist() == expected
+    assert expand_boxes(boxes, 2, 320, 300, min_side=64).tolist() == expected

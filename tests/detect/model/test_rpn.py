@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from actiontubes.backbones.family import get_variant
-from actiontubes.backbones.grid import FeatureGrid, feature_grid
+from actiontubes.backbones.family import feature_grid, get_variant
+from actiontubes.backbones.grid import FeatureGrid
 from actiontubes.detect.model.rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
-from actiontubes.detect.model.sampling import SeededSampler, jitter_boxes, sample
+from actiontubes.detect.model.sampling import SeededSampler, jitter_boxes, sample_balanced
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ GRIDS = {name: feature_grid(get_variant(name), "Mixed_4e", (8, *SIZE)) for name 
 def network(channels: int = 6, **settings: int) -> ProposalNetwork:
     """With weights large enough to see."""
     torch.manual_seed(4)
-    made = ProposalNetwork(channels, sides=SIDES, ratios=RATIOS, **settings)
+    made = ProposalNetwork(channels, anchor_sides=SIDES, anchor_ratios=RATIOS, **settings)
     for layer in (made.rpn.head.cls_logits, made.rpn.head.bbox_pred):
         nn.init.normal_(layer.weight, std=0.5)
         nn.init.normal_(layer.bias, std=0.5)
@@ -42,7 +42,7 @@ def slow_anchors(grid: FeatureGrid, rows: int, columns: int) -> list[list[float]
     for row in range(rows):
         for column in range(columns):
             # A pixel's centre is half a pixel from its edge.
-            y, x = (grid.first[a] + grid.stride[a] * i + 0.5 for a, i in ((1, row), (2, column)))
+            y, x = (grid.origin[a] + grid.stride[a] * i + 0.5 for a, i in ((1, row), (2, column)))
             for ratio in RATIOS:
                 for side in SIDES:
                     height = round(side * math.sqrt(ratio) / 2)
@@ -110,9 +110,9 @@ def slow_losses(
 @pytest.mark.parametrize("drawn", [8, 40, 1000])
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_losses_equal_a_loop(grid: FeatureGrid, drawn: int) -> None:
-    made = network(sampled=drawn).train()
+    made = network(anchors_per_frame=drawn).train()
     maps = torch.randn(5, 6, 4, 5)
-    y, x = (grid.first[axis] + 0.5 + 32 for axis in (1, 2))
+    y, x = (grid.origin[axis] + 0.5 + 32 for axis in (1, 2))
     boxes = [
         torch.tensor([[10.0, 12, 43, 45], [40, 5, 60, 60], [41, 6, 61, 62]]),
         torch.empty(0, 4),
@@ -157,7 +157,7 @@ def test_background_alone() -> None:
 
 
 def test_proposals_are_inside_and_not_too_many() -> None:
-    made = network(count=7)
+    made = network(num_proposals=7)
     maps = torch.randn(3, 6, 4, 5)
     for training, most in ((True, 14), (False, 7)):
         made.train(training)
@@ -173,7 +173,7 @@ def test_proposals_are_inside_and_not_too_many() -> None:
 
 
 def test_seeds_decide_the_draw() -> None:
-    made = network(sampled=16).train()
+    made = network(anchors_per_frame=16).train()
     maps = torch.randn(1, 6, 4, 5)
     boxes = [torch.tensor([[10.0, 12, 43, 45]])]
 
@@ -192,7 +192,7 @@ def test_seeds_decide_the_draw() -> None:
 )
 def test_samples(labels: list[int], count: int, fraction: float, seed: int) -> None:
     label = torch.tensor(labels, dtype=torch.float32)
-    positive, negative = sample(label == 1, label == 0, count, fraction, seed)
+    positive, negative = sample_balanced(label == 1, label == 0, count, fraction, seed)
     assert (label[positive] == 1).all() and (label[negative] == 0).all()
     assert (
         len(set(positive.tolist()))
@@ -212,7 +212,7 @@ def test_every_example_is_drawn_as_often() -> None:
     drawn = torch.zeros(10)
     mask = torch.ones(10, dtype=torch.bool)
     for seed in range(2000):
-        drawn[sample(mask, ~mask, 3, 1.0, seed)[0]] += 1
+        drawn[sample_balanced(mask, ~mask, 3, 1.0, seed)[0]] += 1
     assert (drawn / 2000 - 0.3).abs().max() < 0.05
 
 
@@ -257,11 +257,11 @@ def test_cells_of_the_key_frame_network_lie_where_its_grid_says(depth: int) -> N
     assert features.shape == (1, resnet.out_channels, 14, 15)
     (gradient,) = torch.autograd.grad(features[0, 0, 7, 8], pictures)
     weight = gradient[0, 0].double()
-    grid = resnet.grid(size)
+    grid = resnet.grid
     for axis, cell in ((1, 7), (2, 8)):
         along = weight.sum(dim=2 - axis)
         centre = (along * torch.arange(len(along))).sum() / along.sum()
-        assert abs(centre.item() - grid.first[axis] - cell * grid.stride[axis]) < 0.05
+        assert abs(centre.item() - grid.origin[axis] - cell * grid.stride[axis]) < 0.05
 
 
 def test_key_frame_network_takes_pictures() -> None:

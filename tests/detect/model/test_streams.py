@@ -69,10 +69,10 @@ def detector(seed: int = 0, **changes: Any) -> Detector:
     for module in made.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.momentum = 1.0
-    cells = made.settings.height // 8
-    blocks = torch.randint(1, 256, (1, made.settings.frames, cells, 8, 5), dtype=torch.uint8)
+    cells = made.config.height // 8
+    blocks = torch.randint(1, 256, (1, made.config.frames, cells, 8, 5), dtype=torch.uint8)
     with torch.no_grad():
-        made.maps(blocks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3))
+        made.extract_features(blocks.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3))
     return made.eval()
 
 
@@ -88,14 +88,14 @@ def boxes() -> list[Tensor]:
 
 def maps(made: Detector, clips: Tensor) -> dict[str, Tensor]:
     with torch.inference_mode():
-        return made.maps(clips)
+        return made.extract_features(clips)
 
 
 def test_maps_are_averaged() -> None:
     made = detector()
     assert made.flow_trunk is not None
     with torch.inference_mode():
-        rgb = made.trunk(normalize(clip(3), made.settings.mean, made.settings.std))
+        rgb = made.trunk(normalize(clip(3), made.config.mean, made.config.std))
         flow = made.flow_trunk(normalize(clip(2), FLOW_MEAN, FLOW_STD))
     found = maps(made, clip())
     assert rgb.shape == flow.shape
@@ -121,10 +121,10 @@ def test_what_a_clip_has_to_hold() -> None:
     assert on_flow.clip_streams == "both"
     made = build_detector(on_flow).eval()
     with torch.inference_mode():
-        proposals, _ = made.propose(made.maps(clip()), clip(), ZERO, KEY)
+        proposals, _ = made.propose(made.extract_features(clip()), clip(), ZERO, KEY)
         other = clip()
         other[..., 3:] = 128
-        same, _ = made.propose(made.maps(other), other, ZERO, KEY)
+        same, _ = made.propose(made.extract_features(other), other, ZERO, KEY)
     assert torch.equal(proposals[0], same[0]) and len(proposals[0])
 
 
@@ -134,7 +134,7 @@ def test_round_trip(streams: str, head: str, tmp_path: Path) -> None:
     made = detector(streams=streams, head=head)
     save_detector(made, tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors")
-    assert loaded.settings == made.settings and is_detector(tmp_path / "d.safetensors")
+    assert loaded.config == made.config and is_detector(tmp_path / "d.safetensors")
     assert not is_detector(tmp_path / "none.safetensors")
     found, expected = maps(loaded, clip()), maps(made, clip())
     assert found.keys() == expected.keys()
@@ -144,7 +144,7 @@ def test_round_trip(streams: str, head: str, tmp_path: Path) -> None:
 def test_settings_of_older_files() -> None:
     assert DetectorConfig(("a",)).streams == "rgb"
     for name, word in (("streams", "two"), ("flow_method", "farneback")):
-        with pytest.raises(InputError, match=f"{name}: {word}"):
+        with pytest.raises(InputError, match=f"--{name.replace('_', '-')} {word}"):
             replace(SETTINGS, **{name: word})
 
 
@@ -163,7 +163,7 @@ def test_each_stream_from_its_own_detector(tmp_path: Path) -> None:
         save_detector(one, tmp_path / f"{name}.safetensors")
     files = {name: str(tmp_path / f"{name}.safetensors") for name in ("rgb", "flow")}
     both = new_detector(SETTINGS, weights=files["rgb"], flow_weights=files["flow"]).eval()
-    assert both.settings.mean == (0.4, 0.5, 0.6)
+    assert both.config.mean == (0.4, 0.5, 0.6)
     parts = [maps(one, clip())["Mixed_3c"] for one in (rgb, flow)]
     torch.testing.assert_close(maps(both, clip())["Mixed_3c"], (parts[0] + parts[1]) / 2)
     # Without weights of its own, the flow's trunk takes the mean over the colours.
@@ -320,7 +320,7 @@ def test_training_on_both_streams(figures: Path, tmp_path: Path) -> None:
         )
         assert not torch.equal(before, after)
     loaded = load_detector(tmp_path / "out" / "detector.safetensors")
-    assert loaded.settings.streams == "both"
+    assert loaded.config.streams == "both"
     written = read_table(Detections, tmp_path / "out" / "detections.parquet")
     again = predict_dataset(TorchPredictor(loaded), test_set, progress=False)
     np.testing.assert_allclose(np.sort(again.score), np.sort(written.score), atol=1e-6)

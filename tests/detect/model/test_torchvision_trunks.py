@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def settings(name: str) -> DetectorConfig:
-    second = list(TORCHVISION_NETWORKS[name].shapes)[1]
+    second = list(TORCHVISION_NETWORKS[name].endpoint_shapes)[1]
     return DetectorConfig(
         ("stand up", "sit down"), name, endpoint=second, proposals="features",
         proposal_endpoint=second, proposal_count=10, hidden=8, roi_size=3, frames=8, height=64,
@@ -56,16 +56,16 @@ def test_trained_saved_and_used(name: str, tmp_path: Path) -> None:
         optimiser.step()
     changed = {key for key, value in detector.named_parameters() if not value.equal(before[key])}
     assert {key.split(".")[1] for key in changed if key.startswith("trunk.")} == set(
-        list(TORCHVISION_NETWORKS[name].shapes)[:2]
+        list(TORCHVISION_NETWORKS[name].endpoint_shapes)[:2]
     )
     save_detector(detector.eval(), tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors")
-    assert loaded.settings == detector.settings
+    assert loaded.config == detector.config
     rng = np.random.default_rng(1)
     video = [(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), None) for _ in range(20)]
-    for batch in iter_clip_batches(video, ClipGeometry(loaded.settings), key_frames_per_clip=8):
+    for batch in iter_clip_batches(video, ClipGeometry(loaded.config), key_frames_per_clip=8):
         found, again = (
-            postprocess(TorchPredictor(model).predict(batch), model.settings, threshold=0)
+            postprocess(TorchPredictor(model).predict(batch), model.config, threshold=0)
             for model in (detector, loaded)
         )
         assert len(found.score) and set(found.frame) == set(batch.frame_numbers)
@@ -82,7 +82,7 @@ def test_trained_saved_and_used(name: str, tmp_path: Path) -> None:
         ),
         ({"width": 0.5}, "--width 0.5: only works with the S3D family; with r2plus1d_18 use 1.0"),
         ({"head": "mixed"}, "--head mixed: only works with the S3D family"),
-        ({"streams": "flow"}, "--streams flow: only works with the S3D family"),
+        ({"streams": "flow"}, "--streams: optical flow only works with the S3D family"),
         ({"height": 66}, "must be multiples of 4, the stride of layer2"),
     ],
 )

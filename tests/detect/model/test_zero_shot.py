@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
-from actiontubes.backbones.family import get_variant
-from actiontubes.backbones.grid import feature_grid
+from actiontubes.backbones.family import feature_grid, get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import kinetics400_labels
 from actiontubes.datasets.errors import InputError
@@ -25,7 +24,7 @@ CLASSES = ("archery", "bowling", "diving cliff", "salsa dancing")
 
 def tiny_model(last: str = "Mixed_5c", classes: int = 4) -> PretrainedModel:
     torch.manual_seed(0)
-    trunk = Trunk(get_variant("i3d"), width=0.125, last=last).eval()
+    trunk = Trunk(get_variant("i3d"), width_multiplier=0.125, last=last).eval()
     head = Classifier(trunk.out_channels, classes).eval()
     return PretrainedModel(trunk, head, CLASSES[:classes], (0.5,) * 3, (0.5,) * 3)
 
@@ -117,7 +116,7 @@ def where_and_when(size: tuple[int, int, int]) -> tuple[PretrainedModel, ClipFea
     model.head.fc.bias.data.zero_()
     grid = feature_grid(model.trunk.variant, "Mixed_4e", size)
     shape = [-(-length // stride) for length, stride in zip(size, grid.stride)]
-    axes = [f + s * torch.arange(n) for f, s, n in zip(grid.first, grid.stride, shape)]
+    axes = [f + s * torch.arange(n) for f, s, n in zip(grid.origin, grid.stride, shape)]
     features = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float()
     return model, ClipFeatures(features, np.zeros(3), size, size[0])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from actiontubes.backbones.classifier import Classifier, PretrainedModel, logits_of
+from actiontubes.backbones.classifier import Classifier, PretrainedModel
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import load_pretrained, save_pretrained
@@ -147,7 +147,7 @@ def test_it_learns_which_way_a_bar_moves(tmp_path: Path) -> None:
     def evaluate(model: PretrainedModel, step: int) -> dict[str, float]:
         with torch.no_grad():
             assert not model.trunk.training
-            right = logits_of(model, clips).argmax(1) == torch.arange(8) % 2
+            right = model.logits(clips).argmax(1) == torch.arange(8) % 2
         scores.append((step, right.float().mean().item()))
         return {"top1": scores[-1][1]}
 
@@ -155,7 +155,7 @@ def test_it_learns_which_way_a_bar_moves(tmp_path: Path) -> None:
     assert [step for step, _ in scores] == [40, 60]
     assert scores[-1][1] == 1.0
     with torch.no_grad():
-        backwards = logits_of(model, clips.flip(1)).argmax(1) == torch.arange(8) % 2
+        backwards = model.logits(clips.flip(1)).argmax(1) == torch.arange(8) % 2
     assert not backwards.any()
 
 
@@ -234,7 +234,7 @@ def test_classifiers_that_cannot_be(changes: dict[str, Any], message: str) -> No
 
 def test_weights_of_another_width(tmp_path: Path) -> None:
     weights = pretrained(tmp_path / "w.safetensors", LABELS)
-    with pytest.raises(InputError, match=r"of width 0\.05, not 1\.0"):
+    with pytest.raises(InputError, match=r"have width 0\.05, but --width is 1\.0"):
         new_classifier("i3d", LABELS, weights=weights)
 
 
