@@ -10,14 +10,14 @@ from pathlib import Path
 
 from ..detect.experiments.demo import make_demo_data
 
-_DRAWN_FROM = 0.3  # the lowest score of a tube that is drawn
-_DRAWN_VIDEOS = 6
+_MIN_DRAWN_SCORE = 0.3
+_NUM_DRAWN_VIDEOS = 6
 _PAIRS_TITLE = "Pairs that differ only in the direction of time"
 _PAIRS_TEXT = (
     "AP: frame-AP at IoU 0.5 of the two classes. Right: of the ground truth boxes that a detection "
-    "of either class overlaps by 0.5 or more, the percentage on which the true class scores "
-    "higher; 50 is chance. I2D, which sees no order of frames, was trained once on the same videos "
-    "for as many steps (demo --backbone i2d); its columns are that run's."
+    "of either class overlaps with IoU 0.5 or more, the percentage on which the true class scores "
+    "higher; 50 is chance. The columns of I2D, which ignores the order of frames, are from a run "
+    "on the same videos with as many steps (demo --backbone i2d)."
 )
 
 
@@ -61,7 +61,7 @@ def demo(
     from ..detect.visualization.video import draw_video
     from .train import train
 
-    begin = time.perf_counter()
+    start = time.perf_counter()
     recipe = yaml.safe_load((files(__package__) / "recipes" / "demo.yaml").read_text("utf-8"))
     if backbone is not None:
         recipe["backbone"] = backbone
@@ -71,10 +71,10 @@ def demo(
     make_demo_data(data, videos, seed)
     train(data=data, out=trained, seed=seed, resume=True, **recipe)
 
-    found, linked = trained / "detections.parquet", trained / "tubes.parquet"
+    boxes_file, tubes_file = trained / "detections.parquet", trained / "tubes.parquet"
     truth, _ = read_ground_truth(data)
-    detections = align_to_ground_truth(read_table(Detections, found), truth, str(found))
-    tubes = align_to_ground_truth(read_table(Tubes, linked), truth, str(linked))
+    detections = align_to_ground_truth(read_table(Detections, boxes_file), truth, str(boxes_file))
+    tubes = align_to_ground_truth(read_table(Tubes, tubes_file), truth, str(tubes_file))
     results = json.loads((trained / "results.json").read_text("utf-8"))
     write_json(results, out / "results.json")
     pairs = score_pairs(truth, detections, results["frame_ap"]["0.5"], PAIRS)
@@ -86,14 +86,14 @@ def demo(
     )  # fmt: skip
 
     assert tubes.tube_score is not None
-    good = nms_across_classes(select_rows(tubes, tubes.tube_score >= _DRAWN_FROM))
-    write_table(good, out / "tubes.parquet")
+    shown = nms_across_classes(select_rows(tubes, tubes.tube_score >= _MIN_DRAWN_SCORE))
+    write_table(shown, out / "tubes.parquet")
     test = [data / "videos" / f"{name}.mp4" for name in truth.video_names]
-    for video in test[:_DRAWN_VIDEOS]:
-        draw_video(video, good, out / f"{video.stem}.tubes.mp4", ground_truth=truth, scale=3)
-    draw_contact_sheet(test[:4], good, out / "tubes.png", frames=(12, 24, 36, 48))
+    for video in test[:_NUM_DRAWN_VIDEOS]:
+        draw_video(video, shown, out / f"{video.stem}.tubes.mp4", ground_truth=truth, scale=3)
+    draw_contact_sheet(test[:4], shown, out / "tubes.png", frames=(12, 24, 36, 48))
 
-    minutes = (time.perf_counter() - begin) / 60
+    minutes = (time.perf_counter() - start) / 60
     print(f"\n{minutes:.1f} minutes. Look at")
     print(f"  {out / 'tubes.png'}  and  {out / (test[0].stem + '.tubes.mp4')}")
     print(f"  {page}")

@@ -10,7 +10,7 @@ from ..datasets.files import write_json
 from ..detect.boxes.nms import nms
 from ..detect.evaluation.align import read_aligned
 from ..detect.evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS, evaluate_tables
-from ..detect.evaluation.protocols import PROTOCOLS
+from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
 from ..detect.evaluation.summary import class_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
 from .overrides import override_protocol
@@ -23,7 +23,7 @@ def evaluate(
     tubes: Path | None = None,
     split: int | None = None,
     videos: Path | None = None,
-    protocol: Literal["act", "multisports", "road", "yowo", "all"] = "act",
+    protocol: str = "act",
     choices: list[str] | None = None,
     frame_suppression: Literal["none", "act", "moc"] = "none",
     frame_iou: list[float] | None = None,
@@ -50,7 +50,7 @@ def evaluate(
         split: Evaluate the test videos of this split, counted from 1.
         videos: Evaluate the videos listed in this file, one a line (such as testlist01.txt); class
             folder, extension and class number are optional.
-        protocol: Evaluation rules; all prints the four protocols side by side.
+        protocol: Evaluation rules; all prints all protocols side by side.
         choices: Change single rules of the protocol, such as tube_suppression=none
             frame_extent=continuous.
         frame_suppression: NMS of each frame and class before frame-mAP: act removes boxes with IoU
@@ -70,9 +70,8 @@ def evaluate(
         for threshold in thresholds or ():
             if not 0 < threshold <= 1:
                 raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
-    chosen = [
-        override_protocol(each, choices) for each in PROTOCOLS if protocol in (each.name, "all")
-    ]
+    rules = PROTOCOLS if protocol == "all" else [get_protocol(protocol)]
+    chosen = [override_protocol(each, choices) for each in rules]
     tables = read_aligned(
         ground_truth, detections, tubes, split=split, videos=videos, annotations=annotations
     )

@@ -36,14 +36,14 @@ def flow(
     from ..datasets.errors import error_line
     from ..datasets.flow.cache import cache_path, is_valid_cache, write_cache
     from ..datasets.flow.colors import draw_flow_video
-    from ..datasets.video.find import DRAWN_FLOW
+    from ..datasets.video.find import DRAWN_FLOW_SUFFIX
 
     failed = 0
     for media in _media(videos):
         cache = cache_path(media, method)
         if out is not None:
             cache = out / cache.name
-        drawn = cache.with_name(media.name + DRAWN_FLOW)
+        drawn = cache.with_name(media.name + DRAWN_FLOW_SUFFIX)
         try:
             if not overwrite and is_valid_cache(cache, media, method):
                 print(f"{cache}: already exists, kept")
@@ -61,13 +61,15 @@ def flow(
 
 def _media(given: list[Path]) -> list[Path]:
     """Files as given, and of folders all videos and folders of frames that are below them."""
-    from ..datasets.video.find import DRAWN, DRAWN_FLOW
+    from ..datasets.video.find import DRAWN_FLOW_SUFFIX, DRAWN_SUFFIX
     from ..datasets.video.media import iter_videos
 
     found: list[Path] = []
     for path in given:
         below = list(iter_videos(path)) if path.is_dir() else [path]
-        found += [media for media in below if not media.name.endswith((DRAWN, DRAWN_FLOW))]
+        found += [
+            media for media in below if not media.name.endswith((DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX))
+        ]
         if not below:
             raise InputError(f"{path}: contains no video files and no folders of frames")
     return found

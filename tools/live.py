@@ -100,7 +100,7 @@ def live(
     info = probe(path) if is_file else VideoInfo(path, 0, 0, math.nan, None)
     person_boxes = model.source.open(info) if model.source else None
     live_source = LiveSource(
-        repeat_source(opened) if loop else opened, source, longest=max(step, 8), timeout=timeout,
+        repeat_source(opened) if loop else opened, source, queue_size=max(step, 8), timeout=timeout,
         retries=(0 if is_file else 10) if retries is None else retries, drop=speed == "own",
     )  # fmt: skip
 

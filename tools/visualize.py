@@ -38,9 +38,9 @@ def visualize(
 
     table = read_table(Tubes, tubes)
     truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
-    begin = time.perf_counter()
+    start = time.perf_counter()
     drawn = draw_video(video, table, out, ground_truth=truth, trail=trail, scale=scale)
-    seconds = time.perf_counter() - begin
+    seconds = time.perf_counter() - start
     print(
         f"{drawn.num_frames} frames in {seconds:.1f} s "
         f"({(drawn.num_frames or 0) / seconds:.1f} frames/s): {out}"

@@ -101,7 +101,7 @@ class ClipTransform:
                 picture = resize(picture, height, width)
             target[top:bottom, left:right] = picture
         if has_flow and self.flip:
-            np.negative(clip[..., -2], out=clip[..., -2])  # modulo 256, see `flow.mirror`
+            np.negative(clip[..., -2], out=clip[..., -2])  # modulo 256
         return clip
 
     def boxes(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,9 @@
-"""Flow kept in a file beside its video, so that it is computed once.
+"""Optical flow in a file beside its video, so that it is computed only once.
 
-A cache is a Matroska file of FFV1, which is lossless: a grey picture a frame, the x-components
-(uint8, see `flow`) above the y-components. Every frame stands by itself, so that any clip is read
-without what comes before it. On UCF101-24's videos a frame takes 1.5 kB from a still camera
-(320x240) and 15 to 20 kB from a moving one (340x256), of 174 kB in memory and 696 kB as float32.
+A cache is a Matroska file with lossless FFV1: a gray image for each frame, the x-components (uint8,
+see `estimate`) above the y-components. Every image is coded by itself, so that any clip can be read
+without the frames before it. On UCF101-24 a frame takes 1.5 kB with a still camera (320x240) and 15
+to 20 kB with a moving one (340x256), compared with 174 kB in memory and 696 kB as float32.
 """
 
 from __future__ import annotations
@@ -22,40 +22,39 @@ from ..video.decode import open_video
 from ..video.media import read_frames
 from .estimate import FlowMethod, append_flow, flow_size, iter_flow, stack_flow
 
-_RATE = 25  # frame k of a cache is shown at k / 25 s, whatever the video's rate
-NO_END = 2**31
+_FPS = 25  # frame k of a cache is at k / 25 s, whatever the video's rate
 
 
 def cache_path(media: Path, method: FlowMethod) -> Path:
-    """Where the flow of a video file, or of a folder of frames, is looked for: beside it."""
+    """The cache of a video file, or of a folder of frames: beside it."""
     return media.with_name(f"{media.name}.{method}.flow")
 
 
 def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
-    """Computes the flow of a video and writes it, whole or not at all; shows a bar meanwhile.
+    """Computes the flow of a video and writes it, whole or not at all; shows a progress bar.
 
     Args:
         media: a video file, or a folder of frames named from 00001.
-        path: `cache_path`, to be found by the other functions of this module.
-        method: see `flow.flow`.
+        path: usually `cache_path`, where the other functions of this module expect it.
+        method: see `compute_flow`.
 
     Returns:
         the number of frames.
 
     Raises:
-        InputError: the video cannot be read, or the file not be written.
+        InputError: the video cannot be read, or the file cannot be written.
     """
     import av
     from tqdm import tqdm
 
-    pairs = iter_flow(read_frames(media, 0, NO_END), method, threads=0)
+    pairs = iter_flow(read_frames(media), method, threads=0)
     first = next(pairs, None)
     if first is None:
         raise InputError(
             f"{media}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
         )
     height, width = first[1].shape[:2]
-    record = {"method": method, "height": height, "width": width, "bytes": _bytes(media)}
+    record = {"method": method, "height": height, "width": width, "bytes": _file_size(media)}
     number = -1
     try:
         with (
@@ -63,17 +62,17 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
             av.open(f"file:{temporary}", "w", format="matroska") as container,
         ):
             container.metadata["comment"] = json.dumps({"actiontubes-flow": record})
-            stream: Any = container.add_stream("ffv1", rate=_RATE, options={"g": "1"})
+            stream: Any = container.add_stream("ffv1", rate=_FPS, options={"g": "1"})
             stream.width, stream.height, stream.pix_fmt = width, 2 * height, "gray"
             bar = tqdm(
                 chain([first], pairs), total=frame_count_and_fps(media)[0], desc=media.name,
                 unit=" frames", delay=1, leave=False,
             )  # fmt: skip
-            for number, (_, field) in enumerate(bar):
-                planes = np.ascontiguousarray(np.moveaxis(field, 2, 0))
-                picture = av.VideoFrame.from_ndarray(planes.reshape(-1, width), format="gray")
-                picture.pts = number
-                container.mux(stream.encode(picture))
+            for number, (_, flow) in enumerate(bar):
+                planes = np.ascontiguousarray(np.moveaxis(flow, 2, 0))
+                frame = av.VideoFrame.from_ndarray(planes.reshape(-1, width), format="gray")
+                frame.pts = number
+                container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
     except (av.FFmpegError, OSError) as error:
         raise InputError(
@@ -84,71 +83,73 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
 
 
 def frame_count_and_fps(media: Path) -> tuple[int | None, float]:
-    """The number of frames, where that is known before they are read, and frames per second."""
+    """The number of frames, None where only reading them tells, and the frames per second."""
     if media.is_dir():
-        return None, float(_RATE)
+        return None, float(_FPS)
     from ..video.reader import probe
 
     info = probe(media)
-    return info.num_frames, info.fps if info.fps > 0 else float(_RATE)
+    return info.num_frames, info.fps if info.fps > 0 else float(_FPS)
 
 
 def is_valid_cache(path: Path, media: Path, method: FlowMethod) -> bool:
-    """Whether `path` is a cache of `media` by `method`, as far as it says itself."""
+    """Whether `path` is a cache of `media` by `method`, according to its metadata."""
     try:
         with open_video(path, threads=1) as (container, _):
             record = _record(container.metadata)
     except InputError:
         return False
-    return record.get("method") == method and record.get("bytes") == _bytes(media)
+    return record.get("method") == method and record.get("bytes") == _file_size(media)
 
 
 def read_cache(
-    path: Path, media: Path, method: FlowMethod, start: int = 0, stop: int = NO_END
+    path: Path, media: Path, method: FlowMethod, start: int = 0, stop: int | None = None
 ) -> Iterator[np.ndarray]:
-    """The flow of the frames start, start + 1, ... before stop; it ends early where there are no
-    more.
+    """Reads the flow of the frames start, start + 1, ... before stop, or to the end.
 
     Args:
         path: the cache.
-        media: the video that it should be of.
-        method: that it should be of.
+        media: the video that it must belong to.
+        method: the method that it must have been computed with.
+        start, stop: frames, from 0.
 
     Yields:
         (h, w, 2) uint8.
 
     Raises:
-        InputError: it is damaged, of another method or of another file than `media`.
+        InputError: it is damaged, or belongs to another method or another file.
     """
     import av
 
     with open_video(path, threads=1) as (container, stream):
         record = _record(container.metadata)
-        if record.get("method") != method or record.get("bytes") != _bytes(media):
-            raise InputError(f"{path}: {_unfit(media, method)}")
+        if record.get("method") != method or record.get("bytes") != _file_size(media):
+            raise InputError(f"{path}: {_describe_mismatch(media, method)}")
         height, width = int(record["height"]), int(record["width"])
         assert stream.time_base is not None
         try:
             if start:
-                container.seek(round(start / _RATE / stream.time_base), stream=stream)
-            for picture in container.decode(stream):
-                assert picture.pts is not None
-                number = round(picture.pts * stream.time_base * _RATE)
-                if number >= stop:
+                container.seek(round(start / _FPS / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                assert frame.pts is not None
+                number = round(frame.pts * stream.time_base * _FPS)
+                if stop is not None and number >= stop:
                     return
                 if number < start:
                     continue
-                planes = picture.to_ndarray().reshape(2, height, width)
+                planes = frame.to_ndarray().reshape(2, height, width)
                 yield np.ascontiguousarray(np.moveaxis(planes, 0, 2))
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"{path}: is damaged ({reason}); {_mend(media, method)}") from error
+            raise InputError(
+                f"{path}: is damaged ({reason}); {_describe_remedy(media, method)}"
+            ) from error
 
 
 def read_frames_with_flow(
     media: Path, start: int, stop: int, method: FlowMethod = "tvl1"
 ) -> Iterator[np.ndarray]:
-    """As `media.read_pictures`, with flow: from the cache beside `media`, or computed now.
+    """Reads frames as `media.read_frames` does, with flow from the cache or computed on the fly.
 
     Yields:
         (H, W, 5) uint8, RGB and flow.
@@ -158,53 +159,59 @@ def read_frames_with_flow(
     """
     cache = cache_path(media, method)
     if cache.is_file():
-        yield from _joined(read_frames(media, start, stop), cache, media, method, start, stop)
+        yield from _stack_cached(read_frames(media, start, stop), cache, media, method, start, stop)
         return
-    # A picture more after them tells where the last one goes; the video's own last one takes the
-    # flow of the picture before it.
+    # The flow of the last frame needs the next one; that of the video's last frame is that of the
+    # frame before.
     first = max(0, start - 1)
-    pictures = read_frames(media, first, stop + 1)
-    yield from islice(append_flow(pictures, method), start - first, stop - first)
+    frames = read_frames(media, first, stop + 1)
+    yield from islice(append_flow(frames, method), start - first, stop - first)
 
 
 def append_cached_flow(
-    pictures: Iterable[np.ndarray],
+    frames: Iterable[np.ndarray],
     media: Path,
     method: FlowMethod = "tvl1",
     cache: Path | None = None,
 ) -> Iterator[np.ndarray]:
-    """All pictures of a video, (H, W, 3) uint8 RGB from its first on, with flow, (H, W, 5).
+    """Appends flow to all frames of a video: from a cache, or computed in constant memory.
 
-    The flow comes from `cache`, or the one beside `media`, or is computed as the pictures come, in
-    constant memory.
+    Args:
+        frames: (H, W, 3) uint8 RGB, from the first one on.
+        media: the video.
+        method: see `compute_flow`.
+        cache: its flow; None is the cache beside `media`, if there is one.
+
+    Yields:
+        (H, W, 5) uint8, RGB and flow.
 
     Raises:
         InputError: the cache does not fit.
     """
     cache = cache or cache_path(media, method)
     if cache.is_file():
-        return _joined(pictures, cache, media, method)
-    return append_flow(pictures, method, threads=0)
+        return _stack_cached(frames, cache, media, method)
+    return append_flow(frames, method, threads=0)
 
 
-def _joined(
-    pictures: Iterable[np.ndarray],
+def _stack_cached(
+    frames: Iterable[np.ndarray],
     cache: Path,
     media: Path,
     method: FlowMethod,
     start: int = 0,
-    stop: int = NO_END,
+    stop: int | None = None,
 ) -> Iterator[np.ndarray]:
-    fields = read_cache(cache, media, method, start, stop)
-    for picture in pictures:
-        field = next(fields, None)
-        if field is None or field.shape[:2] != flow_size(*picture.shape[:2]):
-            raise InputError(f"{cache}: {_unfit(media, method)}")
-        yield stack_flow(picture, field)
+    flows = read_cache(cache, media, method, start, stop)
+    for frame in frames:
+        flow = next(flows, None)
+        if flow is None or flow.shape[:2] != flow_size(*frame.shape[:2]):
+            raise InputError(f"{cache}: {_describe_mismatch(media, method)}")
+        yield stack_flow(frame, flow)
 
 
 def _record(metadata: Any) -> dict[str, Any]:
-    """What a cache says of itself; empty where the file is none."""
+    """The metadata of a cache; empty where the file is not a cache."""
     for key, value in metadata.items():
         if key.lower() == "comment":
             try:
@@ -214,14 +221,14 @@ def _record(metadata: Any) -> dict[str, Any]:
     return {}
 
 
-def _bytes(media: Path) -> int:
-    """A video file's size, by which another one is known; folders of frames are not told apart."""
+def _file_size(media: Path) -> int:
+    """Bytes of a video file, which tell it from another; 0 for a folder of frames."""
     return media.stat().st_size if media.is_file() else 0
 
 
-def _unfit(media: Path, method: FlowMethod) -> str:
-    return f"is not the {method} flow of {media}; {_mend(media, method)}"
+def _describe_mismatch(media: Path, method: FlowMethod) -> str:
+    return f"is not the {method} flow of {media}; {_describe_remedy(media, method)}"
 
 
-def _mend(media: Path, method: FlowMethod) -> str:
+def _describe_remedy(media: Path, method: FlowMethod) -> str:
     return f"delete it, or run `actiontubes flow {media} --method {method}`"

@@ -1,14 +1,14 @@
-"""Optical flow as two more uint8 channels of a picture, beside red, green and blue.
+"""Optical flow, stored as two more uint8 channels of a frame beside red, green and blue.
 
 The flow of frame t points from frame t to frame t + 1: x to the right, y down, in pixels of the
-size that it was computed at, see `flow_size`. The last frame repeats the one before; a single frame
-has none, that is 0. Pictures with flow are (H, W, 5), RGB first.
+size that it was computed at, see `flow_size`. The last frame repeats the flow of the frame before;
+a single frame has zero flow. Frames with flow are (H, W, 5), RGB first.
 
-In uint8 a component is cut at 20 pixels and stored as 128 + 127 / 20 of it, rounded: 128 is exactly
-0, 1 and 255 are -20 and 20, 0 does not occur, a step is 0.16 pixels, and 256 - v is exactly the
-opposite. (Simonyan & Zisserman 2014, "Two-stream convolutional networks", section 5, and TSN, Wang
-et al. 2016, cut at 20 pixels, too; their 8 bits have no exact 0.) Flow has these values whether it
-was computed now or comes from a file, and keeps them when the field is resized.
+As uint8 a component v is clipped at 20 pixels and stored as round(128 + v * 127 / 20): 128 is
+exactly 0, 1 and 255 are -20 and 20, a step is 0.16 pixels, and 256 - v is exactly the opposite.
+(Simonyan & Zisserman 2014, "Two-stream convolutional networks", section 5, and TSN, Wang et al.
+2016, clip at 20 pixels, too; their 8 bits have no exact 0.) Resizing a frame with flow keeps the
+values: they remain pixels of the size that the flow was computed at.
 """
 
 from __future__ import annotations
@@ -29,48 +29,48 @@ FlowMethod = Literal["tvl1", "dis"]
 Streams = Literal["rgb", "flow", "both"]
 
 MAX_DISPLACEMENT = 20.0
-"""Pixels a frame at which each component is cut."""
+"""Pixels per frame at which each component is clipped."""
 FLOW_ZERO, FLOW_SCALE = 128, 127
 STREAM_CHANNELS: dict[Streams, slice] = {
     "rgb": slice(0, 3),
     "flow": slice(3, 5),
     "both": slice(0, 5),
 }
-"""Of a picture with flow, the channels that each choice of streams takes."""
-_SHORT_SIDE = 256
+"""The channels of a frame with flow that each choice of streams uses."""
+_MAX_SHORT_SIDE = 256
 
 
 def flow_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width that flow is computed at: the video's own, or short side 256 at most, as of
-    I3D's and TSN's videos."""
-    factor = min(1.0, _SHORT_SIDE / min(height, width))
+    """Height and width that flow is computed at: the frame's own, with a short side of at most 256
+    pixels (as in I3D and TSN)."""
+    factor = min(1.0, _MAX_SHORT_SIDE / min(height, width))
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def compute_flow(before: np.ndarray, after: np.ndarray, method: FlowMethod = "tvl1") -> np.ndarray:
-    """The flow from one picture to another.
+    """Computes the flow from one frame to another.
 
     Args:
         before, after: (H, W, 3) uint8 RGB.
         method: "tvl1" (Zach et al. 2007, with OpenCV's defaults, as the two-stream papers) or "dis"
-            (Kroeger et al. 2016, OpenCV's preset "medium"), far faster.
+            (Kroeger et al. 2016, OpenCV's preset "medium"), which is much faster.
 
     Returns:
-        (h, w, 2) float32, x and y in pixels, of the size `flow_size`; not cut.
+        (h, w, 2) float32, x and y in pixels, of the size `flow_size`; not clipped.
 
     Raises:
-        InputError: an unknown method; OpenCV has no TV-L1; pictures of two sizes, or too small.
+        InputError: an unknown method; OpenCV has no TV-L1; frames of different sizes, or too small.
     """
-    return make_estimator(method)(_grey(before), _grey(after))
+    return make_estimator(method)(_gray(before), _gray(after))
 
 
 def make_estimator(method: FlowMethod) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function from two (h, w) uint8 grey pictures to their (h, w, 2) float32 flow in pixels.
+    """Makes a function from two (h, w) uint8 gray frames to their (h, w, 2) float32 flow in pixels.
 
-    What it returns does not depend on earlier calls, nor on OpenCV's number of threads.
+    Its results depend neither on earlier calls nor on OpenCV's number of threads.
 
     Raises:
-        InputError: see `flow`; so does the function.
+        InputError: see `compute_flow`; the function raises it, too.
     """
     import cv2
 
@@ -104,62 +104,51 @@ def make_estimator(method: FlowMethod) -> Callable[[np.ndarray, np.ndarray], np.
     return estimate
 
 
-def _grey(picture: np.ndarray) -> np.ndarray:
+def _gray(frame: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB → (h, w) uint8 of the size that flow is computed at."""
     import cv2
 
-    height, width = flow_size(*picture.shape[:2])
-    if (height, width) != picture.shape[:2]:
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    height, width = flow_size(*frame.shape[:2])
+    if (height, width) != frame.shape[:2]:
+        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
-def encode_flow(field: np.ndarray) -> np.ndarray:
-    """Flow in pixels, float, as uint8; see above."""
-    return (
-        np.rint(
-            np.clip(field, -MAX_DISPLACEMENT, MAX_DISPLACEMENT) * (FLOW_SCALE / MAX_DISPLACEMENT)
-        )
-        + FLOW_ZERO
-    ).astype(np.uint8)
+def encode_flow(flow: np.ndarray) -> np.ndarray:
+    """Flow in pixels as uint8, see the module."""
+    clipped = np.clip(flow, -MAX_DISPLACEMENT, MAX_DISPLACEMENT)
+    return (np.rint(clipped * (FLOW_SCALE / MAX_DISPLACEMENT)) + FLOW_ZERO).astype(np.uint8)
 
 
-def decode_flow(field: np.ndarray) -> np.ndarray:
-    """Flow in uint8 as pixels, float32."""
-    return (field.astype(np.float32) - FLOW_ZERO) * np.float32(MAX_DISPLACEMENT / FLOW_SCALE)
-
-
-def mirror(field: np.ndarray) -> np.ndarray:
-    """(..., W, 2) uint8 flow of the mirrored pictures: places and x-components change sides."""
-    mirrored = field[..., ::-1, :].copy()
-    np.negative(mirrored[..., 0], out=mirrored[..., 0])  # modulo 256
-    return mirrored
+def decode_flow(flow: np.ndarray) -> np.ndarray:
+    """Flow as uint8 in pixels, float32."""
+    return (flow.astype(np.float32) - FLOW_ZERO) * np.float32(MAX_DISPLACEMENT / FLOW_SCALE)
 
 
 def iter_flow(
-    pictures: Iterable[np.ndarray], method: FlowMethod = "tvl1", threads: int = 1
+    frames: Iterable[np.ndarray], method: FlowMethod = "tvl1", threads: int = 1
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each of a video's pictures with its flow, in constant memory.
+    """Computes the flow of each frame of a video, in constant memory.
 
     Args:
-        pictures: (H, W, 3) uint8 RGB, in a row.
-        method: see `flow`.
-        threads: so many pictures are looked at side by side, and come so much later; 0 takes one
-            for each core. (On 340x256, TV-L1 takes a second of one core for a picture in which all
-            moves, a tenth of one in which little does.)
+        frames: (H, W, 3) uint8 RGB, consecutive.
+        method: see `compute_flow`.
+        threads: frames that are computed at the same time, and by which the results are delayed;
+            0 is one for each core. (At 340x256, TV-L1 takes one second of a core for a frame in
+            which everything moves, and a tenth of that where little does.)
 
     Yields:
-        the picture, and (h, w, 2) uint8 of the size `flow_size`.
+        the frame, and (h, w, 2) uint8 of the size `flow_size`.
 
     Raises:
-        InputError: see `flow`.
+        InputError: see `compute_flow`.
     """
     threads = threads or os.cpu_count() or 1
     idle: SimpleQueue[Callable[[np.ndarray, np.ndarray], np.ndarray]] = SimpleQueue()
     for _ in range(threads):
         idle.put(make_estimator(method))
 
-    def between(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    def estimate_encoded(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         estimate = idle.get()
         try:
             return encode_flow(estimate(before, after))
@@ -167,49 +156,49 @@ def iter_flow(
             idle.put(estimate)
 
     waiting: deque[tuple[np.ndarray, Future[np.ndarray]]] = deque()
-    last: tuple[np.ndarray, np.ndarray] | None = None  # in colour and in grey
-    field: np.ndarray | None = None
+    last: tuple[np.ndarray, np.ndarray] | None = None  # the frame in color and in gray
+    flow: np.ndarray | None = None
     with ThreadPoolExecutor(threads) as pool:
-        for picture in pictures:
-            grey = _grey(picture)
+        for frame in frames:
+            gray = _gray(frame)
             if last is not None:
-                waiting.append((last[0], pool.submit(between, last[1], grey)))
-            last = picture, grey
+                waiting.append((last[0], pool.submit(estimate_encoded, last[1], gray)))
+            last = frame, gray
             if len(waiting) == threads:
                 before, result = waiting.popleft()
-                yield before, (field := result.result())
+                yield before, (flow := result.result())
         for before, result in waiting:
-            yield before, (field := result.result())
+            yield before, (flow := result.result())
     if last is not None:
-        picture, grey = last
-        yield picture, np.full((*grey.shape, 2), FLOW_ZERO, np.uint8) if field is None else field
+        frame, gray = last
+        yield frame, np.full((*gray.shape, 2), FLOW_ZERO, np.uint8) if flow is None else flow
 
 
 def append_flow(
-    pictures: Iterable[np.ndarray], method: FlowMethod = "tvl1", threads: int = 1
+    frames: Iterable[np.ndarray], method: FlowMethod = "tvl1", threads: int = 1
 ) -> Iterator[np.ndarray]:
-    """As `iter_flow`, each picture and its flow as one (H, W, 5) uint8."""
-    for picture, field in iter_flow(pictures, method, threads):
-        yield stack_flow(picture, field)
+    """As `iter_flow`, with each frame and its flow as one (H, W, 5) uint8 array."""
+    for frame, flow in iter_flow(frames, method, threads):
+        yield stack_flow(frame, flow)
 
 
 def append_missing_flow(
-    pictures: Iterable[np.ndarray], method: FlowMethod = "tvl1"
+    frames: Iterable[np.ndarray], method: FlowMethod = "tvl1"
 ) -> Iterator[np.ndarray]:
-    """As `append_flow`, but pictures that have flow already, (H, W, 5), stay as they are."""
-    remaining = iter(pictures)
+    """As `append_flow`, but frames that already have flow, (H, W, 5), are left unchanged."""
+    remaining = iter(frames)
     first = next(remaining, None)
     if first is None:
         return
-    pictures = chain([first], remaining)
-    yield from pictures if first.shape[2] == 5 else append_flow(pictures, method, threads=0)
+    frames = chain([first], remaining)
+    yield from frames if first.shape[2] == 5 else append_flow(frames, method, threads=0)
 
 
-def stack_flow(picture: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """(H, W, 3) RGB and (h, w, 2) flow as one (H, W, 5), all uint8; the field is stretched."""
+def stack_flow(frame: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """(H, W, 3) RGB and (h, w, 2) flow as one (H, W, 5), all uint8; the flow is resized."""
     import cv2
 
-    height, width = picture.shape[:2]
-    if field.shape[:2] != (height, width):
-        field = cv2.resize(field, (width, height))
-    return np.concatenate([picture, field], axis=2)
+    height, width = frame.shape[:2]
+    if flow.shape[:2] != (height, width):
+        flow = cv2.resize(flow, (width, height))
+    return np.concatenate([frame, flow], axis=2)

@@ -1,4 +1,4 @@
-"""Decoding of a video file: pictures numbered exactly, seeks where they are exact, damage borne."""
+"""Decoding of video files: exact frame numbers, seeks where they are exact, damaged files."""
 
 from __future__ import annotations
 
@@ -23,26 +23,33 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-# Containers that store no presentation times: those that the demuxer reports are made up.
+# Containers without presentation times; those that the demuxer reports are invented.
 _UNTIMED_FORMATS = {"avi", "h264", "hevc", "m4v", "mpegvideo", "mjpeg", "av1", "obu"}
-# Of these, containers that store no frame rate either; the bit stream may.
+# Of these, containers without a frame rate; the bit stream may have one.
 _RAW_FORMATS = _UNTIMED_FORMATS - {"avi"}
-# Where a packet holds exactly one shown frame, packets count frames without decoding them. Not so
-# for VP8 (hidden reference frames), nor for streams that a parser cuts into packets.
+# Containers and codecs whose packets hold exactly one visible frame each, so that frames can be
+# counted without decoding. VP8 has hidden reference frames; raw streams are cut by a parser.
 _INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
-# Where an edit list may leave frames out that the header counts.
+# Containers whose edit list may hide frames that the header counts.
 _EDITED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2"}
 _INDEXED_CODECS = {"h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg", "ffv1", "prores", "rawvideo"}
 
-_LONGEST_REORDERING = 16  # frames; the most that H.264 and HEVC allow
+_MAX_REORDERED_FRAMES = 16  # the limit of H.264 and HEVC
 
 
 class DecodedFrame(NamedTuple):
-    """A decoded picture with its place in the video, and the size that all pictures take."""
+    """A decoded frame.
+
+    Attributes:
+        number: its place in the video, from 0.
+        time: its presentation time in seconds.
+        image: the decoder's frame.
+        size: width and height of the first frame, to which all are resized.
+    """
 
     number: int
     time: float
-    picture: VideoFrame
+    image: VideoFrame
     size: tuple[int, int]
 
 
@@ -51,8 +58,8 @@ class _DecodeErrors:
     """What went wrong while decoding.
 
     Attributes:
-        packets: how many packets were read.
-        discarded: how many of them an edit list hides.
+        packets: packets that were read.
+        discarded: those of them that an edit list hides.
         first_error: the first message of the demuxer or decoder.
     """
 
@@ -60,46 +67,48 @@ class _DecodeErrors:
     discarded: int = 0
     first_error: str | None = None
 
-    def note(self, error: Exception) -> None:
+    def add(self, error: Exception) -> None:
         self.first_error = self.first_error or _reason(error)
 
 
-class _ThreadsLoseFrames(Exception):
-    """A decoder of several threads met an error, and drops good frames near it."""
+class _ThreadedDecodeError(Exception):
+    """A decoder with several threads met an error; it drops good frames near it."""
 
 
 def iter_decoded_frames(
     path: Path, start: int, stop: int | None, threads: int
 ) -> Iterator[DecodedFrame]:
-    """The decoded frames from `start` until `stop`; again by one thread after an error."""
+    """Decodes the frames from `start` until `stop`; after an error, again with one thread."""
     number = start
     try:
-        for shown in _attempt(path, start, stop, threads, seek=start > 0):
-            yield shown
-            number = shown.number + 1
-    except _ThreadsLoseFrames:
-        yield from _attempt(path, number, stop, threads=1, seek=False)
+        for decoded in _decode_range(path, start, stop, threads, seek=start > 0):
+            yield decoded
+            number = decoded.number + 1
+    except _ThreadedDecodeError:
+        yield from _decode_range(path, number, stop, threads=1, seek=False)
 
 
-def _attempt(
+def _decode_range(
     path: Path, start: int, stop: int | None, threads: int, seek: bool
 ) -> Iterator[DecodedFrame]:
     if stop is not None and stop <= start:
         return
     if seek:
         with open_video(path, threads) as (container, stream):
-            damage = _DecodeErrors()
-            frames = _seek_exactly(path, container, stream, start, damage)
+            errors = _DecodeErrors()
+            frames = _seek_exactly(path, container, stream, start, errors)
             if frames is not None:
-                yield from _numbered(path, container, stream, frames, start, start, stop, damage)
+                yield from _number_frames(
+                    path, container, stream, frames, start, start, stop, errors
+                )
                 return
     with open_video(path, threads) as (container, stream):
-        damage = _DecodeErrors()
-        frames = _decode(container, stream, damage)
-        yield from _numbered(path, container, stream, frames, 0, start, stop, damage)
+        errors = _DecodeErrors()
+        frames = _decode(container, stream, errors)
+        yield from _number_frames(path, container, stream, frames, 0, start, stop, errors)
 
 
-def _numbered(
+def _number_frames(
     path: Path,
     container: InputContainer,
     stream: VideoStream,
@@ -107,9 +116,17 @@ def _numbered(
     number: int,
     start: int,
     stop: int | None,
-    damage: _DecodeErrors,
+    errors: _DecodeErrors,
 ) -> Iterator[DecodedFrame]:
-    """Numbers `frames` from `number` on, and yields those from `start` until `stop`."""
+    """Numbers `frames` from `number` on, and yields those from `start` until `stop`.
+
+    Raises:
+        _ThreadedDecodeError: several threads decode, and frames are missing.
+        InputError: there is no frame.
+
+    Warns:
+        frames are missing at the end, or could not be decoded.
+    """
     rate = mean_rate(container, stream)
     rate = 25.0 if math.isnan(rate) else rate
     untimed = container.format.name in _UNTIMED_FORMATS
@@ -132,34 +149,34 @@ def _numbered(
     if number == 0:
         raise _undecodable(path)
     if number != stop and last > -math.inf:
-        # The last frame of a video of variable rate may be held for long: one second of leeway.
-        ends_early = last + 2 / rate + 1 < _stated_end(stream)
-        swallowed = False
+        # With a variable rate the last frame may last long: one second is tolerated.
+        ends_early = last + 2 / rate + 1 < _listed_seconds(stream)
+        lost_frames = False
         if from_first:
-            ends_early |= damage.packets < _stated_packets(container, stream)
-            decodable = damage.packets - damage.discarded
-            swallowed = stream.codec_context.name in _INDEXED_CODECS and number < decodable
-        if (ends_early or swallowed) and stream.thread_count != 1:
-            raise _ThreadsLoseFrames
+            ends_early |= errors.packets < _listed_packets(container, stream)
+            decodable = errors.packets - errors.discarded
+            lost_frames = stream.codec_context.name in _INDEXED_CODECS and number < decodable
+        if (ends_early or lost_frames) and stream.thread_count != 1:
+            raise _ThreadedDecodeError
         if ends_early:
-            damage.first_error = damage.first_error or "it ends too early"
-    if damage.first_error:
+            errors.first_error = errors.first_error or "it ends too early"
+    if errors.first_error:
         of = f" of {stream.frames}" if stream.frames >= number else ""
         read = f"before frame {stop}" if number == stop else f"{number}{of} frames could be read"
         warnings.warn(
-            f"{path}: is damaged or incomplete ({damage.first_error}); {read}", stacklevel=2
+            f"{path}: is damaged or incomplete ({errors.first_error}); {read}", stacklevel=2
         )
 
 
-def _stated_packets(container: InputContainer, stream: VideoStream) -> int:
-    """How many packets the container lists; 0 where it does not say."""
+def _listed_packets(container: InputContainer, stream: VideoStream) -> int:
+    """The number of packets by the container; 0 where it does not say."""
     if container.format.name in _EDITED_FORMATS:
         return len(getattr(stream, "index_entries", ()))  # since PyAV 15
     return stream.frames
 
 
-def _stated_end(stream: VideoStream) -> float:
-    """Seconds until the end of the stream by Matroska's tag, which counts no frames; else 0."""
+def _listed_seconds(stream: VideoStream) -> float:
+    """The end of the stream in seconds by Matroska's tag, which has no frame count; otherwise 0."""
     hours, minutes, seconds = [*stream.metadata.get("DURATION", "").split(":"), "", ""][:3]
     try:
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -168,12 +185,12 @@ def _stated_end(stream: VideoStream) -> float:
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, damage: _DecodeErrors
+    container: InputContainer, stream: VideoStream, errors: _DecodeErrors
 ) -> Iterator[VideoFrame]:
-    """Every frame that can be decoded from where the container stands; errors go to `damage`.
+    """Decodes every frame from the container's position on; errors are added to `errors`.
 
     Raises:
-        _ThreadsLoseFrames: an error, while several threads decode.
+        _ThreadedDecodeError: an error while several threads decode.
     """
     import av
 
@@ -182,7 +199,7 @@ def _decode(
         try:
             packet = next(packets, None)
         except (av.FFmpegError, OSError) as error:
-            damage.note(error)
+            errors.add(error)
             packet = None
         try:
             frames = stream.decode(packet)
@@ -190,42 +207,42 @@ def _decode(
             return  # the demuxer's own last packet has flushed the decoder
         except (av.FFmpegError, ValueError) as error:
             if stream.thread_count != 1:
-                raise _ThreadsLoseFrames from error
-            damage.note(error)
+                raise _ThreadedDecodeError from error
+            errors.add(error)
             frames = []
         yield from frames
         if packet is None:
             return
         if packet.size:
-            damage.packets += 1
-            damage.discarded += packet.is_discard
+            errors.packets += 1
+            errors.discarded += packet.is_discard
 
 
 def _seek_exactly(
-    path: Path, container: InputContainer, stream: VideoStream, start: int, damage: _DecodeErrors
+    path: Path, container: InputContainer, stream: VideoStream, start: int, errors: _DecodeErrors
 ) -> Iterator[VideoFrame] | None:
-    """The frames from exactly `start` on, or None where only decoding from 0 is exact."""
+    """Seeks to frame `start`; None where only decoding from frame 0 gives exact numbers."""
     times = _frame_times(path)
     if times is None:
         return None
     if start >= len(times):
         return iter(())
     # Demuxers that seek by decoding time may land on the key frame after `start`.
-    for target in (start, max(0, start - _LONGEST_REORDERING)):
+    for target in (start, max(0, start - _MAX_REORDERED_FRAMES)):
         container.seek(int(times[target]), stream=stream)
-        frames = _from_exactly(start, _decode(container, stream, damage), times)
+        frames = _skip_to(start, _decode(container, stream, errors), times)
         if frames is not None:
             return frames
     return None
 
 
-def _from_exactly(
+def _skip_to(
     start: int, frames: Iterator[VideoFrame], times: np.ndarray
 ) -> Iterator[VideoFrame] | None:
-    """Skips to frame `start`; None where the frames do not follow one another as `times` do."""
+    """Skips to frame `start`; None where the frames do not follow each other as in `times`."""
     previous = None
     for frame in frames:
-        # Interlaced H.264 may come as one packet a field.
+        # Interlaced H.264 may have one packet for each field.
         if frame.pts is None or frame.interlaced_frame:
             return None
         number = int(np.searchsorted(times, frame.pts))
@@ -239,7 +256,7 @@ def _from_exactly(
 
 
 def _frame_times(path: Path) -> np.ndarray | None:
-    """(N,) presentation times of all frames, read from the packets; None where they do not tell."""
+    """(N,) presentation times of all frames by the packets; None where these are not reliable."""
     status = Path(path).stat()
     return _cached_frame_times(path, status.st_mtime_ns, status.st_size)
 
@@ -256,11 +273,11 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
         ):
             return None
         try:
-            packets = [_times_of(packet) for packet in container.demux(stream) if packet.size]
+            packets = [_packet_times(packet) for packet in container.demux(stream) if packet.size]
         except av.FFmpegError:
             return None
-        stated = _stated_packets(container, stream)
-    if not packets or len(packets) < stated:
+        num_listed = _listed_packets(container, stream)
+    if not packets or len(packets) < num_listed:
         return None
     if any(pts is None or corrupt for pts, _, _, corrupt in packets):
         return None
@@ -271,7 +288,7 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
     return np.sort(np.array([pts for pts, _, discard, _ in packets if not discard], np.int64))
 
 
-def _times_of(packet: Packet) -> tuple[int | None, bool, bool, bool]:
+def _packet_times(packet: Packet) -> tuple[int | None, bool, bool, bool]:
     return packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt
 
 
@@ -284,7 +301,11 @@ def mean_rate(container: InputContainer, stream: VideoStream) -> float:
 
 @contextmanager
 def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file and the video stream to read of it."""
+    """Opens a video file and its first video stream that is not a cover image.
+
+    Raises:
+        InputError: the file is missing, is not a video, or has only other streams.
+    """
     import av
 
     path = Path(path)
@@ -294,11 +315,11 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
         raise InputError(f"{path}: file not found")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
-    # PyAV 19 reads metadata that are not UTF-8 of itself, and no longer knows the word.
+    # PyAV 19 accepts metadata that are not UTF-8, and no longer has this option.
     lenient: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
-        # "file:" keeps a colon in a name from being taken for a protocol, and the whitelist keeps
-        # playlists in disguise from opening anything but files.
+        # "file:" stops a colon in a name from being read as a protocol; the whitelist stops
+        # playlists from opening anything but files.
         container = av.open(
             f"file:{path}", container_options={"protocol_whitelist": "file"}, **lenient
         )
@@ -313,7 +334,7 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
             for stream in container.streams.video
             if not stream.disposition & av.stream.Disposition.attached_pic
         ]
-        if not streams or container.format.name == "tty":  # FFmpeg paints text files
+        if not streams or container.format.name == "tty":  # FFmpeg renders text files
             raise InputError(f"{path}: contains no video, only other streams")
         stream = streams[0]
         stream.thread_type = "AUTO"

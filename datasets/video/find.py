@@ -1,4 +1,4 @@
-"""Which video files a user means, and what each is called."""
+"""The video files that a user's arguments name."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from pathlib import Path
 from ..errors import InputError
 from .media import iter_videos
 
-DRAWN, DRAWN_FLOW = ".tubes.mp4", ".flow.mp4"
-"""How files of drawn videos end; they are passed over in folders."""
+DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX = ".tubes.mp4", ".flow.mp4"
+"""The last part of the names of drawn videos, which are skipped in folders."""
 
 
-def expand_video_paths(given: Sequence[Path]) -> list[Path]:
-    """The video files that a user's words stand for, in their order.
+def expand_video_paths(arguments: Sequence[Path]) -> list[Path]:
+    """The video files that command-line arguments name, in their order.
 
     Args:
-        given: files; folders, for all video files below them in the order of `iter_videos`, but for
-            hidden and drawn ones; patterns such as videos/*.avi or videos/**/*.mp4; lists, text
-            files that end in .txt, with a path a line, from the current folder or else from the
-            list's (empty lines and those that begin with # do not count).
+        arguments: files; folders, for all video files below them in the order of `iter_videos`,
+            except hidden and drawn ones; patterns such as videos/*.avi or videos/**/*.mp4; lists,
+            which are .txt files with one path a line, relative to the current folder or else to the
+            list's (empty lines and those that begin with # are skipped).
 
     Returns:
-        paths; of files that do not exist, and folders without videos, the path as it was given.
+        paths; files that do not exist, and folders without videos, are returned as they are.
 
     Raises:
-        InputError: a file is meant twice, a list cannot be read or is empty.
+        InputError: a file is given twice, or a list cannot be read or is empty.
     """
-    found = [video for path in given for video in _meant(path)]
+    videos = [video for path in arguments for video in _expand(path)]
     # Not resolve(), which would follow links to other names.
-    twice = [path for path, count in Counter(map(os.path.abspath, found)).items() if count > 1]
+    twice = [path for path, count in Counter(map(os.path.abspath, videos)).items() if count > 1]
     if twice:
-        video = next(video for video in found if os.path.abspath(video) == twice[0])  # noqa: PTH100
+        video = next(video for video in videos if os.path.abspath(video) == twice[0])  # noqa: PTH100
         raise InputError(f"{video}: is given twice; give each video once")
-    return found
+    return videos
 
 
-def _meant(path: Path) -> list[Path]:
+def _expand(path: Path) -> list[Path]:
     if path.suffix.lower() == ".txt" and path.is_file():
-        return [video for line in _lines(path) for video in _meant(line)]
+        return [video for line in _read_lines(path) for video in _expand(line)]
     if path.is_dir():
         below = [
             video
             for video in iter_videos(path)
             if video.is_file()
-            and not video.name.endswith((DRAWN, DRAWN_FLOW))
+            and not video.name.endswith((DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX))
             and not any(part.startswith(".") for part in video.relative_to(path).parts)
         ]
         return below or [path]
     if has_magic(str(path)) and not path.exists():
-        # pathlib's own starts at a folder, a user's pattern may be absolute or relative.
+        # pathlib's glob starts at a folder, but the pattern may be absolute or relative.
         return [Path(name) for name in sorted(glob(str(path), recursive=True))] or [path]  # noqa: PTH207
     return [path]
 
 
-def _lines(path: Path) -> list[Path]:
+def _read_lines(path: Path) -> list[Path]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:

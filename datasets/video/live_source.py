@@ -1,7 +1,7 @@
-"""Frames of a camera, a stream or a file as they come; who is too slow for them loses the oldest.
+"""Frames of a camera, a stream or a file as they arrive; a slow consumer loses the oldest ones.
 
-A thread reads. Between it and the user stands a short queue, so that what is read lies no farther
-behind than the queue is long, whatever the user does.
+A thread reads the source into a short queue, so that the delay never exceeds the length of the
+queue, however slow the consumer is.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ import numpy as np
 from ..errors import InputError
 from .reader import read_timed_video
 
-Open = Callable[[], Iterator[np.ndarray]]
-"""Connects, and gives (H, W, 3) uint8 RGB pictures until the source ends."""
+OpenSource = Callable[[], Iterator[np.ndarray]]
+"""Connects to a source and yields (H, W, 3) uint8 RGB frames until it ends."""
 
 _PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls"
-_LONGEST_WAIT = 30.0  # seconds between two attempts to connect
-_GLANCE = 0.1  # seconds between two looks at whether to stop
+_MAX_RETRY_WAIT = 30.0  # seconds between two attempts to connect
+_POLL_SECONDS = 0.1  # between two checks whether to stop
 
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
-    """A frame as it came.
+    """A frame of a live source.
 
     Attributes:
-        number: its place at the source, from 0; frames that were dropped count.
-        time: of its arrival, in seconds of `time.monotonic`.
+        number: its place in the source, from 0, counting dropped frames.
+        time: its arrival, in seconds of `time.monotonic`.
         picture: (H, W, 3) uint8 RGB.
     """
 
@@ -43,35 +43,35 @@ class LiveFrame:
     picture: np.ndarray
 
 
-def open_live_source(source: str, *, timeout: float, at_once: bool = False) -> Open:
-    """How to read a source.
+def open_live_source(source: str, *, timeout: float, at_once: bool = False) -> OpenSource:
+    """Makes a function that connects to a source.
 
     Args:
         source: a camera's number, an address (rtsp://, http://, udp://, ...) or a video file.
-        timeout: seconds after which a connection to an address is given up.
-        at_once: a file as fast as it can be read, instead of at its own rate.
+        timeout: seconds after which a connection to an address fails.
+        at_once: read a file as fast as possible, instead of at its own rate.
 
     Raises:
-        InputError: no such file. The rest is only known when it is opened.
+        InputError: no such file. Other errors occur when the function is called.
     """
     if source.isdigit():
-        return lambda: camera_pictures(int(source))
+        return lambda: read_camera(int(source))
     if "://" in source:
-        return lambda: stream_pictures(source, timeout)
+        return lambda: read_stream(source, timeout)
     path = Path(source)
     if not path.is_file():
         raise InputError(
             f"{source}: file not found; give a camera number, an address such as rtsp://..., "
             "or a video file"
         )
-    return lambda: file_pictures(path, at_once)
+    return lambda: read_file(path, at_once)
 
 
-def camera_pictures(number: int) -> Iterator[np.ndarray]:
-    """Pictures of a camera of this machine.
+def read_camera(number: int) -> Iterator[np.ndarray]:
+    """Yields the frames of a camera of this machine.
 
     Raises:
-        InputError: there is none of that number.
+        InputError: there is no such camera.
     """
     import cv2
 
@@ -84,21 +84,21 @@ def camera_pictures(number: int) -> Iterator[np.ndarray]:
                 "in use by another program"
             )
         while True:
-            came, picture = camera.read()
-            if not came:
+            succeeded, bgr = camera.read()
+            if not succeeded:
                 return
-            yield np.ascontiguousarray(picture[..., ::-1])
+            yield np.ascontiguousarray(bgr[..., ::-1])
     finally:
         camera.release()
 
 
-def stream_pictures(address: str, timeout: float) -> Iterator[np.ndarray]:
-    """Pictures of a stream, each of its own size; damaged ones are left out.
+def read_stream(address: str, timeout: float) -> Iterator[np.ndarray]:
+    """Yields the frames of a stream, each of its own size; damaged ones are skipped.
 
-    Playlists open network addresses only, never files.
+    Playlists can open only network addresses, never files.
 
     Raises:
-        InputError: it cannot be reached, holds no video, or gives no packet for `timeout` seconds.
+        InputError: it cannot be reached, contains no video, or sends nothing for `timeout` seconds.
     """
     import av
     from av.video.reformatter import Colorspace, VideoReformatter
@@ -110,20 +110,20 @@ def stream_pictures(address: str, timeout: float) -> Iterator[np.ndarray]:
             if not container.streams.video:
                 raise InputError(f"{shown}: contains no video; give the address of a video stream")
             stream = container.streams.video[0]
-            stream.thread_type = "SLICE"  # threads by frames would hold some of them back
+            stream.thread_type = "SLICE"  # frame threads would delay some frames
             reformatter = VideoReformatter()
             for packet in container.demux(stream):
                 try:
-                    pictures = stream.decode(packet)
+                    images = stream.decode(packet)
                 except av.error.InvalidDataError:
                     continue
-                for picture in pictures:
-                    # See `video.read_frames` on the colour space.
+                for image in images:
+                    # On the color space see `reader._rgb_converter`.
                     rgb = reformatter.reformat(
-                        picture, format="rgb24", dst_colorspace=Colorspace.ITU601
+                        image, format="rgb24", dst_colorspace=Colorspace.ITU601
                     )
-                    turned = np.rot90(rgb.to_ndarray(), round(picture.rotation / 90))
-                    yield np.ascontiguousarray(turned)
+                    rotated = np.rot90(rgb.to_ndarray(), round(image.rotation / 90))
+                    yield np.ascontiguousarray(rotated)
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ExitError):
@@ -134,7 +134,7 @@ def stream_pictures(address: str, timeout: float) -> Iterator[np.ndarray]:
 
 
 def _without_password(address: str) -> str:
-    """The address as messages show it."""
+    """The address for messages."""
     scheme, divider, rest = address.partition("://")
     if not divider:
         return address
@@ -142,81 +142,83 @@ def _without_password(address: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-def file_pictures(path: Path, at_once: bool = False) -> Iterator[np.ndarray]:
-    """Pictures of a video file, each when it is due, or as fast as they can be read."""
-    begin = first = None
-    for shown, picture in read_timed_video(path):
+def read_file(path: Path, at_once: bool = False) -> Iterator[np.ndarray]:
+    """Yields the frames of a video file at their presentation times, or as fast as possible."""
+    offset: float | None = None
+    for seconds, frame in read_timed_video(path):
         if not at_once:
-            if begin is None or first is None:
-                begin, first = time.monotonic(), shown
-            time.sleep(max(0.0, begin + shown - first - time.monotonic()))
-        yield picture
+            if offset is None:
+                offset = time.monotonic() - seconds
+            time.sleep(max(0.0, offset + seconds - time.monotonic()))
+        yield frame
 
 
-def repeat_source(open_once: Open) -> Open:
-    """A source that begins anew whenever it ends."""
+def repeat_source(open_once: OpenSource) -> OpenSource:
+    """A source that starts again whenever it ends."""
 
-    def pictures() -> Iterator[np.ndarray]:
+    def frames() -> Iterator[np.ndarray]:
         while True:
             yield from open_once()
 
-    return pictures
+    return frames
 
 
 class LiveSource:
-    """A source with its thread.
+    """A source that a thread reads into a queue.
 
     Args:
-        open_pictures: connects; called again to connect anew.
-        name: what messages call it.
-        longest: frames that wait at most.
-        timeout: seconds without a frame after which the source has stalled.
-        retries: how often in a row it is connected anew after it has stalled or ended.
-        drop: drop the oldest frame where one too many waits; else the source waits.
+        open_source: connects; called again to reconnect.
+        name: what messages call the source.
+        queue_size: the largest number of waiting frames.
+        timeout: seconds without a frame after which the source counts as stalled.
+        retries: reconnections in a row after the source has stalled or ended.
+        drop: whether a full queue drops its oldest frame; otherwise the source waits.
     """
 
     def __init__(
         self,
-        open_pictures: Open,
+        open_source: OpenSource,
         name: str,
         *,
-        longest: int = 16,
+        queue_size: int = 16,
         timeout: float = 10.0,
         retries: int = 0,
         drop: bool = True,
     ) -> None:
         self.name, self.timeout, self.retries = _without_password(name), timeout, retries
-        self._open, self._longest, self._drop = open_pictures, longest, drop
+        self._open, self._queue_size, self._drop = open_source, queue_size, drop
         self._stopped = False
-        self._queue = _Queue(longest, drop, 0, 0)
+        self._queue = _FrameQueue(queue_size, drop, num_read=0, num_dropped=0)
 
     @property
     def dropped(self) -> int:
-        """Frames that came and that nobody has seen."""
-        return self._queue.dropped
+        """Number of frames that were read but never consumed."""
+        return self._queue.num_dropped
 
     def stop(self) -> None:
-        """Lets `frames` end; may be called from a signal handler or another thread."""
+        """Ends `frames`; may be called from a signal handler or another thread."""
         self._stopped = True
 
     def frames(self) -> Iterator[LiveFrame]:
-        """The frames in their order, until the source ends for good or `stop` is called.
+        """Yields the frames until the source ends for good or `stop` is called.
 
         Raises:
-            InputError: it cannot be opened at first, or has failed, stalled or ended once more
-                than it is connected anew.
+            InputError: the source cannot be opened at first, or has failed, stalled or ended more
+                often than `retries`.
         """
-        failed, ever = 0, False
+        failures, has_started = 0, False
         while not self._stopped:
-            queue = _Queue(self._longest, self._drop, self._queue.number, self._queue.dropped)
+            queue = _FrameQueue(
+                self._queue_size, self._drop, self._queue.num_read, self._queue.num_dropped
+            )
             self._queue = queue
             Thread(target=queue.fill, args=(self._open,), name=self.name, daemon=True).start()
             try:
-                while (frame := self._next_of(queue)) is not None:
-                    ever, failed = True, 0
+                while (frame := self._wait_for_frame(queue)) is not None:
+                    has_started, failures = True, 0
                     yield frame
             finally:
-                # A thread that hangs in a read is left to itself; it fills no queue any more.
+                # A thread that hangs in a read is abandoned; it cannot fill this queue any more.
                 queue.close()
             if self._stopped or (self.retries == 0 and queue.done and queue.error is None):
                 return
@@ -224,53 +226,53 @@ class LiveSource:
                 f"{self.name}: "
                 f"{'the stream ended' if queue.done else f'no frame for {self.timeout:g} s'}"
             )
-            known = isinstance(error, InputError | OSError)
-            if failed == self.retries or not ever or not known:
+            is_expected = isinstance(error, InputError | OSError)
+            if failures == self.retries or not has_started or not is_expected:
                 raise error
-            failed += 1
+            failures += 1
             warnings.warn(
-                f"{error}; reconnecting (attempt {failed} of {self.retries})", stacklevel=2
+                f"{error}; reconnecting (attempt {failures} of {self.retries})", stacklevel=2
             )
-            self._sleep(min(_LONGEST_WAIT, 2.0 ** (failed - 1)) if failed > 1 else 0.0)
+            self._sleep(min(_MAX_RETRY_WAIT, 2.0 ** (failures - 1)) if failures > 1 else 0.0)
 
-    def _next_of(self, queue: _Queue) -> LiveFrame | None:
-        """The next frame; None where the queue has ended, has stalled or is not wanted any more."""
-        patience = time.monotonic() + self.timeout
+    def _wait_for_frame(self, queue: _FrameQueue) -> LiveFrame | None:
+        """The next frame; None where the source has ended or stalled, or `stop` was called."""
+        deadline = time.monotonic() + self.timeout
         while not self._stopped:
-            frame = queue.get(_GLANCE)
-            if frame is not None or queue.done or time.monotonic() > patience:
+            frame = queue.get(_POLL_SECONDS)
+            if frame is not None or queue.done or time.monotonic() > deadline:
                 return frame
         return None
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._stopped and time.monotonic() < end:
-            time.sleep(_GLANCE)
+            time.sleep(_POLL_SECONDS)
 
 
-class _Queue:
-    """Frames of one connection that wait to be looked at."""
+class _FrameQueue:
+    """The waiting frames of one connection."""
 
-    def __init__(self, longest: int, drop: bool, number: int, dropped: int) -> None:
-        self.number, self.dropped = number, dropped
+    def __init__(self, size: int, drop: bool, num_read: int, num_dropped: int) -> None:
+        self.num_read, self.num_dropped = num_read, num_dropped
         self.error: BaseException | None = None
         self._frames: deque[LiveFrame] = deque()
-        self._longest, self._drop = longest, drop
+        self._size, self._drop = size, drop
         self._ended = self._closed = False
         self._changed = Condition()
 
     @property
     def done(self) -> bool:
-        """Nothing waits, and nothing more will come."""
+        """Whether no frame waits and none will follow."""
         with self._changed:
             return self._ended and not self._frames
 
-    def fill(self, open_pictures: Open) -> None:
-        """What the thread does."""
+    def fill(self, open_source: OpenSource) -> None:
+        """Reads the source until it ends or the queue is closed; runs in the thread."""
         error: BaseException | None = None
         try:
-            for picture in open_pictures():
-                if not self._put(picture):
+            for image in open_source():
+                if not self._put(image):
                     break
         except BaseException as caught:
             error = caught
@@ -278,24 +280,24 @@ class _Queue:
             self._ended, self.error = True, error
             self._changed.notify_all()
 
-    def _put(self, picture: np.ndarray) -> bool:
-        """Appends a picture; False where nobody wants it any more."""
+    def _put(self, image: np.ndarray) -> bool:
+        """Appends a frame; False where the queue is closed."""
         now = time.monotonic()
         with self._changed:
-            while not self._drop and len(self._frames) == self._longest and not self._closed:
+            while not self._drop and len(self._frames) == self._size and not self._closed:
                 self._changed.wait()
             if self._closed:
                 return False
-            if len(self._frames) == self._longest:
+            if len(self._frames) == self._size:
                 self._frames.popleft()
-                self.dropped += 1
-            self._frames.append(LiveFrame(self.number, now, picture))
-            self.number += 1
+                self.num_dropped += 1
+            self._frames.append(LiveFrame(self.num_read, now, image))
+            self.num_read += 1
             self._changed.notify_all()
         return True
 
     def get(self, seconds: float) -> LiveFrame | None:
-        """The oldest frame, or None where none comes within this time."""
+        """The oldest frame, or None where none arrives within this time."""
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._ended, seconds)
             if not self._frames:
@@ -305,7 +307,7 @@ class _Queue:
             return frame
 
     def close(self) -> None:
-        """Lets the thread end."""
+        """Ends the thread."""
         with self._changed:
             self._closed = True
             self._frames.clear()

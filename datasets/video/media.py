@@ -1,9 +1,10 @@
-"""The pictures of a data set: video files, or folders of numbered frames."""
+"""The media of a data set: video files, or folders of numbered frames."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def iter_videos(folder: Path) -> Iterator[Path]:
 
 
 def read_frame(path: Path, frame: int) -> np.ndarray | None:
-    """One frame of a video file or of a folder of frames named from 00001.
+    """Reads one frame of a video file, or of a folder of frames named from 00001.
 
     Args:
         path: from `locate_videos`.
@@ -68,19 +69,21 @@ def read_frame(path: Path, frame: int) -> np.ndarray | None:
     return next(iter(read_frames(path, frame, frame + 1)), None)
 
 
-def read_frames(path: Path, start: int, stop: int) -> Iterator[np.ndarray]:
-    """The frames start, start + 1, ... before stop, of a video file or of a folder of frames named
-    from 00001; it ends early where there are no more.
+def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+    """Reads frames of a video file, or of a folder of frames named from 00001.
+
+    It ends before `stop` where there are no more frames.
 
     Args:
         path: from `locate_videos`.
-        start, stop: from 0.
+        start: the first frame, from 0.
+        stop: the frame after the last one; None reads to the end.
 
     Yields:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        InputError: the file is no video or picture.
+        InputError: the file is not a video or an image.
     """
     if not path.is_dir():
         from .reader import read_video
@@ -90,7 +93,7 @@ def read_frames(path: Path, start: int, stop: int) -> Iterator[np.ndarray]:
         return
     import cv2
 
-    for frame in range(start, stop):
+    for frame in count(start) if stop is None else range(start, stop):
         file = find_frame_file(path, frame)
         if file is None:
             return
@@ -101,7 +104,7 @@ def read_frames(path: Path, start: int, stop: int) -> Iterator[np.ndarray]:
 
 
 def measure_video(path: Path) -> tuple[int, int, int]:
-    """The number of frames, by decoding them all, and the width and height in pixels.
+    """Counts the frames by decoding them all, and measures their width and height in pixels.
 
     Args:
         path: from `locate_videos`.

@@ -1,5 +1,7 @@
-"""Videos rewritten for training: smaller, and every frame by itself, so that any clip is read
-without decoding what comes before it."""
+"""Videos rewritten for training: smaller, and with every frame decodable by itself.
+
+Any clip of them can be read without decoding the frames before it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,7 @@ from ..errors import InputError
 from ..files import atomic_write
 from .media import read_frames
 
-_FRAME_FOLDER_RATE = 25.0  # a folder of pictures does not tell
-_NO_END = 2**31
+_FRAME_FOLDER_RATE = 25.0  # frames per second; a folder of frames does not say
 
 
 def pack_videos(
@@ -24,14 +25,15 @@ def pack_videos(
 ) -> dict[str, Path]:
     """Writes each video as `<folder>/<name>.avi` of Motion JPEG, whole or not at all.
 
-    Frames keep their number, and players their speed; sound is dropped. Files there already, of the
-    same settings and no older than their source, are kept, so that a run that was stopped goes on.
+    Frame numbers and the playback speed stay the same; sound is dropped. Existing files with the
+    same settings that are no older than their source are kept, so that a stopped run can be
+    continued.
 
     Args:
         media: by name, such as "<class>/<video>", a video file or a folder of frames.
-        folder: the training loader finds it by `media` of `open_detection_sets`.
-        short_side: pixels; larger videos are made smaller, others keep their size.
-        quality: FFmpeg's quantiser, 1 (best) to 31; 3 takes about 14 kB a frame of 340 x 256.
+        folder: to give to `open_detection_sets` as `media`.
+        short_side: pixels; larger videos are shrunk, others keep their size.
+        quality: FFmpeg's quantizer, 1 (best) to 31; 3 takes about 14 kB a frame of 340 x 256.
 
     Returns:
         the files by name.
@@ -89,11 +91,11 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
             stream.pix_fmt = "yuvj420p"
             stream.codec_context.qmin = stream.codec_context.qmax = quality
             for number, frame in enumerate(chain([first], frames)):
-                picture = av.VideoFrame.from_ndarray(frame).reformat(
+                image = av.VideoFrame.from_ndarray(frame).reformat(
                     format="yuvj420p", dst_colorspace=Colorspace.ITU601
                 )
-                picture.pts, picture.time_base = number, 1 / rate
-                container.mux(stream.encode(picture))
+                image.pts, image.time_base = number, 1 / rate
+                container.mux(stream.encode(image))
             container.mux(stream.encode(None))
     except av.FFmpegError as error:
         raise InputError(
@@ -102,11 +104,11 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
 
 
 def _frames(source: Path, short_side: int) -> Iterator[np.ndarray]:
-    """The frames, all of the first one's size if that is not too large."""
+    """Frames with a short side of at most `short_side`, all of the first one's size."""
     import cv2
 
     size: tuple[int, int] | None = None
-    for frame in read_frames(source, 0, _NO_END):
+    for frame in read_frames(source):
         height, width = frame.shape[:2]
         if size is None:
             factor = min(1.0, short_side / min(height, width))

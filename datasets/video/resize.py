@@ -1,36 +1,36 @@
-"""Frames resized to the network's input."""
+"""Resizing of frames to the input of a network."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# OpenCV averages cells of up to so many channels.
-_MOST_CHANNELS = 4
+_MAX_CHANNELS = 4  # that OpenCV averages
 
 
-def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture (h, w, C) uint8 stretched to (height, width), as all clips for training are.
+def resize(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes a frame, (h, w, C) uint8, to (height, width); the aspect ratio may change.
 
-    Linear; where both sides shrink to half or less, first to a whole multiple of the size wanted,
-    whose cells are then averaged: at a third of the time of `cv2.INTER_AREA` from the start.
+    The interpolation is linear. Where both sides shrink to half or less, the frame is resized to a
+    whole multiple of the target size, whose cells are then averaged; this takes a third of the time
+    of `cv2.INTER_AREA`.
     """
     import cv2
 
-    cell = min(picture.shape[0] // height, picture.shape[1] // width)
+    cell = min(frame.shape[0] // height, frame.shape[1] // width)
     if cell < 2:
-        return cv2.resize(picture, (width, height))
-    multiple = cv2.resize(picture, (cell * width, cell * height))
+        return cv2.resize(frame, (width, height))
+    multiple = cv2.resize(frame, (cell * width, cell * height))
     return shrink(multiple, height, width)
 
 
-def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture (h, w, C) uint8 made smaller by the mean of what falls into each pixel."""
+def shrink(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Shrinks a frame, (h, w, C) uint8, by the mean of the area of each new pixel."""
     import cv2
 
     def mean(part: np.ndarray) -> np.ndarray:
         return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
 
-    if picture.shape[2] <= _MOST_CHANNELS:
-        return mean(picture)
-    parts = np.split(picture, [3], axis=2)
+    if frame.shape[2] <= _MAX_CHANNELS:
+        return mean(frame)
+    parts = np.split(frame, [3], axis=2)
     return np.concatenate([mean(np.ascontiguousarray(part)) for part in parts], axis=2)

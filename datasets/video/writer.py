@@ -21,25 +21,22 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-# FFmpeg builds differ in their H.264 encoders: x264 (GPL), OpenH264 (BSD), macOS's, Windows'.
+# In order of preference: x264 (GPL), OpenH264 (BSD), the encoders of macOS and Windows, MPEG-4.
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
 _OPTIONS = {
     "libx264": {"crf": "20", "preset": "veryfast"},
     "mpeg4": {"qscale": "3"},
 }
 _BITS_PER_PIXEL = 0.2  # for encoders without constant quality
-# Frames of a variable rate are placed to a thousandth of the mean frame interval.
+# With a variable rate, times are rounded to a thousandth of the mean frame interval.
 _TICKS_PER_FRAME = 1000
 _MPEG4_LARGEST_DENOMINATOR = 65535  # ISO/IEC 14496-2, vop_time_increment_resolution
 
 
 class VideoWriter:
-    """What `open_video_writer` yields: takes frames one by one, all of the
-    first one's size."""
+    """Writes an MP4 frame by frame, all of the same size; `open_video_writer` opens it."""
 
-    def __init__(
-        self, temporary: Path, path: Path, fps: float, encoders: Sequence[str] = _ENCODERS
-    ) -> None:
+    def __init__(self, temporary: Path, path: Path, fps: float, encoders: Sequence[str]) -> None:
         self._temporary = temporary
         self._path = path
         self._rate = Fraction(fps).limit_denominator(1001)
@@ -55,12 +52,12 @@ class VideoWriter:
 
         Args:
             frame: (H, W, 3) uint8 RGB, of the same size every time.
-            time: when it is shown, in seconds, larger each time; the first frame's time becomes 0.
-                Without it frame k is shown at k / fps. All frames have one, or none.
+            time: its presentation time in seconds, increasing; the first frame's time becomes 0.
+                None: frame k is at k / fps. Either all frames have a time or none has.
 
         Raises:
-            InputError: the encoder or the disk refuses.
-            ValueError: the frame is no such array.
+            InputError: the encoder fails, or the disk is full.
+            ValueError: the frame has another shape or type.
         """
         import av
         from av.video.reformatter import Colorspace
@@ -69,48 +66,48 @@ class VideoWriter:
             raise ValueError(
                 f"frames must be (H, W, 3) uint8 arrays, not {frame.shape} {frame.dtype}"
             )
-        with self._one_line_errors():
+        with self._raise_input_errors():
             if self._container is None:
                 self._shape = frame.shape
                 self._first_time = time or 0.0
-                self._container = self._opened(frame.shape[1], frame.shape[0])
+                self._container = self._open_container(frame.shape[1], frame.shape[0])
             if frame.shape != self._shape:
                 raise ValueError(
                     f"all frames must have the same size: this one is {frame.shape}, the first "
                     f"{self._shape}"
                 )
-            # H.264 in 4:2:0 has even sizes only.
+            # H.264 in 4:2:0 needs even sizes.
             frame = np.pad(
                 frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge"
             )
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame)).reformat(
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame)).reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709
             )
             seconds = self.num_frames / self._rate if time is None else time - self._first_time
             self._pts = max(round(seconds / self._tick), self._pts + 1)
-            picture.pts = self._pts
-            picture.time_base = self._tick
-            self._container.mux(self._stream.encode(picture))
+            image.pts = self._pts
+            image.time_base = self._tick
+            self._container.mux(self._stream.encode(image))
         self.num_frames += 1
 
     def close(self) -> None:
-        """Writes what the encoder still holds, and the file's index."""
+        """Writes the encoder's remaining frames and the file's index."""
         if self._container is None:
             raise InputError(f"{self._path}: not written, because there were no frames")
-        with self._one_line_errors():
+        with self._raise_input_errors():
             self._container.mux(self._stream.encode(None))
             self._container.close()
 
-    def abandon(self) -> None:
-        """Closes the file without care for what is in it."""
+    def discard(self) -> None:
+        """Closes the file after an error; its content does not matter."""
         import av
 
         if self._container is not None:
             with contextlib.suppress(av.FFmpegError, OSError, ValueError):
                 self._container.close()
 
-    def _opened(self, width: int, height: int) -> OutputContainer:
-        """Opens the first encoder that there is and that takes this size."""
+    def _open_container(self, width: int, height: int) -> OutputContainer:
+        """Opens the first encoder that is available and accepts this size."""
         import av
 
         reasons = []
@@ -151,13 +148,13 @@ class VideoWriter:
         context.time_base = self._tick
         if name not in _OPTIONS:
             context.bit_rate = int(_BITS_PER_PIXEL * stream.width * stream.height * self._rate)
-        # BT.709, limited range: said outright, since players guess by the picture's size.
+        # BT.709, limited range: written explicitly, because players guess it by the frame size.
         context.color_primaries = context.color_trc = context.colorspace = 1
         context.color_range = 1
         return stream
 
     @contextmanager
-    def _one_line_errors(self) -> Iterator[None]:
+    def _raise_input_errors(self) -> Iterator[None]:
         import av
 
         try:
@@ -173,19 +170,22 @@ class VideoWriter:
 def open_video_writer(
     path: Path, fps: float, *, encoders: Sequence[str] = _ENCODERS
 ) -> Iterator[VideoWriter]:
-    """Opens an MP4 for writing: H.264, 4:2:0, index in front, so that browsers play it at once.
+    """Opens an MP4 for writing: H.264, 4:2:0, index in front, so that browsers can stream it.
 
-    A side of an odd length grows by one pixel, a copy of its edge. `path` appears when the block
+    An odd width or height grows by one pixel, a copy of the edge. `path` is written when the block
     ends without an error, and keeps its old content otherwise.
 
     Args:
         path: the file, ending in .mp4.
         fps: mean frames per second; kept as a fraction such as 30000/1001.
-        encoders: FFmpeg's encoders in the order of trial. Where only MPEG-4 Part 2 is left, which
-            browsers do not play, a warning says so.
+        encoders: FFmpeg's encoders in order of preference.
 
     Raises:
-        InputError: another ending, no frame was written, or the encoder or the disk refuses.
+        InputError: another extension, no frame was written, the encoder fails, or the disk is
+            full.
+
+    Warns:
+        only MPEG-4 Part 2 is available, which browsers do not play.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
@@ -198,4 +198,4 @@ def open_video_writer(
             yield writer
             writer.close()
         finally:
-            writer.abandon()
+            writer.discard()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,18 @@ from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
 from ...datasets.labels import LABEL_MAPS, load_label_map, match_labels, normalize_label
 
-BEST = 5
+TOP_K = 5
 
 
 @dataclass(frozen=True, eq=False)
 class VideoScores:
-    """What a classifier says of V videos.
+    """The outputs of a classifier for V videos.
 
     Attributes:
-        names, label: of the videos, as their samples say.
-        clip: (V, classes) logits of the middle clip.
-        video: (V, classes) logits of all frames, or None where only clips were asked for.
+        names: of the videos.
+        label: (V,) index of each video's label.
+        clip: (V, C) logits of the middle clip.
+        video: (V, C) logits of all frames; None where only clips were classified.
         read: (V,) bool, False for a video that could not be read.
     """
 
@@ -38,43 +40,44 @@ class VideoScores:
 def correct_classes(
     labels: Sequence[str], classes: Sequence[str], class_map: Mapping[str, Sequence[str]] | None
 ) -> np.ndarray:
-    """(labels, classes) bool: which of a classifier's classes are right for a label.
+    """Which of a classifier's classes are correct for each label of the data.
 
     Args:
-        labels: of the data.
-        classes: of the classifier.
-        class_map: label → classes that stand for it; None: those of the same name.
+        labels: L labels of the data.
+        classes: C classes of the classifier.
+        class_map: the classes that are correct by label; None: those of the same name.
+
+    Returns:
+        (L, C) bool.
 
     Raises:
         InputError: a label has no class.
     """
     named = {normalize_label(label): names for label, names in (class_map or {}).items()}
-    right = np.zeros((len(labels), len(classes)), bool)
+    correct = np.zeros((len(labels), len(classes)), bool)
     for row, label in enumerate(labels):
         names = named.get(normalize_label(label), () if class_map is not None else (label,))
         codes = match_labels(names, classes)
         codes = codes[codes >= 0]
         if not len(codes):
-            import difflib
-
             near = difflib.get_close_matches(label, classes, 3, 0.4) or classes[:3]
             raise InputError(
                 f"class {label}: the classifier has no such class (similar: "
                 f"{', '.join(near)}); train a classifier with it, or map it with --class-map"
             )
-        right[row, codes] = True
-    return right
+        correct[row, codes] = True
+    return correct
 
 
 def read_class_map(name: str) -> dict[str, list[str]]:
-    """Label → the classifier's classes that stand for it.
+    """The classifier's classes that are correct, by label of the data.
 
     Args:
         name: ucf101-24 or jhmdb, for Kinetics-400 classes; or the path of a CSV file with the
             columns label and class.
 
     Raises:
-        InputError: neither; a row without both.
+        InputError: there is no such map or file, or a row does not fill both columns.
     """
     if name in LABEL_MAPS:
         return load_label_map(name)
@@ -83,41 +86,42 @@ def read_class_map(name: str) -> dict[str, list[str]]:
         raise InputError(
             f"--class-map {name}: no such file, and not one of {', '.join(LABEL_MAPS)}"
         )
-    found: dict[str, list[str]] = {}
+    class_map: dict[str, list[str]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
             if not row.get("label") or not row.get("class"):
                 raise InputError(
                     f"{path}: row {number}: the columns label and class must both be filled"
                 )
-            found.setdefault(row["label"], []).append(row["class"])
-    return found
+            class_map.setdefault(row["label"], []).append(row["class"])
+    return class_map
 
 
-def top_k_hits(logits: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
-    """(V,) bool: whether one of the `count` best classes is right.
+def top_k_hits(logits: np.ndarray, correct: np.ndarray, k: int) -> np.ndarray:
+    """(V,) bool: is one of the `k` best classes correct?
 
     Args:
-        logits: (V, classes).
-        right: (V, classes) bool.
+        logits: (V, C).
+        correct: (V, C) bool.
     """
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :count]
-    return np.logical_or.reduce(np.take_along_axis(right, best, axis=1), axis=1)
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return np.any(np.take_along_axis(correct, best, axis=1), axis=1)
 
 
-def accuracies(scores: VideoScores, labels: Sequence[str], right: np.ndarray) -> dict[str, Any]:
-    """Top-1 and top-5 in percent of the videos that could be read.
+def accuracies(scores: VideoScores, labels: Sequence[str], correct: np.ndarray) -> dict[str, Any]:
+    """Top-1 and top-5 accuracy, in percent of the videos that could be read.
 
     Args:
-        labels: that the videos' labels count.
-        right: of `correct_classes` of these labels.
+        scores: V videos.
+        labels: L names, which `scores.label` indexes.
+        correct: (L, C) bool, from `correct_classes`.
 
     Returns:
         {"clip": {"top1", "top5"}, "video": the same or None, "per_class": {label: {"videos",
-        "clip_top1", "video_top1"}}, "videos": how many, "unreadable": names}.
+        "clip_top1", "video_top1"}}, "videos": their number, "unreadable": names}.
 
     Raises:
-        InputError: none could be read.
+        InputError: no video could be read.
     """
     read = scores.read
     if not read.any():
@@ -128,11 +132,11 @@ def accuracies(scores: VideoScores, labels: Sequence[str], right: np.ndarray) ->
     levels = {"clip": scores.clip[read]}
     if scores.video is not None:
         levels["video"] = scores.video[read]
-    hits = {level: top_k_hits(logits, right[label], 1) for level, logits in levels.items()}
+    hits = {level: top_k_hits(logits, correct[label], 1) for level, logits in levels.items()}
     result: dict[str, Any] = {"clip": None, "video": None}
     for level, logits in levels.items():
-        five = top_k_hits(logits, right[label], BEST)
-        result[level] = {"top1": _percent(hits[level]), "top5": _percent(five)}
+        top5 = top_k_hits(logits, correct[label], TOP_K)
+        result[level] = {"top1": _percent(hits[level]), "top5": _percent(top5)}
     result["per_class"] = {
         labels[code]: {"videos": int((label == code).sum())}
         | {f"{level}_top1": _percent(hit[label == code]) for level, hit in hits.items()}
@@ -149,25 +153,28 @@ def _percent(hits: np.ndarray) -> float:
 def write_predictions(
     scores: VideoScores, labels: Sequence[str], classes: Sequence[str], path: Path
 ) -> None:
-    """A CSV file with a row a video: name, label, and the best five classes with their softmax.
+    """Writes a CSV file with a row for each video: name, label, five best classes and their scores.
 
-    Of all frames where they were scored. Empty for a video that could not be read.
+    Scores are the softmax of the logits of all frames, or of the middle clip without those. They
+    are empty for a video that could not be read.
 
     Args:
-        labels: that the videos' labels count.
-        classes: the classifier's.
+        scores: V videos.
+        labels: names, which `scores.label` indexes.
+        classes: C classes of the classifier.
+        path: of the CSV file.
     """
     logits = (scores.clip if scores.video is None else scores.video).astype(np.float64)
-    share = np.exp(logits - logits.max(axis=1, keepdims=True))
-    share /= share.sum(axis=1, keepdims=True)
-    count = min(BEST, len(classes))
+    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax /= softmax.sum(axis=1, keepdims=True)
+    count = min(TOP_K, len(classes))
     best = np.argsort(-logits, axis=1, kind="stable")[:, :count]
     rows = [["name", "label", *[f"{w}{k}" for k in range(1, count + 1) for w in ("best", "score")]]]
     for number, name in enumerate(scores.names):
         row = [name, labels[scores.label[number]]]
         for code in best[number]:
             known = bool(scores.read[number])
-            row += [classes[code], f"{share[number, code]:.6f}"] if known else ["", ""]
+            row += [classes[code], f"{softmax[number, code]:.6f}"] if known else ["", ""]
         rows.append(row)
     with (
         atomic_write(path) as temporary,

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ...datasets.tables import Detections, Tubes, select_rows
+from ...datasets.tables import Detections, Tubes, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import expand_runs, find_runs, pack_keys
 from ..boxes.matching import first_of_each, greedy_match, rank_by_score, sort_by_preference
@@ -140,23 +140,17 @@ def frame_overlaps(
         annotated = find_runs(keys // labels, truth_keys // labels)[1] > 0
     start, count = find_runs(keys, truth_keys)
     extents = sorted({protocol.frame_extent for protocol in protocols})
-    parts: dict[BoxExtent, list[OverlapPairs]] = {name: [] for name in extents}
+    parts: dict[BoxExtent, list[OverlapPairs]] = {extent: [] for extent in extents}
     for chunk in _chunks(count):
         detection, target = expand_runs(start[chunk], count[chunk])
         detection += chunk.start
         boxes = detections.boxes.take(detection, axis=0)
         others = truth_boxes.take(target, axis=0)
-        for name in extents:
-            iou = rowwise_iou(boxes, others, name)
-            near = iou >= min_iou
-            parts[name].append(OverlapPairs(detection[near], target[near], iou[near]))
-    pairs = {
-        name: sort_pairs(
-            *(np.concatenate([getattr(part, column) for part in chunks])
-              for column in ("detection", "target", "iou"))
-        )
-        for name, chunks in parts.items()
-    }  # fmt: skip
+        for extent in extents:
+            iou = rowwise_iou(boxes, others, extent)
+            chunk_pairs = OverlapPairs(detection, target, iou)
+            parts[extent].append(select_rows(chunk_pairs, iou >= min_iou))
+    pairs = {extent: sort_pairs(concatenate_rows(chunks)) for extent, chunks in parts.items()}
     return FrameOverlaps(
         detections=detections,
         ranking=position[ranked],
@@ -166,14 +160,9 @@ def frame_overlaps(
     )
 
 
-def sort_pairs(detection: np.ndarray, target: np.ndarray, iou: np.ndarray) -> OverlapPairs:
-    """Sorts each detection's pairs by falling IoU.
-
-    Args:
-        detection, target, iou: (P,) `detection` ascending, `target` ascending for each.
-    """
-    order = sort_by_preference(detection, target, iou)
-    return OverlapPairs(detection[order], target[order], iou[order])
+def sort_pairs(pairs: OverlapPairs) -> OverlapPairs:
+    """Sorts each detection's pairs, whose `target` is ascending, by falling IoU."""
+    return select_rows(pairs, sort_by_preference(pairs.detection, pairs.target, pairs.iou))
 
 
 def match_frames(overlaps: FrameOverlaps, protocol: Protocol, threshold: float) -> np.ndarray:

@@ -126,7 +126,7 @@ def rank_tubes(
     detection = np.where(overlaps.same_label, rank[overlaps.tube], -1)
     rows = np.argsort(detection, kind="stable")
     rows = rows[detection[rows] >= 0]
-    pairs = sort_pairs(detection[rows], overlaps.other[rows], iou[rows])
+    pairs = sort_pairs(OverlapPairs(detection[rows], overlaps.other[rows], iou[rows]))
     return RankedTubes(order, pairs, overlaps)
 
 

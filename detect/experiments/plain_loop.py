@@ -1,7 +1,7 @@
 """Frame AP and linking one detection at a time, as the public evaluators do it.
 
-Slow on purpose: `benchmark evaluation` measures against it, and tests compare with it. Written
-from ACT's rules, a dictionary of NumPy arrays by frame and a Python loop over the detections.
+Slow on purpose: the reference of `benchmark evaluation` and of tests. Follows ACT's rules, with a
+dictionary of NumPy arrays by frame and a Python loop over the detections.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def plain_frame_ap(ground_truth: Tubes, detections: Detections, threshold: float
         rows = np.flatnonzero(detections.label == label)
         rows = rows[np.argsort(-detections.score[rows])]
         hits, area, precision, recall = 0, 0.0, 1.0, 0.0
-        for seen, row in enumerate(rows, 1):
+        for rank, row in enumerate(rows, 1):
             key = int(detections.video[row]), int(detections.frame[row])
             if key in truth:
                 ious = _iou(truth[key], detections.boxes[row])
@@ -37,16 +37,16 @@ def plain_frame_ap(ground_truth: Tubes, detections: Detections, threshold: float
                     truth[key] = np.delete(truth[key], best, 0)
                     if not len(truth[key]):
                         del truth[key]
-            before, reached = precision, recall
-            precision = hits / seen
+            last_precision, last_recall = precision, recall
+            precision = hits / rank
             recall = hits / positives if positives else 0.0
-            area += (recall - reached) * (precision + before) / 2
+            area += (recall - last_recall) * (precision + last_precision) / 2
         result.append(100 * area if positives else float("nan"))
     return result
 
 
 def plain_link(detections: Detections) -> list[tuple[int, int, float, list[int]]]:
-    """ACT's linking of single boxes: video, label, score and rows of each tube."""
+    """ACT's linking of single boxes: for each tube its video, label, score and rows."""
     tubes = []
     frames: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row in range(len(detections)):
@@ -56,7 +56,7 @@ def plain_link(detections: Detections) -> list[tuple[int, int, float, list[int]]
         finished: list[list[int]] = []
         current: list[list[int]] = []
         for frame in range(max(by_frame) + 1):
-            boxes = _suppress(detections, np.array(by_frame.get(frame, []), np.int64))
+            boxes = _nms(detections, np.array(by_frame.get(frame, []), np.int64))
             current.sort(key=lambda tube: -np.mean(detections.score[tube]))
             kept = []
             for tube in current:
@@ -79,8 +79,8 @@ def plain_link(detections: Detections) -> list[tuple[int, int, float, list[int]]
     return tubes
 
 
-def _suppress(detections: Detections, rows: np.ndarray) -> np.ndarray:
-    """Rows that stay at IoU 0.3, the ten best."""
+def _nms(detections: Detections, rows: np.ndarray) -> np.ndarray:
+    """The ten best rows after non-maximum suppression at IoU 0.3."""
     order = rows[np.argsort(-detections.score[rows])]
     kept: list[int] = []
     while len(order) and len(kept) < 10:
@@ -91,9 +91,9 @@ def _suppress(detections: Detections, rows: np.ndarray) -> np.ndarray:
 
 
 def _iou(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """IoU of (N, 4) boxes with one box, corner pixels included."""
+    """(N,) IoU of (N, 4) boxes with one box (4,), whose corners are pixels of the box."""
     width = np.minimum(boxes[:, 2], box[2]) - np.maximum(boxes[:, 0], box[0]) + 1
     height = np.minimum(boxes[:, 3], box[3]) - np.maximum(boxes[:, 1], box[1]) + 1
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    overlap = np.maximum(width, 0) * np.maximum(height, 0)
     areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
-    return shared / (areas + (box[2] - box[0] + 1) * (box[3] - box[1] + 1) - shared)
+    return overlap / (areas + (box[2] - box[0] + 1) * (box[3] - box[1] + 1) - overlap)

@@ -36,7 +36,8 @@ from .study_clips import Stream, StudyClips
 from .study_statistics import clip_accuracy
 from .timing import median, time_rounds
 
-STREAMS = ("rgb", "flow", "both")
+Streams = Literal["rgb", "flow", "both"]
+STREAMS: tuple[Streams, ...] = ("rgb", "flow", "both")
 RUNS_FOLDER, SETTINGS_FILE, _SCORES_FILE = "runs", "study.json", "scores.npz"
 _SWEEP = "(K)"
 _TIMED_CLIPS, _TIMED_PASSES = 8, 5
@@ -49,7 +50,7 @@ class Run:
     """One network on one input with one seed; "both" is the late fusion of two runs."""
 
     backbone: str
-    streams: Literal["rgb", "flow", "both"]
+    streams: Streams
     seed: int
 
     def folder(self, out: Path) -> Path:
@@ -85,7 +86,7 @@ class Study:
     """What all runs of a study have in common.
 
     Attributes:
-        out: gets runs/<run>.json for each run, and beside it a folder with its checkpoint.
+        out: gets runs/<run>.json for each run, and a folder of the same name with its checkpoint.
         network, schedule: the same for all.
         accelerator: where and in which precision to train.
         pairs: of opposite classes, as indices into the labels.
@@ -142,9 +143,7 @@ def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
 
 
 def plan_runs(
-    backbones: Sequence[str],
-    streams: Sequence[Literal["rgb", "flow", "both"]],
-    seeds: Sequence[int],
+    backbones: Sequence[str], streams: Sequence[Streams], seeds: Sequence[int]
 ) -> list[Run]:
     """All runs: seed by seed, so that a study stopped early has some runs of each network.
 
@@ -152,7 +151,7 @@ def plan_runs(
     """
     needed = STREAMS if "both" in streams else [each for each in STREAMS if each in streams]
     return [
-        Run(backbone, stream, seed)  # type: ignore[arg-type]
+        Run(backbone, stream, seed)
         for stream in needed
         for seed in dict.fromkeys(seeds)
         for backbone in backbones

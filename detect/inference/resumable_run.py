@@ -20,7 +20,7 @@ from ...datasets.files import write_json
 from ...datasets.table_io import read_table
 from ...datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
 from ...datasets.tables import Tubes
-from ...datasets.video.find import DRAWN
+from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name
 from ..boxes.nms import nms_across_classes
 from ..visualization.video import draw_video
@@ -72,7 +72,7 @@ class DrawOptions:
 def plan_jobs(out: Path, paths: Sequence[Path], names: Sequence[str]) -> list[VideoJob]:
     """The videos, with the paths of their results in the folder `out`."""
     return [
-        VideoJob(path, name, out / "videos" / folder_name(name), out / f"{name}{DRAWN}")
+        VideoJob(path, name, out / "videos" / folder_name(name), out / f"{name}{DRAWN_SUFFIX}")
         for path, name in zip(paths, names, strict=True)
     ]
 

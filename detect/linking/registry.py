@@ -37,7 +37,7 @@ def make_linker(
 
     Args:
         name: a key of `LINKERS`.
-        config: what is asked of it; None changes nothing of the preset.
+        config: None is the preset as it is.
         videos: their lengths, which YOWO's linker needs.
         calibration: of the detector, from its checkpoint.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ...backbones.classifier import PretrainedModel
 from ...backbones.family import lists_to_tuples
@@ -40,7 +41,7 @@ def save_detector(
     """Writes a .safetensors file, whole or not at all.
 
     Args:
-        sections: plain JSON by name, such as the calibration of scores; it is kept as it is.
+        sections: plain JSON by name, such as the calibration of scores, for `load_sections`.
 
     Raises:
         OSError, SafetensorError: the disk is full.
@@ -63,40 +64,15 @@ def save_detector(
 
 
 def load_detector(path: Path) -> Detector:
-    """The detector of a file, in evaluation mode on the CPU; see `load_checkpoint`."""
-    return load_checkpoint(path)[0]
-
-
-def load_checkpoint(path: Path) -> tuple[Detector, dict[str, Any]]:
-    """The detector of a file, in evaluation mode on the CPU, and its sections by name.
-
-    The sections are JSON that nobody has checked; files of version 0.1 have none.
+    """The detector of a file, in evaluation mode on the CPU.
 
     Raises:
         InputError: the file is missing, damaged, or not a detector of this project.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: file not found; `actiontubes train` writes detector.safetensors")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path}: cannot be read as a .safetensors file ({reason}); it may be damaged"
-        ) from error
-    if _METADATA_KEY not in metadata:
-        classifier = "actiontubes" in metadata
-        what = "a classifier; use it as --weights" if classifier else "other weights"
-        raise InputError(f"{path}: is not a trained detector but {what}")
-    try:
-        text = metadata[_METADATA_KEY]
-        if len(text) > _MAX_METADATA_BYTES:
-            raise ValueError(f"{len(text):,} bytes of metadata")
-        record = json.loads(text)
-        config = config_from_json(record["config"] if "config" in record else record["settings"])
-        sections = dict(record.get("sections", {}))
+    with _as_input_errors(path):
+        record = _read_record(path)
+        config = config_from_json(record["config"])
+        tensors = load_file(path)
         # First without memory: a config may ask for any amount; the file's tensors exist.
         with torch.device("meta"):
             shapes = build_detector(config, *_build_trunks(config, record)).state_dict()
@@ -106,13 +82,61 @@ def load_checkpoint(path: Path) -> tuple[Detector, dict[str, Any]]:
                 raise ValueError(f"weights for {key} have shape {shape} instead of {expected}")
         detector = build_detector(config, *_build_trunks(config, record))
         load_strict(detector, tensors)
-    # A record that is not ours fails in the constructors, each in its own way.
+    return detector.eval()
+
+
+def load_sections(path: Path) -> dict[str, Any]:
+    """The sections that `save_detector` wrote into a file: JSON by name, not checked.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a detector of this project.
+    """
+    with _as_input_errors(path):
+        return dict(_read_record(path)["sections"])
+
+
+@contextmanager
+def _as_input_errors(path: Path) -> Iterator[None]:
+    """A record that is not ours fails in the constructors, each in its own way."""
+    try:
+        yield
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InputError) and str(path) in str(error):
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise InputError(
             f"{path}: was written by another version, or is damaged ({reason})"
         ) from error
-    return detector.eval(), sections
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The JSON of a file's metadata: config, layout, sections, and flow_layout of two streams."""
+    if not path.is_file():
+        raise InputError(f"{path}: file not found; `actiontubes train` writes detector.safetensors")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: cannot be read as a .safetensors file ({reason}); it may be damaged"
+        ) from error
+    if _METADATA_KEY not in metadata:
+        classifier = "actiontubes" in metadata
+        what = "a classifier; use it as --weights" if classifier else "other weights"
+        raise InputError(f"{path}: is not a trained detector but {what}")
+    text = metadata[_METADATA_KEY]
+    if len(text) > _MAX_METADATA_BYTES:
+        raise ValueError(f"{len(text):,} bytes of metadata")
+    record = json.loads(text)
+    if "config" not in record:  # version 0.1
+        variants = {"layout": "variant", "flow_layout": "flow_variant"}
+        record |= {
+            new: record[old].get("layout", {}) for new, old in variants.items() if old in record
+        }
+        record["config"] = record.pop("settings")
+    dict(record.setdefault("sections", {}))
+    return record
 
 
 def is_detector(path: Path) -> bool:
@@ -154,22 +178,16 @@ def _build_trunks(config: DetectorConfig, record: Mapping[str, Any]) -> list[Bac
     Raises:
         LookupError, TypeError, AttributeError, ValueError: the record is not of this project.
     """
-    channels = {"": 2 if config.streams == "flow" else 3}
+    channels = {"layout": 2 if config.streams == "flow" else 3}
     if config.streams == "both":
-        channels["flow_"] = 2
-    trunks = []
-    for stream, channels_in in channels.items():
-        if "config" in record:
-            layout = record[f"{stream}layout"]
-        else:  # version 0.1
-            layout = record[f"{stream}variant"].get("layout", {})
-        trunks.append(
-            build_backbone(
-                config.backbone, width_multiplier=config.width, channels_in=channels_in,
-                layout=layout,
-            )
-        )  # fmt: skip
-    return trunks
+        channels["flow_layout"] = 2
+    return [
+        build_backbone(
+            config.backbone, width_multiplier=config.width, channels_in=channels_in,
+            layout=record[key],
+        )
+        for key, channels_in in channels.items()
+    ]  # fmt: skip
 
 
 def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:

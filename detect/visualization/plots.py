@@ -55,12 +55,15 @@ def plot_curves(panels: Mapping[str, Mapping[str, np.ndarray]], x_label: str, y_
     all_axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     styles = dict(zip(names, zip(cycle(SERIES), cycle("osD^"), range(len(names), 0, -1))))
+    first_panel: dict[str, str] = {}
     for axes, (title, curves) in zip(all_axes, panels.items()):
         axes.set(title=title, xlim=(0, 1), ylim=(0, 103))
         axes.grid()
         for name, (x, y) in curves.items():
             color, marker, size = styles[name]
-            axes.plot(x, y, color=color, marker=marker, ms=2 * size + 1, lw=0.8 * size, label=name)
+            # Each name is in the legend once.
+            label = name if first_panel.setdefault(name, title) == title else None
+            axes.plot(x, y, color=color, marker=marker, ms=2 * size + 1, lw=0.8 * size, label=label)
     figure.supxlabel(x_label, fontsize=9)
     figure.supylabel(y_label, fontsize=9)
     return _svg_with_legend(figure)
@@ -180,12 +183,7 @@ def _percent_axes(
 
 
 def _svg_with_legend(figure: Figure) -> str:
-    handles = {
-        name: handle
-        for axes in figure.axes
-        for handle, name in zip(*axes.get_legend_handles_labels())
-    }  # fmt: skip
-    figure.legend(handles.values(), handles, loc="outside upper left", ncols=len(SERIES))
+    figure.legend(loc="outside upper left", ncols=len(SERIES))
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     return inline_svg(file.getvalue())

@@ -51,7 +51,7 @@ def draw_video(
 ) -> VideoInfo:
     """Writes an MP4 copy of a video with its tubes drawn, in constant memory.
 
-    The rows of the video are found by `select_video`. Colors follow the order in which tubes
+    The rows of the video are those of `select_video`. Colors follow the order in which tubes
     start. A tag shows the score of the tube if the table has it, otherwise that of the box. A video
     without tubes is copied. The number of frames and their times stay the same.
 

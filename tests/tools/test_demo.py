@@ -15,7 +15,7 @@ from actiontubes.datasets.video.reader import probe
 
 
 @pytest.mark.slow
-def test_demo_leaves_what_it_says(command: Callable, tmp_path: Path) -> None:
+def test_demo_writes_its_files(command: Callable, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     few = ("demo", "--out", out, "--videos", 3, "--steps", 2)
     done = command(*few)
@@ -32,7 +32,7 @@ def test_demo_leaves_what_it_says(command: Callable, tmp_path: Path) -> None:
     assert probe(out / "test_000.tubes.mp4").num_frames == 64
     assert set(read_table(Tubes, out / "tubes.parquet").label_names) <= set(LABELS)
 
-    # Again: nothing is drawn or trained anew, and other videos are not taken for these.
+    # A second run draws and trains nothing; one with another number of videos is refused.
     state = (out / "trained" / "state.pt").stat().st_mtime_ns
     assert command(*few).code == 0
     assert (out / "trained" / "state.pt").stat().st_mtime_ns == state

@@ -64,10 +64,10 @@ def test_a_study_and_what_is_added_to_it(study: Callable, figures: Path, tmp_pat
 def test_it_draws_its_own_data(
     study: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {}
+    made = {}
 
     def make_small(folder: Path, **options: Any) -> None:
-        asked.update(options)
+        made.update(options)
         small = {"train": 1, "test": 1, "frames": 52, "height": 96, "width": 128}
         original(folder, **small, progress=False)
 
@@ -75,7 +75,7 @@ def test_it_draws_its_own_data(
     monkeypatch.setattr(drawing, "make_figure_dataset", make_small)
     done = study("--videos", 12, "--backbones", "i2d", "--streams", "both")
     assert (done.code, done.err) == (0, [])
-    assert (asked["train"], asked["test"]) == (12, 4)
+    assert (made["train"], made["test"]) == (12, 4)
     assert rows(tmp_path / "out") == [("i2d", stream, "1") for stream in ("rgb", "flow", "both")]
     videos = list((tmp_path / "out/data/videos").glob("*.mp4"))
     assert len(videos) == 2 and all(cache_path(video, "dis").is_file() for video in videos)

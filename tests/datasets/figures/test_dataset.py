@@ -18,9 +18,9 @@ from actiontubes.datasets.figures.dataset import (
 from actiontubes.datasets.figures.drawing import Camera, render
 from actiontubes.datasets.figures.motion import (
     LABELS,
-    LONGEST,
+    MAX_ACTION_FRAMES,
+    MIN_ACTION_FRAMES,
     PAIRS,
-    SHORTEST,
     Body,
     Motion,
     animate,
@@ -63,16 +63,16 @@ def test_a_class_reversed_is_its_opposite(label: str) -> None:
         one = _motion((label,), seed, reverse=False)
         other = _motion((opposite(label),), seed, reverse=True)
         np.testing.assert_array_equal(one.pose, other.pose[::-1])
-        np.testing.assert_array_equal(one.prop_place, other.prop_place[::-1])
-        (act,), (mirrored,) = one.acts, other.acts
-        assert mirrored.label == opposite(act.label)
-        assert (mirrored.begin, mirrored.end) == (FRAMES - act.end, FRAMES - act.begin)
+        np.testing.assert_array_equal(one.prop_position, other.prop_position[::-1])
+        (action,), (mirrored,) = one.actions, other.actions
+        assert mirrored.label == opposite(action.label)
+        assert (mirrored.begin, mirrored.end) == (FRAMES - action.end, FRAMES - action.begin)
 
 
 def test_two_actions_are_mirrored_too() -> None:
     one = _motion(("sit down", "stand up"), 3, reverse=False)
     other = _motion(("sit down", "stand up"), 3, reverse=True)
-    assert [act.label for act in one.acts] == [act.label for act in other.acts]
+    assert [action.label for action in one.actions] == [action.label for action in other.actions]
     np.testing.assert_array_equal(one.pose, other.pose[::-1])
     hip = one.pose[:, 1]
     assert hip[[0, -1]].min() > 0.45 and hip[FRAMES // 2] < 0.4
@@ -88,11 +88,11 @@ def test_frames_without_their_order_tell_nothing(pair: tuple[str, str]) -> None:
         rng = np.random.default_rng(LABELS.index(label))
         for _ in range(400):
             motion = animate((label,), FRAMES, Body(), rng, reverse=bool(rng.integers(2)))
-            act = motion.acts[0]
-            inside = rng.integers(act.begin, act.end)
-            outside = rng.choice(np.r_[: act.begin, act.end : FRAMES])
-            rows = [motion.pose[inside], motion.prop_place[inside], motion.pose[outside]]
-            rows += [np.ptp(motion.prop_place, axis=0), [act.end - act.begin]]
+            action = motion.actions[0]
+            inside = rng.integers(action.begin, action.end)
+            outside = rng.choice(np.r_[: action.begin, action.end : FRAMES])
+            rows = [motion.pose[inside], motion.prop_position[inside], motion.pose[outside]]
+            rows += [np.ptp(motion.prop_position, axis=0), [action.end - action.begin]]
             seen.setdefault(label, []).append(np.concatenate(rows))
     one, other = (np.array(seen[label]) for label in pair)
     for column in range(one.shape[1]):
@@ -106,12 +106,12 @@ def test_frames_without_their_order_tell_nothing(pair: tuple[str, str]) -> None:
 def test_their_order_tells(label: str, column: int, sign: int) -> None:
     for seed, reverse in itertools.product(range(5), (False, True)):
         motion = _motion((label,), seed, reverse)
-        act = motion.acts[0]
-        moved = motion.pose if label == "stand up" else motion.prop_place
-        assert sign * (moved[act.end - 1] - moved[act.begin])[column] > 0.1
+        action = motion.actions[0]
+        moved = motion.pose if label == "stand up" else motion.prop_position
+        assert sign * (moved[action.end - 1] - moved[action.begin])[column] > 0.1
         # The object is where it was or will be, and rests outside the action.
-        assert np.ptp(motion.prop_place[: act.begin], axis=0).max() < 0.06
-        assert np.ptp(motion.prop_place[act.end :], axis=0).max() < 0.06
+        assert np.ptp(motion.prop_position[: action.begin], axis=0).max() < 0.06
+        assert np.ptp(motion.prop_position[action.end :], axis=0).max() < 0.06
 
 
 def test_limbs_keep_their_lengths_and_hands_their_hold() -> None:
@@ -125,19 +125,19 @@ def test_limbs_keep_their_lengths_and_hands_their_hold() -> None:
                 np.testing.assert_allclose(length, bone, rtol=0.01)
         assert at["foot"][:, 1].min() > 0.03
     cart = _motion(("push",), 1, reverse=False)
-    act = cart.acts[0]
-    middle = slice(act.begin + 6, act.end - 6)
-    hand = joints(cart.pose, body)["hand"][middle] - cart.prop_place[middle]
+    action = cart.actions[0]
+    middle = slice(action.begin + 6, action.end - 6)
+    hand = joints(cart.pose, body)["hand"][middle] - cart.prop_position[middle]
     assert np.ptp(hand, axis=0).max() < 0.05
 
 
 def test_actions_lie_inside_the_clip(scenes: list[Scene]) -> None:
     for actor in (actor for scene in scenes for actor in scene.actors):
         ends = [0]
-        for act in actor.acts:
-            assert SHORTEST <= act.end - act.begin <= LONGEST
-            assert act.begin - ends[-1] >= 4
-            ends.append(act.end)
+        for action in actor.actions:
+            assert MIN_ACTION_FRAMES <= action.end - action.begin <= MAX_ACTION_FRAMES
+            assert action.begin - ends[-1] >= 4
+            ends.append(action.end)
         assert FRAMES - ends[-1] >= 4
 
 
@@ -173,7 +173,7 @@ def test_boxes_are_tight(scenes: list[Scene]) -> None:
         camera = Camera(scene.camera.zoom, scene.camera.shift, np.ones(FRAMES))
         night = np.zeros((2 * HEIGHT, 2 * WIDTH, 3), np.uint8)
         for actor in scene.actors:
-            white = [shape._replace(colour=(255, 255, 255)) for shape in actor.shapes]
+            white = [shape._replace(color=(255, 255, 255)) for shape in actor.shapes]
             frames = list(render(night, white, camera, HEIGHT, WIDTH))
             for frame, box in zip(frames[::7], actor.boxes[::7]):
                 y, x = np.nonzero(frame[..., 0] > 100)

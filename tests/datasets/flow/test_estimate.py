@@ -22,7 +22,6 @@ from actiontubes.datasets.flow.estimate import (
     encode_flow,
     flow_size,
     iter_flow,
-    mirror,
     stack_flow,
 )
 from actiontubes.datasets.video.media import read_frames
@@ -37,6 +36,13 @@ def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Blobs some pixels wide."""
     noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2.5), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def mirror(flow: np.ndarray) -> np.ndarray:
+    """(..., W, 2) uint8 flow of mirrored frames: the columns and the x-components change sides."""
+    mirrored = flow[..., ::-1, :].copy()
+    mirrored[..., 0] = 256 - mirrored[..., 0].astype(int)
+    return mirrored
 
 
 def moving(count: int, step: tuple[int, int] = (3, 0), side: int = 64) -> Iterator[np.ndarray]:

@@ -15,10 +15,10 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.video import live_source
 from actiontubes.datasets.video.live_source import (
     LiveSource,
-    file_pictures,
     open_live_source,
+    read_file,
+    read_stream,
     repeat_source,
-    stream_pictures,
 )
 
 
@@ -73,7 +73,7 @@ class Camera:
 
 def test_the_oldest_are_dropped() -> None:
     camera = Camera()
-    source = LiveSource(camera, "camera", longest=3)
+    source = LiveSource(camera, "camera", queue_size=3)
     frames = source.frames()
     giver = threading.Thread(target=camera.give, args=(1,))
     giver.start()
@@ -99,7 +99,7 @@ def test_without_dropping_the_source_waits() -> None:
                 ahead.set()
             yield picture
 
-    source = LiveSource(pictures, "file", longest=2, drop=False)
+    source = LiveSource(pictures, "file", queue_size=2, drop=False)
     seen = []
     for frame in source.frames():
         assert ahead.wait(20)
@@ -154,7 +154,7 @@ def test_what_stalls_is_connected_again(clock: Clock, monkeypatch: pytest.Monkey
 
 
 def test_what_cannot_be_connected_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_source, "_LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(live_source, "_MAX_RETRY_WAIT", 0.01)
     opened = []
 
     def broken() -> Iterator[np.ndarray]:
@@ -201,7 +201,7 @@ def test_files(numbered, tmp_path: Path, clock: Clock) -> None:
     read = open_live_source(str(path), timeout=1, at_once=True)
     assert numbered.numbers(list(read())) == list(range(10))
     assert clock.now == 0
-    assert numbered.numbers(list(file_pictures(path))) == list(range(10))
+    assert numbered.numbers(list(read_file(path))) == list(range(10))
     assert clock.now == pytest.approx(9 * 0.04)
     looped = repeat_source(read)()
     assert numbered.numbers([next(looped) for _ in range(25)]) == [n % 10 for n in range(25)]
@@ -210,25 +210,25 @@ def test_files(numbered, tmp_path: Path, clock: Clock) -> None:
 def test_streams(numbered, tmp_path: Path, serve: Callable[[bytes], str]) -> None:
     path = numbered.write(tmp_path / "v.ts", 30)
     address = serve(path.read_bytes())
-    assert numbered.numbers(list(stream_pictures(address, 10))) == list(range(30))
+    assert numbered.numbers(list(read_stream(address, 10))) == list(range(30))
 
 
 def test_streams_that_hang(numbered, tmp_path: Path, serve: Callable[..., str]) -> None:
     path = numbered.write(tmp_path / "v.ts", 200, options={"preset": "ultrafast"})
     address = serve(path.read_bytes(), hang=True)
     with pytest.raises(InputError, match=r"^http://127.0.0.1:\d+/v: cannot be read \(nothing for"):
-        list(stream_pictures(address, 0.5))
+        list(read_stream(address, 0.5))
 
 
 def test_streams_that_are_none(serve: Callable[[bytes], str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        list(stream_pictures("http://127.0.0.1:9/v", 1))
+        list(read_stream("http://127.0.0.1:9/v", 1))
     # A playlist that points at a file of this machine.
     secret = tmp_path / "secret.ts"
     secret.write_bytes(b"x")
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n"
     with pytest.raises(InputError, match=r"cannot be read|contains no video"):
-        list(stream_pictures(serve(playlist.encode()) + ".m3u8", 5))
+        list(read_stream(serve(playlist.encode()) + ".m3u8", 5))
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_act_suppresses_tubes_first() -> None:
     assert kept == pytest.approx(100 * (1 / 2 + 1 / 2 * (1 / 2 + 2 / 3) / 2))
 
 
-def test_yowo_looks_only_where_there_is_ground_truth() -> None:
+def test_yowo_evaluates_only_frames_with_ground_truth() -> None:
     truth = tube_table([(range(1), WIDE, 0)])
     detections = on_frame_0([WIDE, WIDE], [0.5, 0.9])
     detections = replace(detections, frame=np.array([0, 7], np.int32))

@@ -29,8 +29,9 @@ def test_a_small_one() -> None:
 def test_the_plain_loop_agrees() -> None:
     truth, detections = synthetic_detections(0.03)
     (result,) = evaluate_tables(truth, [ACT], detections, frame_thresholds=[0.5])
-    found = [np.nan if ap is None else ap for ap in result.frame_scores[0].ap.values()]
-    assert found == pytest.approx(plain_frame_ap(truth, detections, 0.5), nan_ok=True)
+    expected = [np.nan if ap is None else ap for ap in result.frame_scores[0].ap.values()]
+    plain = plain_frame_ap(truth, detections, 0.5)
+    assert plain == pytest.approx(expected, nan_ok=True)
 
 
 def test_synthetic_detections_are_like_ucf101_24() -> None:

@@ -29,8 +29,8 @@ def test_right_by_hand() -> None:
         np.array(score), np.array(boxes, float), ("video",), NAMES,
     )  # fmt: skip
     ap = {"push": 10.0, "pull": None, "wave": 30.0}
-    found = score_pairs(truth, detections, ap, [("push", "pull"), ("wave", "wave")])
-    assert found["push / pull"] == PairScores((10.0, None), 100 * 2 / 3)
-    columns, rows = pairs_table({"s3d": found, "i2d": found})
+    scores = score_pairs(truth, detections, ap, [("push", "pull"), ("wave", "wave")])
+    assert scores["push / pull"] == PairScores((10.0, None), 100 * 2 / 3)
+    columns, rows = pairs_table({"s3d": scores, "i2d": scores})
     assert columns == ["pair", "s3d: AP", "right", "i2d: AP", "right"]
     assert rows[0] == ["push / pull", "10.0 / -", "66.7", "10.0 / -", "66.7"]

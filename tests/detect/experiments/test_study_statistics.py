@@ -37,7 +37,7 @@ def record(
     seed: int,
     top1: float,
     pairs: float | None = None,
-    turned: float | None = None,
+    reversed_top1: float | None = None,
     cost: int = 100,
     streams: str = "rgb",
 ) -> dict[str, Any]:
@@ -45,17 +45,17 @@ def record(
         "backbone": backbone, "streams": streams, "seed": seed, "multiply_adds": cost,
         "parameters": 10, "clips_per_second": 5.0 + seed, "step_seconds": 1.0, "clips": 9,
         "normal": {"top1": top1, "pairs": pairs, "per_pair": [pairs]},
-        "reversed": None if turned is None else
-        {"top1": turned, "pairs": None if pairs is None else turned, "per_pair": []},
+        "reversed": None if reversed_top1 is None else
+        {"top1": reversed_top1, "pairs": None if pairs is None else reversed_top1, "per_pair": []},
     }  # fmt: skip
 
 
 def test_interval_by_hand() -> None:
     # Standard deviation 1; the 97.5 % quantile of Student's t with 2 degrees of freedom, 4.3027.
-    found = confidence_interval([1.0, 2.0, 3.0])
-    assert found.mean == 2 and found.n == 3
-    assert found.half == pytest.approx(4.30265 / 3**0.5, abs=1e-4)
-    assert str(found) == "2.0 ± 2.5"
+    result = confidence_interval([1.0, 2.0, 3.0])
+    assert result.mean == 2 and result.n == 3
+    assert result.half == pytest.approx(4.30265 / 3**0.5, abs=1e-4)
+    assert str(result) == "2.0 ± 2.5"
     assert (
         confidence_interval([7.0]) == Interval(7.0, None, 1)
         and str(confidence_interval([7.0])) == "7.0"
@@ -64,11 +64,11 @@ def test_interval_by_hand() -> None:
 
 @given(values=st.lists(st.floats(0, 100), min_size=2, max_size=9).filter(lambda v: np.std(v) > 0.1))
 def test_interval_agrees_with_scipy(values: list[float]) -> None:
-    found = confidence_interval(values)
+    result = confidence_interval(values)
     theirs = stats.ttest_1samp(values, 50.0).confidence_interval(0.95)
-    assert found.half is not None
+    assert result.half is not None
     np.testing.assert_allclose(
-        (found.mean - found.half, found.mean + found.half), (theirs.low, theirs.high), atol=1e-6
+        (result.mean - result.half, result.mean + result.half), (theirs.low, theirs.high), atol=1e-6
     )
 
 
@@ -84,11 +84,11 @@ def test_accuracy_within_pairs_by_hand() -> None:
         ]
     )
     label = np.array([0, 1, 1, 0, 2, 3])
-    found = clip_accuracy(logits, label, [(0, 1), (2, 3)])
+    result = clip_accuracy(logits, label, [(0, 1), (2, 3)])
     # Of a tie NumPy's argmax takes the first, as the classifier does.
-    assert found["top1"] == pytest.approx(100 * 3 / 6)
-    assert found["per_pair"] == [50.0, 100.0]
-    assert found["pairs"] == pytest.approx(100 * 4 / 6)
+    assert result["top1"] == pytest.approx(100 * 3 / 6)
+    assert result["per_pair"] == [50.0, 100.0]
+    assert result["pairs"] == pytest.approx(100 * 4 / 6)
     alone = clip_accuracy(logits[:4], label[:4], [(2, 3)])
     assert alone["pairs"] is None and alone["per_pair"] == [None]
     assert clip_accuracy(logits, label, [])["pairs"] is None
@@ -102,8 +102,8 @@ def test_accuracy_within_pairs_agrees_with_a_loop(seed: int) -> None:
     right = [
         row[code] > row[other[code]] for row, code in zip(logits, label.tolist()) if code in other
     ]
-    found = clip_accuracy(logits, label, [(0, 4), (3, 1)])
-    assert found["pairs"] == (pytest.approx(100 * np.mean(right)) if right else None)
+    result = clip_accuracy(logits, label, [(0, 4), (3, 1)])
+    assert result["pairs"] == (pytest.approx(100 * np.mean(right)) if right else None)
 
 
 def test_rows_are_means_over_the_seeds() -> None:
@@ -178,13 +178,13 @@ ROWS = [
 
 @pytest.fixture
 def records() -> list[dict[str, Any]]:
-    found = [
+    runs = [
         record(name, seed, top1 + seed, top1, 40, cost=cost * 10**6)
         for name, cost, top1 in ROWS
         for seed in (0, 1)
     ]
     return [
-        *found,
+        *runs,
         record("s3d", 0, 50, 60, streams="flow"),
         record("s3d", 0, 95, 97, streams="both"),
     ]

@@ -216,7 +216,7 @@ def test_torch_export(tmp_path: Path) -> None:
     shapes = endpoint_shapes(settings.width)
     before, behind = (shapes[name][0] for name in (settings.endpoint, "Mixed_3b"))
     blocks = torch.nn.Sequential(rest.Mixed_3b)
-    detector.head = ActionHead(TrunkBlockFeatures(blocks, before, behind, 3), 2).eval()
+    detector.head = ActionHead(TrunkBlockFeatures(blocks, before, behind, size=3), 2).eval()
     torch.nn.init.normal_(detector.head.scores.weight)
     path = tmp_path / "model.pt2"
     assert export_detector(detector, path, frames=8) == 8

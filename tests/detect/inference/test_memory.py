@@ -1,6 +1,6 @@
 """Memory of a long video: not more than of a short one. An hour's worth only where it is asked for.
 
-ACTIONTUBES_LONG=1 python -m pytest tests/detect/test_memory.py -k hour -s
+ACTIONTUBES_LONG=1 python -m pytest tests/detect/inference/test_memory.py -k hour -s
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def test_the_better_tube_is_served_first() -> None:
     assert tubes.boxes[tubes.tube == longer, 0].tolist() == [12, 6]
 
 
-def test_score_beats_overlap_unless_asked() -> None:
+def test_the_score_decides_or_score_and_iou() -> None:
     detections = boxes_along([0, 1, 1], [0, 1, 6], [0.5, 0.6, 0.7])
     by_score = link_with(detections, replace(EVERYTHING, suppression=1.0))
     assert by_score.boxes[by_score.tube == by_score.tube[0], 0].tolist() == [0, 6]
@@ -115,10 +115,10 @@ def test_classes_are_not_mixed() -> None:
     assert len(np.unique(link_with(both, EVERYTHING).tube)) == 2
 
 
-@pytest.mark.parametrize("rules", PRESETS.values(), ids=PRESETS.keys())
-def test_no_box_is_used_twice(rules: GreedyConfig) -> None:
+@pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS.keys())
+def test_no_box_is_used_twice(config: GreedyConfig) -> None:
     _, detections = synthetic_detections(0.02)
-    tubes = link_with(detections, replace(rules, soft=False))
+    tubes = link_with(detections, replace(config, soft=False))
     detected = Counter(
         zip(detections.video.tolist(), detections.frame.tolist(), detections.label.tolist(),
             map(tuple, detections.boxes.tolist()))

@@ -79,7 +79,7 @@ def test_streaming_gives_the_tubes_of_the_whole(name: str) -> None:
     assert sorted(row for table in tables for row in rows(table)) == sorted(rows(whole))
 
 
-def test_each_box_is_told_its_tube() -> None:
+def test_each_box_gets_the_number_of_its_tube() -> None:
     linker = GreedyLinker(replace(SINGH, min_length=1))
     boxes = [[0.0, 0, 9, 9], [1, 0, 10, 9], [50, 0, 59, 9], [0, 0, 9, 9]]
     # The second overlaps the first and is suppressed, the third's score is too low.
@@ -115,7 +115,7 @@ def test_frames_without_boxes_close_tubes() -> None:
     assert linker.pop_closed().frame.tolist() == [0]
 
 
-def test_closed_tubes_are_given_once() -> None:
+def test_closed_tubes_are_returned_once() -> None:
     detections = one_video()
     detections = select_rows(detections, detections.frame < 200)
     config = replace(SINGH, min_length=1, min_score=0.0)
@@ -126,14 +126,14 @@ def test_closed_tubes_are_given_once() -> None:
         linker.assign(select_rows(detections, detections.frame == frame), last_frame=frame)
         if frame % 20 == 19:
             taken += len(np.unique(linker.pop_closed().tube))
-    # What still grows is all that is kept.
+    # Only open tubes stay in memory.
     rest = linker.finish().tubes
     assert taken + len(np.unique(rest.tube)) == len(np.unique(whole.tube))
     assert len(rest) < len(whole) / 2
 
 
 @pytest.mark.parametrize("name", LINKERS)
-def test_nothing_seen_yet(name: str) -> None:
+def test_no_detections(name: str) -> None:
     assert len(make_linker(name).finish().tubes) == 0
     linker = make_linker(name)
     assert len(linker.update(on_frame(0, [], [], [])).tubes) == 0

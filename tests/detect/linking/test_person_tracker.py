@@ -212,24 +212,24 @@ def test_properties_of_any_tracks(frames: list[np.ndarray], random) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(crowds(), st.integers(0, 2**32 - 1))
-def test_boxes_that_are_taken_are_final(frames: list[np.ndarray], seed: int) -> None:
+def test_popped_boxes_are_final(frames: list[np.ndarray], seed: int) -> None:
     """Whenever they are taken, those taken and those left are the track that nobody took from."""
     random = np.random.default_rng(seed)
     linker, tracks = PersonTracker(), []
-    given_away: dict[PersonTrack, list[tuple[np.ndarray, float]]] = {}
+    popped: dict[PersonTrack, list[tuple[np.ndarray, float]]] = {}
     for number, people in enumerate(frames):
         tracks += linker.update(number, people)
         for track in linker.active:
             if random.random() < 0.3:
                 before = int(random.integers(0, number + 2))
                 rows = zip(*track.pop_final(before), strict=True)
-                given_away.setdefault(track, []).extend(rows)
+                popped.setdefault(track, []).extend(rows)
                 assert track.boxes
     tracks += linker.finish()
     whole = {tuple(track.boxes[0]): track for track in link([people.tolist() for people in frames])}
     assert len(tracks) == len(whole)
     for track in tracks:
-        rows = [*given_away.get(track, ()), *zip(track.boxes, track.scores, strict=True)]
+        rows = [*popped.get(track, ()), *zip(track.boxes, track.scores, strict=True)]
         expected = whole[tuple(rows[0][0])]
         assert len(rows) == track.length == expected.length and track.start == expected.start
         np.testing.assert_array_equal([box for box, _ in rows], expected.boxes)
@@ -252,7 +252,7 @@ class Square:
     def box(self, k: int) -> list[float]:
         return [self.x[k], self.y[k], self.x[k] + 32, self.y[k] + 32]
 
-    def picture(self, k: int) -> np.ndarray:
+    def frame(self, k: int) -> np.ndarray:
         frame = self.ground.copy()
         shown = self.texture[:, : max(0, 200 - self.x[k])]
         frame[self.y[k] : self.y[k] + 32, self.x[k] : self.x[k] + 32] = shown
@@ -265,7 +265,7 @@ def linked(square: Square, seen: Sequence[int], **options) -> list[PersonTrack]:
     tracks = []
     for k in range(len(square.x)):
         people = [[*square.box(k), 0.8]] if k in seen else []
-        tracks += linker.update(k, np.array(people, float).reshape(-1, 5), square.picture(k))
+        tracks += linker.update(k, np.array(people, float).reshape(-1, 5), square.frame(k))
     return tracks + linker.finish()
 
 
@@ -301,17 +301,17 @@ def test_only_so_long_and_only_known_people_are_followed() -> None:
 
 def test_follow_step_by_step() -> None:
     square = Square(20)
-    step = track_appearance(square.picture(0), np.array(square.box(0), float))
+    step = track_appearance(square.frame(0), np.array(square.box(0), float))
     for k in range(1, 20):
-        box = step(square.picture(k))
+        box = step(square.frame(k))
         assert box is not None
         assert pairwise_iou(box[None], np.array([square.box(k)], float)) > 0.6
 
 
-def test_whoever_leaves_the_picture_is_lost() -> None:
+def test_a_person_who_leaves_the_frame_is_lost() -> None:
     square = Square(64)  # at frame 57, 13 of its 32 columns lie outside
-    step = track_appearance(square.picture(40), np.array(square.box(40), float))
-    boxes = (step(square.picture(k)) for k in range(41, 64))
+    step = track_appearance(square.frame(40), np.array(square.box(40), float))
+    boxes = (step(square.frame(k)) for k in range(41, 64))
     found = list(takewhile(lambda box: box is not None, boxes))
     assert 13 <= len(found) <= 20
     assert np.min(found) >= 0 and np.max(found, axis=0)[2] <= 200
@@ -329,11 +329,11 @@ def test_whoever_leaves_the_picture_is_lost() -> None:
         ((1, 1), (0, 0, 1, 1)),
     ],
 )
-def test_thin_boxes_and_tiny_pictures_do_no_harm(
+def test_thin_boxes_and_tiny_frames_do_no_harm(
     size: tuple[int, int], box: tuple[float, ...]
 ) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
-    step = track_appearance(picture, np.array(box, float))
+    frame = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    step = track_appearance(frame, np.array(box, float))
     for _ in range(2):
-        found = step(picture)
+        found = step(frame)
         assert found is None or (found.min() >= 0 and (found[2:] <= size[::-1]).all())

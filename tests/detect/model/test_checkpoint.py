@@ -18,7 +18,7 @@ from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.model.build import build_detector
-from actiontubes.detect.model.checkpoint import load_checkpoint, load_detector, save_detector
+from actiontubes.detect.model.checkpoint import load_detector, load_sections, save_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
 from safetensors.torch import load_file, safe_open, save_file
@@ -224,13 +224,12 @@ def test_an_unchanged_copy_loads(saved: Path, tmp_path: Path) -> None:
 
 
 def test_sections_are_kept_as_they_are(saved: Path, tmp_path: Path) -> None:
-    assert load_checkpoint(saved)[1] == {}
+    assert load_sections(saved) == {}
     sections = {"calibration": {"slope": [1.5, 2], "é": None}, "linking": {"preset": "act"}}
     path = tmp_path / "d.safetensors"
     save_detector(load_detector(saved), path, sections)
-    detector, loaded = load_checkpoint(path)
-    assert loaded == sections
-    assert set(detector.state_dict()) == set(load_detector(saved).state_dict())
+    assert load_sections(path) == sections
+    assert set(load_detector(path).state_dict()) == set(load_detector(saved).state_dict())
 
 
 def test_sections_that_are_no_json_or_too_long(saved: Path, tmp_path: Path) -> None:
@@ -249,6 +248,8 @@ def test_sections_that_are_no_json_or_too_long(saved: Path, tmp_path: Path) -> N
 def test_damaged_sections(saved: Path, tmp_path: Path, sections: Any) -> None:
     path = rewritten(saved, tmp_path / "d.safetensors", lambda r, t: r.update(sections=sections))
     refused(path, "was written by another version")
+    with pytest.raises(InputError, match="was written by another version"):
+        load_sections(path)
 
 
 def test_files_of_version_0_1(saved: Path, tmp_path: Path) -> None:
@@ -262,7 +263,8 @@ def test_files_of_version_0_1(saved: Path, tmp_path: Path) -> None:
         }  # fmt: skip
         del record["sections"]
 
-    detector, sections = load_checkpoint(rewritten(saved, tmp_path / "d.safetensors", older))
-    assert detector.config == SETTINGS and not sections
+    path = rewritten(saved, tmp_path / "d.safetensors", older)
+    detector = load_detector(path)
+    assert detector.config == SETTINGS and not load_sections(path)
     for a, b in zip(outputs(detector), outputs(load_detector(saved))):
         assert torch.equal(a, b)

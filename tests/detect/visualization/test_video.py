@@ -136,7 +136,7 @@ def test_one_frame_with_trail_and_ground_truth() -> None:
     """The same as `draw_frame` with the rows of that frame, the trail of the frames before it."""
     frame = np.full((240, 320, 3), 128, np.uint8)
     boxes = BOX + 10 * np.arange(6)[:, None]
-    # Two tubes, the first of which scores less and ends on frame 2.
+    # Two tubes; the first has the lower score.
     tubes = replace(
         tubes_table(frame=[0, 0, 1, 1, 2, 2], tube=[4, 5] * 3, boxes=boxes),
         score=np.array([0.1, 0.9] * 3),
