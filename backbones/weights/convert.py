@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torchvision.models.googlenet import BasicConv2d, googlenet
+from torchvision.models.video.s3d import s3d
+from torchvision.ops.misc import Conv3dNormActivation
 
 from ..classifier import Classifier, PretrainedModel
 from ..family import ENDPOINTS, HOWTO100M_LAYOUT, I3D_LAYOUT, TORCHVISION_LAYOUT, Variant
@@ -28,9 +31,14 @@ class IncompatibleWeightsError(ValueError):
     """Weights that do not fit the network; the message names the first key that does not."""
 
 
+def _layer_names(network: nn.Module, kind: type[nn.Module]) -> list[str]:
+    """Names of a network's layers of one class, in order: the same in all Inception-v1 networks."""
+    return [name for name, module in network.named_modules() if isinstance(module, kind)]
+
+
 def _convolutions(trunk: Trunk) -> list[str]:
     """Names of the trunk's `ConvNormReLU` layers, as in Mixed_3b.branch1.2."""
-    return [name for name, module in trunk.named_modules() if isinstance(module, ConvNormReLU)]
+    return _layer_names(trunk, ConvNormReLU)
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -102,12 +110,6 @@ def add_gates(trunk: Trunk, state: Weights) -> Weights:
     return state
 
 
-# torchvision.models.video.s3d: features.N of each endpoint.
-_TORCHVISION_INDICES = {
-    endpoint: index for index, endpoint in enumerate(ENDPOINTS) if "Pool" not in endpoint
-}
-
-
 def from_torchvision_s3d(
     source: Mapping[str, Tensor], labels: tuple[str, ...], variant: Variant
 ) -> PretrainedModel:
@@ -124,20 +126,13 @@ def from_torchvision_s3d(
         )
     trunk = Trunk(replace(variant, layout=TORCHVISION_LAYOUT))
 
-    def keys(layer: str) -> tuple[str, str]:
-        endpoint, *path = layer.split(".")
-        prefix = f"features.{_TORCHVISION_INDICES[endpoint]}"
-        if len(path) == 2:
-            branch, index = path
-            suffixes = {"branch0": {"0": ""}, "branch3": {"1": ".1"}}.get(
-                branch, {"0": ".0", "1": ".1.0", "2": ".1.1"}
-            )
-            prefix = f"{prefix}.{branch}{suffixes[index]}"
-        elif endpoint != "Conv2d_2b_1x1":
-            prefix = f"{prefix}.{path[0]}"
-        return f"{prefix}.0.weight", f"{prefix}.1"
-
-    state = add_gates(trunk, _gather(trunk, source, keys))
+    with torch.device("meta"):
+        names = _layer_names(s3d(weights=None), Conv3dNormActivation)
+    theirs = dict(zip(_convolutions(trunk), names, strict=True))
+    state = _gather(
+        trunk, source, lambda layer: (f"{theirs[layer]}.0.weight", f"{theirs[layer]}.1")
+    )
+    state = add_gates(trunk, state)
     load_strict(trunk, state)
     weight, bias = (_take(source, f"classifier.1.{key}") for key in ("weight", "bias"))
     head = _head(trunk, weight, bias)
@@ -256,14 +251,6 @@ def from_howto100m(source: Mapping[str, Tensor], variant: Variant) -> Pretrained
     return _model(trunk, head, (), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
-_GOOGLENET_NAMES = {
-    "Conv2d_1a_7x7": "conv1", "Conv2d_2b_1x1": "conv2", "Conv2d_2c_3x3": "conv3",
-    "Mixed_3b": "inception3a", "Mixed_3c": "inception3b", "Mixed_4b": "inception4a",
-    "Mixed_4c": "inception4b", "Mixed_4d": "inception4c", "Mixed_4e": "inception4d",
-    "Mixed_4f": "inception4e", "Mixed_5b": "inception5a", "Mixed_5c": "inception5b",
-}  # fmt: skip
-
-
 def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> PretrainedModel:
     """torchvision's ImageNet GoogLeNet inflated into any network of the family, without a head.
 
@@ -280,33 +267,28 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
     # TensorFlow's SAME does.
     layout = replace(TORCHVISION_LAYOUT, pool_padding="end")
     trunk = Trunk(replace(variant, layout=layout))
-    kernels = {
-        name: module.conv.weight.shape
-        for name, module in trunk.named_modules()
-        if isinstance(module, ConvNormReLU)
-    }
+    with torch.device("meta"):
+        network = googlenet(weights=None, aux_logits=False, init_weights=False)
+    names, expected = iter(_layer_names(network, BasicConv2d)), trunk.state_dict()
     state: Weights = {}
-    for layer, kernel in kernels.items():
-        endpoint, *path = layer.split(".")
-        channels, index = kernel[0], int(path[-1])
-        if kernel[2] > 1 and kernel[3] == 1:
-            center = torch.zeros(kernel)
-            center[range(channels), range(channels), kernel[2] // 2] = 1
-            identity = (
+    for layer in _convolutions(trunk):
+        kernel = expected[f"{layer}.conv.weight"].shape
+        channels, steps = kernel[0], kernel[2]
+        if steps > 1 and kernel[3] == 1:
+            identity = torch.zeros(kernel)
+            identity[range(channels), range(channels), steps // 2] = 1
+            norm = (
                 torch.full((channels,), float(np.sqrt(1 + layout.norm_eps))),
                 torch.zeros(channels), torch.zeros(channels), torch.ones(channels),
             )  # fmt: skip
-            state[f"{layer}.conv.weight"] = center
-            state.update({f"{layer}.norm.{k}": v for k, v in zip(_NORM, identity, strict=True)})
+            state[f"{layer}.conv.weight"] = identity
+            state.update({f"{layer}.norm.{k}": v for k, v in zip(_NORM, norm, strict=True)})
             continue
-        prefix = _GOOGLENET_NAMES[endpoint]
-        if len(path) == 2:
-            branch = int(path[0][-1]) + 1
-            prefix = f"{prefix}.branch{branch}" + ("" if branch == 1 else f".{min(index, 1)}")
+        prefix = next(names)
         flat = _take(source, f"{prefix}.conv.weight")
         if flat.ndim != 4:
             raise IncompatibleWeightsError(f"{prefix}.conv.weight does not have 4 dimensions")
-        state[f"{layer}.conv.weight"] = flat[:, :, None].repeat(1, 1, kernel[2], 1, 1) / kernel[2]
+        state[f"{layer}.conv.weight"] = flat[:, :, None].repeat(1, 1, steps, 1, 1) / steps
         for name in _NORM:
             state[f"{layer}.norm.{name}"] = _take(source, f"{prefix}.bn.{name}")
     load_strict(trunk, add_gates(trunk, state))

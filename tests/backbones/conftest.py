@@ -1,4 +1,4 @@
-"""What the tests of the backbones share: the table of the blocks, and weights that hide nothing."""
+"""Shared by the tests of the backbones: the table of the blocks, and weights that matter."""
 
 from __future__ import annotations
 

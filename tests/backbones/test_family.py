@@ -1,4 +1,4 @@
-"""Every network of the family: shapes, prefixes, training, and where its cells look."""
+"""Every network of the family: shapes, prefixes, training, and the grids of its feature maps."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_shorter_trunk_is_the_beginning_of_the_whole(name: str) -> None:
 
 
 @torch.inference_mode()
-def test_clips_of_a_batch_do_not_mix() -> None:
+def test_clips_of_a_batch_are_independent() -> None:
     trunk = small("s3d-g").eval()
     x = clip(3, 3, 8, 40, 40)
     both = trunk(x)
@@ -99,7 +99,7 @@ def test_clips_of_a_batch_do_not_mix() -> None:
 
 
 @torch.inference_mode()
-def test_the_input_may_lie_anyhow_and_stays() -> None:
+def test_the_input_has_any_memory_format_and_is_not_changed() -> None:
     trunk = small("s3d", "Mixed_3b").eval()
     frames = clip(1, 8, 40, 50, 3)
     x = frames.permute(0, 4, 1, 2, 3)
@@ -234,7 +234,7 @@ def reach(variant: Variant, endpoint: str, axis: int, size: int) -> tuple[int, i
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["s3d", "i2d"])
 @pytest.mark.parametrize("size", [132, 135])
-def test_cells_look_where_the_grid_says(layout: str, name: str, size: int) -> None:
+def test_receptive_fields_are_centered_on_the_grid(layout: str, name: str, size: int) -> None:
     variant = replace(get_variant(name), layout=LAYOUTS[layout])
     for axis, endpoint in [(0, "Mixed_4c"), (1, "MaxPool_4a_3x3"), (2, "Mixed_3c")]:
         extent = [2, 2, 2]
@@ -245,7 +245,7 @@ def test_cells_look_where_the_grid_says(layout: str, name: str, size: int) -> No
         assert grid.origin[axis] + cell * grid.stride[axis] == (first + last) / 2
 
 
-def test_grid_of_the_alignment_trap() -> None:
+def test_grids_of_symmetric_and_same_padding() -> None:
     """At stride 16, even sizes: pixel 16i with torchvision's padding, 16i + 15 with SAME."""
     size = (20, 320, 400)
     theirs = feature_grid(get_variant("s3d"), "Mixed_4e", size)

@@ -1,4 +1,4 @@
-"""Trunks on optical flow: two channels, an exact zero, first weights by the mean over colours."""
+"""Trunks on optical flow: two channels, an exact zero, first weights by the mean over colors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model(name: str = "s3d-g", last: str = "Mixed_3b", **changes: object) -> Pre
     return PretrainedModel(trunk, head, ("a", "b", "c"), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
 
 
-def test_values_that_the_trunk_sees() -> None:
+def test_normalized_values() -> None:
     frames = torch.arange(256, dtype=torch.uint8).reshape(1, 4, 8, 4, 2)
     seen = normalize(frames, FLOW_MEAN, FLOW_STD)
     assert seen.shape == (1, 2, 4, 8, 4)
@@ -49,7 +49,7 @@ def test_first_kernel(name: str) -> None:
 
 
 def test_the_response_keeps_its_size() -> None:
-    """A grey input, the same in all channels, gives the very same features."""
+    """A gray input, the same in all channels, gives the very same features."""
     rgb = model()
     grey = torch.randn(1, 1, 8, 32, 32)
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Norms fused into convolutions compute the same function."""
+"""Folded norms compute the same function."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def test_half_precision_weights_are_what_autocast_makes_of_them() -> None:
     torch.testing.assert_close(after, before, atol=2e-2, rtol=2e-2)
 
 
-def test_not_while_training() -> None:
+def test_training_mode_is_refused() -> None:
     with pytest.raises(ValueError, match=r"training mode; call eval\(\) first"):
         fold_norms(trunk("s3d").train())

@@ -213,7 +213,7 @@ def test_bad_checkpoints_are_refused(
     assert message in refusal(path, "i3d")
 
 
-def test_only_i3d_takes_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_only_i3d_can_load_it(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "i3d.ckpt"
     path.write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(InputError, match="params/Conv3d_1a_7x7/Conv_0/kernel is missing"):

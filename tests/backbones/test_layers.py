@@ -1,4 +1,4 @@
-"""The layers' arrangements for speed against plain 3D operations on padded input."""
+"""The fast layers against plain 3D operations on padded input."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_folded_norm_is_the_unfolded_one(
     torch.testing.assert_close(layer.norm.running_mean, plain[1].running_mean)
 
 
-def test_norms_that_rest_still_learn(randomise) -> None:
+def test_frozen_norms_have_gradients(randomise) -> None:
     """Frozen statistics, as in detection training: gradients are those of the unfolded norm."""
     layer, plain = layer_and_plain(
         randomise, True, kernel=(3, 3, 3), stride=(1, 1, 1), padding="same"
@@ -213,7 +213,7 @@ def test_classifier_is_the_mean_over_windows(randomise) -> None:
     torch.testing.assert_close(head(small), head.fc(small.mean((2, 3, 4))))
 
 
-def test_dropout_is_for_training(randomise) -> None:
+def test_dropout_in_training_only(randomise) -> None:
     head = Classifier(6, 4, window=None, dropout=0.5)
     randomise(head)
     features = tensor(0, 2, 6, 4, 5, 4)

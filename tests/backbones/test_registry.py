@@ -1,4 +1,4 @@
-"""A network of one's own: one class, one line in BACKBONES, and a detector is trained on it."""
+"""A new network is one class and one line in BACKBONES; a detector is trained on it."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_gate_is_the_papers_formula(randomise) -> None:
 
 
 @pytest.mark.parametrize("name", ["i3d", "i2d", "fast-s3d", "top-heavy-i3d"])
-def test_other_networks_refuse_s3d(file: Path, name: str) -> None:
+def test_other_networks_cannot_load_s3d(file: Path, name: str) -> None:
     with pytest.raises(
         ValueError, match=rf"S3D weights can be loaded into s3d and s3d-g only, not into {name}"
     ):

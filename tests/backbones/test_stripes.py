@@ -1,4 +1,4 @@
-"""The first layers in stripes give what they give at once."""
+"""The first layers computed in stripes give the same features."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_stripes_change_nothing(
     torch.testing.assert_close(striped, whole, rtol=1e-4, atol=1e-6)
 
 
-def test_gradients_and_training_go_without() -> None:
+def test_no_stripes_with_gradients_or_in_training() -> None:
     clip = torch.zeros(1, 3, 16, 224, 224)
     assert not stripes.should_use_stripes(clip)
     with torch.inference_mode():

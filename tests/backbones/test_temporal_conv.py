@@ -42,7 +42,7 @@ def test_gradients(batch, frames, kernel, stride, padding, bias, seed) -> None:
         torch.testing.assert_close(mine, theirs)
 
 
-def test_gradients_that_nobody_asks_for() -> None:
+def test_gradients_are_computed_only_where_needed() -> None:
     x, weight = tensor(0, 2, 3, 6, 5), tensor(1, 4, 3, 3, 1).requires_grad_()
     TemporalConv.apply(x, weight, None, 1, 1).sum().backward()
     assert x.grad is None and weight.grad is not None
@@ -51,7 +51,7 @@ def test_gradients_that_nobody_asks_for() -> None:
     assert x.grad is not None
 
 
-def test_where_it_is_taken() -> None:
+def test_when_it_is_used() -> None:
     x, weight = torch.zeros(1, 3, 6, 5), torch.zeros(4, 3, 3, 1, requires_grad=True)
     assert use_fast_weight_gradient(x, weight)
     assert not use_fast_weight_gradient(x.bfloat16(), weight)
@@ -73,7 +73,7 @@ def test_where_it_is_taken() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_no_map_is_copied_to_rectify_it(training: bool) -> None:
+def test_relu_copies_no_feature_map(training: bool) -> None:
     """ReLU in place on a view would make autograd copy the map, forwards and backwards."""
     layer = ConvNormReLU(3, 4, (1, 3, 3), eps=1e-3, momentum=1e-3, scale=True).train(training)
     y = layer(torch.zeros(1, 3, 2, 5, 5))

@@ -1,4 +1,4 @@
-"""torchvision's video networks as trunks: their maps, where cells look, freezing, weights."""
+"""torchvision's video networks as trunks: feature maps, grids, freezing, weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_last_map_is_torchvisions(name: str) -> None:
 
 
 def test_mvits_tokens_are_torchvisions() -> None:
-    """torchvision's own network keeps to one size, which is told it here."""
+    """torchvision's own network keeps to one size, which is set here."""
     torch.manual_seed(0)
     network = get_model("mvit_v2_s", weights=None).eval()
     network.pos_encoding.temporal_size, network.pos_encoding.spatial_size = 4, (16, 24)
@@ -73,8 +73,8 @@ def test_mvits_tokens_are_torchvisions() -> None:
     torch.testing.assert_close(found.flatten(2).transpose(1, 2), seen[0][:, 1:])
 
 
-def test_cells_look_where_the_grid_says(trunk: TorchvisionTrunk) -> None:
-    """A cell's features depend most on the pixels around the centre that the grid gives it.
+def test_receptive_fields_are_centered_on_the_grid(trunk: TorchvisionTrunk) -> None:
+    """A cell's features depend most on the pixels around the center that the grid gives.
 
     The gradient of one cell, of random sign in its channels, has its centre of mass there: the
     layers' kernels are symmetric about it, and attention reaches everywhere alike.
@@ -101,8 +101,8 @@ def test_cells_look_where_the_grid_says(trunk: TorchvisionTrunk) -> None:
             assert abs(found - expected) < grid.stride[axis] / 4, (name, axis, found, expected)
 
 
-def test_a_bright_spot_answers_at_its_cell(trunk: TorchvisionTrunk) -> None:
-    """Of all cells the one whose centre is nearest to a changed spot changes most."""
+def test_a_changed_spot_changes_its_cell_most(trunk: TorchvisionTrunk) -> None:
+    """Of all cells the one whose center is nearest to a changed spot changes most."""
     size = (4, 128, 160)
     name = list(trunk.endpoint_shapes)[1]
     grid = trunk.grid(name, size)
@@ -122,7 +122,7 @@ def test_a_bright_spot_answers_at_its_cell(trunk: TorchvisionTrunk) -> None:
 
 
 @pytest.mark.parametrize("name", TORCHVISION_NETWORKS)
-def test_freezing_and_ending(name: str) -> None:
+def test_freeze_and_truncate(name: str) -> None:
     trunk = built(name).train()
     first, second, third, last = trunk.endpoint_shapes
     trunk.freeze(second)
@@ -150,7 +150,7 @@ def test_freezing_and_ending(name: str) -> None:
 
 
 def test_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a file, and those that torchvision publishes, with the mean that they expect."""
+    """From a file and from torchvision, with their mean."""
     torch.manual_seed(3)
     network = get_model("r2plus1d_18", weights=None).eval()
     path = tmp_path / "r2plus1d_18-91a641e6.pth"

@@ -109,7 +109,7 @@ def test_a_damaged_cached_file_is_refused(cache: Path) -> None:
 
 
 def test_damage_after_the_first_use(cache: Path) -> None:
-    """A file without a published digest is held to what it was when it was first seen."""
+    """A file without a published digest must stay as it was at its first use."""
     entry = CATALOG["s3d-g-howto100m"]
     cache.mkdir()
     path = cache / entry.file
@@ -155,7 +155,7 @@ def test_no_connection(cache: Path, monkeypatch, error: Exception) -> None:
     assert names(cache) == []
 
 
-def test_another_file_came(cache: Path, monkeypatch) -> None:
+def test_another_file_is_downloaded(cache: Path, monkeypatch) -> None:
     page = b"<html>Please sign in</html>"
     monkeypatch.setattr(torch.hub, "download_url_to_file", download_of(page))
     message = message_of(lambda: fetch("googlenet-imagenet"))
@@ -218,7 +218,7 @@ def test_the_checkpoint_is_taken_out_of_the_archive(
     assert names(cache) == [entry.file], "its digest is known beforehand"
 
 
-def test_what_only_people_can_download(cache: Path) -> None:
+def test_weights_without_automatic_download(cache: Path) -> None:
     message = message_of(lambda: load_pretrained(get_variant("s3d-g"), "howto100m"))
     assert message.startswith(
         "s3d-g-howto100m: these weights cannot be downloaded automatically; download "
@@ -227,7 +227,7 @@ def test_what_only_people_can_download(cache: Path) -> None:
     assert names(cache) == []
 
 
-def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch) -> None:
+def test_a_cache_folder_that_cannot_be_created(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ACTIONTUBES_CACHE", str(tmp_path / "file" / "cache"))
     assert "save it as" in message_of(lambda: fetch("s3d-kinetics400"))

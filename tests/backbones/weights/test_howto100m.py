@@ -164,7 +164,7 @@ def test_the_dense_stem_too(blocks, tmp_path: Path) -> None:
     assert_same(model, state, torch.rand(1, 3, 9, 37, 50))
 
 
-def test_it_names_no_actions_and_takes_plain_pictures(model: PretrainedModel) -> None:
+def test_it_has_no_labels_and_takes_values_in_0_to_1(model: PretrainedModel) -> None:
     assert model.head is not None
     assert model.labels == () and model.head.fc.out_features == 512
     frames = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 2, 1, 1, 1).expand(1, 2, 2, 2, 3)
@@ -199,7 +199,7 @@ def test_damaged_files_are_refused(
 
 
 @pytest.mark.parametrize("name", ["s3d", "s3d-g(temporal)", "i3d"])
-def test_other_networks_refuse_it(state: State, tmp_path: Path, name: str) -> None:
+def test_other_networks_are_refused(state: State, tmp_path: Path, name: str) -> None:
     torch.save(state, tmp_path / "s3d_howto100m.pth")
     with pytest.raises(
         InputError, match="HowTo100M weights can be loaded into s3d-g only, not into "

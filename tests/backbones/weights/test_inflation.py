@@ -1,4 +1,4 @@
-"""ImageNet's GoogLeNet inflated: a clip of one picture has that picture's features."""
+"""ImageNet's GoogLeNet inflated: a clip of one image has that image's features."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def expected(theirs: GoogLeNet, picture: Tensor) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name", NETWORKS)
-def test_one_picture_repeated(
+def test_a_repeated_image_has_the_features_of_the_image(
     file: Path, picture: Tensor, expected: dict[str, Tensor], name: str
 ) -> None:
     model = load_file(file, get_variant(name))

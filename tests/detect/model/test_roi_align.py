@@ -1,4 +1,4 @@
-"""."""
+"""3D ROIAlign against loops and against feature maps of coordinates; enlarged boxes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZE = (64, 240, 320)
 
 
 def coordinates(grid: FeatureGrid, shape: tuple[int, int, int]) -> Tensor:
-    """(3, T, H, W): the frame, row and column, counted from 0, on which each cell is centred."""
+    """(3, T, H, W): the frame, row and column, counted from 0, of each cell's center."""
     axes = [
         first + stride * torch.arange(length)
         for first, stride, length in zip(grid.origin, grid.stride, shape)
@@ -46,7 +46,7 @@ def map_of(variant: Variant, endpoint: str) -> tuple[FeatureGrid, Tensor]:
 
 @pytest.mark.parametrize("endpoint", ["Mixed_4e", "Mixed_5c"])
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_pooled_coordinates_are_the_centre_of_the_box(variant: Variant, endpoint: str) -> None:
+def test_pooled_coordinates_are_the_center_of_the_box(variant: Variant, endpoint: str) -> None:
     grid, features = map_of(variant, endpoint)
     # Boxes between the outermost cells' centres: beyond them features are extended, not continued.
     boxes = torch.tensor([[60.0, 50, 131, 170], [100, 60, 108, 68], [48, 48, 250, 200]])
@@ -67,13 +67,13 @@ def test_pooled_coordinates_are_the_centre_of_the_box(variant: Variant, endpoint
 
 
 def test_grids_differ_by_about_half_a_cell() -> None:
-    """So that the test above would notice a grid that is taken for another's."""
+    """So that the test above would fail with the grid of another network."""
     first = {name: feature_grid(v, "Mixed_4e", SIZE).origin[2] for name, v in VARIANTS.items()}
     assert abs(first["i3d"] - first["torchvision"]) > 0.4 * 16
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_a_box_that_moves(variant: Variant) -> None:
+def test_a_moving_box(variant: Variant) -> None:
     grid, features = map_of(variant, "Mixed_4e")
     steps = features.shape[1]
     left = 60 + 8.0 * torch.arange(steps)
@@ -115,7 +115,7 @@ def test_no_box() -> None:
     assert pooled.shape == (0, 5, 4, 7, 7)
 
 
-def test_half_precision_keeps_the_places_of_boxes_and_clips() -> None:
+def test_half_precision_keeps_coordinates_and_clip_indices() -> None:
     torch.manual_seed(0)
     grid = FeatureGrid((0.0, 0.0, 0.0), (8, 16, 16))
     features = torch.randn(70, 2, 4, 8, 24).to(torch.bfloat16)
@@ -142,7 +142,7 @@ SIDE = st.floats(0, 300, width=32)
 
 
 @given(SIDE, SIDE, SIDE, SIDE, st.floats(1, 3))
-def test_enlarged_boxes_stay_inside_and_around(
+def test_expanded_boxes_contain_the_box_within_the_frame(
     x: float, y: float, w: float, h: float, factor: float
 ) -> None:
     box = torch.tensor([x, y, min(x + w, 320), min(y + h, 300)])
@@ -151,13 +151,13 @@ def test_enlarged_boxes_stay_inside_and_around(
     assert box[2] - 1e-3 <= x2 <= 320 and box[3] - 1e-3 <= y2 <= 300
 
 
-def test_enlarged_about_the_centre() -> None:
+def test_boxes_are_expanded_about_their_center() -> None:
     boxes = torch.tensor([[[100.0, 100, 120, 140], [0, 0, 10, 10], [330, 310, 340, 320]]])
     expected = [[[90.0, 80, 130, 160], [0, 0, 15, 15], [320, 300, 320, 300]]]
     assert expand_boxes(boxes, 2, 320, 300).tolist() == expected
 
 
-def test_small_boxes_get_a_least_side_before_they_are_cut() -> None:
+def test_small_boxes_get_the_minimum_side_before_clipping() -> None:
     boxes = torch.tensor([[100.0, 100, 110, 180], [0, 0, 10, 10]])
     expected = [[73.0, 60, 137, 220], [0, 0, 37, 37]]
     assert expand_boxes(boxes, 2, 320, 300, min_side=64).tolist() == expected

@@ -22,7 +22,7 @@ GRIDS = {name: feature_grid(get_variant(name), "Mixed_4e", (8, *SIZE)) for name 
 
 
 def network(channels: int = 6, **settings: int) -> ProposalNetwork:
-    """With weights large enough to see."""
+    """With weights large enough to matter."""
     torch.manual_seed(4)
     made = ProposalNetwork(channels, anchor_sides=SIDES, anchor_ratios=RATIOS, **settings)
     for layer in (made.rpn.head.cls_logits, made.rpn.head.bbox_pred):
@@ -52,7 +52,7 @@ def slow_anchors(grid: FeatureGrid, rows: int, columns: int) -> list[list[float]
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-def test_anchors_stand_on_the_centres_of_cells(grid: FeatureGrid) -> None:
+def test_anchors_are_on_the_centers_of_cells(grid: FeatureGrid) -> None:
     made = network().eval()
     caught: list[list[Tensor]] = []
     made.anchors.register_forward_hook(lambda *call: caught.append(call[2]))

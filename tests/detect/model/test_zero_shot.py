@@ -1,4 +1,4 @@
-"""."""
+"""Actions of people by a classifier of whole videos: labels, features of a clip, logits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_all_classes_are_a_softmax() -> None:
     np.testing.assert_allclose(chosen.scores(logits), softmax(logits))
 
 
-def test_some_classes_in_the_order_asked_for() -> None:
+def test_some_classes_in_the_order_of_the_option() -> None:
     chosen = select_labels(["salsa dancing", "archery", "salsa dancing"], CLASSES)
     assert chosen == LabelGroups(("salsa dancing", "archery"), ((3,), (0,)))
     logits = np.random.default_rng(0).normal(0, 5, (3, 4))
@@ -94,7 +94,7 @@ def test_a_short_clip_repeats_its_last_frame() -> None:
     np.testing.assert_array_equal(short.scene, full.scene)
 
 
-def test_the_scene_is_what_the_classifier_says() -> None:
+def test_scene_logits_are_the_classifiers() -> None:
     model = tiny_model()
     clip = np.random.default_rng(0).integers(0, 255, (16, 64, 96, 3), dtype=np.uint8)
     found = clip_features(model, clip, "cpu", 16)
@@ -108,7 +108,7 @@ def test_the_scene_is_what_the_classifier_says() -> None:
 
 
 def where_and_when(size: tuple[int, int, int]) -> tuple[PretrainedModel, ClipFeatures]:
-    """A classifier whose three logits are the frame, row and column that its features stand at."""
+    """A classifier whose three logits are the frame, row and column of its features."""
     model = tiny_model("Mixed_4e", classes=3)
     assert model.head is not None
     model.head.fc = torch.nn.Linear(3, 3)
@@ -121,7 +121,7 @@ def where_and_when(size: tuple[int, int, int]) -> tuple[PretrainedModel, ClipFea
     return model, ClipFeatures(features, np.zeros(3), size, size[0])
 
 
-def test_a_person_is_looked_for_where_and_when_they_are() -> None:
+def test_a_person_is_pooled_in_their_boxes_and_frames() -> None:
     size = (32, 256, 352)
     model, clip = where_and_when(size)
     frame = np.arange(32)
@@ -144,13 +144,13 @@ def test_a_person_is_looked_for_where_and_when_they_are() -> None:
     )
 
 
-def test_somebody_who_is_not_there_has_no_logits() -> None:
+def test_an_absent_person_has_no_logits() -> None:
     model, clip = where_and_when((32, 256, 352))
     logits, frames = person_logits(model, clip, np.zeros((1, 32, 4)), np.zeros((1, 32), bool))
     assert frames.tolist() == [0] and logits.tolist() == [[0, 0, 0]]
 
 
-def test_people_do_not_change_one_another() -> None:
+def test_people_are_independent() -> None:
     model, clip = where_and_when((32, 256, 352))
     random = np.random.default_rng(0)
     corner = random.uniform(0, 0.6, (4, 32, 2))
