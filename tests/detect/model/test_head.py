@@ -9,7 +9,12 @@ import pytest
 import torch
 from actiontubes.backbones.family import Variant, endpoint_shapes, feature_grid, get_variant
 from actiontubes.backbones.grid import FeatureGrid
-from actiontubes.detect.model.head import ActionHead, MeanPoolFeatures, TrunkBlockFeatures
+from actiontubes.detect.model.head import (
+    ActionHead,
+    MeanPoolFeatures,
+    RoiScores,
+    TrunkBlockFeatures,
+)
 from actiontubes.detect.model.losses import action_losses
 from actiontubes.detect.model.postprocess import KeyFramePredictions, decode_boxes, postprocess
 from actiontubes.detect.model.roi_align import roi_align_3d, window_starts
@@ -336,6 +341,10 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
         alone = head.separate_background
         background = logits[:, 0].sigmoid() if alone else logits.softmax(dim=1)[:, 0]
         torch.testing.assert_close(found.sum(dim=1) + background, torch.ones(7))
+    key = torch.zeros(7, dtype=torch.long)
+    actionness = RoiScores(found, deltas, boxes, key).actionness(multi_label)
+    expected = found.max(dim=1).values if multi_label else 1 - background
+    torch.testing.assert_close(actionness, expected)
     # A new head refines next to nothing, and prefers no class.
     assert deltas.abs().max() < 0.05 and found.std(dim=1).max() < 0.05
 
