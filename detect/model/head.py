@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,7 @@ BOX_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 _BOX_CHANNELS, _NORM_GROUPS = 64, 8  # of the convolution that boxes are refined from
 
 
-@dataclass(frozen=True)
-class RoiScores:
+class RoiScores(NamedTuple):
     """The head's outputs for R proposals of K key frames.
 
     Attributes:

@@ -106,8 +106,7 @@ def _select(features: dict[str, Tensor], number: str) -> dict[str, Tensor]:
 
 def fuse_scores(first: RoiScores, second: RoiScores) -> RoiScores:
     """The mean of two detectors' probabilities and deltas for the same R proposals."""
-    return replace(
-        first,
+    return first._replace(
         probabilities=torch.lerp(first.probabilities, second.probabilities, 0.5),
         deltas=torch.lerp(first.deltas, second.deltas, 0.5),
     )
