@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,10 +26,11 @@ from ...datasets.table_io import write_table
 from ...datasets.tables import Tubes
 from ..evaluation.evaluate import Evaluation
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
+from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
 from ..model.config import DetectorConfig
 from ..model.detector import Detector
-from ..people.proposals import Proposals
+from ..people.proposals import ProposalSource
 from .loop import OnStep, fit
 from .options import RoiTraining, RunOptions, Schedule
 from .proposals import prepare_proposals
@@ -82,7 +84,7 @@ class DetectionEvaluator:
         test_set: the test videos.
         folder: gets detections.parquet, tubes.parquet, results.json and evaluations.csv.
         run: of the training.
-        people: by a video's name, its person boxes; for a detector without proposals of its own.
+        people: person boxes of the test videos; for a detector without proposals of its own.
 
     Attributes:
         result: the last evaluation.
@@ -95,7 +97,7 @@ class DetectionEvaluator:
         test_set: DetectionSet,
         folder: Path,
         run: RunOptions,
-        people: Callable[[str], Proposals] | None = None,
+        people: ProposalSource | None = None,
     ) -> None:
         self._test_set, self._folder, self._people = test_set, folder, people
         self._half = run.precision == "bf16"
@@ -103,7 +105,12 @@ class DetectionEvaluator:
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self._folder
-        detections = predict_dataset(averaged, self._test_set, half=self._half, people=self._people)
+        predictor = TorchPredictor(
+            averaged,
+            device=str(next(averaged.parameters()).device),
+            autocast_dtype=torch.bfloat16 if self._half else None,
+        )
+        detections = predict_dataset(predictor, self._test_set, source=self._people)
         self.result, tubes = evaluate_dataset(self._test_set, detections)
         if not self._is_main_process:
             return {}

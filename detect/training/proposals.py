@@ -1,8 +1,7 @@
-"""Person boxes of all videos of a data set, computed once before training."""
+"""Proposals of all videos of a set, found once before training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,9 @@ from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.table_io import read_table, write_table
 from ...datasets.tables import Detections
 from ...datasets.video.media import read_frames
-from ..people.proposals import Proposals, open_proposal_source, table_proposals
+from ..inference.predict_dataset import video_info
+from ..people.proposals import open_proposal_source
+from ..people.table import TableSource
 from .options import RunOptions
 
 RPN_KINDS = ("resnet50", "resnet18", "features")
@@ -20,8 +21,8 @@ RPN_KINDS = ("resnet50", "resnet18", "features")
 
 def prepare_proposals(
     source: str, train_set: DetectionSet, test_set: DetectionSet, folder: Path, run: RunOptions
-) -> tuple[Detections | None, Callable[[str], Proposals]]:
-    """Person boxes of all videos, as a table for training and by a video's name for detection.
+) -> tuple[Detections | None, TableSource]:
+    """Person boxes of all videos, as a table for training and as a source for detection.
 
     Args:
         source: "ground-truth", whose boxes training jitters (the table is None); or a source of
@@ -37,7 +38,7 @@ def prepare_proposals(
             score=np.ones(len(tubes)), boxes=tubes.boxes, video_names=tubes.video_names,
             label_names=("person",),
         )  # fmt: skip
-        return None, _from_table(truth, test_set, "the ground truth")
+        return None, TableSource(truth, name="the ground truth")
     if source.endswith((".parquet", ".csv")):
         path = Path(source)
     else:
@@ -48,48 +49,28 @@ def prepare_proposals(
             write_table(_find_people(source, [train_set, test_set], device), path)
         accelerator.wait_for_everyone()
     table = read_table(Detections, path)
-    return table, _from_table(table, test_set, str(path))
-
-
-def _from_table(table: Detections, videos: DetectionSet, where: str) -> Callable[[str], Proposals]:
-    """Sources of person boxes by a video's name, scaled to the size of its media."""
-
-    def open_source(name: str) -> Proposals:
-        number = videos.names.index(name)
-        look_up = table_proposals(table, name, where=where)
-        width, height = videos.width[number], videos.height[number]
-
-        def propose(frames: np.ndarray, first: int) -> list[np.ndarray]:
-            scale = np.array([frames.shape[2] / width, frames.shape[1] / height] * 2 + [1])
-            shape = (len(frames), int(height), int(width), 3)
-            # The table needs only the size of the frames.
-            blank = np.broadcast_to(np.zeros(1, np.uint8), shape)
-            return [boxes * scale for boxes in look_up(blank, first)]
-
-        return propose
-
-    return open_source
+    return table, TableSource(table, name=str(path))
 
 
 def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:
     """The person boxes of all frames of all videos, in pixels of the videos' tables."""
-    propose = open_proposal_source(source, device=device)
+    people = open_proposal_source(source, device=device)
     rows_of = {name: (videos, row) for videos in sets for row, name in enumerate(videos.names)}
     video, frame, found = [], [], []
     for code, (videos, row) in enumerate(
         tqdm(rows_of.values(), desc="finding people", unit=" videos", leave=False)
     ):
-        for number, image in enumerate(
-            read_frames(videos.media[row], 0, int(videos.num_frames[row]))
-        ):
+        opened = people.open(video_info(videos, row))
+        images = read_frames(videos.media[row], 0, int(videos.num_frames[row]))
+        for number, image in enumerate(images):
             scale = np.array([videos.width[row], videos.height[row]]) / image.shape[1::-1]
-            boxes = propose(image[None], number)[0] * [*scale, *scale, 1]
+            boxes = opened.propose(image[None], number)[0].scaled(scale)
             video += [code] * len(boxes)
             frame += [number] * len(boxes)
-            found.append(boxes)
-    boxes = np.concatenate(found) if found else np.empty((0, 5))
+            found.append(np.column_stack([boxes.boxes, boxes.score]))
+    rows = np.concatenate(found) if found else np.empty((0, 5))
     return Detections(
         video=np.array(video, np.int32), frame=np.array(frame, np.int32),
-        label=np.zeros(len(video), np.int32), score=np.clip(boxes[:, 4], 0, 1).astype(np.float64),
-        boxes=boxes[:, :4].astype(np.float64), video_names=tuple(rows_of), label_names=("person",),
+        label=np.zeros(len(video), np.int32), score=np.clip(rows[:, 4], 0, 1).astype(np.float64),
+        boxes=rows[:, :4].astype(np.float64), video_names=tuple(rows_of), label_names=("person",),
     )  # fmt: skip
