@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.errors import InputError
-
 
 def detect(
     videos: list[Path],
@@ -83,8 +81,11 @@ def detect(
     from ..datasets.errors import error_line, refuse_options
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
+    from ..detect.inference.action_detector import ActionDetector
+    from ..detect.inference.detector_tubes import TubeOptions
+    from ..detect.inference.device import choose_device
     from ..detect.inference.distributed import barrier, folder_lock, process_share
-    from ..detect.inference.load import open_checkpoint, open_zero_shot
+    from ..detect.inference.load import load_checkpoint, load_zero_shot
     from ..detect.inference.resumable_run import (
         DrawOptions,
         delete_results,
@@ -96,39 +97,50 @@ def detect(
     )
 
     paths = expand_video_paths(videos)
-    everything = plan_jobs(out, paths, unique_names(paths))
+    jobs = plan_jobs(out, paths, unique_names(paths))
     share = process_share()
-    where = _device(device, share.local)
+    options = TubeOptions()
+    torch_device = choose_device(device, share.local)
     keep_freed_memory()
     if checkpoint is None:
         refuse_options(
             "only works with --checkpoint; leave it out, or give a checkpoint",
-            fuse=fuse, every=every, mode=mode, link=link, precision=precision,
+            fuse=fuse, key_frame_step=every, mode=mode, link=link, precision=precision,
             compile=compile or None,
         )  # fmt: skip
-        start, settings = open_zero_shot(
-            backbone, weights, proposals, labels, scene, threshold, where, share.index == 0
-        )
+        detector: ActionDetector = load_zero_shot(
+            backbone, weights, proposals=proposals, labels=labels,
+            scene_weight=0.5 if scene is None else scene,
+            threshold=0.05 if threshold is None else threshold, device=torch_device,
+        )  # fmt: skip
     else:
         refuse_options(
             "cannot be used with --checkpoint, which already contains the network and its classes; "
             "leave it out",
-            backbone=backbone, weights=weights, labels=labels, scene=scene,
+            backbone=backbone, weights=weights, labels=labels, scene_weight=scene,
         )  # fmt: skip
-        start, settings = open_checkpoint(
-            checkpoint, fuse, proposals, every, mode, link, precision, compile, threshold, where,
-            share.index == 0,
+        options = TubeOptions(
+            linker=link or options.linker,
+            threshold=options.threshold if threshold is None else threshold,
+            mode=mode or options.mode,
+            key_frame_step=options.key_frame_step if every is None else every,
+        )
+        detector = load_checkpoint(
+            checkpoint, fuse=fuse, proposals=proposals, device=torch_device,
+            precision=precision or "no", compile_for=options.mode if compile else None,
         )  # fmt: skip
-    # Without a checkpoint each person has one tube: two that overlap are two people.
-    drawing = None if tables_only else DrawOptions(checkpoint is not None, trail)
+    identity = detector.identity(options)
+    open_video = detector.video_opener(options, progress=share.index == 0)
+    # Where each person has one tube, two that overlap are two people.
+    drawing = None if tables_only else DrawOptions(not detector.model.one_tube_per_person, trail)
     folder = out / "videos"
     out.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)
     with folder_lock(folder, shared=share.count > 1) as wait_for_others:
-        mine = everything[share.index :: share.count]
+        mine = jobs[share.index :: share.count]
         if overwrite:
             delete_results(mine, out)
-        done = finished_jobs(mine, settings)
+        done = finished_jobs(mine, identity)
         if done:
             print(
                 f"{len(done)} of {len(mine)} videos already have results "
@@ -136,7 +148,7 @@ def detect(
             )
         barrier(share)
         frames, begin = 0, time.perf_counter()
-        for _, result in process_videos(mine, start, settings, out, drawing):
+        for _, result in process_videos(mine, open_video, identity, out, drawing):
             if isinstance(result, Exception):
                 print(f"actiontubes detect: {error_line(result)}", file=sys.stderr)
             elif result is not None:
@@ -146,24 +158,13 @@ def detect(
         if share.index:
             return 0
         wait_for_others()
-        joined = join_results(everything, out)
+        joined = join_results(jobs, out)
     if frames:
         print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
     elif joined:
         print(f"{joined} frames in all: {out}")
-    failed = [str(video.path) for video in everything if not is_done(video, drawing)]
+    failed = [str(job.path) for job in jobs if not is_done(job, drawing)]
     if failed:
-        print(f"actiontubes detect: {len(failed)} of {len(everything)} videos failed: "
+        print(f"actiontubes detect: {len(failed)} of {len(jobs)} videos failed: "
               f"{', '.join(failed)}", file=sys.stderr)  # fmt: skip
     return 2 if failed else 0
-
-
-def _device(device: str, local: int) -> str:
-    """The device of the process with that number on its machine."""
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
-    return f"cuda:{local % torch.cuda.device_count()}" if device == "cuda" else device

@@ -35,7 +35,7 @@ def export(
     from ..detect.model.checkpoint import load_detector
 
     detector = load_detector(checkpoint)
-    length = export_detector(detector, out, frames=frames, opset=opset, given=given)
+    length = export_detector(detector, out, frames=frames, opset=opset, external_proposals=given)
     settings = detector.settings
     size = f"{length}x{settings.height}x{settings.width_pixels}"
     kind = f"ONNX, opset {opset}" if out.suffix == ".onnx" else "torch.export"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,15 +69,15 @@ def live(
         device: auto uses a GPU if there is one.
         trail: Draw the path of each box's center over the last second.
     """
-    import torch
-
     from ..backbones.memory import keep_freed_memory
     from ..datasets.video.live_source import LiveSource, open_live_source, repeat_source
+    from ..datasets.video.reader import VideoInfo, probe
+    from ..detect.inference.device import choose_device
     from ..detect.inference.live.page import serve_page
-    from ..detect.inference.live.run import LiveTubeTracker, run_live
+    from ..detect.inference.live.run import run_live
+    from ..detect.inference.live.tracker import LiveTubeTracker
     from ..detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
-    from ..detect.inference.onnx_detector import open_detector
-    from ..detect.people.proposals import open_proposal_source
+    from ..detect.inference.load import load_checkpoint
 
     for name, value, least in (("step", step, 1), ("look_ahead", look_ahead, 0),
                                ("frames", frames, 1), ("retries", retries, 0)):  # fmt: skip
@@ -84,43 +85,40 @@ def live(
             raise InputError(f"{as_option(name)} {value}: must be {least} or more")
     if not timeout > 0:
         raise InputError(f"--timeout {timeout}: must be greater than 0 seconds")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
     is_file = not source.isdigit() and "://" not in source
-    for name, given in (("speed max", speed == "max"), ("loop", loop)):
-        if given and not is_file:
+    for name, is_set in (("speed max", speed == "max"), ("loop", loop)):
+        if is_set and not is_file:
             raise InputError(
                 f"--{name}: only works for video files, not for a camera or a stream; leave it out"
             )
     opened = open_live_source(source, timeout=timeout, at_once=speed == "max")
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     keep_freed_memory()
-    detector = open_detector(checkpoint, device=device, half=half)
-    people = None
-    if proposals is not None or detector.proposals is None:
-        people = open_proposal_source(proposals or "default", device=device)
+    model = load_checkpoint(
+        checkpoint, proposals=proposals, device=choose_device(device), precision=precision
+    ).model
+    path = Path(source)
+    info = probe(path) if is_file else VideoInfo(path, 0, 0, math.nan, None)
+    person_boxes = model.source.open(info) if model.source else None
     live_source = LiveSource(
         repeat_source(opened) if loop else opened, source, queue_size=max(step, 8), timeout=timeout,
         retries=(0 if is_file else 10) if retries is None else retries, drop=speed == "own",
     )  # fmt: skip
 
     with ExitStack() as stack:
-        shows: list[FrameSink] = []
-        keep = None
+        frame_sinks: list[FrameSink] = []
+        tube_sink = None
         if out is not None:
-            keep = TubeCsvWriter(out / "tubes.csv").append
-            shows.append(stack.enter_context(VideoPartWriter(out)).write)
+            tube_sink = TubeCsvWriter(out / "tubes.csv").append
+            frame_sinks.append(stack.enter_context(VideoPartWriter(out)).write)
         if show or out is None:
-            address, put = stack.enter_context(serve_page(port))
+            address, show_frame = stack.enter_context(serve_page(port))
             print(f"open {address} in a browser; Ctrl-C ends the run", flush=True)
-            shows.append(put)
+            frame_sinks.append(show_frame)
         _stop_by_signals(live_source, stack)
         summary = run_live(
-            live_source, detector, people, step=step, look_ahead=look_ahead,
-            tubes=LiveTubeTracker(detector.settings.labels, trail=trail), show=shows, keep=keep,
-            most_frames=frames, threshold=threshold, half=half, device=device,
+            live_source, model.predictor, person_boxes, step=step, lookahead=look_ahead,
+            tracker=LiveTubeTracker(model.predictor.config.labels, trail=trail),
+            frame_sinks=frame_sinks, tube_sink=tube_sink, max_frames=frames, threshold=threshold,
         )  # fmt: skip
     where = "" if out is None else f": {out}"
     print(
@@ -130,7 +128,7 @@ def live(
 
 
 def _stop_by_signals(source: LiveSource, stack: ExitStack) -> None:
-    """Lets the first Ctrl-C, or a polite kill, end the run; a second one interrupts as ever."""
+    """Lets the first Ctrl-C or SIGTERM end the run; a second one interrupts it as usual."""
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:

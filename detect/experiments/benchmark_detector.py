@@ -28,11 +28,12 @@ from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
 from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
-from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, Mode
-from ..inference.predictor import predict_batch
+from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
+from ..inference.predictor import FrameDetections, TorchPredictor, postprocess
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
+from ..people.person_boxes import FunctionSource
 from ..training.detector import train_detector
 from ..training.loop import make_optimizer
 from ..training.options import Schedule
@@ -137,10 +138,16 @@ def benchmark_detector(workload: Workload, on_run: OnRun) -> dict[str, Any]:
         make_figure_dataset(data, train=4, test=1, height=240, width=320, progress=False)
         train_set, test_set = open_detection_sets(data)
         dense |= benchmark_videos(
-            {kind: _make_detector(workload, kind) for kind in _PROPOSAL_KINDS},
+            {
+                kind: TorchPredictor(
+                    _make_detector(workload, kind), device=workload.device,
+                    autocast_dtype=workload.autocast_dtype,
+                )
+                for kind in _PROPOSAL_KINDS
+            },
             test_set.media[0],
-            lambda frames, first: [_person_boxes(*frames.shape[1:3])] * len(frames),
-            half=workload.autocast_dtype, device=workload.device, on_run=on_run,
+            FunctionSource(lambda frames, _: [_person_boxes(*frames.shape[1:3])] * len(frames)),
+            on_run=on_run,
         )  # fmt: skip
         on_run("short training run")
         training |= measure_data_wait(workload, train_set, Path(folder) / "run")
@@ -157,7 +164,7 @@ def benchmark_detector(workload: Workload, on_run: OnRun) -> dict[str, Any]:
 def benchmark_dense(workload: Workload, on_run: OnRun) -> dict[str, Any]:
     """Key frames a second if every frame is one: shared clips compared with a clip for each.
 
-    The time of `predict_batch` with the same weights, three external person boxes a frame, and
+    The time of prediction and NMS with the same weights, three external person boxes a frame, and
     frames of the trunk's size in memory; in bfloat16 on a GPU.
 
     Returns:
@@ -170,15 +177,16 @@ def benchmark_dense(workload: Workload, on_run: OnRun) -> dict[str, Any]:
     variants = {"shared": (shared, dtype), "per_clip": (per_clip, dtype)}
     if device == "cpu" and has_bfloat16("cpu"):
         variants["shared_bfloat16"] = (shared, torch.bfloat16)
-    runs = {
-        f"dense, {name}": lambda variant=variant: predict_batch(
-            detector, variant[0], device=device, half=variant[1]
-        )
-        for name, variant in variants.items()
-    }
+
+    def predict(batch: ClipBatch, dtype: torch.dtype | None) -> FrameDetections:
+        predictor = TorchPredictor(detector, device=device, autocast_dtype=dtype)
+        return postprocess(predictor.predict(batch), predictor.config)
+
+    runs = {f"dense, {name}": lambda v=v: predict(*v) for name, v in variants.items()}
     seconds = time_rounds(runs, workload.repeats, device, on_run, workload.warmup)
     fps = {
-        name: len(batch.frames) / seconds[f"dense, {name}"] for name, (batch, _) in variants.items()
+        name: len(batch.frame_numbers) / seconds[f"dense, {name}"]
+        for name, (batch, _) in variants.items()
     }
     result: dict[str, Any] = {f"{name}_fps": median(rounds) for name, rounds in fps.items()}
     result["ratio"] = median(fps["shared"] / fps["per_clip"])
@@ -367,12 +375,13 @@ def _make_batch(workload: Workload, mode: Mode) -> ClipBatch:
     rng = np.random.default_rng(0)
     boxes = _person_boxes(workload.height, workload.width)[:, :4]
     size = (workload.height, workload.width, 3)
+    geometry = ClipGeometry(workload.config(workload.backbone, "given"))
 
     def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _ in range(KEY_FRAMES_PER_CLIP):
             yield rng.integers(256, size=size, dtype=np.uint8), boxes
 
-    return next(iter_clip_batches(frames(), workload.frames, mode=mode))
+    return next(iter_clip_batches(frames(), geometry, mode=mode))
 
 
 def _peak_share(flops: int, seconds: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Classifiers on whole videos: clips, views, averaged scores."""
+"""Scores of classifiers on whole videos."""
 
 from __future__ import annotations
 
@@ -33,12 +33,10 @@ from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
 
 RESULTS, PREDICTIONS = "results.json", "predictions.csv"
-# The trunk's strides over space and time at its last layer.
+# Strides of the trunk's last layer in space and time.
 _LEAST_SIZE, _LEAST_FRAMES = 32, 8
-
-
 WINDOW = 320
-"""Frames of a pass through the trunk; Kinetics' ten seconds fit into one."""
+"""Frames of one pass through the trunk; the ten seconds of a Kinetics video fit into one."""
 
 
 def score_videos(
@@ -52,18 +50,17 @@ def score_videos(
     workers: int = 0,
     progress: bool = True,
 ) -> VideoScores:
-    """The logits of each video's middle clip, and of all its frames.
+    """The logits of the middle clip of each video, and of all its frames.
 
-    Of all frames at most `WINDOW` go through the trunk at once, a longer video in parts of equal
-    length, whose logits are averaged. Every process takes its share of the videos; all get the
-    whole result.
+    A video of more than `WINDOW` frames goes through the trunk in parts of equal length, whose
+    logits are averaged. Every process scores a share of the videos; each returns the whole result.
 
     Args:
         model: in evaluation mode, with a head.
-        videos: a sample a video with all its frames, such as `FullVideos`; it has a length. One
-            without a frame counts as unreadable.
+        videos: a sample for each video with all its frames, such as `FullVideos`, with a length. A
+            sample without frames counts as unreadable.
         frames: of the clip.
-        whole: whether to score all frames, too.
+        whole: also score all frames.
         backwards: show the frames in reversed order (paper, section on the arrow of time).
         half: compute in bfloat16.
         workers: processes that read videos.
@@ -86,22 +83,22 @@ def score_videos(
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
             return model.logits(clips.to(device))[0].float().cpu().numpy()
 
-    nothing = np.zeros(model.head.fc.out_features, np.float32)
-    found: list[tuple[int, str, int, np.ndarray, np.ndarray, bool]] = []
+    no_logits = np.zeros(model.head.fc.out_features, np.float32)
+    rows: list[tuple[int, str, int, np.ndarray, np.ndarray, bool]] = []
     for number, batch in zip(mine, bar):
         clips = batch.clips.flip(1) if backwards else batch.clips
         length = clips.shape[1]
-        clip = video = nothing
+        clip = video = no_logits
         if length:
             middle = max(0, length - frames) // 2
             clip = video = logits(clips[:, middle : middle + frames])
         if whole and length > frames:
             parts = clips.tensor_split(-(-length // WINDOW), dim=1)
             video = np.sum([part.shape[1] / length * logits(part) for part in parts], axis=0)
-        found.append((number, batch.names[0], batch.labels.item(), clip, video, length > 0))
+        rows.append((number, batch.names[0], batch.labels.item(), clip, video, length > 0))
     if state.num_processes > 1:
-        found = sorted(gather_object(found), key=lambda row: row[0])
-    _, names, label, clip, video, read = zip(*found)
+        rows = sorted(gather_object(rows), key=lambda row: row[0])
+    _, names, label, clip, video, read = zip(*rows)
     return VideoScores(
         names, np.array(label), np.stack(clip), np.stack(video) if whole else None, np.stack(read)
     )
@@ -112,7 +109,7 @@ def fuse(one: VideoScores, other: VideoScores, order: Sequence[int]) -> VideoSco
 
     Args:
         one, other: of the same videos.
-        order: for each class of `one` its place among those of `other`.
+        order: for each class of `one`, its index among those of `other`.
     """
     video = None
     if one.video is not None and other.video is not None:
@@ -126,11 +123,12 @@ class ClassifierTest:
     """How a classifier is tested.
 
     Attributes:
-        frames, size: of the middle clip; pixels a side, also of the whole videos.
-        whole: whether all frames are scored, too, at the end.
+        frames: of the middle clip.
+        size: pixels of each side of the frames.
+        whole: also score all frames at the end of training.
         backwards: whether the frames are shown in reversed order.
         class_map: see `correct_classes`.
-        flow_method: how flow is computed where no cache lies beside a video.
+        flow_method: how flow is computed for a video without a flow cache.
         workers: processes that read videos.
     """
 
@@ -207,5 +205,5 @@ def _scores(
 
 
 def reader(model: PretrainedModel, flow_method: FlowMethod) -> Reader:
-    """What reads a model's input from videos."""
+    """The function that reads the input of a model from videos."""
     return read_frames if model.trunk.channels_in == 3 else flow_reader(flow_method)

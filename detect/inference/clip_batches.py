@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -15,187 +15,191 @@ from ...datasets.flow.estimate import STREAM_CHANNELS, append_missing_flow
 from ...datasets.prefetch import prefetch
 from ...datasets.video.resize import resize
 from ..model.config import DetectorConfig
-from ..people.proposals import Proposals
-from .clip_geometry import KEY_FRAMES_PER_CLIP, MARGIN, TIME_STRIDE, Mode, round_up
+from ..people.proposals import OpenSource
+from .clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
 
 Item = TypeVar("Item")
-_CLIPS_AT_ONCE = 4  # of per_clip
-_PEOPLE_AT_ONCE = 8  # frames that a source of proposals gets together
+_CLIPS_AT_ONCE = 4  # of mode per_clip
+_PROPOSAL_FRAMES = 8  # frames that a proposal source gets together
 _FRAMES_AHEAD = 16  # decoded before they are needed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipBatch:
-    """Part of a video that is looked at in one go.
+    """N clips with K key frames.
 
     Attributes:
-        clips: (N, T, H, W, 3) uint8 of the trunk's size.
-        clip_of: (K,) the clip of each key frame.
-        key_frames: (K,) where it stands there, in frames of the clip; between two of them where the
-            clip skips frames.
-        frames: (K,) the key frames' numbers in the video.
-        people: K times (P, 4) person boxes in pixels of the clip, or None where the detector
-            proposes itself.
+        clips: (N, T, H, W, C) uint8 of the trunk's input size.
+        clip_index: (K,) the clip of each key frame.
+        key_frame_positions: (K,) in clip frames; between two of them where the clip skips frames.
+        frame_numbers: (K,) of the key frames in the video, from 0.
+        person_boxes: K times (P, 4) x1 y1 x2 y2 in pixels of the clip; empty where a detector makes
+            its own proposals.
     """
 
     clips: Tensor
-    clip_of: Tensor
-    key_frames: Tensor
-    frames: np.ndarray
-    people: list[Tensor] | None
+    clip_index: Tensor
+    key_frame_positions: Tensor
+    frame_numbers: np.ndarray
+    person_boxes: Sequence[Tensor] = ()
 
 
 def iter_clip_batches(
     frames: Iterable[tuple[np.ndarray, np.ndarray | None]],
-    context: int,
+    geometry: ClipGeometry,
     *,
-    frame_step: int = 1,
     mode: Mode = "shared",
-    every: int = 1,
-    core: int = KEY_FRAMES_PER_CLIP,
+    key_frame_step: int = 1,
+    key_frames_per_clip: int = KEY_FRAMES_PER_CLIP,
 ) -> Iterator[ClipBatch]:
-    """Cuts a video into what the trunk gets.
+    """Cuts a video into clips.
 
-    Frames before the video's first and behind its last one repeat these.
+    Where a clip reaches beyond the video, its first and last frames are repeated.
 
     Args:
-        frames: (H, W, 3) uint8 of the trunk's size, each with the (P, 4) boxes of its people or
-            None, one after the other.
-        context: frames of the trunk's input around a key frame; the key frame is number
-            context // 2 of them.
-        frame_step: frames of the video from one of the trunk's input to the next.
-        mode: see above.
-        every: frames from one key frame to the next.
-        core: key frames of a shared clip, or fewer where the video ends.
+        frames: consecutive frames (H, W, C) uint8 of the trunk's input size, each with (P, 4)
+            person boxes in its pixels, or None.
+        geometry: of the detector.
+        mode: see `Mode`.
+        key_frame_step: frames from one key frame to the next.
+        key_frames_per_clip: frames of a shared clip that may be key frames.
     """
-    unit = TIME_STRIDE * frame_step
-    before, after = context // 2 * frame_step, (context - context // 2) * frame_step
+    before, after = geometry.context(mode)
     if mode == "shared":
-        before, after = round_up(before + MARGIN, unit), round_up(after + MARGIN, unit)
-        run = round_up(core, unit)
+        run = geometry.round_up(key_frames_per_clip)
     else:
-        run = every * _CLIPS_AT_ONCE
-    buffer: list[np.ndarray] = []
-    people: list[np.ndarray | None] = []
-    start, count = 0, 0  # the run's first frame; frames that have come
+        run = key_frame_step * _CLIPS_AT_ONCE
+    step = geometry.frame_step
+    buffer: list[np.ndarray] = []  # from `before` frames before `start` on
+    boxes: list[np.ndarray | None] = []  # from `start` on
+    start, count = 0, 0  # first frame of the next batch; frames read so far
 
-    def has_keys(stop: int) -> bool:
-        return -(-start // every) * every < stop
+    def first_key_frame() -> int:
+        return -(-start // key_frame_step) * key_frame_step
 
     def cut(stop: int) -> ClipBatch:
-        numbers = np.arange(-(-start // every) * every, stop, every)
+        numbers = np.arange(first_key_frame(), stop, key_frame_step)
         if mode == "shared":
-            length = before + round_up(stop - start, unit) + after
+            length = before + geometry.round_up(stop - start) + after
             padded = [*buffer, *[buffer[-1]] * (length - len(buffer))]
-            clips = [np.stack(padded[:length:frame_step])]
-            clip_of, key_frames = np.zeros_like(numbers), (numbers - start + before) / frame_step
+            clips = [np.stack(padded[:length:step])]
+            clip_index, positions = np.zeros_like(numbers), (numbers - start + before) / step
         else:
             padded = [*buffer, *[buffer[-1]] * after]
-            clips = [
-                np.stack(padded[n - start : n - start + before + after : frame_step])
-                for n in numbers
-            ]
-            clip_of, key_frames = np.arange(len(numbers)), np.full(len(numbers), context // 2)
-        boxes = [people[n - start] for n in numbers]
+            clips = [np.stack(padded[n - start : n - start + before + after : step])
+                     for n in numbers]  # fmt: skip
+            clip_index = np.arange(len(numbers))
+            positions = np.full(len(numbers), geometry.frames // 2)
+        proposals = [boxes[n - start] for n in numbers]
         return ClipBatch(
-            torch.from_numpy(np.stack(clips)), torch.from_numpy(clip_of),
-            torch.from_numpy(key_frames), numbers,
-            None if boxes[0] is None else [torch.from_numpy(one).float() for one in boxes],
-        )  # fmt: skip
+            clips=torch.from_numpy(np.stack(clips)),
+            clip_index=torch.from_numpy(clip_index),
+            key_frame_positions=torch.from_numpy(positions),
+            frame_numbers=numbers,
+            person_boxes=[torch.from_numpy(each).float() for each in proposals if each is not None],
+        )
 
-    for frame, boxes in frames:
+    for frame, boxes_of_frame in frames:
         if not buffer:
             buffer = [frame] * before
         buffer.append(frame)
-        people.append(boxes)
+        boxes.append(boxes_of_frame)
         count += 1
         if count - start == run + after:
-            if has_keys(start + run):
+            if first_key_frame() < start + run:
                 yield cut(start + run)
-            del buffer[:run], people[:run]
+            del buffer[:run], boxes[:run]
             start += run
     while start < count:
         stop = min(start + run, count)
-        if has_keys(stop):
+        if first_key_frame() < stop:
             yield cut(stop)
-        del buffer[: stop - start], people[: stop - start]
+        del buffer[: stop - start], boxes[: stop - start]
         start = stop
 
 
 @contextmanager
 def prefetch_clip_batches(
-    settings: DetectorConfig,
+    config: DetectorConfig,
     frames: Iterable[np.ndarray],
     *,
-    people: Proposals | None = None,
+    source: OpenSource | None = None,
     mode: Mode = "shared",
-    every: int = 1,
+    key_frame_step: int = 1,
     device: str = "cpu",
     threads: bool = True,
 ) -> Iterator[Iterator[ClipBatch]]:
-    """The pieces of a video, read, looked at for people and cut in three threads.
+    """Yields the clip batches of a video, made in three threads: reading, proposals, cutting.
 
-    They begin with the block, end with it, and keep a few frames and one piece ready. Clips are on
-    `device` or on the way there. Without `threads` all is done when a piece is asked for. See
-    `predict_frames`.
+    The threads start with the block, end with it, and keep a few frames and one batch ready. Clips
+    are on `device` or on the way there.
+
+    Args:
+        config: of the detector.
+        frames: see `predict_frames`.
+        source: where person boxes come from; None leaves them out.
+        mode, key_frame_step: see `iter_clip_batches`.
+        device: where the clips are needed.
+        threads: False does the work when a batch is asked for.
     """
-    size = (settings.width_pixels, settings.height)
-    channels = STREAM_CHANNELS[settings.clip_streams]
-    if settings.streams != "rgb":
-        frames = append_missing_flow(frames, settings.flow_method)
+    width, height = config.width_pixels, config.height
+    channels = STREAM_CHANNELS[config.clip_streams]
+    if config.streams != "rgb":
+        frames = append_missing_flow(frames, config.flow_method)
     with ExitStack() as stack:
 
         def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
             return stack.enter_context(prefetch(items, depth)) if threads else iter(items)
 
-        small: Iterable[tuple[np.ndarray, np.ndarray | None]]
-        if people is None:
-            small = ((resize(frame[..., channels], size[1], size[0]), None) for frame in frames)
+        resized: Iterable[tuple[np.ndarray, np.ndarray | None]]
+        if source is None:
+            resized = ((resize(frame[..., channels], height, width), None) for frame in frames)
         else:
-            whole = ahead(frames, _FRAMES_AHEAD)
-            small = _with_people(whole, size, channels, people, every)
-        parts = iter_clip_batches(
-            ahead(small, _FRAMES_AHEAD), settings.frames, frame_step=settings.frame_step,
-            mode=mode, every=every,
+            resized = _with_person_boxes(
+                ahead(frames, _FRAMES_AHEAD), (width, height), channels, source, key_frame_step
+            )
+        batches = iter_clip_batches(
+            ahead(resized, _FRAMES_AHEAD), ClipGeometry(config), mode=mode,
+            key_frame_step=key_frame_step,
         )  # fmt: skip
-        yield ahead((_sent(piece, device) for piece in parts), 1)
+        yield ahead((_to_device(batch, device) for batch in batches), 1)
 
 
-def _sent(piece: ClipBatch, device: str) -> ClipBatch:
-    """The piece with its clips on the way to a GPU, from pinned memory: nobody waits for them."""
+def _to_device(batch: ClipBatch, device: str) -> ClipBatch:
+    """Starts the copy of the clips to a GPU, from pinned memory, without waiting for it."""
     if device == "cpu":
-        return piece
-    with torch.cuda.device(device):  # a thread's own is the first one
-        clips = piece.clips.pin_memory().to(device, non_blocking=True)
-    return replace(piece, clips=clips)
+        return batch
+    with torch.cuda.device(device):  # a new thread has the first GPU as its device
+        clips = batch.clips.pin_memory().to(device, non_blocking=True)
+    return replace(batch, clips=clips)
 
 
-def _with_people(
+def _with_person_boxes(
     frames: Iterable[np.ndarray],
     size: tuple[int, int],
     channels: slice,
-    people: Proposals,
-    every: int,
+    source: OpenSource,
+    key_frame_step: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Frames resized, and on key frames the people, in pixels of the new size."""
+    """Frames resized to `size` (width, height); key frames with person boxes in its pixels."""
     batch: list[np.ndarray] = []
 
-    def looked_at(first: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        found = people(np.stack([frame[..., :3] for frame in batch]), first)
-        scale = np.tile(np.array(size) / batch[0].shape[1::-1], 2)
-        for frame, boxes in zip(batch, found, strict=True):
-            yield resize(frame[..., channels], size[1], size[0]), boxes[:, :4] * scale
+    def propose(first_frame: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        proposals = source.propose(np.stack([frame[..., :3] for frame in batch]), first_frame)
+        scale = np.array(size) / batch[0].shape[1::-1]
+        for frame, boxes in zip(batch, proposals, strict=True):
+            yield resize(frame[..., channels], size[1], size[0]), boxes.scaled(scale).boxes
         batch.clear()
 
-    # Together only where each is a key frame: a source gets frames in a row.
-    together = _PEOPLE_AT_ONCE if every == 1 else 1
+    # A source takes consecutive frames: one at a time where not all are key frames.
+    batch_size = _PROPOSAL_FRAMES if key_frame_step == 1 else 1
     number = -1
     for number, frame in enumerate(frames):
-        if number % every:
+        if number % key_frame_step:
             yield resize(frame[..., channels], size[1], size[0]), None
             continue
         batch.append(frame)
-        if len(batch) == together:
-            yield from looked_at(number + 1 - together)
+        if len(batch) == batch_size:
+            yield from propose(number + 1 - batch_size)
     if batch:
-        yield from looked_at(number + 1 - len(batch))
+        yield from propose(number + 1 - len(batch))

@@ -1,40 +1,81 @@
-"""The geometry of clips in time: stride, margin, context before and after a key frame."""
+"""How the clips of a video lie in time: their stride, their context, their length."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Literal
 
+from ...backbones.family import endpoint_shapes
+from ...backbones.grid import EndpointShape
+from ...backbones.torchvision_video import TORCHVISION_NETWORKS
 from ..model.config import DetectorConfig
 
 Mode = Literal["shared", "per_clip"]
+"""`shared`: long clips that overlap go through the trunk once, and every key frame pools its
+features from the shared feature map. `per_clip`: as published, a clip of its own for every key
+frame, which computes each frame as often as a clip has frames."""
 
 KEY_FRAMES_PER_CLIP = 64
 """Key frames of a shared clip. With its context it has 1.4 times as many frames."""
-TIME_STRIDE = 4  # the largest stride in time before Mixed_5
-MARGIN = 4  # frames beyond a key frame's own context that a shared clip sees
-KEY_FRAMES_AT_ONCE = 32  # key frames whose proposals are scored at once
+KEY_FRAMES_AT_ONCE = 32
+"""Key frames whose proposals are scored together."""
+MARGIN = 4
+"""Frames that a shared clip has beyond the context of its first and last key frame."""
+_MIN_TIME_STRIDE = 4
 
 
-def round_up(frames: int, unit: int) -> int:
-    """A multiple of the trunk's stride, so that all shared clips see time in the same phase."""
-    return -(-frames // unit) * unit
+class ClipGeometry:
+    """The geometry of a detector's clips.
+
+    A clip takes every `frame_step`-th frame of the video. Lengths are in frames of the video,
+    except where "clip frames" is said.
+
+    Args:
+        config: of the detector.
+
+    Attributes:
+        frames: clip frames that the detector was trained with around a key frame, which is number
+            `frames // 2` of them.
+        frame_step: see above.
+        time_stride: clip frames from one step of the feature map to the next, of the coarsest one
+            that the detector uses, at least 4.
+        before, after: frames that a key frame sees before itself, and from itself on.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        self.frames, self.frame_step = config.frames, config.frame_step
+        shapes: Mapping[str, EndpointShape]
+        if config.backbone in TORCHVISION_NETWORKS:
+            shapes = TORCHVISION_NETWORKS[config.backbone].endpoint_shapes
+        else:
+            shapes = endpoint_shapes()
+        strides = (shapes[endpoint].time_stride for endpoint in config.endpoints)
+        self.time_stride = math.lcm(_MIN_TIME_STRIDE, *strides)
+        self.before = self.frames // 2 * self.frame_step
+        self.after = self.frames * self.frame_step - self.before
+
+    def round_up(self, frames: int) -> int:
+        """To whole steps of the feature map, so that all shared clips see time in one phase."""
+        return _round_up(frames, self.time_stride * self.frame_step)
+
+    def context(self, mode: Mode) -> tuple[int, int]:
+        """Frames of a clip before its first key frame, and behind its last one's successor."""
+        if mode == "per_clip":
+            return self.before, self.after
+        return self.round_up(self.before + MARGIN), self.round_up(self.after + MARGIN)
+
+    def clip_length(self, mode: Mode = "shared") -> int:
+        """Clip frames of all clips of a video but the last one."""
+        if mode == "per_clip":
+            return self.frames
+        return (sum(self.context(mode)) + self.round_up(KEY_FRAMES_PER_CLIP)) // self.frame_step
+
+    def export_length(self) -> int:
+        """Clip frames in which `KEY_FRAMES_AT_ONCE` key frames have their context around them."""
+        context = _round_up(-(-self.frames // 2) + MARGIN, self.time_stride)
+        return KEY_FRAMES_AT_ONCE + 2 * context
 
 
-def clip_length(
-    settings: DetectorConfig, mode: Mode = "shared", core: int = KEY_FRAMES_PER_CLIP
-) -> int:
-    """Frames of the clips that `iter_clip_batches` cuts, but for the last one of a shared video."""
-    if mode == "per_clip":
-        return settings.frames
-    step, before = settings.frame_step, settings.frames // 2
-    unit = TIME_STRIDE * step
-    reach = (before, settings.frames - before)
-    context = sum(round_up(frames * step + MARGIN, unit) for frames in reach)
-    return (context + round_up(core, unit)) // step
-
-
-def default_clip_frames(frames: int) -> int:
-    """Length of a clip in which 32 key frames, as many as `dense.look` asks about at once, have
-    `frames` frames around each."""
-    context = -(-(-(-frames // 2) + MARGIN) // TIME_STRIDE) * TIME_STRIDE
-    return KEY_FRAMES_AT_ONCE + 2 * context
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit

@@ -1,15 +1,14 @@
-"""From a video file to the action tubes of a trained detector."""
+"""From a video to the action tubes of a trained detector."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ...datasets.errors import InputError
@@ -17,156 +16,174 @@ from ...datasets.flow.cache import append_cached_flow
 from ...datasets.prefetch import write_in_background
 from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
-from ...datasets.video.reader import VideoInfo, probe, read_video
 from ..linking.linker import LinkConfig
 from ..linking.registry import make_linker
-from ..people.proposals import Proposals
+from ..people.proposals import ProposalSource
 from .clip_batches import prefetch_clip_batches
 from .clip_geometry import Mode
-from .predictor import Detects, FrameDetections, predict_batch
+from .predictor import FrameDetections, Predictor, postprocess
+from .video_input import VideoInput
 from .video_output import TubeStore, VideoSummary, write_video_info
 
 TUBE_SCORE_THRESHOLD = 0.4
-"""Of the boxes in tubes. Where actions begin and end inside a video, weaker boxes before and after
-them make tubes too long: on the demo's figures (frame-mAP 88.8) video-mAP@0.5 was 42.0 with boxes
-from 0.05 on, 68.6 from 0.2, 82.9 from 0.4 and 83.7 from 0.5, where a weaker detector (frame-mAP
-65.5) lost whole tubes (video-mAP@0.2 79.7 from 0.4 on, 69.7 from 0.5)."""
+"""The lowest score of boxes in tubes. Where actions begin and end inside a video, boxes with lower
+scores before and after them make tubes too long: on the demo's figures (frame-mAP 88.8)
+video-mAP@0.5 was 42.0 with boxes from 0.05 on, 68.6 from 0.2, 82.9 from 0.4 and 83.7 from 0.5,
+where a weaker detector (frame-mAP 65.5) lost whole tubes (video-mAP@0.2 79.7 from 0.4 on, 69.7
+from 0.5)."""
+
+
+@dataclass(frozen=True)
+class TubeOptions:
+    """How the tubes of a trained detector are made.
+
+    Attributes:
+        linker: a key of `linking.registry.LINKERS`.
+        threshold: the lowest score of boxes in tubes. Detections are kept from 0.01 on, as average
+            precision needs them.
+        mode: see `Mode`.
+        key_frame_step: frames from one key frame to the next. Between key frames tubes are
+            interpolated, and after the last one they keep their box; these boxes are in the table
+            of detections, too.
+    """
+
+    linker: str = "act"
+    threshold: float = TUBE_SCORE_THRESHOLD
+    mode: Mode = "shared"
+    key_frame_step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.key_frame_step < 1:
+            raise InputError(
+                f"--key-frame-step {self.key_frame_step}: must be 1 or more (frames between key "
+                "frames)"
+            )
+        make_linker(self.linker)  # an unknown name is an error before anything is loaded
 
 
 @contextmanager
 def detector_tubes(
-    video: Path,
-    name: str,
-    detector: Detects,
-    people: Proposals | None = None,
+    video: VideoInput,
+    predictor: Predictor,
+    source: ProposalSource | None = None,
+    options: TubeOptions = TubeOptions(),
     *,
-    linker: str = "act",
-    threshold: float = TUBE_SCORE_THRESHOLD,
-    mode: Mode = "shared",
-    every: int = 1,
-    half: torch.dtype | None = None,
-    device: str = "cpu",
     progress: bool = True,
 ) -> Iterator[Callable[[Path], VideoSummary]]:
-    """Yields a function that runs a detector over a video, and writes the tables to a folder.
+    """Yields a function that runs a predictor over a video and writes the tables to a folder.
 
-    Reading begins with the block; one thread reads, another looks for people, one cuts pieces, one
-    links and writes. Memory grows neither with the frames nor with the rows of the tables, but with
-    Viterbi's linker, which needs whole videos.
+    Reading begins with the block. One thread reads, another makes proposals, one cuts clips, one
+    links and writes. Memory grows neither with the frames nor with the rows of the tables, except
+    with Viterbi's linkers, which need all detections of a video.
 
     Args:
-        video: the file.
-        name: what the tables call it.
-        detector: in evaluation mode, on `device`.
-        people: where people are, in place of the detector's own proposals if it has some.
-        linker: a key of `linking.registry.LINKERS`.
-        threshold: the lowest score of boxes in tubes. Detections are kept from 0.01 on, as average
-            precision asks for.
-        mode, every: see `dense.pieces`. Between key frames tubes are interpolated, after the last
-            one they stand still; these boxes stand in the table of detections too.
-        half: compute in this type where that is safe.
+        video: see `open_video`.
+        predictor: see `Predictor`.
+        source: where people are, for external proposals.
+        options: see `TubeOptions`.
         progress: show a bar with the time left.
 
-    The function writes the `RESULT_FILES` to the folder that it is given; tubes are
-    numbered from the best score to the lowest, each with one label, whose score is the tube's.
+    The function writes the `RESULT_FILES` to the folder that it gets. Tubes are numbered from the
+    highest score to the lowest, each with one label, whose score is that of the tube.
 
     Raises:
-        InputError: a detector without proposals got no people; `every` is less than 1; and of the
-            function, no frame of the video can be read.
+        InputError: external proposals are needed and there is no source.
     """
-    if every < 1:
-        raise InputError(f"--every {every}: must be 1 or more (frames between key frames)")
-    if people is None and detector.proposals is None:
-        raise InputError(f"{video}: this detector does not find people itself; give --proposals")
-    info = VideoInfo(video, 0, 0, 0.0, None)
-    num_frames = 0
+    info, num_frames = video.info, 0
+    config = predictor.config
+    opened = source.open(info) if source and predictor.proposals == "external" else None
+    if opened is None and predictor.proposals == "external":
+        raise InputError(
+            f"{info.path}: this detector does not find people itself; give --proposals"
+        )
 
     def frames() -> Iterator[np.ndarray]:
-        nonlocal info, num_frames
-        info = probe(video)
-        pictures = read_video(video)
-        if detector.settings.streams != "rgb":
-            pictures = append_cached_flow(pictures, video, detector.settings.flow_method)
-        for frame in pictures:
+        nonlocal num_frames
+        images = video.frames(0)
+        if config.streams != "rgb":
+            images = append_cached_flow(images, info.path, config.flow_method)
+        for frame in images:
             num_frames += 1
             yield frame
 
     def run(folder: Path) -> VideoSummary:
-        labels = detector.settings.labels
         with (
             open_table_writer(folder / OUTPUT_FILES.detections) as detections,
             TemporaryFile(dir=folder) as file,
             tqdm(
-                desc=video.name, unit=" frames", disable=not progress, leave=False, delay=1
+                desc=info.path.name, total=info.num_frames, unit=" frames", disable=not progress,
+                leave=False, delay=1,
             ) as bar,
-        ):
-            tubes = TubeStore(file)
-            linking = TubeBuilder(detections.write, tubes.add, linker, threshold, every)
-            with write_in_background(linking.add, 2) as give:
-                for piece in ahead:
-                    bar.total = info.num_frames
-                    found = predict_batch(detector, piece, device=device, half=half)
-                    give(as_detections(found, name, labels, info.width, info.height))
-                    bar.update(int(piece.frames[-1]) + 1 - bar.n)
-            linking.finish(num_frames)
+        ):  # fmt: skip
+            store = TubeStore(file)
+            builder = TubeBuilder(detections.write, store.add, options)
+            with write_in_background(builder.add, 2) as add:
+                for batch in batches:
+                    found = postprocess(predictor.predict(batch), config)
+                    add(as_detections(found, video.name, config.labels, info.width, info.height))
+                    bar.update(int(batch.frame_numbers[-1]) + 1 - bar.n)
+            builder.finish(num_frames)
             with open_table_writer(folder / OUTPUT_FILES.tubes) as table:
-                for part in tubes.best_first(name, labels):
-                    table.write(part)
-        return write_video_info(tubes, name, labels, replace(info, num_frames=num_frames), folder)
+                for tubes in store.iter_by_score(video.name, config.labels):
+                    table.write(tubes)
+        whole = replace(info, num_frames=num_frames)
+        return write_video_info(store, video.name, config.labels, whole, folder)
 
     with prefetch_clip_batches(
-        detector.settings, frames(), people=people, mode=mode, every=every, device=device
-    ) as ahead:
+        config, frames(), source=opened, mode=options.mode,
+        key_frame_step=options.key_frame_step, device=predictor.device,
+    ) as batches:  # fmt: skip
         yield run
 
 
 class TubeBuilder:
-    """Takes a video's detections piece by piece, gives out its tables' rows as they are known.
+    """Makes the rows of a video's tables from its detections, as they come.
 
     Args:
-        write: takes rows of the detections.
+        write: takes rows of the table of detections.
         keep: takes whole tubes.
-        linker, threshold, every: see `detector_tubes`.
+        options: see `TubeOptions`.
     """
 
     def __init__(
         self,
         write: Callable[[Detections], None],
         keep: Callable[[Tubes], None],
-        linker: str,
-        threshold: float,
-        every: int,
+        options: TubeOptions,
     ) -> None:
-        self.write, self.keep, self.threshold, self.every = write, keep, threshold, every
-        config = LinkConfig(key_frame_step=every)
-        self._strong = make_linker(linker, config)
-        # Where frames are left out, detections there come from tubes of boxes of any score.
-        self._all = make_linker(linker, config) if every > 1 else None
+        self.write, self.keep = write, keep
+        self.threshold, self.step = options.threshold, options.key_frame_step
+        config = LinkConfig(key_frame_step=self.step)
+        self._linker = make_linker(options.linker, config)
+        # Between key frames, detections are interpolated from tubes of boxes of any score.
+        self._interpolator = make_linker(options.linker, config) if self.step > 1 else None
 
-    def add(self, found: Detections) -> None:
-        self.write(found)
-        strong = select_rows(found, found.score >= self.threshold)
-        self.keep(self._strong.update(strong).tubes)
-        if self._all:
-            self.write(interpolated_detections(self._all.update(found).tubes, self.every))
+    def add(self, detections: Detections) -> None:
+        """Takes all detections of the next frames."""
+        self.write(detections)
+        strong = select_rows(detections, detections.score >= self.threshold)
+        self.keep(self._linker.update(strong).tubes)
+        if self._interpolator:
+            tubes = self._interpolator.update(detections).tubes
+            self.write(interpolated_detections(tubes, self.step))
 
     def finish(self, num_frames: int) -> None:
-        tubes = self._strong.finish().tubes
-        self.keep(extend_to_end(tubes, self.every, num_frames))
-        if self._all:
-            tubes = extend_to_end(self._all.finish().tubes, self.every, num_frames)
-            self.write(interpolated_detections(tubes, self.every))
+        """Ends the video, which has so many frames, at least one."""
+        self.keep(extend_to_end(self._linker.finish().tubes, self.step, num_frames))
+        if self._interpolator:
+            tubes = extend_to_end(self._interpolator.finish().tubes, self.step, num_frames)
+            self.write(interpolated_detections(tubes, self.step))
 
 
-def extend_to_end(tubes: Tubes, every: int, num_frames: int) -> Tubes:
-    """Lets tubes that reach the last key frame go on to the video's end with their last box.
+def extend_to_end(tubes: Tubes, key_frame_step: int, num_frames: int) -> Tubes:
+    """Extends tubes that reach the last key frame to the end of the video, with their last box.
 
     Args:
         tubes: of one video.
-        every: frames from one key frame to the next.
+        key_frame_step: frames from one key frame to the next.
         num_frames: of the video.
     """
-    last = (num_frames - 1) // every * every
+    last = (num_frames - 1) // key_frame_step * key_frame_step
     after = np.arange(last + 1, num_frames, dtype=np.int32)
     ends = np.flatnonzero(tubes.frame == last)
     rows = np.concatenate([np.arange(len(tubes)), np.repeat(ends, len(after))])
@@ -174,25 +191,27 @@ def extend_to_end(tubes: Tubes, every: int, num_frames: int) -> Tubes:
     return replace(select_rows(tubes, rows), frame=frame)
 
 
-def interpolated_detections(tubes: Tubes, every: int) -> Detections:
-    """The interpolated boxes of tubes, on the frames that were not looked at.
+def interpolated_detections(tubes: Tubes, key_frame_step: int) -> Detections:
+    """The interpolated boxes of tubes, on the frames that are not key frames.
 
     Args:
         tubes: of one video, with a score in each row.
-        every: frames from one key frame to the next.
+        key_frame_step: frames from one key frame to the next.
     """
-    rows = select_rows(tubes, tubes.frame % every != 0)
+    rows = select_rows(tubes, tubes.frame % key_frame_step != 0)
     assert rows.score is not None
     return Detections(
-        rows.video, rows.frame, rows.label, rows.score, rows.boxes, rows.video_names,
-        rows.label_names,
+        video=rows.video, frame=rows.frame, label=rows.label, score=rows.score, boxes=rows.boxes,
+        video_names=rows.video_names, label_names=rows.label_names,
     )  # fmt: skip
 
 
 def as_detections(
     found: FrameDetections, name: str, labels: tuple[str, ...], width: int, height: int
 ) -> Detections:
+    """The rows as a table of one video, boxes in pixels of its `width` x `height` frames."""
     return Detections(
-        np.zeros(len(found.frame), np.int32), found.frame, found.label, found.score,
-        found.boxes * [width, height, width, height], (name,), labels,
+        video=np.zeros(len(found.frame), np.int32), frame=found.frame, label=found.label,
+        score=found.score, boxes=found.boxes * [width, height, width, height],
+        video_names=(name,), label_names=labels,
     )  # fmt: skip

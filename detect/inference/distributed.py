@@ -1,4 +1,4 @@
-"""Several processes on one list of videos, none of which a dead one can hold up."""
+"""Several processes share a list of videos; one that dies does not stop the others."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...datasets.errors import InputError
 
 @dataclass(frozen=True)
 class ProcessShare:
-    """This process's part of the videos: every `count`-th from number `index` on.
+    """The videos of this process: every `count`-th, from number `index` on.
 
     Attributes:
-        index: from 0, of the processes that were launched together.
-        count: how many they are.
-        local: its number among those on the same machine.
+        index: number of this process, from 0, among those that were launched together.
+        count: number of these processes.
+        local: number of this process among those on the same machine.
     """
 
     index: int = 0
@@ -27,16 +27,16 @@ class ProcessShare:
 
 
 def process_share() -> ProcessShare:
-    """As `accelerate launch` and torchrun say it in the environment; else all videos."""
+    """From the environment that `accelerate launch` and torchrun set; otherwise all videos."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     index, count, local = (int(os.environ.get(name) or "0") for name in names)
     return ProcessShare(index, max(count, 1), local)
 
 
 def barrier(share: ProcessShare) -> None:
-    """Waits until all processes of a launch have come here.
+    """Waits until all processes of a launch have called it.
 
-    Later none waits for another but through `folder_lock`: one that is killed holds nobody up.
+    Later they only wait through `folder_lock`, which a killed process does not block.
     """
     if share.count > 1:
         from torch import distributed
@@ -48,16 +48,17 @@ def barrier(share: ProcessShare) -> None:
 
 @contextmanager
 def folder_lock(folder: Path, shared: bool) -> Iterator[Callable[[], None]]:
-    """Holds a lock on a folder, and yields a function that waits until nobody else holds one.
+    """Locks a folder, and yields a function that waits until no other process has a lock on it.
 
-    The system frees the lock of a process that was killed.
+    The operating system releases the lock of a process that is killed.
 
     Args:
         folder: to lock.
-        shared: whether others may hold it too, that ask for it in this way.
+        shared: whether other processes may have a shared lock on it, too.
 
     Raises:
-        InputError: another process holds it, or the file system cannot be locked where it must be.
+        InputError: another process has locked it, or a shared lock is needed and the file system
+            has none.
     """
     try:
         import fcntl

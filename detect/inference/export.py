@@ -1,7 +1,7 @@
 """A trained detector as one ONNX file, or as one of `torch.export`: trunk, proposals and head.
 
-The model takes one clip of a fixed length and any number of key frames in it, and gives scores and
-refined boxes; choosing among these is left to who runs it (`found.keep_best`).
+The model takes one clip of a fixed length and any number of key frames in it, and returns scores
+and refined boxes; thresholds and NMS are left to whoever runs it (`postprocess`).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ...datasets.flow.estimate import STREAM_CHANNELS
 from ..model.detector import Detector
 from ..model.postprocess import decode_boxes
 from ..model.rpn import ProposalNetwork
-from .clip_geometry import default_clip_frames
-from .onnx_detector import METADATA_KEY
+from .clip_geometry import ClipGeometry
+from .onnx_predictor import METADATA_KEY
 
 OPSETS = range(18, 22)
-"""ONNX operator sets that onnxruntime was tried with; 18 is PyTorch's own."""
-_ROW = 8  # key frames whose pictures stand side by side for NMS
+"""ONNX operator sets that were tested with onnxruntime; 18 is PyTorch's default."""
+_KEY_FRAMES_PER_ROW = 8  # of the grid that NMS sees all key frames in
 
 
 class ExportableDetector(nn.Module):
@@ -61,40 +61,44 @@ class ExportableDetector(nn.Module):
         boxes: Tensor | None = None,
         key: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What is done by whom.
+        """Scores and refined boxes of all proposals.
 
         Args:
-            clip: (T, H, W, C) uint8, of the length and size that the file says.
-            key_frames: (K,) float32, frames of the clip from 0.
-            boxes: (R, 4) float32 x1 y1 x2 y2, people in pixels of the clip; only where the
-                detector has no proposals of its own.
-            key: (R,) int64, which of the key frames each lies in.
+            clip: (T, H, W, C) uint8, of the length and size in the metadata.
+            key_frames: (K,) float32, clip frames from 0.
+            boxes: (R, 4) float32 x1 y1 x2 y2, person boxes in pixels of the clip; only for a
+                detector without its own proposals.
+            key: (R,) int64, the key frame of each box, as an index into `key_frames`.
 
         Returns:
-            scores (R, classes) in [0, 1]; refined boxes (R, 1, 4), or (R, classes, 4), a box for
-            each class, in pixels of the clip; and `key`. Nothing is left out of them yet.
+            scores (R, classes) in [0, 1]; refined boxes in pixels of the clip, (R, 1, 4), or
+            (R, classes, 4) with a box for each class; and `key`. All proposals are returned.
         """
-        detector, settings = self.detector, self.detector.settings
-        maps = detector.maps(clip[None])
-        first = torch.zeros_like(key_frames, dtype=torch.int64)
+        detector, config = self.detector, self.detector.config
+        features = detector.extract_features(clip[None])
+        first_clip = torch.zeros_like(key_frames, dtype=torch.int64)
         if boxes is None or key is None:
-            # BatchedProposals gives them of all key frames at once.
-            (boxes, key), _ = detector.propose(maps, clip[None], first, key_frames)
+            # BatchedProposals returns those of all key frames at once.
+            (boxes, key), _ = detector.propose(features, clip[None], first_clip, key_frames)
             torch._check(boxes.shape[0] > 0)
-        features = maps[settings.endpoint]
-        grid = detector.grid(settings.endpoint, self.frames)
+        grid = detector.grid(config.endpoint, self.frames)
         logits, deltas = detector.head(
-            features, grid, boxes, torch.zeros_like(key), key_frames[key], detector.window
+            features[config.endpoint],
+            grid,
+            boxes,
+            torch.zeros_like(key),
+            key_frames[key],
+            detector.window,
         )
         scores = detector.head.probabilities(logits)
-        return scores, decode_boxes(deltas, boxes, (settings.height, settings.width_pixels)), key
+        return scores, decode_boxes(deltas, boxes, (config.height, config.width_pixels)), key
 
 
 class BatchedProposals(nn.Module):
-    """torchvision's RPN in evaluation, all key frames at once where it takes one by one.
+    """torchvision's RPN in evaluation mode, for all key frames at once instead of one by one.
 
     Args:
-        network: its weights and rules.
+        network: whose weights and limits are used.
     """
 
     def __init__(self, network: ProposalNetwork) -> None:
@@ -107,7 +111,7 @@ class BatchedProposals(nn.Module):
         """Proposals of K key frames, as `ProposalNetwork.forward`.
 
         Returns:
-            (R, 4) boxes, by key frame, the best first, and the (R,) key frame of each; no losses.
+            (R, 4) boxes by key frame, best first, and the (R,) key frame of each; no losses.
         """
         objectness, deltas = concat_box_prediction_layers(*self.rpn.head([maps]))
         objectness = objectness.reshape(maps.shape[0], -1)
@@ -116,43 +120,47 @@ class BatchedProposals(nn.Module):
         images = ImageList(maps.new_empty((1, 3, *size)), [size])
         (anchors,) = self.anchors(images, [maps[:1]])
         best = min(self.rpn.pre_nms_top_n(), objectness.shape[1])
-        scores, places = objectness.topk(best, dim=1)
-        chosen = deltas.gather(1, places[..., None].expand(-1, -1, 4)).reshape(-1, 4)
-        boxes = self.rpn.box_coder.decode_single(chosen, anchors[places.reshape(-1)])
+        scores, anchor_index = objectness.topk(best, dim=1)
+        chosen = deltas.gather(1, anchor_index[..., None].expand(-1, -1, 4)).reshape(-1, 4)
+        boxes = self.rpn.box_coder.decode_single(chosen, anchors[anchor_index.reshape(-1)])
         boxes = clip_boxes_to_image(boxes, size)
-        # Key frames are told apart by their place on a plane, not on a line: far from 0, float32
-        # has too few digits.
-        of = torch.arange(maps.shape[0], device=maps.device).repeat_interleave(best)
-        corner = torch.stack([of % _ROW, of // _ROW], dim=1) * (max(size) + 1)
+        # Boxes of different key frames are moved apart, on a grid and not on a line, since far
+        # from 0 float32 has too few digits.
+        key_of_box = torch.arange(maps.shape[0], device=maps.device).repeat_interleave(best)
+        corner = torch.stack(
+            [key_of_box % _KEY_FRAMES_PER_ROW, key_of_box // _KEY_FRAMES_PER_ROW], dim=1
+        ) * (max(size) + 1)
         kept = nms(boxes + corner.repeat(1, 2), scores.reshape(-1).sigmoid(), self.rpn.nms_thresh)
         large = ((boxes[:, 2:] - boxes[:, :2]) >= self.rpn.min_size).all(dim=1)
-        marked = torch.zeros_like(of).scatter(0, kept, torch.ones_like(kept)) * large
+        marked = torch.zeros_like(key_of_box).scatter(0, kept, torch.ones_like(kept)) * large
         marked = marked.reshape(-1, best)
-        within = marked.cumsum(dim=1) <= self.rpn.post_nms_top_n()
-        key, place = ((marked > 0) & within).nonzero().unbind(1)
-        return (boxes.reshape(-1, best, 4)[key, place], key), {}
+        is_within = marked.cumsum(dim=1) <= self.rpn.post_nms_top_n()
+        key, rank = ((marked > 0) & is_within).nonzero().unbind(1)
+        return (boxes.reshape(-1, best, 4)[key, rank], key), {}
 
 
-def trace_detector(detector: Detector, frames: int, *, given: bool = False) -> ExportedProgram:
+def trace_detector(
+    detector: Detector, frames: int, *, external_proposals: bool = False
+) -> ExportedProgram:
     """The detector as a program of `torch.export`; see `ExportableDetector` for what it takes.
 
     Args:
         detector: of `load_detector`.
-        frames: length of the clip; the shortest is the detector's own.
-        given: take boxes from outside in place of the detector's own proposals.
+        frames: length of the clip, at least that of the detector.
+        external_proposals: take person boxes as an input in place of the detector's own proposals.
 
     Raises:
         InputError: `frames` is too small.
     """
-    settings = detector.settings
+    settings = detector.config
     if frames < settings.frames:
         raise InputError(f"--frames {frames}: this detector needs at least {settings.frames}")
-    if given and detector.proposals is not None:
+    if external_proposals and detector.proposals is not None:
         detector = copy.deepcopy(detector)
         detector.proposals = detector.resnet = None
-        detector.settings = replace(settings, proposals="given")
-    deployed = ExportableDetector(detector, frames)
-    channels = STREAM_CHANNELS[detector.settings.clip_streams]
+        detector.config = replace(settings, proposals="given")
+    exportable = ExportableDetector(detector, frames)
+    channels = STREAM_CHANNELS[detector.config.clip_streams]
     size = (frames, settings.height, settings.width_pixels, channels.stop - channels.start)
     inputs: list[Tensor] = [torch.zeros(size, dtype=torch.uint8), torch.full((3,), frames / 2)]
     shapes: list[dict[int, Any] | None] = [None, {0: Dim("key_frames", min=1)}]
@@ -161,10 +169,10 @@ def trace_detector(detector: Detector, frames: int, *, given: bool = False) -> E
         rows = Dim("rows")
         inputs += [torch.tensor([box] * 4), torch.tensor([0, 0, 1, 2])]
         shapes += [{0: rows}, {0: rows}]
-    # With gradients on, the trunk takes the plain way through its layers, for any machine.
+    # With gradients on, the trunk runs its plain layers, which every machine can run.
     with _quiet(), torch.enable_grad():
         return torch.export.export(
-            deployed, tuple(inputs), dynamic_shapes=tuple(shapes), strict=False
+            exportable, tuple(inputs), dynamic_shapes=tuple(shapes), strict=False
         )
 
 
@@ -174,27 +182,27 @@ def export_detector(
     *,
     frames: int | None = None,
     opset: int = OPSETS[0],
-    given: bool = False,
+    external_proposals: bool = False,
 ) -> int:
     """Writes a detector for onnxruntime (.onnx) or for `torch.export.load` (.pt2).
 
     Inputs and outputs are named as in `ExportableDetector.forward`: clip, key_frames, boxes, key;
-    scores, refined_boxes and key_of_box. The number of key frames and of boxes is free, all else
-    is fixed. The settings stand in the metadata under `onnx_detector.KEY`, as JSON.
+    scores, refined_boxes and key_of_box. The numbers of key frames and boxes are dynamic, all
+    else is fixed. The config is in the metadata under `onnx_predictor.METADATA_KEY`, as JSON.
 
     Args:
         detector: of `load_detector`.
         path: the file, written whole or not at all.
-        frames: length of the clip; None takes `default_clip_frames`.
+        frames: length of the clip; None takes `ClipGeometry.export_length`.
         opset: one of `OPSETS`, for ONNX.
-        given: see `trace_detector`.
+        external_proposals: see `trace_detector`.
 
     Returns:
         the length of the clip.
 
     Raises:
-        InputError: another ending, an opset that was not tried, onnxscript is missing, or `frames`
-            is too small.
+        InputError: another extension, an untested opset, onnxscript is missing, or `frames` is too
+            small.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise InputError(f"{path}: the name must end in .onnx or .pt2 (for torch.export)")
@@ -203,10 +211,10 @@ def export_detector(
     if path.suffix == ".onnx":
         _require_onnxscript()
     if frames is None:
-        frames = default_clip_frames(detector.settings.frames)
-    program = trace_detector(detector, frames, given=given)
-    settings = asdict(detector.settings)
-    if given:
+        frames = ClipGeometry(detector.config).export_length()
+    program = trace_detector(detector, frames, external_proposals=external_proposals)
+    settings = asdict(detector.config)
+    if external_proposals:
         settings["proposals"] = "given"
     metadata = json.dumps({"settings": settings, "clip_frames": frames})
     with atomic_write(path) as temporary:
@@ -214,7 +222,7 @@ def export_detector(
             with _quiet():
                 torch.export.save(program, temporary, extra_files={METADATA_KEY: metadata})
         else:
-            _write_onnx(program, temporary, opset, metadata, detector.settings.labels)
+            _write_onnx(program, temporary, opset, metadata, detector.config.labels)
     return frames
 
 
@@ -245,7 +253,7 @@ def _write_onnx(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter tells of itself: steps, and warnings that users cannot mend."""
+    """Hides the exporter's progress, and warnings that users can do nothing about."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

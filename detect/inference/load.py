@@ -1,42 +1,165 @@
-"""A predictor from a checkpoint, an ONNX file or a backbone's name."""
+"""Models by name or file: `load` for users, and one function for each kind of model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...datasets.errors import InputError, refuse_options
+from .action_detector import ActionDetector, CheckpointModel, VideoModel, ZeroShotModel
+from .device import Precision, autocast_dtype, choose_device
 
 if TYPE_CHECKING:
-    from ..people.proposals import Proposals
+    from ..people.proposals import PersonFunction, ProposalSource
     from .clip_geometry import Mode
-    from .resumable_run import OpenVideo, Settings
-    from .video_output import VideoSummary
+    from .predictor import Predictor, Proposals
+
+    AnySource = str | ProposalSource | PersonFunction
 
 
-def open_zero_shot(
-    backbone: str | None,
-    weights: str | None,
-    proposals: str | None,
-    labels: list[str] | None,
-    scene: float | None,
-    threshold: float | None,
+def load(
+    model: str | Path,
+    *,
+    proposals: AnySource | None = None,
+    labels: Sequence[str] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> ActionDetector[VideoModel]:
+    """A model that finds the action tubes of videos.
+
+    Args:
+        model: a checkpoint of `actiontubes train` (.safetensors), an .onnx file of
+            `actiontubes export`, or the name of a backbone such as "i3d": then a person detector
+            finds people and Kinetics-400 weights name what they do, without training.
+        proposals: where people are: a name as for --proposals, a `ProposalSource`, or a function
+            from frames (T, H, W, 3) to T arrays (P, 4) or (P, 5). None uses the model's own
+            proposals, or "default" where it has none.
+        labels: for a backbone, the Kinetics-400 classes to choose from; or one of "ucf101-24" and
+            "jhmdb".
+        device: "auto", "cpu" or "cuda"; auto uses a GPU if there is one.
+        precision: "no" for float32; "bf16" or "fp16" for half precision where it is safe.
+
+    Raises:
+        InputError: the model is unknown, or its file, its weights or the proposals cannot be read.
+    """
+    device = choose_device(device)
+    if Path(model).suffix in (".safetensors", ".onnx") or Path(model).is_file():
+        refuse_options("only works with a backbone's name, not with a checkpoint", labels=labels)
+        return load_checkpoint(Path(model), proposals=proposals, device=device, precision=precision)
+    return load_zero_shot(str(model), proposals=proposals, labels=labels, device=device)
+
+
+def load_checkpoint(
+    checkpoint: Path,
+    *,
+    fuse: Path | None = None,
+    proposals: AnySource | None = None,
+    device: str = "cpu",
+    precision: Precision = "no",
+    compile_for: Mode | None = None,
+) -> ActionDetector[CheckpointModel]:
+    """A detector that `actiontubes train` or `actiontubes export` wrote.
+
+    Args:
+        checkpoint: .safetensors or .onnx.
+        fuse: a second checkpoint; see `FusedPredictor`.
+        proposals: see `load`.
+        device: where torch or onnxruntime runs it.
+        precision: see `load`.
+        compile_for: compile the trunk for the clips of this mode.
+
+    Raises:
+        InputError: see `load`; or options that an ONNX model does not have.
+    """
+    external: Proposals | None = None if proposals is None else "external"
+    if checkpoint.suffix == ".onnx":
+        refuse_options(
+            "cannot be used with an ONNX model, which runs exactly as it was exported; leave it "
+            "out",
+            fuse=fuse, precision=None if precision in ("auto", "no") else precision,
+            compile=compile_for,
+        )  # fmt: skip
+        predictor = _load_onnx(checkpoint, external, device)
+    else:
+        predictor = _load_torch(checkpoint, fuse, external, device, precision, compile_for)
+    source, source_identity = None, None
+    if predictor.proposals == "external":
+        source, source_identity = _open_source(proposals or "default", device)
+    identity = {
+        "checkpoint": _content(checkpoint), "fuse": fuse and _content(fuse),
+        "proposals": source_identity, "precision": "no" if precision == "auto" else precision,
+    }  # fmt: skip
+    return ActionDetector(CheckpointModel(predictor, source, identity))
+
+
+def _load_onnx(path: Path, proposals: Proposals | None, device: str) -> Predictor:
+    from .onnx_predictor import load_onnx_predictor
+
+    predictor = load_onnx_predictor(path, device=device)
+    if proposals == "external" and predictor.proposals == "own":
+        raise InputError(
+            f"{path}: this model finds people itself; leave out --proposals, or export it again "
+            "with --external-proposals"
+        )
+    return predictor
+
+
+def _load_torch(
+    checkpoint: Path,
+    fuse: Path | None,
+    proposals: Proposals | None,
     device: str,
-    progress: bool,
-) -> tuple[OpenVideo, Settings]:
-    """Detection by a person detector and a network trained to classify whole videos."""
+    precision: Precision,
+    compile_for: Mode | None,
+) -> Predictor:
+    from ...backbones.fold_norms import fold_norms
+    from ..model.checkpoint import load_detector
+    from .predictor import FusedPredictor, TorchPredictor, compile_trunk
+
+    dtype = autocast_dtype(precision)
+    parts = []
+    for path in (checkpoint, fuse):
+        if path is None:
+            continue
+        detector = fold_norms(load_detector(path).to(device), dtype)
+        if compile_for:
+            compile_trunk(detector, compile_for)
+        parts.append(
+            TorchPredictor(detector, proposals=proposals, device=device, autocast_dtype=dtype)
+        )
+    return parts[0] if len(parts) == 1 else FusedPredictor(*parts)
+
+
+def load_zero_shot(
+    backbone: str | None = None,
+    weights: str | None = None,
+    *,
+    proposals: AnySource | None = None,
+    labels: Sequence[str] | None = None,
+    scene_weight: float = 0.5,
+    threshold: float = 0.05,
+    device: str = "cpu",
+) -> ActionDetector[ZeroShotModel]:
+    """A person detector, and a network trained to classify whole videos; no detector is trained.
+
+    Args:
+        backbone: default "i3d".
+        weights: default "kinetics400".
+        proposals, labels: see `load`.
+        scene_weight, threshold: see `zero_shot_tubes`.
+        device: where torch runs.
+
+    Raises:
+        InputError: see `load`; or weights without class names.
+    """
     from ...backbones.family import get_variant
     from ...backbones.fold_norms import fold_norms
     from ...backbones.weights.load import load_pretrained
     from ..model.zero_shot import select_labels
-    from .zero_shot_tubes import zero_shot_tubes
 
-    share = 0.5 if scene is None else scene
-    lowest = 0.05 if threshold is None else threshold
-    if not 0 <= share <= 1:
-        raise InputError(f"--scene {share}: must be between 0 and 1")
+    if not 0 <= scene_weight <= 1:
+        raise InputError(f"--scene-weight {scene_weight}: must be between 0 and 1")
     backbone, weights = backbone or "i3d", weights or "kinetics400"
     model = load_pretrained(get_variant(backbone), weights)
     if model.head is None or not model.labels:
@@ -47,103 +170,27 @@ def open_zero_shot(
     model.trunk.to(device)
     model.head.to(device)
     fold_norms(model.trunk)
-    chosen = select_labels(labels, model.labels)
-    people_of, source = _people_of(proposals or "default", device)
-
-    @contextmanager
-    def start(video: Path, name: str) -> Iterator[Callable[[Path], VideoSummary]]:
-        def run(folder: Path) -> VideoSummary:
-            return zero_shot_tubes(
-                video, name, model, people_of(name), chosen, folder, scene=share,
-                threshold=lowest, device=device, progress=progress,
-            )  # fmt: skip
-
-        yield run
-
-    return start, {
-        "backbone": backbone, "weights": _content(weights), "proposals": source,
-        "labels": list(chosen.names), "scene": share, "threshold": lowest,
+    groups = select_labels(labels, model.labels)
+    source, source_identity = _open_source(proposals or "default", device)
+    identity = {
+        "backbone": backbone, "weights": _content(weights), "proposals": source_identity,
+        "labels": list(groups.names), "scene_weight": scene_weight, "threshold": threshold,
     }  # fmt: skip
+    return ActionDetector(ZeroShotModel(model, source, groups, device, identity))
 
 
-def open_checkpoint(
-    checkpoint: Path,
-    fuse: Path | None,
-    proposals: str | None,
-    every: int | None,
-    mode: Mode | None,
-    link: str | None,
-    precision: str | None,
-    compile: bool,
-    threshold: float | None,
-    device: str,
-    progress: bool,
-) -> tuple[OpenVideo, Settings]:
-    """Detection by a detector that `actiontubes train` made."""
-    import torch
+def _open_source(proposals: AnySource, device: str) -> tuple[ProposalSource, Any]:
+    """The source, and what identifies its results: a file's digest, or the name."""
+    from ..people.proposals import default_detector, open_proposal_source
 
-    from ...backbones.fold_norms import fold_norms
-    from ..linking.registry import make_linker
-    from ..model.checkpoint import load_detector
-    from ..model.late_fusion import ScoreFusion
-    from .detector_tubes import TUBE_SCORE_THRESHOLD, detector_tubes
-    from .onnx_detector import load_onnx_detector
-    from .predictor import Detects, compile_trunk
-
-    if every is not None and every < 1:
-        raise InputError(f"--every {every}: must be 1 or more (frames between key frames)")
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision or "no")
-    mode, link, every = mode or "shared", link or "act", every or 1
-    make_linker(link)  # an unknown name is an error before anything is loaded
-    detector: Detects
-    if checkpoint.suffix == ".onnx":
-        refuse_options(
-            "cannot be used with an ONNX model, which runs exactly as it was exported; leave it "
-            "out",
-            fuse=fuse, precision=precision, compile=compile or None,
-        )  # fmt: skip
-        detector = load_onnx_detector(checkpoint, device=device)
-    else:
-        parts = [load_detector(path).to(device) for path in (checkpoint, fuse) if path is not None]
-        detector = fold_norms(parts[0] if fuse is None else ScoreFusion(*parts), half)
-        for part in parts if compile else ():
-            compile_trunk(part, mode)
-    asks = proposals is not None or detector.proposals is None
-    people_of, source = None, None
-    if asks:
-        people_of, source = _people_of(proposals or "default", device)
-    lowest = TUBE_SCORE_THRESHOLD if threshold is None else threshold
-
-    def start(video: Path, name: str) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
-        return detector_tubes(
-            video, name, detector, people_of and people_of(name), linker=link,
-            threshold=lowest, mode=mode, every=every, half=half, device=device, progress=progress,
-        )  # fmt: skip
-
-    return start, {
-        "checkpoint": _content(str(checkpoint)), "fuse": fuse and _content(str(fuse)),
-        "proposals": source, "every": every, "mode": mode,
-        "link": link, "precision": precision or "no", "threshold": lowest,
-    }  # fmt: skip
-
-
-def _people_of(proposals: str, device: str) -> tuple[Callable[[str], Proposals], str]:
-    """Opens the proposals once: those of a video by its name, and what tells them from others."""
-    from ...datasets.table_io import read_table
-    from ...datasets.tables import Detections
-    from ..people.proposals import DEFAULT_CPU, DEFAULT_GPU, open_proposal_source, table_proposals
-
-    if proposals.endswith((".parquet", ".csv")):
-        boxes = read_table(Detections, Path(proposals))
-        return lambda name: table_proposals(boxes, name, where=proposals), _content(proposals)
     source = open_proposal_source(proposals, device=device)
-    if proposals == "default":
-        proposals = DEFAULT_CPU if device == "cpu" else DEFAULT_GPU
-    return lambda name: source, _content(proposals)
+    if not isinstance(proposals, str):
+        return source, repr(proposals)
+    return source, _content(default_detector(device) if proposals == "default" else proposals)
 
 
-def _content(name: str) -> str:
-    """The digest of a file, or the name where it is none."""
+def _content(name: str | Path) -> str:
+    """The digest of a file, or the name if there is no such file."""
     from ...datasets.files import file_digest
 
-    return file_digest(Path(name)) if Path(name).is_file() else name
+    return file_digest(Path(name)) if Path(name).is_file() else str(name)

@@ -1,11 +1,12 @@
-"""A detector on all videos of a set, shared among processes, and its scores there."""
+"""A predictor on all videos of a data set, shared among processes, and its scores there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm import tqdm
@@ -14,86 +15,84 @@ from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.flow.cache import read_frames_with_flow
 from ...datasets.tables import Detections, Tubes
 from ...datasets.video.media import read_frames
+from ...datasets.video.reader import VideoInfo
 from ..evaluation.evaluate import Evaluation, evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
 from ..linking.registry import link
-from ..model.detector import Detector
-from ..people.proposals import Proposals
+from ..people.proposals import ProposalSource
 from .clip_geometry import Mode
 from .detector_tubes import TUBE_SCORE_THRESHOLD
-from .predictor import FrameDetections, concatenate_detections, predict_frames
+from .predictor import FrameDetections, Predictor, concatenate_detections, predict_frames
 
 
 def predict_dataset(
-    detector: Detector,
+    predictor: Predictor,
     videos: DetectionSet,
     *,
+    source: ProposalSource | None = None,
     mode: Mode = "shared",
-    every: int = 1,
-    half: bool = False,
-    people: Callable[[str], Proposals] | None = None,
+    key_frame_step: int = 1,
     progress: bool = True,
 ) -> Detections:
-    """What a detector finds in the videos of a set, in the pixels that the set's boxes mean.
+    """The detections in all videos of a set, in the pixels of the set's boxes.
 
-    Every process takes its share of the videos; all get the whole table.
+    Every process runs a share of the videos; each returns the whole table.
 
     Args:
-        detector: in evaluation mode; its labels are the set's.
-        mode, every: see `dense.pieces`.
-        half: compute in bfloat16 where that is safe.
-        people: of a video's name, where people are in it; for a detector without proposals.
+        predictor: its labels are those of the set.
+        videos: the set.
+        source: where people are, for external proposals; it is asked for videos by their name in
+            the set.
+        mode, key_frame_step: see `iter_clip_batches`.
         progress: show a bar with the time left.
     """
-    state = PartialState()
-    device = str(next(detector.parameters()).device)
+    state, config = PartialState(), predictor.config
     mine = range(state.process_index, len(videos), state.num_processes)
     bar = tqdm(
         mine, desc="detecting", unit=" videos", leave=False,
         disable=not progress or not state.is_main_process,
     )  # fmt: skip
-    found: list[tuple[int, FrameDetections]] = []
+    by_video: list[tuple[int, FrameDetections]] = []
     for number in bar:
         path, count = videos.media[number], int(videos.num_frames[number])
-        if detector.settings.streams == "rgb":
+        if config.streams == "rgb":
             frames = read_frames(path, 0, count)
         else:
-            frames = read_frames_with_flow(path, 0, count, detector.settings.flow_method)
+            frames = read_frames_with_flow(path, 0, count, config.flow_method)
+        opened = source.open(video_info(videos, number)) if source else None
         parts = list(
             predict_frames(
-                detector,
-                frames,
-                people=people and people(videos.names[number]),
-                mode=mode,
-                every=every,
-                device=device,
-                half=torch.bfloat16 if half else None,
+                predictor, frames, source=opened, mode=mode, key_frame_step=key_frame_step
             )
         )
         if parts:
-            found.append((number, concatenate_detections(parts)))
+            by_video.append((number, concatenate_detections(parts)))
     if state.num_processes > 1:
-        found = gather_object(found)
-    return _table(sorted(found, key=lambda pair: pair[0]), videos)
+        by_video = gather_object(by_video)
+    return _make_table(sorted(by_video, key=lambda pair: pair[0]), videos)
 
 
-def _table(found: Sequence[tuple[int, FrameDetections]], videos: DetectionSet) -> Detections:
+def video_info(videos: DetectionSet, number: int) -> VideoInfo:
+    """A video of a set by its name, with the size that the set's boxes are for."""
+    return VideoInfo(
+        path=Path(videos.names[number]), width=int(videos.width[number]),
+        height=int(videos.height[number]), fps=math.nan, num_frames=int(videos.num_frames[number]),
+    )  # fmt: skip
+
+
+def _make_table(
+    by_video: Sequence[tuple[int, FrameDetections]], videos: DetectionSet
+) -> Detections:
     size = np.stack([videos.width, videos.height] * 2, axis=1).astype(np.float64)
-    if not found:
-        none = np.empty(0, np.int32)
-        return Detections(
-            none, none, none, np.empty(0), np.empty((0, 4)), videos.names, videos.labels
-        )
-    numbers = [np.full(len(boxes.frame), number, np.int32) for number, boxes in found]
+    none = np.empty(0, np.int32)
+    empty = FrameDetections(frame=none, label=none, score=np.empty(0), boxes=np.empty((0, 4)))
+    rows = concatenate_detections([empty, *(part for _, part in by_video)])
+    counts = [len(part.frame) for _, part in by_video]
+    video = np.repeat(np.array([number for number, _ in by_video], np.int32), counts)
     return Detections(
-        np.concatenate(numbers),
-        np.concatenate([boxes.frame for _, boxes in found]),
-        np.concatenate([boxes.label for _, boxes in found]),
-        np.concatenate([boxes.score for _, boxes in found]),
-        np.concatenate([boxes.boxes * size[number] for number, boxes in found]),
-        videos.names,
-        videos.labels,
-    )
+        video=video, frame=rows.frame, label=rows.label, score=rows.score,
+        boxes=rows.boxes * size[video], video_names=videos.names, label_names=videos.labels,
+    )  # fmt: skip
 
 
 def evaluate_dataset(videos: DetectionSet, detections: Detections) -> tuple[Evaluation, Tubes]:

@@ -1,41 +1,65 @@
-"""A trained detector on every frame of a video, in one pass and constant memory.
+"""Predictors: clips in, scored boxes on the key frames out.
 
-`shared`: long clips that overlap go through the trunk once, and every key frame pools its
-neighbourhood from the shared feature map. `per_clip`: the published way, a clip of its own for
-every key frame, which computes each frame as often as a clip has frames.
+`TorchPredictor` runs a checkpoint, `FusedPredictor` averages two, `OnnxPredictor` (in its own
+module) runs an exported model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...backbones.registry import Backbone
-from ..model.detector import Detector
-from ..model.late_fusion import ScoreFusion
-from ..people.proposals import Proposals
+from ...datasets.errors import InputError
+from ..model.config import DetectorConfig
+from ..model.detector import Detector, predictions_from_scores
+from ..model.head import RoiScores
+from ..model.postprocess import KeyFramePredictions, select_detections
+from ..people.proposals import OpenSource
 from .clip_batches import ClipBatch, prefetch_clip_batches
-from .clip_geometry import KEY_FRAMES_AT_ONCE, Mode, clip_length
-from .onnx_detector import OnnxDetector
+from .clip_geometry import KEY_FRAMES_AT_ONCE, ClipGeometry, Mode
 
-Detects = Detector | ScoreFusion | OnnxDetector
-"""All that finds actions on the key frames of a piece."""
+Proposals = Literal["own", "external"]
+_MUST_MATCH = (
+    "labels", "frames", "frame_step", "height", "width_pixels", "multi_label", "per_class_boxes",
+    "flow_method",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class KeyFramePrediction:
+    """What a network says of each proposal of one key frame, R of them, before any is dropped.
+
+    Attributes:
+        frame: number of the key frame in the video, from 0.
+        boxes: (R, 1, 4) x1 y1 x2 y2, refined, in pixels of the clip; or (R, C, 4) from a network
+            that refines a box for each class.
+        probabilities: (R, C) of the classes.
+        actionness: (R,) probability of any class: 1 - background, or with several labels a person
+            the highest of the classes.
+    """
+
+    frame: int
+    boxes: Tensor
+    probabilities: Tensor
+    actionness: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class FrameDetections:
-    """What was found on some frames of one video, R rows.
+    """Detections on some frames of one video, R rows.
 
     Attributes:
         frame: (R,) int32 number in the video.
         label: (R,) int32, index of the detector's labels.
         score: (R,) float64.
-        boxes: (R, 4) float64, x1 y1 x2 y2 as a share of the picture's width and height.
+        boxes: (R, 4) float64, x1 y1 x2 y2 as a fraction of the frame's width and height.
     """
 
     frame: np.ndarray
@@ -44,13 +68,275 @@ class FrameDetections:
     boxes: np.ndarray
 
 
-def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
-    """Compiles the detector's trunks for clips of one length; others run as they did.
+class Predictor(Protocol):
+    """Anything that scores boxes on the key frames of clips.
 
-    So shapes are static, and the last piece of a video compiles nothing anew. Proposals and the
-    head have shapes that follow from the data.
+    Attributes:
+        config: sizes, labels and streams of the network.
+        proposals: "own" where the network finds people itself, "external" where batches must bring
+            `person_boxes`.
+        device: where the clips of a batch are needed.
     """
-    length = clip_length(detector.settings, mode)
+
+    config: DetectorConfig
+    proposals: Proposals
+    device: str
+
+    def predict(self, batch: ClipBatch) -> list[KeyFramePrediction]:
+        """A prediction for each key frame of the batch, in its order."""
+        ...
+
+
+class TorchPredictor:
+    """A detector as PyTorch runs it.
+
+    Args:
+        detector: in evaluation mode, on `device`.
+        proposals: "external" takes person boxes also for a detector with its own proposals; None
+            takes its own if it has some.
+        device: "cpu", "cuda" or "cuda:1".
+        autocast_dtype: torch.bfloat16 or float16 to compute in where that is safe.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        *,
+        proposals: Proposals | None = None,
+        device: str = "cpu",
+        autocast_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.detector, self.config = detector, detector.config
+        self.proposals: Proposals = proposals or default_proposals(self.config)
+        self.device, self.autocast_dtype = device, autocast_dtype
+
+    def predict(self, batch: ClipBatch) -> list[KeyFramePrediction]:
+        predictions: list[KeyFramePrediction] = []
+        with self.inference_mode():
+            features = self.extract_features(batch)
+            for rows in key_frame_slices(batch):
+                proposals = self.propose(features, batch, rows)
+                predictions += self.detect(features, proposals, batch, rows)
+        return predictions
+
+    @contextmanager
+    def inference_mode(self) -> Iterator[None]:
+        """Without gradients, in the chosen precision."""
+        dtype = self.autocast_dtype
+        autocast = torch.autocast(self.device.split(":")[0], dtype) if dtype else nullcontext()
+        with torch.inference_mode(), autocast:
+            yield
+
+    def extract_features(self, batch: ClipBatch) -> dict[str, Tensor]:
+        """The feature maps of the clips, by endpoint."""
+        return self.detector.extract_features(batch.clips.to(self.device))
+
+    def propose(self, features: dict[str, Tensor], batch: ClipBatch, rows: slice) -> list[Tensor]:
+        """(P, 4) boxes in pixels of the clip, for each of some key frames.
+
+        Args:
+            features: of `extract_features`.
+            rows: which key frames of the batch.
+        """
+        if self.proposals == "external":
+            return [boxes.to(self.device) for boxes in batch.person_boxes[rows]]
+        clips = batch.clips.to(self.device)
+        boxes, _ = self.detector.propose(features, clips, *self._places(batch, rows))
+        return boxes
+
+    def score(
+        self,
+        features: dict[str, Tensor],
+        proposals: Sequence[Tensor],
+        batch: ClipBatch,
+        rows: slice,
+    ) -> RoiScores:
+        """What the head says of the proposals of some key frames; see `propose`."""
+        return self.detector.score(
+            features, batch.clips.shape[1], proposals, *self._places(batch, rows)
+        )
+
+    def detect(
+        self,
+        features: dict[str, Tensor],
+        proposals: Sequence[Tensor],
+        batch: ClipBatch,
+        rows: slice,
+    ) -> list[KeyFramePrediction]:
+        """Scores and refines the proposals of some key frames; see `propose`."""
+        scores = self.score(features, proposals, batch, rows)
+        return split_predictions(
+            predictions_from_scores(scores, self.config), [len(boxes) for boxes in proposals],
+            batch.frame_numbers[rows],
+        )  # fmt: skip
+
+    def _places(self, batch: ClipBatch, rows: slice) -> tuple[Tensor, Tensor]:
+        positions = batch.key_frame_positions[rows].to(self.device)
+        return batch.clip_index[rows].to(self.device), positions
+
+
+class FusedPredictor:
+    """Late fusion: two detectors, such as one on RGB and one on flow, score the same proposals.
+
+    Class scores and box refinements are the mean of both, as in the two-stream papers (Simonyan &
+    Zisserman 2014), each stream trained alone.
+
+    Args:
+        first: its proposals are used.
+        second: of the same labels and clip size, on the same device.
+
+    Attributes:
+        config: of the first, with the streams of both.
+
+    Raises:
+        InputError: they differ in more than their networks.
+    """
+
+    def __init__(self, first: TorchPredictor, second: TorchPredictor) -> None:
+        for name in _MUST_MATCH:
+            a, b = getattr(first.config, name), getattr(second.config, name)
+            if a != b:
+                raise InputError(
+                    f"--fuse: the two detectors differ in {name} ({a} and {b}); both must be "
+                    f"trained with the same {name}"
+                )
+        same = first.config.streams == second.config.streams
+        self.config = replace(first.config, streams=first.config.streams if same else "both")
+        self.first, self.second = first, second
+        self.proposals, self.device = first.proposals, first.device
+
+    def predict(self, batch: ClipBatch) -> list[KeyFramePrediction]:
+        predictions: list[KeyFramePrediction] = []
+        with self.first.inference_mode():
+            features = self.first.extract_features(batch), self.second.extract_features(batch)
+            for rows in key_frame_slices(batch):
+                proposals = self.first.propose(features[0], batch, rows)
+                a = self.first.score(features[0], proposals, batch, rows)
+                b = self.second.score(features[1], proposals, batch, rows)
+                mean = replace(
+                    a, probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
+                    deltas=torch.lerp(a.deltas, b.deltas, 0.5),
+                )  # fmt: skip
+                predictions += split_predictions(
+                    predictions_from_scores(mean, self.config),
+                    [len(boxes) for boxes in proposals], batch.frame_numbers[rows],
+                )  # fmt: skip
+        return predictions
+
+
+def default_proposals(config: DetectorConfig) -> Proposals:
+    return "external" if config.proposals in ("given", "external") else "own"
+
+
+def key_frame_slices(batch: ClipBatch) -> list[slice]:
+    """The key frames of a batch, as many together as are scored at once."""
+    count = len(batch.frame_numbers)
+    return [slice(start, start + KEY_FRAMES_AT_ONCE)
+            for start in range(0, count, KEY_FRAMES_AT_ONCE)]  # fmt: skip
+
+
+def split_predictions(
+    predictions: KeyFramePredictions, counts: list[int], frame_numbers: np.ndarray
+) -> list[KeyFramePrediction]:
+    """The predictions of each of K key frames.
+
+    Args:
+        predictions: of all, one key frame after the other.
+        counts: rows of each key frame.
+        frame_numbers: (K,) in the video.
+    """
+    columns = predictions.boxes, predictions.probabilities, predictions.actionness
+    parts = zip(*(column.split(counts) for column in columns))
+    return [
+        KeyFramePrediction(
+            frame=frame, boxes=boxes, probabilities=probabilities, actionness=actionness
+        )
+        for frame, (boxes, probabilities, actionness) in zip(
+            frame_numbers.tolist(), parts, strict=True
+        )
+    ]
+
+
+def postprocess(
+    predictions: Sequence[KeyFramePrediction],
+    config: DetectorConfig,
+    *,
+    threshold: float = 0.01,
+    nms_iou: float = 0.5,
+) -> FrameDetections:
+    """The detections of key frames: rows above a threshold, after NMS within each class.
+
+    Args:
+        predictions: of one video.
+        config: of the predictor that made them.
+        threshold: scores must be higher.
+        nms_iou: boxes of a class that overlap a better one by more are dropped.
+    """
+    frames, columns = [], []
+    for start in range(0, len(predictions), KEY_FRAMES_AT_ONCE):
+        part = predictions[start : start + KEY_FRAMES_AT_ONCE]
+        counts = torch.tensor([len(each.boxes) for each in part])
+        boxes = torch.cat([each.boxes for each in part])
+        row_key = torch.arange(len(part)).repeat_interleave(counts).to(boxes.device)
+        probabilities = torch.cat([each.probabilities for each in part])
+        kept = select_detections(
+            probabilities, boxes, row_key, threshold=threshold, nms_iou=nms_iou
+        )
+        frames.append(np.array([each.frame for each in part])[kept.key_frame_index.cpu().numpy()])
+        columns.append((kept.label, kept.score, kept.boxes))
+    label, score, boxes_ = (torch.cat(column).cpu().numpy() for column in zip(*columns))
+    size = np.tile([config.width_pixels, config.height], 2)
+    return FrameDetections(
+        frame=np.concatenate(frames).astype(np.int32),
+        label=label.astype(np.int32),
+        score=score.astype(np.float64),
+        boxes=boxes_.astype(np.float64) / size,
+    )
+
+
+def predict_frames(
+    predictor: Predictor,
+    frames: Iterable[np.ndarray],
+    *,
+    source: OpenSource | None = None,
+    mode: Mode = "shared",
+    key_frame_step: int = 1,
+    threshold: float = 0.01,
+) -> Iterator[FrameDetections]:
+    """Runs a predictor over a video; threads read and cut the next clips meanwhile.
+
+    Args:
+        predictor: see `Predictor`.
+        frames: all frames of the video, (H, W, 3) uint8 RGB of any size, or (H, W, 5) with their
+            flow; for a predictor on flow it is computed where it is missing.
+        source: where people are, for external proposals.
+        mode, key_frame_step: see `iter_clip_batches`.
+        threshold: detections score higher.
+    """
+    with prefetch_clip_batches(
+        predictor.config, frames, source=source, mode=mode, key_frame_step=key_frame_step,
+        device=predictor.device,
+    ) as batches:  # fmt: skip
+        for batch in batches:
+            yield postprocess(predictor.predict(batch), predictor.config, threshold=threshold)
+
+
+def concatenate_detections(parts: Sequence[FrameDetections]) -> FrameDetections:
+    """The rows of several parts, one after the other."""
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("frame", "label", "score", "boxes")
+    }
+    return FrameDetections(**columns)
+
+
+def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:
+    """Compiles the detector's trunks for clips of the usual length; others run uncompiled.
+
+    So shapes are static, and the last batch of a video compiles nothing anew. Proposals and the
+    head have shapes that depend on the data.
+    """
+    length = ClipGeometry(detector.config).clip_length(mode)
     for trunk in (detector.trunk, detector.flow_trunk):
         if trunk is not None:
             trunk.endpoints = _compiled(trunk, length)  # type: ignore[method-assign, assignment]
@@ -66,87 +352,3 @@ def _compiled(
         return (compiled if clips.shape[2] == length else plain)(clips, names)
 
     return endpoints
-
-
-def predict_batch(
-    detector: Detects,
-    piece: ClipBatch,
-    *,
-    device: str = "cpu",
-    half: torch.dtype | None = None,
-    threshold: float = 0.01,
-) -> FrameDetections:
-    """What the detector finds on the key frames of a piece.
-
-    Args:
-        detector: in evaluation mode, on `device`.
-        half: compute in torch.bfloat16 or float16 where that is safe.
-        threshold: the lowest score kept.
-    """
-    found = []
-    precision = torch.autocast(device.split(":")[0], half) if half else nullcontext()
-    with torch.inference_mode(), precision:
-        clips, clip_of = piece.clips.to(device), piece.clip_of.to(device)
-        key_frames = piece.key_frames.to(device)
-        maps = detector.maps(clips)
-        for start in range(0, len(piece.frames), KEY_FRAMES_AT_ONCE):
-            at = slice(start, start + KEY_FRAMES_AT_ONCE)
-            if piece.people is None:
-                proposals, _ = detector.propose(maps, clips, clip_of[at], key_frames[at])
-            else:
-                proposals = [boxes.to(device) for boxes in piece.people[at]]
-            one = detector.find(
-                maps, clips.shape[1], proposals, clip_of[at], key_frames[at], threshold
-            )
-            frames = piece.frames[at][one.key_frame_index.cpu().numpy()]
-            found.append((frames, one.label, one.score, one.boxes))
-    settings = detector.settings
-    size = np.tile([settings.width_pixels, settings.height], 2)
-
-    def join(column: int) -> np.ndarray:
-        return torch.cat([one[column] for one in found]).cpu().numpy()
-
-    return FrameDetections(
-        np.concatenate([one[0] for one in found]).astype(np.int32),
-        join(1).astype(np.int32),
-        join(2).astype(np.float64),
-        join(3).astype(np.float64) / size,
-    )
-
-
-def predict_frames(
-    detector: Detects,
-    frames: Iterable[np.ndarray],
-    *,
-    people: Proposals | None = None,
-    mode: Mode = "shared",
-    every: int = 1,
-    device: str = "cpu",
-    half: torch.dtype | None = None,
-    threshold: float = 0.01,
-) -> Iterator[FrameDetections]:
-    """Runs a detector over a video, a piece after the other, while threads read and cut the next.
-
-    Args:
-        detector: in evaluation mode, on `device`.
-        frames: (H, W, 3) uint8 RGB of any size, all of the video's, or (H, W, 5) with their flow;
-            for a detector on flow it is computed where it is missing.
-        people: where people are, for a detector whose proposals are given; of others it takes the
-            place.
-        mode, every: see `iter_clip_batches`.
-        device, half, threshold: see `predict_batch`.
-    """
-    with prefetch_clip_batches(
-        detector.settings, frames, people=people, mode=mode, every=every, device=device
-    ) as ahead:
-        for piece in ahead:
-            yield predict_batch(detector, piece, device=device, half=half, threshold=threshold)
-
-
-def concatenate_detections(parts: Sequence[FrameDetections]) -> FrameDetections:
-    """The rows of several, one after the other."""
-    columns = [
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("frame", "label", "score", "boxes")
-    ]
-    return FrameDetections(*columns)

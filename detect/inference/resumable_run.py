@@ -1,8 +1,8 @@
-"""Many videos, safely: each one's results whole or not there, taken up where a run was stopped.
+"""Inference on many videos that can be stopped at any time and continued.
 
-OUT/videos/NAME holds what was found in one video, and what it was found with (`RECORD`). The
-folder comes into place by a rename, so it is whole wherever it is. The tables in OUT are joined
-from these folders at the end, and taken away as soon as one of them changes.
+OUT/videos/NAME contains the results of one video, and a record of what made them (`RECORD`). The
+folder gets its name when it is complete. The tables in OUT are joined from these folders at the
+end, and deleted as soon as one of the folders changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...datasets.errors import InputError, some_of
+from ...datasets.errors import InputError, as_option, some_of
 from ...datasets.files import write_json
 from ...datasets.table_io import read_table
 from ...datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
@@ -28,23 +28,25 @@ from .video_output import VideoSummary
 
 RECORD = "record.json"
 _DRAWN_RECORD = "drawn.json"
-Settings = Mapping[str, Any]
+_OLD_KEYS = {"every": "key_frame_step", "scene": "scene_weight"}  # in records of version 0.1
+Identity = Mapping[str, Any]
+"""What results depend on besides the video, by option: plain values, comparable as JSON."""
 OpenVideo = Callable[[Path, str], AbstractContextManager[Callable[[Path], VideoSummary]]]
-"""A video and its name → a block in which a function writes its tables to a folder.
+"""A path and a name → a context in which a function writes the tables of the video to a folder.
 
-Reading may begin with the block, before the function is called.
+Reading may begin with the context, before the function is called.
 """
 
 
 @dataclass(frozen=True)
 class VideoJob:
-    """A video to look at.
+    """One video of a run.
 
     Attributes:
         path: the file.
         name: as in the tables.
         folder: of its results.
-        drawn: the drawn copy.
+        drawn: path of the drawn copy.
     """
 
     path: Path
@@ -58,7 +60,7 @@ class DrawOptions:
     """What the drawn copies show.
 
     Attributes:
-        one_label: of tubes that overlap in a frame, whatever their classes, only the best; the
+        one_label: draw only the best of tubes that overlap in a frame, whatever their classes; the
             tables keep all.
         trail: see `draw_video`.
     """
@@ -68,64 +70,65 @@ class DrawOptions:
 
 
 def plan_jobs(out: Path, paths: Sequence[Path], names: Sequence[str]) -> list[VideoJob]:
-    """The videos, with the places of their results in the folder `out`."""
-    below = out / "videos"
+    """The videos, with the paths of their results in the folder `out`."""
     return [
-        VideoJob(path, name, below / folder_name(name), out / f"{name}{DRAWN_SUFFIX}")
+        VideoJob(path, name, out / "videos" / folder_name(name), out / f"{name}{DRAWN_SUFFIX}")
         for path, name in zip(paths, names, strict=True)
     ]
 
 
-def finished_jobs(videos: Sequence[VideoJob], settings: Settings) -> dict[str, dict[str, Any]]:
+def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dict[str, Any]]:
     """The records of the videos that are done, by name.
 
     Args:
-        videos: all of this run.
-        settings: what results depend on beside the video: plain values, comparable as JSON.
+        jobs: all videos of this run.
+        identity: see `Identity`.
 
     Raises:
-        InputError: results are there which were made with other settings, or from a file that is
-            not this one.
+        InputError: a folder contains results that were made with other options, or from another
+            file.
     """
     records = {}
-    wanted = json.loads(json.dumps(settings))
-    for video in videos:
-        record = read_record(video)
+    wanted = json.loads(json.dumps(identity))
+    for job in jobs:
+        record = read_record(job)
         if record is None:
             continue
-        made = record["settings"]
-        differs = [key for key in {**wanted, **made} if wanted.get(key) != made.get(key)]
-        if differs:
-            # Trained or not decides which of the others there are.
-            key = "checkpoint" if "checkpoint" in differs else differs[0]
+        made = {_OLD_KEYS.get(key, key): value for key, value in record["settings"].items()}
+        differences = [key for key in {**wanted, **made} if wanted.get(key) != made.get(key)]
+        if differences:
+            # With or without a checkpoint, a run has different options.
+            key = "checkpoint" if "checkpoint" in differences else differences[0]
             raise InputError(
-                f"{video.folder}: contains results made {_told(key, made.get(key))}, and this "
-                f"run is {_told(key, wanted.get(key))}; choose another --out, or give "
+                f"{job.folder}: contains results made {_describe(key, made.get(key))}, and this "
+                f"run is {_describe(key, wanted.get(key))}; choose another --out, or give "
                 "--overwrite"
             )
-        # A file that is gone was looked at when it was there; opening it will tell.
-        if video.path.is_file() and record["video"] != _state(video.path):
+        # Whether a missing file matters is decided where it is opened.
+        if job.path.is_file() and record["video"] != _file_state(job.path):
             raise InputError(
-                f"{video.folder}: contains results of another {video.path}, or of an earlier "
+                f"{job.folder}: contains results of another {job.path}, or of an earlier "
                 "version of it; delete the folder, choose another --out, or give --overwrite"
             )
-        records[video.name] = record
+        records[job.name] = record
     return records
 
 
-def _told(key: str, value: Any) -> str:
+def _describe(key: str, value: Any) -> str:
+    """An option of a run in words."""
+    option = as_option(key)
     if value is None:
-        return f"without --{key}"
+        return f"without {option}"
     if isinstance(value, str) and len(value) == 64:
         value = f"with SHA-256 {value[:8]}..."
     if isinstance(value, list):
         value = some_of(value)
-    return f"with --{key} {value}"
+    return f"with {option} {value}"
 
 
-def read_record(video: VideoJob) -> dict[str, Any] | None:
-    """The record of a video's results, or None where there are none."""
-    path = video.folder / RECORD
+def read_record(job: VideoJob) -> dict[str, Any] | None:
+    """The record of a video's results, or None if there are none."""
+    path = job.folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if {"settings", "video", "frames", "tubes"} <= set(record):
@@ -137,146 +140,147 @@ def read_record(video: VideoJob) -> dict[str, Any] | None:
     raise InputError(f"{path}: is damaged; delete its folder, or give --overwrite")
 
 
-def _state(path: Path) -> list[int]:
-    """What tells whether a file is the same: its size in bytes and its time in nanoseconds."""
+def _file_state(path: Path) -> list[int]:
+    """Size in bytes and time of change in nanoseconds, to recognize a changed file."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
 
 def process_videos(
-    videos: Sequence[VideoJob],
-    start: OpenVideo,
-    settings: Settings,
+    jobs: Sequence[VideoJob],
+    open_video: OpenVideo,
+    identity: Identity,
     out: Path,
     drawing: DrawOptions | None,
 ) -> Iterator[tuple[VideoJob, VideoSummary | Exception | None]]:
-    """Looks at videos one after the other, while the next one is being read.
+    """Runs inference on videos one after the other, while the next one is being read.
 
     Args:
-        videos: of this process. Those with results are only drawn, where that is missing.
-        start: see `OpenVideo`.
-        settings: see `finished_jobs`.
-        out: the folder of the joined tables, which are taken away once they no longer hold.
+        jobs: the videos of this process. Those with results are only drawn, if that is missing.
+        open_video: see `OpenVideo`.
+        identity: see `Identity`.
+        out: the folder of the joined tables, which are deleted once they are outdated.
         drawing: of a copy with the tubes drawn; None makes no copies.
 
     Yields:
-        each video with what was found in it, None where that was known, or the InputError or
-        OSError that it failed with.
+        each video with its summary, None if it had results, or the InputError or OSError that it
+        failed with.
     """
-    following: _Begun | None = None
+    following: _Started | None = None
     try:
-        for number, video in enumerate(videos):
-            now = following or _begin(video, start)
-            following = _begin(videos[number + 1], start) if number + 1 < len(videos) else None
+        for number, job in enumerate(jobs):
+            current = following or _start(job, open_video)
+            following = _start(jobs[number + 1], open_video) if number + 1 < len(jobs) else None
             try:
                 summary = None
-                with now.block:
-                    if now.error is not None:
-                        raise now.error
-                    if now.run is not None:
-                        summary = _write_results(video, now.run, settings, out)
-                if not is_done(video, drawing):
-                    assert drawing is not None
-                    _draw(video, drawing)
+                with current.context:
+                    if current.error is not None:
+                        raise current.error
+                    if current.run is not None:
+                        summary = _write_results(job, current.run, identity, out)
+                if drawing is not None and not is_done(job, drawing):
+                    _draw(job, drawing)
             except (InputError, OSError) as error:
-                yield video, error
+                yield job, error
             else:
-                yield video, summary
+                yield job, summary
     finally:
         if following is not None:
-            following.block.close()
+            following.context.close()
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A video that is being read: the block that ends it, and what runs in it or why not."""
+class _Started:
+    """A video that is being read: its context, and the function to run in it or the error."""
 
-    block: ExitStack
+    context: ExitStack
     run: Callable[[Path], VideoSummary] | None = None
     error: Exception | None = None
 
 
-def _begin(video: VideoJob, start: OpenVideo) -> _Begun:
-    block = ExitStack()
-    if (video.folder / RECORD).is_file():
-        return _Begun(block)
+def _start(job: VideoJob, open_video: OpenVideo) -> _Started:
+    context = ExitStack()
+    if (job.folder / RECORD).is_file():
+        return _Started(context)
     try:
-        return _Begun(block, block.enter_context(start(video.path, video.name)))
+        return _Started(context, context.enter_context(open_video(job.path, job.name)))
     except (InputError, OSError) as error:
-        return _Begun(block, error=error)
+        return _Started(context, error=error)
 
 
 def _write_results(
-    video: VideoJob, run: Callable[[Path], VideoSummary], settings: Settings, out: Path
+    job: VideoJob, run: Callable[[Path], VideoSummary], identity: Identity, out: Path
 ) -> VideoSummary:
-    """Runs a started video and puts its folder into place."""
-    before = _state(video.path) if video.path.is_file() else None
-    unfinished = video.folder.with_name(f".{video.folder.name}.part")
+    """Runs a started video in a temporary folder, which it renames when all is written."""
+    before = _file_state(job.path) if job.path.is_file() else None
+    unfinished = job.folder.with_name(f".{job.folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     unfinished.mkdir(parents=True)
     try:
         summary = run(unfinished)
-        if not video.path.is_file() or _state(video.path) != before:
+        if before is not None and (not job.path.is_file() or _file_state(job.path) != before):
             raise InputError(
-                f"{video.path}: changed or was deleted while it was being read; run again"
+                f"{job.path}: changed or was deleted while it was being read; run again"
             )
         record = {
-            "settings": settings, "video": before, "path": str(video.path), "name": video.name,
+            "settings": identity, "video": before, "path": str(job.path), "name": job.name,
             "frames": summary.num_frames, "tubes": summary.tubes,
         }  # fmt: skip
         write_json(record, unfinished / RECORD)
-        for name in RESULT_FILES:
-            (out / name).unlink(missing_ok=True)
-        unfinished.rename(video.folder)
+        _delete_tables(out)
+        unfinished.rename(job.folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return summary
 
 
-def _draw(video: VideoJob, drawing: DrawOptions) -> None:
-    tubes = read_table(Tubes, video.folder / OUTPUT_FILES.tubes)
+def _draw(job: VideoJob, drawing: DrawOptions) -> None:
+    tubes = read_table(Tubes, job.folder / OUTPUT_FILES.tubes)
     if drawing.one_label:
         tubes = nms_across_classes(tubes)
-    draw_video(video.path, tubes, video.drawn, trail=drawing.trail)
-    write_json(asdict(drawing), video.folder / _DRAWN_RECORD)
+    draw_video(job.path, tubes, job.drawn, trail=drawing.trail)
+    write_json(asdict(drawing), job.folder / _DRAWN_RECORD)
 
 
-def is_done(video: VideoJob, drawing: DrawOptions | None) -> bool:
-    """Whether the video has results, and where it is to be drawn, a copy drawn from them."""
-    if not (video.folder / RECORD).is_file():
+def is_done(job: VideoJob, drawing: DrawOptions | None) -> bool:
+    """Whether a video has results and, if it is to be drawn, a copy drawn with these options."""
+    if not (job.folder / RECORD).is_file():
         return False
-    record = video.folder / _DRAWN_RECORD
+    record = job.folder / _DRAWN_RECORD
     return drawing is None or (
-        video.drawn.is_file()
+        job.drawn.is_file()
         and record.is_file()
         and json.loads(record.read_text(encoding="utf-8")) == asdict(drawing)
     )
 
 
-def delete_results(videos: Sequence[VideoJob], out: Path) -> None:
-    """Takes the results of videos away, so that they are made anew."""
-    for name in RESULT_FILES:
-        (out / name).unlink(missing_ok=True)
-    for video in videos:
-        # First its record, without which the folder's content counts for nothing.
-        (video.folder / RECORD).unlink(missing_ok=True)
-        if video.folder.is_dir():
-            shutil.rmtree(video.folder)
+def delete_results(jobs: Sequence[VideoJob], out: Path) -> None:
+    """Deletes the results of videos, so that they are made again."""
+    _delete_tables(out)
+    for job in jobs:
+        # First the record, without which the folder does not count.
+        (job.folder / RECORD).unlink(missing_ok=True)
+        if job.folder.is_dir():
+            shutil.rmtree(job.folder)
 
 
-def join_results(videos: Sequence[VideoJob], out: Path) -> int:
-    """Joins the results of videos into the `RESULT_FILES` of `out`; there are none without results.
+def join_results(jobs: Sequence[VideoJob], out: Path) -> int:
+    """Joins the results of videos into the `RESULT_FILES` of `out`; without results, writes none.
 
     Args:
-        videos: in the order of the tables; those without results are passed over.
+        jobs: the videos in the order of the tables; those without results are skipped.
 
     Returns:
-        how many frames these videos have.
+        the number of frames of these videos.
     """
-    for name in RESULT_FILES:
-        (out / name).unlink(missing_ok=True)
-    records = [(video, record) for video in videos if (record := read_record(video))]
+    _delete_tables(out)
+    records = [(job, record) for job in jobs if (record := read_record(job))]
     if records:
-        folders = [video.folder for video, _ in records]
+        folders = [job.folder for job, _ in records]
         concatenate_tables(folders, [record["tubes"] for _, record in records], out)
     return sum(record["frames"] for _, record in records)
+
+
+def _delete_tables(out: Path) -> None:
+    for name in RESULT_FILES:
+        (out / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What detection leaves of one video, as the files of a folder, and a few words about it."""
+"""The results of one video: the files of its folder, and a summary in words."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...datasets.table_writer import OUTPUT_FILES, open_label_writer
 from ...datasets.tables import Tubes, Videos, select_rows
 from ...datasets.video.reader import VideoInfo
 
-_TOLD = 5  # tubes in a summary
-_TOLD_LABELS = 3
+_SHOWN_TUBES = 5  # in a summary
+_SHOWN_LABELS = 3
 _ROW = np.dtype([("frame", np.int32), ("score", np.float64), ("box", np.float64, 4)])
 _LABEL = np.dtype([("label", np.int32), ("score", np.float64)])
 _ROWS_AT_ONCE = 1 << 14
@@ -27,8 +27,8 @@ class BestTube:
 
     Attributes:
         score: of the tube.
-        first, last: its frames.
-        labels: name and score, the best first.
+        first, last: numbers of its frames.
+        labels: names and scores, highest score first.
     """
 
     score: float
@@ -39,13 +39,13 @@ class BestTube:
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What is told of one video.
+    """What the user reads about one video.
 
     Attributes:
         name: as in the tables.
-        num_frames: that were read.
-        tubes: how many were found.
-        best: the best of them.
+        num_frames: frames read.
+        tubes: number of tubes.
+        best: those with the highest scores.
     """
 
     name: str
@@ -66,86 +66,89 @@ class VideoSummary:
         return "\n".join(lines)
 
 
-def one_video(name: str, info: VideoInfo) -> Videos:
-    """The table of one video, without a split; `info` has the number of its frames."""
+def video_table(name: str, info: VideoInfo) -> Videos:
+    """The table of one video, without a split; `info.num_frames` must be known."""
     assert info.num_frames is not None
     frames, width, height = (
         np.array([value], np.int64) for value in (info.num_frames, info.width, info.height)
     )
-    return Videos((name,), frames, width, height, np.array([info.fps]), ("",))
+    return Videos(
+        video=(name,), num_frames=frames, width=width, height=height, fps=np.array([info.fps]),
+        split=("",),
+    )  # fmt: skip
 
 
 def write_video_info(
     store: TubeStore, name: str, labels: tuple[str, ...], info: VideoInfo, folder: Path
 ) -> VideoSummary:
-    """Writes what stands of a video beside its boxes, its size and its tubes' labels.
+    """Writes the table of the video and the labels of its tubes.
 
     Args:
-        store: with all tubes, after `best_first`.
+        store: with all tubes, after `iter_by_score`.
         name: of the video.
         labels: the names that the tubes' labels index.
-        info: with the number of frames.
-        folder: the folder to write to.
+        info: of the video, with its number of frames.
+        folder: where to write.
     """
-    write_table(one_video(name, info), folder / OUTPUT_FILES.videos)
-    with open_label_writer(folder / OUTPUT_FILES.labels) as listed:
-        listed.writerows(
+    write_table(video_table(name, info), folder / OUTPUT_FILES.videos)
+    with open_label_writer(folder / OUTPUT_FILES.labels) as writer:
+        writer.writerows(
             (name, number, label, f"{score:.6f}") for number, label, score in store.labels(labels)
         )
     return store.summary(name, labels, info.num_frames or 0)
 
 
-class Part(NamedTuple):
-    """Rows of one tube that stand together on disk: the first one's number, and how many."""
+class StoredRows(NamedTuple):
+    """Consecutive rows of one tube in the file: number of the first, and how many."""
 
     start: int
-    rows: int
+    length: int
 
 
-class _Known(NamedTuple):
-    """What stays in memory of a tube; sorted, the best comes first. `labels` holds `_LABEL`s."""
+class _StoredTube(NamedTuple):
+    """What stays in memory of a tube, sorted by falling score; `labels` are bytes of `_LABEL`s."""
 
     minus_score: float
     label: int
     first: int
-    parts: tuple[Part, ...]
+    parts: tuple[StoredRows, ...]
     last: int
     labels: bytes
 
-    def told(self, names: tuple[str, ...]) -> list[tuple[str, float]]:
-        """Names and scores of its labels, the best first, then those above 0."""
-        given = np.frombuffer(self.labels, _LABEL).tolist()
-        return [(names[label], score) for i, (label, score) in enumerate(given) if not i or score]
+    def top_labels(self, names: tuple[str, ...]) -> list[tuple[str, float]]:
+        """Names and scores of its labels: the best, then all others above 0."""
+        labels = np.frombuffer(self.labels, _LABEL).tolist()
+        return [(names[label], score) for i, (label, score) in enumerate(labels) if not i or score]
 
 
 class TubeStore:
-    """Tubes of one video on disk until all are known, since the best comes first in the table.
+    """Keeps the tubes of one video on disk until all are known, to sort them by score.
 
-    Of each tube a few numbers stay in memory.
+    A few numbers of each tube stay in memory.
 
     Args:
-        file: an empty one, open for writing and reading.
+        file: empty, open for writing and reading.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._rows = 0
-        self._known: list[_Known] = []
+        self._tubes: list[_StoredTube] = []
 
     def add(self, tubes: Tubes) -> None:
-        """Takes whole tubes, with scores, one label each."""
+        """Adds whole tubes with scores, one label each."""
         tubes = select_rows(tubes, np.lexsort((tubes.frame, tubes.tube)))
         assert tubes.score is not None and tubes.tube_score is not None
         starts = np.flatnonzero(np.diff(tubes.tube, prepend=-1)).tolist()
         for start, stop in zip(starts, [*starts[1:], len(tubes)]):
             rows = slice(start, stop)
-            part = self.put(tubes.frame[rows], tubes.score[rows], tubes.boxes[rows])
+            part = self.add_boxes(tubes.frame[rows], tubes.score[rows], tubes.boxes[rows])
             span = int(tubes.frame[start]), int(tubes.frame[stop - 1])
             score = float(tubes.tube_score[start])
-            self.keep([part], span, score, [(int(tubes.label[start]), score)])
+            self.add_tube([part], span, score, [(int(tubes.label[start]), score)])
 
-    def put(self, frame: np.ndarray, score: np.ndarray, boxes: np.ndarray) -> Part:
-        """Writes rows of one tube, which counts once `keep` gets all its parts.
+    def add_boxes(self, frame: np.ndarray, score: np.ndarray, boxes: np.ndarray) -> StoredRows:
+        """Writes rows of one tube, which counts once `add_tube` gets all its parts.
 
         Args:
             frame: (R,), rising.
@@ -155,93 +158,97 @@ class TubeStore:
         rows = np.empty(len(frame), _ROW)
         rows["frame"], rows["score"], rows["box"] = frame, score, boxes
         self._file.write(rows.tobytes())
-        part = Part(self._rows, len(rows))
+        stored = StoredRows(self._rows, len(rows))
         self._rows += len(rows)
-        return part
+        return stored
 
-    def keep(
+    def add_tube(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[StoredRows],
         span: tuple[int, int],
         score: float,
         labels: Sequence[tuple[int, float]],
     ) -> None:
-        """Takes a tube whose rows are written.
+        """Adds a tube whose rows are written.
 
         Args:
-            parts: what `put` returned for it, in the order of its frames.
+            parts: what `add_boxes` returned for it, in the order of its frames.
             span: its first frame and its last.
             score: of the tube.
-            labels: label and score, the best first.
+            labels: labels and scores, highest score first.
         """
         packed = np.array(labels, _LABEL).tobytes()
-        self._known.append(_Known(-score, labels[0][0], span[0], tuple(parts), span[1], packed))
+        self._tubes.append(
+            _StoredTube(-score, labels[0][0], span[0], tuple(parts), span[1], packed)
+        )
 
-    def best_first(self, name: str, labels: tuple[str, ...]) -> Iterator[Tubes]:
-        """The tubes, numbered from 0 by falling score, then label and begin, some rows at a time.
+    def iter_by_score(self, name: str, labels: tuple[str, ...]) -> Iterator[Tubes]:
+        """The tubes, numbered from 0 by falling score, then label and first frame, some at a time.
 
-        Each tube has its best label, and its rows the scores that `put` got.
+        Each tube has its best label, and its rows have the scores that `add_boxes` got.
 
         Args:
             name: of the video.
             labels: the names that the tubes' labels index.
         """
-        self._known.sort()
-        parts = ((number, part) for number, tube in enumerate(self._known) for part in tube.parts)
+        self._tubes.sort()
+        parts = ((number, part) for number, tube in enumerate(self._tubes) for part in tube.parts)
         numbers: list[int] = []
         batch: list[np.ndarray] = []
-        size = 0
+        rows = 0
         for number, part in parts:
             numbers.append(number)
             batch.append(self._read(part))
-            size += part.rows
-            if size >= _ROWS_AT_ONCE:
+            rows += part.length
+            if rows >= _ROWS_AT_ONCE:
                 yield self._table(numbers, batch, name, labels)
-                numbers, batch, size = [], [], 0
-        if batch or not self._known:
+                numbers, batch, rows = [], [], 0
+        if batch or not self._tubes:
             yield self._table(numbers, batch, name, labels)
 
-    def _read(self, part: Part) -> np.ndarray:
+    def _read(self, part: StoredRows) -> np.ndarray:
         self._file.seek(part.start * _ROW.itemsize)
-        return np.frombuffer(self._file.read(part.rows * _ROW.itemsize), _ROW)
+        return np.frombuffer(self._file.read(part.length * _ROW.itemsize), _ROW)
 
     def _table(
         self, numbers: list[int], batch: list[np.ndarray], name: str, labels: tuple[str, ...]
     ) -> Tubes:
-        known = [self._known[number] for number in numbers]
+        tubes = [self._tubes[number] for number in numbers]
         rows = np.concatenate([np.empty(0, _ROW), *batch])
         counts = [len(one) for one in batch]
         return Tubes(
-            np.zeros(len(rows), np.int32),
-            rows["frame"].copy(),
-            np.repeat(np.array([tube.label for tube in known], np.int32), counts),
-            rows["box"].copy(),
-            np.repeat(np.array(numbers, np.int64), counts),
-            (name,),
-            labels,
+            video=np.zeros(len(rows), np.int32),
+            frame=rows["frame"].copy(),
+            label=np.repeat(np.array([tube.label for tube in tubes], np.int32), counts),
+            boxes=rows["box"].copy(),
+            tube=np.repeat(np.array(numbers, np.int64), counts),
+            video_names=(name,),
+            label_names=labels,
             score=rows["score"].copy(),
-            tube_score=np.repeat(
-                np.array([-tube.minus_score for tube in known], np.float64), counts
-            ),
+            tube_score=np.repeat(-np.array([tube.minus_score for tube in tubes]), counts),
         )
 
     def label_scores(self, numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """After `best_first`: labels and scores, both (N, count), of N tubes with so many each."""
-        packed = b"".join(self._known[number].labels for number in numbers)
-        given = np.frombuffer(packed, _LABEL).reshape(len(numbers), count)
-        return given["label"], given["score"]
+        """After `iter_by_score`: (N, count) labels and scores of N tubes that have `count` each."""
+        packed = b"".join(self._tubes[number].labels for number in numbers)
+        labels = np.frombuffer(packed, _LABEL).reshape(len(numbers), count)
+        return labels["label"], labels["score"]
 
     def labels(self, labels: tuple[str, ...]) -> Iterator[tuple[int, str, float]]:
-        """After `best_first`: number, label and score of each tube's labels, the best first."""
-        for number, tube in enumerate(self._known):
-            for label, score in tube.told(labels):
+        """After `iter_by_score`: tube number, label and score, highest score of each tube first."""
+        for number, tube in enumerate(self._tubes):
+            for label, score in tube.top_labels(labels):
                 yield number, label, score
 
     def summary(self, name: str, labels: tuple[str, ...], num_frames: int) -> VideoSummary:
-        """After `best_first`."""
+        """After `iter_by_score`: what the user reads."""
         best = [
-            BestTube(-tube.minus_score, tube.first, tube.last,
-                     tuple(tube.told(labels)[:_TOLD_LABELS]))
-            for tube in self._known[:_TOLD]
+            BestTube(
+                score=-tube.minus_score, first=tube.first, last=tube.last,
+                labels=tuple(tube.top_labels(labels)[:_SHOWN_LABELS]),
+            )
+            for tube in self._tubes[:_SHOWN_TUBES]
         ]  # fmt: skip
-        return VideoSummary(name, num_frames, len(self._known), tuple(best))
+        return VideoSummary(
+            name=name, num_frames=num_frames, tubes=len(self._tubes), best=tuple(best)
+        )

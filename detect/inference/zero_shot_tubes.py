@@ -1,4 +1,4 @@
-"""From a video file to the files of its labelled action tubes, in one pass and constant memory."""
+"""From a video to labeled action tubes without training, in one pass and constant memory."""
 
 from __future__ import annotations
 
@@ -16,81 +16,79 @@ from ...backbones.classifier import PretrainedModel
 from ...datasets.prefetch import prefetch
 from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections
-from ...datasets.video.reader import probe, read_video
 from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
 from ..people.appearance import track_appearance
-from ..people.proposals import Proposals
-from .video_output import Part, TubeStore, VideoSummary, write_video_info
+from ..people.person_boxes import PersonBoxes
+from ..people.proposals import OpenSource, ProposalSource
+from .video_input import VideoInput
+from .video_output import StoredRows, TubeStore, VideoSummary, write_video_info
 
 MARGIN = 1.15
-"""Tubes are this much larger than the detector's boxes: who marks an action by hand leaves room
-for arms, legs and tools. On UCF101-24 clips the IoU with its tubes rises by up to 0.13."""
+"""Tubes are this much wider and higher than the person boxes: ground truth of actions leaves room
+for arms, legs and tools. On UCF101-24 clips the IoU with it rises by up to 0.13."""
 LENGTH_PRIOR = 60
-"""A short tube is less certain: its score is averaged with this many frames of score 0, or as many
-as the video has where that is less."""
+"""A short tube is less certain: its score is averaged with this many frames of score 0, or with as
+many as the video has if it is shorter."""
 LABELS_KEPT = 5
-"""Labels a person in the table of detections."""
-_BATCH = 8
-_BOXES_OPEN = 256  # of a person who is still there, before they go to disk
+"""Labels of each person in the table of detections."""
+_FRAMES_PER_BATCH = 8
+_BOXES_IN_MEMORY = 256  # of a person who is still tracked, before they go to disk
 
 
 def zero_shot_tubes(
-    video: Path,
-    name: str,
+    video: VideoInput,
     model: PretrainedModel,
-    proposals: Proposals,
+    source: ProposalSource,
     labels: LabelGroups,
     folder: Path,
     *,
-    scene: float = 0.5,
+    scene_weight: float = 0.5,
     clip_length: int = 64,
     threshold: float = 0.05,
     device: str = "cpu",
     progress: bool = True,
 ) -> VideoSummary:
-    """Finds the people of a video, follows them, names what each does, and writes the tables.
+    """Tracks the people of a video, labels what each does, and writes the tables.
 
-    Memory does not grow with the frames: boxes wait on disk. Some 500 bytes stay of each tube, and
-    less than one for each of its boxes.
+    Memory does not grow with the frames: boxes wait on disk. About 500 bytes stay in memory for
+    each tube, and less than one byte for each of its boxes.
 
     Args:
-        video: the file.
-        name: what the tables call it.
+        video: see `open_video`.
         model: trunk and classifier.
-        proposals: where people are in each frame.
+        source: where people are.
         labels: the classes to choose from.
-        folder: gets the `RESULT_FILES`. Tubes, one a person with the best label, are
-            numbered from the best score to the lowest; detections stand in the tubes' order, a box
-            a frame with the person's best `LABELS_KEPT` labels.
-        scene: weight of the whole picture's logits beside the person's own.
+        folder: gets the `RESULT_FILES`. There is one tube for each person, with the best label;
+            tubes are numbered from the highest score to the lowest. Detections are in the order of
+            the tubes: `LABELS_KEPT` rows for each box, one for each of the person's best labels.
+        scene_weight: weight of the logits of the whole frame against those of the person's region.
         clip_length: frames that the trunk sees at once.
-        threshold: the lowest score of a tube that is kept.
+        threshold: the lowest score of a tube.
         device: where the trunk runs.
         progress: show a bar with the time left.
 
-    Raises:
-        InputError: no frame of the video can be read.
     """
-    info = probe(video)
-    linker = PersonTracker(appearance=track_appearance)
+    info = video.info
+    opened = source.open(info)
+    tracker = PersonTracker(appearance=track_appearance)
     ended: list[PersonTrack] = []
     clip: list[np.ndarray] = []
     size = trunk_size(info.width, info.height)
-    counted = 0  # frames whose evidence is in
-    number = 0
+    counted = 0  # frames whose logits are summed up
+    number = 0  # of the next frame
 
     def add_clip(people: _People) -> None:
-        """Adds the evidence of the frames from `counted` on, seen with those before."""
+        """Adds the logits of the frames from `counted` on, with earlier frames as context."""
         nonlocal counted
-        there = [t for t in (*linker.active, *ended) if t.start < number and t.end > counted]
-        if there:
+        present = [t for t in (*tracker.active, *ended) if t.start < number and t.end > counted]
+        if present:
             features = clip_features(model, np.stack(clip), device, clip_length)
-            people.look(model, features, there, counted, number)
+            people.add_logits(model, features, present, counted, number)
         counted = number
-        for track in linker.active:
-            people.spill(track, counted)
-        # From here on the prior is the same however long the video is.
+        for track in tracker.active:
+            people.move_to_disk(track, counted)
+        # From here on the prior does not depend on the length of the video.
         if number >= LENGTH_PRIOR:
             close(people)
 
@@ -101,7 +99,7 @@ def zero_shot_tubes(
 
     bar = tqdm(
         total=info.num_frames,
-        desc=video.name,
+        desc=info.path.name,
         unit=" frames",
         disable=not progress,
         leave=False,
@@ -110,14 +108,15 @@ def zero_shot_tubes(
     with (
         TemporaryFile(dir=folder) as file,
         bar,
-        prefetch(_batches(read_video(video)), 2) as batches,
-        prefetch(_with_people(batches, proposals), 2) as seen,
+        prefetch(_batches(video.frames(0)), 2) as batches,
+        prefetch(_with_person_boxes(batches, opened), 2) as batches_with_boxes,
     ):
         store = TubeStore(file)
-        people = _People(store, labels, scene, threshold, info.width, info.height)
-        for batch, boxes_of_batch in seen:
+        people = _People(store, labels, scene_weight, threshold, (info.width, info.height))
+        for batch, boxes_of_batch in batches_with_boxes:
             for frame, boxes in zip(batch, boxes_of_batch, strict=True):
-                ended += linker.update(number, boxes, frame)
+                scored_boxes = np.column_stack([boxes.boxes, boxes.score])
+                ended += tracker.update(number, scored_boxes, frame)
                 if len(clip) == clip_length:
                     del clip[0]
                 clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
@@ -125,19 +124,19 @@ def zero_shot_tubes(
                 if number - counted == clip_length:
                     add_clip(people)
             bar.update(len(batch))
-        ended += linker.finish()
+        ended += tracker.finish()
         if number > counted:
             add_clip(people)
         close(people)
         info = replace(info, num_frames=number)
-        _write_boxes(store, name, labels.names, folder)
-        return write_video_info(store, name, labels.names, info, folder)
+        _write_boxes(store, video.name, labels.names, folder)
+        return write_video_info(store, video.name, labels.names, info, folder)
 
 
 def trunk_size(width: int, height: int) -> tuple[int, int]:
     """(height, width) of the trunk's input: short side 256, long side at most 512, multiples of 16.
 
-    256x320 is what the Kinetics networks were evaluated near; a longer picture costs memory.
+    The Kinetics networks were evaluated near 256x320; longer frames cost memory.
     """
     scale = min(256 / min(width, height), 512 / max(width, height))
     tall, wide = (max(32, round(side * scale / 16) * 16) for side in (height, width))
@@ -148,29 +147,29 @@ def _batches(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     batch: list[np.ndarray] = []
     for frame in frames:
         batch.append(frame)
-        if len(batch) == _BATCH:
+        if len(batch) == _FRAMES_PER_BATCH:
             yield np.stack(batch)
             batch = []
     if batch:
         yield np.stack(batch)
 
 
-def _with_people(
-    batches: Iterator[np.ndarray], proposals: Proposals
-) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+def _with_person_boxes(
+    batches: Iterator[np.ndarray], source: OpenSource
+) -> Iterator[tuple[np.ndarray, list[PersonBoxes]]]:
     number = 0
     for batch in batches:
-        yield batch, proposals(batch, number)
+        yield batch, source.propose(batch, number)
         number += len(batch)
 
 
 @dataclass
 class _Person:
-    """What is known of one person so far.
+    """What is summed up for one person so far.
 
     Attributes:
-        own, scene: logits of the person's region and of the whole picture, summed over frames.
-        frames: how many frames these were.
+        own, scene: logits of the person's region and of the whole frame, summed over frames.
+        frames: number of these frames.
         parts: the boxes on disk.
         total: sum of the person scores of these boxes.
     """
@@ -178,34 +177,34 @@ class _Person:
     own: np.ndarray | float = 0.0
     scene: np.ndarray | float = 0.0
     frames: int = 0
-    parts: list[Part] = field(default_factory=list)
+    parts: list[StoredRows] = field(default_factory=list)
     total: float = 0.0
 
 
 class _People:
-    """Sums up what people do, moves their boxes to disk, and scores them once they are gone.
+    """Sums up the logits of people, moves their boxes to disk, and scores them when they are gone.
 
     Args:
-        store: gets the tubes; scores of boxes are the detector's own.
-        labels, scene, threshold: see `zero_shot_tubes`.
-        width, height: of the picture.
+        store: gets the tubes; scores of boxes are those of the person detector.
+        labels, scene_weight, threshold: see `zero_shot_tubes`.
+        size: (width, height) of the frames.
     """
 
     def __init__(
         self,
         store: TubeStore,
         labels: LabelGroups,
-        scene: float,
+        scene_weight: float,
         threshold: float,
-        width: int,
-        height: int,
+        size: tuple[int, int],
     ) -> None:
-        self.store, self.labels, self.scene, self.threshold = store, labels, scene, threshold
-        self.picture = np.array([width, height, width, height], np.float64)
-        # Weak, so that it forgets the tracks that the linker drops.
-        self.known = WeakKeyDictionary[PersonTrack, _Person]()
+        self.store, self.labels, self.threshold = store, labels, threshold
+        self.scene_weight = scene_weight
+        self.frame_size = np.tile(np.array(size, np.float64), 2)
+        # Weak, so that tracks that the tracker drops are freed.
+        self.people = WeakKeyDictionary[PersonTrack, _Person]()
 
-    def look(
+    def add_logits(
         self,
         model: PretrainedModel,
         clip: ClipFeatures,
@@ -213,78 +212,82 @@ class _People:
         start: int,
         end: int,
     ) -> None:
-        """Adds what each person does in the frames from start to end, the last ones of `clip`."""
+        """Adds the logits of each person in the frames start to end, the last ones of `clip`."""
         first = end - clip.frames  # number of the clip's first frame
         boxes = np.zeros((len(tracks), clip.frames, 4))
         present = np.zeros((len(tracks), clip.frames), bool)
         for row, track in enumerate(tracks):
             begin, stop = max(track.start, start), min(track.end, end)
-            place = slice(begin - first, stop - first)
-            boxes[row, place] = track.boxes[begin - track.first_stored : stop - track.first_stored]
-            present[row, place] = True
-        logits, frames = person_logits(model, clip, boxes / self.picture, present)
+            columns = slice(begin - first, stop - first)
+            boxes[row, columns] = track.boxes[
+                begin - track.first_stored : stop - track.first_stored
+            ]
+            present[row, columns] = True
+        logits, frames = person_logits(model, clip, boxes / self.frame_size, present)
         for track, own, count in zip(tracks, logits, frames.tolist(), strict=True):
-            sums = self.known.setdefault(track, _Person())
-            sums.own = sums.own + own * count
-            sums.scene = sums.scene + clip.scene * count
-            sums.frames += count
+            person = self.people.setdefault(track, _Person())
+            person.own = person.own + own * count
+            person.scene = person.scene + clip.scene * count
+            person.frames += count
 
-    def spill(self, track: PersonTrack, before: int) -> None:
-        """Moves boxes of the frames before `before` to disk, once there are many."""
-        if min(before, track.last_detected) - track.first_stored >= _BOXES_OPEN:
+    def move_to_disk(self, track: PersonTrack, before: int) -> None:
+        """Moves boxes of the frames before `before` to disk once there are many."""
+        if min(before, track.last_detected) - track.first_stored >= _BOXES_IN_MEMORY:
             start = track.first_stored
-            self._put(self.known[track], start, *track.pop_final(before))
+            self._store_boxes(self.people[track], start, *track.pop_final(before))
 
     def close(self, track: PersonTrack, num_frames: int) -> None:
-        """Scores a person who is gone, and keeps the tube if it is good enough.
+        """Scores a person whose track has ended, and keeps the tube if its score is high enough.
 
         Args:
-            num_frames: of the video, or `LENGTH_PRIOR` and more so far.
+            num_frames: of the video; so far is enough from `LENGTH_PRIOR` on.
         """
-        person = self.known[track]
-        logits = ((1 - self.scene) * person.own + self.scene * person.scene) / person.frames
-        share = self.labels.scores(np.asarray(logits))
+        person = self.people[track]
+        weight = self.scene_weight
+        logits = ((1 - weight) * person.own + weight * person.scene) / person.frames
+        label_scores = self.labels.scores(np.asarray(logits))
         prior = min(LENGTH_PRIOR, num_frames)
         total = person.total + sum(track.scores)
-        score = float(share.max() * total / (track.length + prior))
+        score = float(label_scores.max() * total / (track.length + prior))
         if score >= self.threshold:
-            self._put(person, track.first_stored, track.boxes, track.scores)
-            best = np.argsort(-share, kind="stable")[:LABELS_KEPT]
-            given = list(zip(best.tolist(), share[best].tolist()))
-            self.store.keep(person.parts, (track.start, track.end - 1), score, given)
+            self._store_boxes(person, track.first_stored, track.boxes, track.scores)
+            best = np.argsort(-label_scores, kind="stable")[:LABELS_KEPT]
+            labels = list(zip(best.tolist(), label_scores[best].tolist()))
+            self.store.add_tube(person.parts, (track.start, track.end - 1), score, labels)
 
-    def _put(
+    def _store_boxes(
         self, person: _Person, start: int, boxes: list[np.ndarray], scores: list[float]
     ) -> None:
         frame = np.arange(start, start + len(boxes), dtype=np.int32)
-        large = _with_margin(np.stack(boxes), self.picture)
-        person.parts.append(self.store.put(frame, np.array(scores), large))
+        enlarged = _with_margin(np.stack(boxes), self.frame_size)
+        person.parts.append(self.store.add_boxes(frame, np.array(scores), enlarged))
         person.total += sum(scores)
 
 
 def _write_boxes(store: TubeStore, name: str, names: tuple[str, ...], folder: Path) -> None:
-    """Writes the tables of detections and of tubes, their scores by the labels' shares."""
+    """Writes the tables of detections and tubes; a score is that of the box times the label's."""
     count = min(LABELS_KEPT, len(names))
     with (
         open_table_writer(folder / OUTPUT_FILES.detections) as detections,
         open_table_writer(folder / OUTPUT_FILES.tubes) as tubes,
     ):
-        for rows in store.best_first(name, names):
-            numbers, place = np.unique(rows.tube, return_inverse=True)
-            label, share = store.label_scores(numbers, count)
+        for rows in store.iter_by_score(name, names):
+            numbers, index = np.unique(rows.tube, return_inverse=True)
+            label, label_score = store.label_scores(numbers, count)
             assert rows.score is not None
-            score = rows.score[:, None] * share[place]
+            score = rows.score[:, None] * label_score[index]
             tubes.write(replace(rows, score=score[:, 0]))
             row = np.repeat(np.arange(len(rows)), count)
             detections.write(
                 Detections(
-                    rows.video[row], rows.frame[row], label[place].ravel(), score.ravel(),
-                    rows.boxes[row], (name,), names,
+                    video=rows.video[row], frame=rows.frame[row], label=label[index].ravel(),
+                    score=score.ravel(), boxes=rows.boxes[row], video_names=(name,),
+                    label_names=names,
                 )
             )  # fmt: skip
 
 
-def _with_margin(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+def _with_margin(boxes: np.ndarray, frame_size: np.ndarray) -> np.ndarray:
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * MARGIN
-    return np.concatenate([centre - half, centre + half], axis=1).clip(0, picture)
+    return np.concatenate([center - half, center + half], axis=1).clip(0, frame_size)

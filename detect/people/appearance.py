@@ -1,6 +1,6 @@
-"""A person followed by appearance through frames in which the detector misses them.
+"""Tracks a person by appearance through frames in which the detector misses them.
 
-Detectors lose people upside down, in the air or blurred, that is in the middle of the action. The
+Detectors miss people upside down, in the air or blurred, which is in the middle of the action. The
 channel and spatial reliability tracker (Lukežič et al. 2017; OpenCV's TrackerCSRT) bridges that.
 """
 
@@ -10,40 +10,47 @@ from collections.abc import Callable
 
 import numpy as np
 
-Follow = Callable[[np.ndarray], "np.ndarray | None"]
-"""The next frame (H, W, 3) → the box x1 y1 x2 y2 there, or None once the person is lost."""
+_TEMPLATE_SIZE = 64  # half the time of OpenCV's 200, and as good on people of some 50 pixels
+_MIN_INSIDE = 2 / 3  # of the box's area
 
 
-def track_appearance(picture: np.ndarray, box: np.ndarray) -> Follow:
-    """Starts at `box` (4,) in `picture` (H, W, 3) uint8; call the result with each next frame.
+def track_appearance(
+    frame: np.ndarray, box: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray | None]:
+    """Starts a tracker.
 
-    A person whose box has left the picture by a third is lost (the tracker itself holds the centre
-    inside for good), and so is one whose box is too thin for a template: detectors leave slivers at
-    the picture's edge.
+    Args:
+        frame: (H, W, 3) uint8.
+        box: (4,) x1 y1 x2 y2 of the person in it, in pixels.
+
+    Returns:
+        a function to call with each next frame, which returns the person's box (4,) there, or None
+        once the person is lost: when a third of the box is outside the frame (the tracker itself
+        keeps the center inside for ever), or when the box is too thin for a template, as detectors
+        find at the edge of a frame.
     """
     import cv2
 
-    height, width = picture.shape[:2]
+    height, width = frame.shape[:2]
     x1, y1, x2, y2 = (round(float(edge)) for edge in box)
     x1, y1 = min(max(x1, 0), width - 2), min(max(y1, 0), height - 2)
     x2, y2 = max(min(x2, width), x1 + 2), max(min(y2, height), y1 + 2)
     parameters = cv2.TrackerCSRT.Params()
-    # Half the time of OpenCV's 200, and as good on people of a few dozen pixels.
-    parameters.template_size = 64
+    parameters.template_size = _TEMPLATE_SIZE
     tracker = cv2.TrackerCSRT.create(parameters)
     try:
-        tracker.init(picture, (x1, y1, x2 - x1, y2 - y1))
+        tracker.init(frame, (x1, y1, x2 - x1, y2 - y1))
     except cv2.error:
-        return lambda picture: None
+        return lambda frame: None
 
-    def step(picture: np.ndarray) -> np.ndarray | None:
+    def locate(frame: np.ndarray) -> np.ndarray | None:
         try:
-            found, (x, y, w, h) = tracker.update(picture)
+            is_located, (x, y, w, h) = tracker.update(frame)
         except cv2.error:
             return None
         inside = (min(x + w, width) - max(x, 0)) * (min(y + h, height) - max(y, 0))
-        if not found or inside < 2 / 3 * w * h:
+        if not is_located or inside < _MIN_INSIDE * w * h:
             return None
         return np.array([max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)], np.float64)
 
-    return step
+    return locate

@@ -1,31 +1,31 @@
-"""detectron2's models as sources of person boxes, where detectron2 is installed."""
+"""Detectors of detectron2's model zoo as proposal sources, where detectron2 is installed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ...datasets.errors import InputError
-from .cleanup import in_batches
+from .person_boxes import FunctionSource, batched_source
 
 
-def detectron2_proposals(
-    config: str, weights: str | None, *, device: str, threshold: float
-) -> Callable[[np.ndarray, int], list[np.ndarray]]:
-    """Person proposals by a detector of detectron2's model zoo.
+def detectron2_source(name: str, *, device: str, threshold: float) -> FunctionSource:
+    """A detector of detectron2's model zoo.
 
     Args:
-        config: a YAML config of the zoo, such as "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml".
-        weights: a file for it, else the zoo's own, which detectron2 downloads. detectron2 unpickles
-            such files, which can run code: give only those that you trust.
+        name: "detectron2:CONFIG" or "detectron2:CONFIG,WEIGHTS". CONFIG is a YAML config of the
+            zoo, such as COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml; WEIGHTS is a file for it,
+            else the zoo's own is downloaded. detectron2 unpickles weights, which can run code: use
+            only files that you trust.
         device: where it runs.
         threshold: the lowest score kept.
 
     Raises:
-        InputError: detectron2 is missing, or the config or its weights cannot be had.
+        InputError: detectron2 is missing, or the config or its weights cannot be read.
     """
+    config, _, weights = name.removeprefix("detectron2:").partition(",")
     try:
         from detectron2 import model_zoo
     except ImportError as error:
@@ -39,25 +39,23 @@ def detectron2_proposals(
             "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml"
         )
     try:
-        cfg = model_zoo.get_config(config, trained=weights is None)
+        cfg = model_zoo.get_config(config, trained=not weights)
     except RuntimeError as error:
         raise InputError(f"--proposals detectron2:{config}: {error}") from error
-    if weights is not None:
+    if weights:
         cfg.MODEL.WEIGHTS = weights
     cfg.MODEL.DEVICE = device
-    return config_proposals(cfg, threshold=threshold)
+    return config_source(cfg, threshold=threshold)
 
 
-def config_proposals(
-    cfg: Any, *, threshold: float
-) -> Callable[[np.ndarray, int], list[np.ndarray]]:
-    """Person proposals by the model and weights of a detectron2 config node.
+def config_source(cfg: Any, *, threshold: float) -> FunctionSource:
+    """The model and weights of a detectron2 config node.
 
-    Pictures are resized as the config's test-time settings say. The person class is found by name
-    in the config's test data set.
+    Frames are resized as the config's INPUT section says for tests. The class "person" is looked up
+    in the metadata of the config's test data set.
 
     Raises:
-        InputError: the model does not know people, or its weights cannot be had.
+        InputError: the model has no class "person", or its weights cannot be read.
     """
     import torch
     from detectron2.checkpoint import DetectionCheckpointer
@@ -87,9 +85,9 @@ def config_proposals(
     resize = ResizeShortestEdge([shortest, shortest], cfg.INPUT.MAX_SIZE_TEST)
 
     def as_input(frame: np.ndarray) -> dict[str, Any]:
-        picture = frame[:, :, ::-1] if cfg.INPUT.FORMAT == "BGR" else frame
-        picture = resize.get_transform(picture).apply_image(np.ascontiguousarray(picture))
-        tensor = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1))
+        image = frame[:, :, ::-1] if cfg.INPUT.FORMAT == "BGR" else frame
+        image = resize.get_transform(image).apply_image(np.ascontiguousarray(image))
+        tensor = torch.from_numpy(image.astype(np.float32).transpose(2, 0, 1))
         return {"image": tensor, "height": frame.shape[0], "width": frame.shape[1]}
 
     def detect(frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -99,4 +97,4 @@ def config_proposals(
             people = instances[instances.pred_classes == person].to("cpu")
             yield people.pred_boxes.tensor.numpy(), people.scores.numpy()
 
-    return in_batches(detect, threshold)
+    return batched_source(detect, threshold)

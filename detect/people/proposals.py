@@ -1,190 +1,149 @@
-"""Person proposals: where people are in a frame, before anybody asks what they do.
+"""Proposal sources: where people are in each frame, before anything asks what they do.
 
-A source of proposals is a function of frames and the number of the first of them in its video.
-Detectors look at the frames; precomputed boxes look at the number.
+`SOURCES` lists all kinds. To add one, write a function that makes a `ProposalSource` and add its
+line there.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import numpy as np
 
-from ...datasets.errors import InputError, some_of
-from ...datasets.table_io import read_table
-from ...datasets.tables import Detections
-from ...datasets.video_names import VideoIndex
-from .cleanup import clean_boxes
-
-Proposals = Callable[[np.ndarray, int], list[np.ndarray]]
-"""(T, H, W, 3) uint8 RGB, number of the first frame in its video -> T arrays (P, 5) float32.
-
-x1, y1, x2, y2 in pixels of the given frames and a score in [0, 1]; inside the picture, after
-non-maximum suppression, best first. Nobody in a frame is a (0, 5) array.
-"""
+from ...datasets.errors import InputError
+from ...datasets.video.reader import VideoInfo
+from .detectron2_zoo import detectron2_source
+from .hog import hog_source
+from .person_boxes import FunctionSource, PersonBoxes
+from .table import table_source
+from .torchvision_detectors import TORCHVISION_DETECTORS, torchvision_source
+from .yolox import yolox_source
 
 DEFAULT_GPU = "fasterrcnn_resnet50_fpn_v2"
 DEFAULT_CPU = "fasterrcnn_mobilenet_v3_large_320_fpn"
 THRESHOLD = 0.02
+"""The lowest score of a detector's box. Low: a box with a low score can still be linked into a
+tube, a missed one cannot."""
 
 
-def open_proposal_source(
-    source: str, *, video: str | None = None, device: str = "cpu", threshold: float = THRESHOLD
-) -> Proposals:
-    """The person proposals that `source` names.
+class OpenSource(Protocol):
+    """The person boxes of one video, asked for in the order of its frames."""
 
-    Args:
-        source: one of
-            "default": torchvision's Faster R-CNN, ResNet-50 on a GPU and MobileNet on the CPU;
-            "hog" where its weights cannot be had, with a warning.
-            The name of a torchvision COCO detector, such as "fasterrcnn_resnet50_fpn_v2".
-            PATH.onnx: a YOLOX model for people or for the COCO classes.
-            "detectron2:CONFIG" or "detectron2:CONFIG,WEIGHTS": a config of detectron2's model zoo,
-            such as COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml, and a weights file for it.
-            "hog": OpenCV's people detector, which needs no download.
-            "frame": the whole frame.
-            PATH.parquet or PATH.csv: precomputed boxes, a `Detections` table.
-        video: the video's name in such a table; its stem also does.
-        device: where torch runs a detector.
-        threshold: the lowest score that a detector's box may have. Low by default: a weak box can
-            still be linked into a tube, a missed one cannot. Precomputed boxes are all taken.
+    def propose(self, frames: np.ndarray, first_frame: int) -> list[PersonBoxes]:
+        """The boxes of T consecutive frames, each in pixels of the frames given.
 
-    Raises:
-        InputError: an unknown source; a file or weights that cannot be had or read.
+        Args:
+            frames: (T, H, W, 3) uint8 RGB.
+            first_frame: number of the first of them in the video, from 0.
+        """
+        ...
+
+
+class ProposalSource(Protocol):
+    """Person boxes of any number of videos."""
+
+    def open(self, video: VideoInfo) -> OpenSource:
+        """Starts a video.
+
+        Raises:
+            InputError: there are no boxes of this video.
+        """
+        ...
+
+
+class SourceFactory(Protocol):
+    def __call__(self, name: str, *, device: str, threshold: float) -> ProposalSource:
+        """Makes a source.
+
+        Args:
+            name: the whole text that the user wrote after --proposals.
+            device: where torch runs a detector.
+            threshold: the lowest score of a detector's box.
+        """
+        ...
+
+
+PersonFunction = Callable[[np.ndarray], Iterable["PersonBoxes | np.ndarray"]]
+"""Frames (T, H, W, 3) uint8 RGB → T times `PersonBoxes`, or (P, 4) or (P, 5) arrays."""
+
+
+def default_detector(device: str) -> str:
+    """The torchvision detector that "default" stands for."""
+    return DEFAULT_CPU if device == "cpu" else DEFAULT_GPU
+
+
+def default_source(name: str, *, device: str, threshold: float) -> ProposalSource:
+    """torchvision's Faster R-CNN, ResNet-50 on a GPU and MobileNet on a CPU.
+
+    If its weights cannot be downloaded, it warns and uses HOG.
     """
-    if source == "frame":
-        return whole_frame
-    if source == "hog":
-        return hog_proposals(threshold=threshold)
-    if source.endswith((".parquet", ".csv")):
-        if video is None:
-            raise InputError(
-                f"--proposals {source}: a table of boxes needs the name of the video to look up"
-            )
-        return table_proposals(read_table(Detections, Path(source)), video, where=source)
-    if source.endswith(".onnx"):
-        from .yolox import yolox_proposals
-
-        return yolox_proposals(Path(source), threshold=threshold)
-    if source.startswith("detectron2:"):
-        from .detectron2_zoo import detectron2_proposals
-
-        config, _, weights = source.removeprefix("detectron2:").partition(",")
-        return detectron2_proposals(config, weights or None, device=device, threshold=threshold)
-    if source == "default":
-        return _default_proposals(device, threshold)
-    from .torchvision_detectors import torchvision_detectors, torchvision_proposals
-
-    names = torchvision_detectors()
-    if source not in names:
-        raise InputError(
-            f"--proposals {source}: unknown; use default, hog, frame, detectron2:CONFIG, a "
-            f"file ending in .onnx, .parquet or .csv, or one of {', '.join(names)}"
-        )
-    return torchvision_proposals(source, device=device, threshold=threshold)
-
-
-def _default_proposals(device: str, threshold: float) -> Proposals:
-    from .torchvision_detectors import torchvision_proposals
-
-    name = DEFAULT_CPU if device == "cpu" else DEFAULT_GPU
     try:
-        return torchvision_proposals(name, device=device, threshold=threshold)
+        return torchvision_source(default_detector(device), device=device, threshold=threshold)
     except InputError as error:
         warnings.warn(
             f"{error}. Using HOG instead, which misses many people; better: --proposals "
             "PATH.onnx (a YOLOX person detector) or a table of boxes",
-            stacklevel=3,
+            stacklevel=4,
         )
-        return hog_proposals(threshold=threshold)
+        return hog_source("hog", device=device, threshold=threshold)
 
 
-def whole_frame(frames: np.ndarray, first: int) -> list[np.ndarray]:
+def frame_source(name: str, *, device: str, threshold: float) -> ProposalSource:
     """The whole frame as one box with score 1."""
-    height, width = frames.shape[1:3]
-    return [np.array([[0, 0, width, height, 1]], np.float32) for _ in frames]
+
+    def whole_frame(frames: np.ndarray, first_frame: int) -> list[np.ndarray]:
+        height, width = frames.shape[1:3]
+        return [np.array([[0, 0, width, height, 1]], np.float32)] * len(frames)
+
+    return FunctionSource(whole_frame)
 
 
-def table_proposals(table: Detections, video: str, *, where: str = "the table") -> Proposals:
-    """Precomputed boxes of one video; a person who stands there under several labels counts once.
+SOURCES: dict[str, SourceFactory] = {
+    "default": default_source,
+    "hog": hog_source,
+    "frame": frame_source,
+    "detectron2:": detectron2_source,
+    ".onnx": yolox_source,
+    ".parquet": table_source,
+    ".csv": table_source,
+    **dict.fromkeys(TORCHVISION_DETECTORS, torchvision_source),
+}
+"""By a whole word, by a prefix that ends with a colon, or by a file's extension."""
+
+
+def open_proposal_source(
+    source: str | ProposalSource | PersonFunction,
+    *,
+    device: str = "cpu",
+    threshold: float = THRESHOLD,
+) -> ProposalSource:
+    """The proposal source that a name stands for; see `SOURCES`.
 
     Args:
-        table: the boxes; labels are ignored.
-        video: the video's name, see `VideoIndex`.
-        where: what a message calls the table.
+        source: a name; or a source, which is returned; or a function of frames.
+        device: where torch runs a detector.
+        threshold: the lowest score of a detector's box; precomputed boxes are all used.
 
     Raises:
-        InputError: the video is not in the table, or a score lies outside [0, 1].
+        InputError: the name is unknown, or its file or weights cannot be read or downloaded.
     """
-    index = VideoIndex(table.video_names)
-    code = index.find(video, f"{where}: ")
-    if code is None:
-        # The name is the end of a file's path, and the file may lie in any folder.
-        code = index.find_file(Path(video))
-    if code is None:
-        raise InputError(
-            f"{where}: contains no video named {video}; it has "
-            f"{some_of(table.video_names) or 'no videos'}"
-        )
-    rows = np.flatnonzero(table.video == code)
-    scores = table.score[rows]
-    if len(rows) and not (scores.min() >= 0 and scores.max() <= 1):
-        bad = int(rows[np.argmax((scores < 0) | (scores > 1))]) + 1
-        raise InputError(f"{where}: row {bad}: score must be between 0 and 1")
-    rows = rows[np.argsort(table.frame[rows], kind="stable")]
-    frame_of_row = table.frame[rows]
-
-    def look_up(frames: np.ndarray, first: int) -> list[np.ndarray]:
-        ends = np.searchsorted(frame_of_row, np.arange(first, first + len(frames) + 1))
-        return [
-            clean_boxes(table.boxes[at], table.score[at], frames.shape[1:3], nms_iou=0.95)
-            for at in (rows[start:stop] for start, stop in pairwise(ends))
-        ]
-
-    return look_up
+    if not isinstance(source, str):
+        if hasattr(source, "open"):
+            return source
+        return FunctionSource(lambda frames, first_frame: source(frames))
+    for key, factory in SOURCES.items():
+        is_prefix, is_extension = key.endswith(":"), key.startswith(".")
+        if source == key or (is_prefix and source.startswith(key)) or (
+            is_extension and source.endswith(key)
+        ):  # fmt: skip
+            return factory(source, device=device, threshold=threshold)
+    raise InputError(f"--proposals {source}: unknown; use {source_keys()}")
 
 
-def hog_proposals(*, threshold: float) -> Proposals:
-    """OpenCV's default people detector: HOG and a linear SVM (Dalal and Triggs, CVPR 2005).
-
-    It finds upright people, few others. Its window is 128 pixels high, so small frames are
-    enlarged to a short side of 480, at most fourfold. The score is the logistic function of five
-    times what the SVM's margin is over a half: the default threshold admits margins down to -0.3,
-    which may continue a track, and a track starts at 0.5. Lower, every textured wall starts some.
-
-    Raises:
-        InputError: this build of OpenCV has no HOG detector.
-    """
-    import cv2
-
-    if not hasattr(cv2, "HOGDescriptor"):
-        raise InputError(
-            f"--proposals hog: this OpenCV ({cv2.__version__}) was built without contrib; pip "
-            "install opencv-contrib-python-headless"
-        )
-    hog = cv2.HOGDescriptor()
-    hog.setSVMDetector(np.array(cv2.HOGDescriptor.getDefaultPeopleDetector()))
-    certain = min(max(threshold, 1e-3), 1 - 1e-3)
-    lowest_margin = 0.5 + np.log(certain / (1 - certain)) / 5
-
-    def detect(frame: np.ndarray) -> np.ndarray:
-        height, width = frame.shape[:2]
-        scale = min(4.0, max(1.0, 480 / min(height, width)))
-        size = (max(64, round(width * scale)), max(128, round(height * scale)))
-        found, margins = hog.detectMultiScale(
-            cv2.resize(frame, size), hitThreshold=lowest_margin, winStride=(8, 8), padding=(8, 8),
-            scale=1.1, groupThreshold=0,
-        )  # fmt: skip
-        xywh = np.reshape(found, (-1, 4))
-        # The windows have a border around the person, of which a tenth on each side goes.
-        corner, extent = xywh[:, :2] + 0.1 * xywh[:, 2:], 0.8 * xywh[:, 2:]
-        boxes = np.concatenate([corner, corner + extent], axis=1)
-        boxes *= np.tile([width / size[0], height / size[1]], 2)
-        scores = 1 / (1 + np.exp(-5 * (np.ravel(margins) - 0.5)))
-        # Its windows answer in swarms around one person.
-        return clean_boxes(boxes, scores, (height, width), threshold=threshold, nms_iou=0.3)
-
-    return lambda frames, first: [detect(frame) for frame in frames]
+def source_keys() -> str:
+    """The keys of `SOURCES` as a user writes them, for help and messages."""
+    words = [f"{key}CONFIG" if key.endswith(":") else key for key in SOURCES]
+    words = [f"PATH{word}" if word.startswith(".") else word for word in words]
+    return ", ".join(words)

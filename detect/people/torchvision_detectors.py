@@ -1,16 +1,15 @@
-"""torchvision's COCO detectors as sources of person boxes."""
+"""torchvision's COCO detectors as proposal sources."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ...backbones.weights.cache import fetch_torchvision
 from ...datasets.errors import InputError
-from .cleanup import in_batches
+from .person_boxes import FunctionSource, batched_source
 
 # Their weights were trained with an epsilon of 0 in the frozen batch norms; torchvision sets it
 # where it loads them itself (models/detection/faster_rcnn.py and its neighbours).
@@ -22,29 +21,33 @@ _ZERO_EPSILON = {
 }
 
 
-def torchvision_detectors() -> list[str]:
-    """Names of torchvision's detectors whose published weights know people."""
-    from torchvision import models
+TORCHVISION_DETECTORS = (
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fcos_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+)
+"""All of torchvision's; a list, so that help and messages can name them without torch."""
 
-    return [
-        name
-        for name in models.list_models(module=models.detection)
-        if "person" in models.get_model_weights(name).DEFAULT.meta["categories"]
-    ]
 
-
-def torchvision_proposals(
-    name: str, *, device: str, threshold: float
-) -> Callable[[np.ndarray, int], list[np.ndarray]]:
-    """Person proposals by a torchvision detector with its published COCO weights.
+def torchvision_source(name: str, *, device: str, threshold: float) -> FunctionSource:
+    """A torchvision detector with its published COCO weights.
 
     Args:
-        name: one of `torchvision_detectors()`.
+        name: one of `TORCHVISION_DETECTORS`.
         device: where it runs.
         threshold: the lowest score kept.
 
     Raises:
-        InputError: the weights cannot be had, or are those of another model.
+        InputError: the weights cannot be downloaded, or are those of another model.
     """
     import torch
 
@@ -54,24 +57,26 @@ def torchvision_proposals(
     person = weights.meta["categories"].index("person")
 
     def detect(frames: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        pictures = torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(0, 3, 1, 2)
+        images = torch.from_numpy(np.ascontiguousarray(frames)).to(device).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            found = model(list(preprocess(pictures)))
-        for each in found:
-            people = each["labels"] == person
-            yield each["boxes"][people].cpu().numpy(), each["scores"][people].cpu().numpy()
+            results = model(list(preprocess(images)))
+        for result in results:
+            people = result["labels"] == person
+            yield result["boxes"][people].cpu().numpy(), result["scores"][people].cpu().numpy()
 
-    return in_batches(detect, threshold)
+    return batched_source(detect, threshold)
 
 
 def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:
-    """A torchvision detector with its published weights, and torchvision's entry on these.
+    """A torchvision detector with its published weights, and torchvision's record of them.
 
     Raises:
-        InputError: the weights cannot be had, or are those of another model.
+        InputError: the weights cannot be downloaded, or are those of another model.
     """
     import torch
     from torchvision.models import get_model, get_model_weights
+
+    from ...backbones.weights.cache import fetch_torchvision
 
     weights = get_model_weights(name).DEFAULT
     path = fetch_torchvision(weights)

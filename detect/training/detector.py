@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -21,6 +22,7 @@ from ...datasets.table_io import write_table
 from ...datasets.tables import Tubes
 from ..evaluation.evaluate import Evaluation
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
+from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
 from ..model.config import DetectorConfig
 from ..model.detector import Detector
@@ -81,7 +83,9 @@ def train_and_evaluate(
     last: list[Evaluation] = []
 
     def evaluate(averaged: Detector, step: int) -> dict[str, float]:
-        found = predict_dataset(averaged, test_set, half=half, people=people)
+        device, dtype = next(averaged.parameters()).device, torch.bfloat16 if half else None
+        predictor = TorchPredictor(averaged, device=str(device), autocast_dtype=dtype)
+        found = predict_dataset(predictor, test_set, source=people)
         result, tubes = evaluate_dataset(test_set, found)
         last[:] = [result]
         if not accelerator.is_main_process:

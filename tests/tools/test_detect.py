@@ -214,7 +214,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, hog, frame"),
         ({"labels": "div"}, "--labels div: unknown class; similar ones are dive"),
         ({"labels": "jhmdb"}, "needs weights trained on Kinetics-400"),
-        ({"scene": "1.5"}, "--scene 1.5: must be between 0 and 1"),
+        ({"scene": "1.5"}, "--scene-weight 1.5: must be between 0 and 1"),
         ({"out": "text.pth"}, "text.pth: File exists"),
         ({"config": "misspelt.yaml"}, "'theshold' is not accepted"),
         ({"device": "tpu"}, "tpu"),
@@ -310,7 +310,8 @@ def test_boxes_from_a_table(numbered, detect: Detect, tmp_path: Path) -> None:
     code, out, err = detect("b.mp4", "a.mp4", "--tables-only", proposals="people.csv")
     assert code == 2 and out.startswith("a: 1 tube, 20 frames")
     assert err == [
-        "actiontubes detect: people.csv: contains no video named b; it has somewhere/a",
+        "actiontubes detect: people.csv: contains no video of the name of b.mp4; it has "
+        "somewhere/a",
         "actiontubes detect: 1 of 2 videos failed: b.mp4",
     ]
     tubes = read_table(Tubes, tmp_path / "out" / "tubes.parquet")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections
-from actiontubes.detect.inference.onnx_detector import load_onnx_detector
+from actiontubes.detect.inference.onnx_predictor import load_onnx_predictor
 
 pytest.importorskip("onnxscript")
 
@@ -57,8 +57,8 @@ def test_the_model_without_proposals(command: Callable, trained: Path, tmp_path:
 
 
 def test_settings_travel(model: Path) -> None:
-    loaded = load_onnx_detector(model)
-    assert (loaded.clip_frames, loaded.settings.height) == (40, 48)
+    loaded = load_onnx_predictor(model)
+    assert (loaded.clip_frames, loaded.config.height) == (40, 48)
 
 
 @pytest.mark.parametrize(

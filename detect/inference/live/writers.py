@@ -1,4 +1,4 @@
-"""What a live run leaves: tubes appended to a table, and drawn video in parts of some minutes."""
+"""The files of a live run: a table that tubes are appended to, and drawn video in parts."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ....datasets.video.writer import VideoWriter, open_video_writer
 
 COLUMNS = ("video", "frame", "label", "score", "x1", "y1", "x2", "y2", "tube", "tube_score", "time")
 MINUTES = 10.0
-"""Length of a part of the drawn video; a run that is killed loses the part it was at."""
-_TICKS = 30.0  # frames a second that a part's times are counted in thousandths of
+"""Length of a part of the drawn video; a run that is killed loses its last part."""
+_FRAME_RATE = 30.0  # of a part; its frames have times of their own, in thousandths of 1 / 30 s
 
 
 class TubeCsvWriter:
-    """A CSV file of tubes, which `tables.read_table` reads, to which others are appended.
+    """A CSV file that tubes are appended to; `read_table` reads it.
 
-    Its further column, time, is when the row's frame came, in seconds since 1970.
+    Its additional column, time, is when the frame of the row came, in seconds since 1970.
 
     Args:
-        path: the file; it must not be there yet.
+        path: must not exist yet.
 
     Raises:
-        InputError: it is.
+        InputError: it exists.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Between the clock of `LiveFrame.time` and the calendar.
+        # What the clock of `LiveFrame.time` started at, in seconds since 1970.
         self._epoch = time.time() - time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -53,47 +53,47 @@ class TubeCsvWriter:
             times: (R,) when each row's frame came, in seconds of `time.monotonic`.
 
         Raises:
-            InputError: the disk refuses.
+            InputError: the disk is full.
         """
         assert tubes.score is not None and tubes.tube_score is not None
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        for row, (when, box) in enumerate(zip(times, tubes.boxes)):
+        for row, (time_, box) in enumerate(zip(times, tubes.boxes)):
             writer.writerow(
                 (
                     tubes.video_names[tubes.video[row]], tubes.frame[row],
                     tubes.label_names[tubes.label[row]], f"{tubes.score[row]:.6f}",
                     *(f"{side:.3f}" for side in box), tubes.tube[row],
-                    f"{tubes.tube_score[row]:.6f}", f"{self._epoch + when:.3f}",
+                    f"{tubes.tube_score[row]:.6f}", f"{self._epoch + time_:.3f}",
                 )
             )  # fmt: skip
-        whole = self.path.stat().st_size
+        data, size = text.getvalue().encode(), self.path.stat().st_size
         try:
             with self.path.open("ab", buffering=0) as file:
-                file.write(text.getvalue().encode())
-                complete = file.tell()
+                file.write(data)
+                new_size = file.tell()
         except OSError as error:
-            os.truncate(self.path, whole)
+            os.truncate(self.path, size)
             raise InputError(
                 f"{self.path}: could not be written ({error.strerror}); check that there is "
                 "free disk space"
             ) from error
-        # A raw write that meets the end of the disk may write a part, and raise nothing.
-        if complete != whole + len(text.getvalue().encode()):
-            os.truncate(self.path, whole)
+        # A raw write to a full disk may write a part and raise nothing.
+        if new_size != size + len(data):
+            os.truncate(self.path, size)
             raise InputError(
                 f"{self.path}: could not be written completely; check that there is free disk space"
             )
 
 
 class VideoPartWriter:
-    """Drawn pictures as MP4 files live-0001.mp4, live-0002.mp4, ..., each whole or not there.
+    """Drawn frames as MP4 files live-0001.mp4, live-0002.mp4, ..., which are always complete.
 
-    A part ends after so many minutes, or where the picture's size changes. Frames are shown as far
-    apart as they came, so that a part is as long as what it shows took.
+    A part ends after so many minutes, or where the frame size changes. Frames keep the times at
+    which they came, so that a part plays as long as it took.
 
     Args:
-        folder: to write to.
+        folder: where to write.
         minutes: length of a part.
     """
 
@@ -102,7 +102,7 @@ class VideoPartWriter:
         self._open = ExitStack()
         self._writer: VideoWriter | None = None
         self._shape: tuple[int, ...] = ()
-        self._begin = 0.0
+        self._start = 0.0
 
     def __enter__(self) -> VideoPartWriter:
         return self
@@ -113,20 +113,20 @@ class VideoPartWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What was written is whole, whatever has ended the run.
+        # Whatever ended the run, the file is completed.
         self._open.close()
 
-    def write(self, picture: np.ndarray, when: float) -> None:
-        """Appends a picture, (H, W, 3) uint8 RGB, of a frame that came at `when` seconds.
+    def write(self, frame: np.ndarray, time_: float) -> None:
+        """Appends a frame, (H, W, 3) uint8 RGB, that came at `time_` seconds.
 
         Raises:
-            InputError: the disk refuses.
+            InputError: the disk is full.
         """
-        over = when - self._begin >= 60 * self.minutes
-        if self._writer is None or over or picture.shape != self._shape:
+        is_over = time_ - self._start >= 60 * self.minutes
+        if self._writer is None or is_over or frame.shape != self._shape:
             self._open.close()
             self.parts += 1
             path = self.folder / f"live-{self.parts:04d}.mp4"
-            self._writer = self._open.enter_context(open_video_writer(path, _TICKS))
-            self._shape, self._begin = picture.shape, when
-        self._writer.write(picture, when)
+            self._writer = self._open.enter_context(open_video_writer(path, _FRAME_RATE))
+            self._shape, self._start = frame.shape, time_
+        self._writer.write(frame, time_)

@@ -236,7 +236,11 @@ def test_which_classes_are_right(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"size": 31}, "size: 31"), ({"frames": 7}, "frames: 7"), ({"workers": -1}, "workers: -1")],
+    [
+        ({"size": 31}, "--size 31: must"),
+        ({"frames": 7}, "--frames 7: must"),
+        ({"workers": -1}, "--workers -1: must"),
+    ],
 )
 def test_trials_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -19,13 +19,19 @@ from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.datasets.video.resize import resize
 from actiontubes.detect.inference.clip_batches import iter_clip_batches
-from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP
+from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry
 from actiontubes.detect.inference.detector_tubes import (
+    TubeOptions,
     detector_tubes,
     extend_to_end,
     interpolated_detections,
 )
-from actiontubes.detect.inference.predictor import concatenate_detections, predict_batch
+from actiontubes.detect.inference.predictor import (
+    TorchPredictor,
+    concatenate_detections,
+    postprocess,
+)
+from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.inference.video_output import TubeStore, VideoSummary
 from actiontubes.detect.linking.greedy import ACT, GreedyLinker
 from actiontubes.detect.linking.linker import LinkConfig, Linker
@@ -34,6 +40,7 @@ from actiontubes.detect.linking.viterbi import PENG, ViterbiLinker
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
+from actiontubes.detect.people.person_boxes import FunctionSource
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -89,7 +96,7 @@ def test_stored_tubes_come_best_first(tmp_path: Path) -> None:
         store = TubeStore(file)
         store.add(weak)
         store.add(replace(strong, tube=strong.tube + 7))
-        (tubes,) = store.best_first("clip", names)
+        (tubes,) = store.iter_by_score("clip", names)
         assert tubes.tube_score is not None
         assert tubes.tube.tolist() == [0] * 18 + [1] * 16
         assert tubes.frame.tolist() == [*range(18), *range(16)]
@@ -103,7 +110,7 @@ def test_stored_tubes_come_best_first(tmp_path: Path) -> None:
         "  0.30  frames 0-15        run 0.30",
     ]  # fmt: skip
     with TemporaryFile() as file:
-        (none,) = TubeStore(file).best_first("clip", names)
+        (none,) = TubeStore(file).iter_by_score("clip", names)
         assert len(none) == 0 and none.boxes.shape == (0, 4)
 
 
@@ -122,11 +129,16 @@ def people(frames: np.ndarray, first: int) -> list[np.ndarray]:
 
 
 def find(
-    video: Path, detector: Detector, out: Path, *words: object, **options: Any
+    video: Path,
+    detector: Detector,
+    out: Path,
+    source: FunctionSource | None = None,
+    **options: Any,
 ) -> tuple[Detections, Tubes, Videos, VideoSummary]:
     """Runs a detector over a video and reads the tables that it wrote."""
     out.mkdir(exist_ok=True)
-    with detector_tubes(video, "a", detector, *words, progress=False, **options) as run:
+    opened, predictor = open_video_file(video, "a"), TorchPredictor(detector)
+    with detector_tubes(opened, predictor, source, TubeOptions(**options), progress=False) as run:
         summary = run(out)
     assert sorted(path.name for path in out.iterdir()) == sorted(RESULT_FILES)
     tables = [
@@ -138,7 +150,9 @@ def find(
 
 def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "a.mp4", 31, size=(128, 96))
-    found, tubes, videos, summary = find(video, detector, tmp_path / "out", people, threshold=0)
+    found, tubes, videos, summary = find(
+        video, detector, tmp_path / "out", FunctionSource(people), threshold=0
+    )
     assert (videos.num_frames, videos.width, videos.height) == (31, 128, 96)
     # One box a frame and class, which refinement moves by little.
     assert sorted(zip(found.label, found.frame)) == [
@@ -159,7 +173,9 @@ def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None
 
 def test_nothing_above_the_threshold(numbered, detector: Detector, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "a.mp4", 20)
-    found, tubes, _, summary = find(video, detector, tmp_path / "out", people, threshold=1)
+    found, tubes, _, summary = find(
+        video, detector, tmp_path / "out", FunctionSource(people), threshold=1
+    )
     assert len(found) == 40 and len(tubes) == 0 and summary.best == ()
     assert (tmp_path / "out" / "labels.csv").read_text().split() == ["video,tube,label,score"]
 
@@ -189,7 +205,12 @@ def test_pieces_give_the_tubes_of_the_whole(
         for number, frame in enumerate(read_video(video))
     ]
     whole = concatenate_detections(
-        [predict_batch(detector, piece) for piece in iter_clip_batches(small, 4, every=every)]
+        [
+            postprocess(TorchPredictor(detector).predict(batch), detector.config)
+            for batch in iter_clip_batches(
+                small, ClipGeometry(detector.config), key_frame_step=every
+            )
+        ]
     )
     zeros = np.zeros(len(whole.frame), np.int32)
     boxes = whole.boxes * [128, 96, 128, 96]
@@ -198,8 +219,8 @@ def test_pieces_give_the_tubes_of_the_whole(
     )
     middle = float(np.median(whole.score))
 
-    options: dict[str, Any] = {"linker": linker, "every": every, "threshold": middle}
-    found, tubes, _, _ = find(video, detector, tmp_path / "out", jumping, **options)
+    options: dict[str, Any] = {"linker": linker, "key_frame_step": every, "threshold": middle}
+    found, tubes, _, _ = find(video, detector, tmp_path / "out", FunctionSource(jumping), **options)
     looked_at = select_rows(found, found.frame % every == 0)
     for column in ("frame", "label", "score", "boxes"):
         np.testing.assert_array_equal(getattr(looked_at, column), getattr(all_at_once, column))
@@ -224,8 +245,8 @@ def test_what_cannot_be(numbered, detector: Detector, tmp_path: Path) -> None:
         InputError, match="this detector does not find people itself; give --proposals"
     ):
         find(video, detector, tmp_path / "out")
-    with pytest.raises(InputError, match="--every 0: must be 1 or more"):
-        find(video, detector, tmp_path / "out", people, every=0)
+    with pytest.raises(InputError, match="--key-frame-step 0: must be 1 or more"):
+        find(video, detector, tmp_path / "out", FunctionSource(people), key_frame_step=0)
     with pytest.raises(InputError, match="file not found"):
-        find(tmp_path / "absent.mp4", detector, tmp_path / "out", people)
+        find(tmp_path / "absent.mp4", detector, tmp_path / "out", FunctionSource(people))
     assert not list((tmp_path / "out").iterdir())

@@ -16,14 +16,20 @@ from actiontubes.backbones.family import endpoint_shapes, get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.inference.clip_batches import ClipBatch, iter_clip_batches
-from actiontubes.detect.inference.clip_geometry import default_clip_frames
+from actiontubes.detect.inference.clip_geometry import ClipGeometry
 from actiontubes.detect.inference.export import BatchedProposals, export_detector, trace_detector
-from actiontubes.detect.inference.onnx_detector import (
+from actiontubes.detect.inference.load import load_checkpoint
+from actiontubes.detect.inference.onnx_predictor import (
     METADATA_KEY,
-    OnnxDetector,
-    load_onnx_detector,
+    OnnxPredictor,
+    load_onnx_predictor,
 )
-from actiontubes.detect.inference.predictor import FrameDetections, predict_batch
+from actiontubes.detect.inference.predictor import (
+    FrameDetections,
+    Predictor,
+    TorchPredictor,
+    postprocess,
+)
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
@@ -73,7 +79,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, Path]:
     """A detector that finds people itself."""
     detector = disturbed(SETTINGS)
     path = tmp_path_factory.mktemp("own") / "own.onnx"
-    assert export_detector(detector, path) == default_clip_frames(8) == 48
+    assert export_detector(detector, path) == ClipGeometry(SETTINGS).export_length() == 48
     return detector, path
 
 
@@ -94,7 +100,13 @@ def agree(a: FrameDetections, b: FrameDetections) -> None:
     np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-4)
 
 
-def one_piece(frames: np.ndarray, key_frames: list[float], people: Any = None) -> ClipBatch:
+def predict_batch(
+    predictor: Predictor, batch: ClipBatch, threshold: float = 0.01
+) -> FrameDetections:
+    return postprocess(predictor.predict(batch), predictor.config, threshold=threshold)
+
+
+def one_piece(frames: np.ndarray, key_frames: list[float], people: Any = ()) -> ClipBatch:
     count = len(key_frames)
     clips = torch.from_numpy(frames)[None]
     places = torch.tensor(key_frames, dtype=torch.float64)
@@ -105,8 +117,8 @@ def one_piece(frames: np.ndarray, key_frames: list[float], people: Any = None) -
 def test_onnx_finds_what_pytorch_finds(own: tuple[Detector, Path], key_frames: list[float]) -> None:
     detector, path = own
     piece = one_piece(picture(1, 48, SETTINGS), key_frames)
-    expected = predict_batch(detector, piece)
-    found = predict_batch(load_onnx_detector(path), piece)  # type: ignore[arg-type]
+    expected = predict_batch(TorchPredictor(detector), piece)
+    found = predict_batch(load_onnx_predictor(path), piece)
     assert len(expected.score) >= 10 * len(key_frames) and np.ptp(expected.score) > 0.05
     agree(found, expected)
 
@@ -121,29 +133,29 @@ def test_onnx_with_given_boxes(given: tuple[Detector, Path], counts: list[int]) 
         boxes = np.concatenate([corner, corner + rng.uniform(8, 30, (count, 2))], axis=1)
         people.append(torch.from_numpy(boxes).float())
     piece = one_piece(picture(3, 20, GIVEN), [9.0, 10.0, 11.0][: len(counts)], people)
-    expected = predict_batch(detector, piece)
+    expected = predict_batch(TorchPredictor(detector), piece)
     assert (len(expected.score) > 0) == (sum(counts) > 0)
-    agree(predict_batch(load_onnx_detector(path), piece), expected)  # type: ignore[arg-type]
+    agree(predict_batch(load_onnx_predictor(path), piece), expected)
 
 
 def test_windows_of_long_and_short_clips(given: tuple[Detector, Path]) -> None:
     """Of clips that are not the model's length, each key frame sees what it sees in its window."""
     detector, path = given
-    model = load_onnx_detector(path)
+    model = load_onnx_predictor(path)
     box = torch.tensor([[10.0, 5, 40, 45]])
     frames = picture(4, 60, GIVEN)
     keys = [6.0, 9.5, 25.0, 31.0, 52.0]
-    found = predict_batch(model, one_piece(frames, keys, [box] * 5))  # type: ignore[arg-type]
+    found = predict_batch(model, one_piece(frames, keys, [box] * 5))
     # 20 frames with 8 around a key frame: from 8 before it, at a multiple of 4.
     for number, start in enumerate([0, 0, 16, 20, 40]):
         alone = one_piece(frames[start : start + 20], [keys[number] - start], [box])
-        expected = predict_batch(detector, alone)
+        expected = predict_batch(TorchPredictor(detector), alone)
         np.testing.assert_allclose(found.score[found.frame == number], expected.score, atol=1e-4)
     short = frames[:12]
     filled = np.concatenate([short, short[-1:].repeat(8, axis=0)])
     agree(
-        predict_batch(model, one_piece(short, [6.0], [box])),  # type: ignore[arg-type]
-        predict_batch(detector, one_piece(filled, [6.0], [box])),
+        predict_batch(model, one_piece(short, [6.0], [box])),
+        predict_batch(TorchPredictor(detector), one_piece(filled, [6.0], [box])),
     )
 
 
@@ -152,26 +164,27 @@ def test_every_frame_has_its_surroundings() -> None:
     for own_frames in (1, 8, 20, 21):
         settings = replace(GIVEN, frames=own_frames)
         for clip_frames in (own_frames, own_frames + 3, own_frames + 7, own_frames + 40):
-            model = OnnxDetector(None, settings, clip_frames, Path("model.onnx"))
+            model = OnnxPredictor(None, settings, clip_frames, Path("model.onnx"))
             length = 100
             keys = np.arange(own_frames // 2, length - own_frames, 0.5).tolist()
             seen = []
-            for clip, rows, start in model._windows(length, [0] * len(keys), keys):
+            batch = one_piece(np.zeros((length, 1, 1, 3), np.uint8), keys)
+            for clip, rows, start in model._windows(batch, slice(None)):
                 assert clip == 0 and 0 <= start <= length - clip_frames
-                for row in rows:
-                    assert keys[row] - own_frames // 2 >= start
-                    assert int(keys[row]) + own_frames - own_frames // 2 <= start + clip_frames
-                seen += rows
+                for key in keys[rows]:
+                    assert key - own_frames // 2 >= start
+                    assert int(key) + own_frames - own_frames // 2 <= start + clip_frames
+                seen += range(len(keys))[rows]
             assert seen == list(range(len(keys)))
 
 
 def test_dense_pieces_of_a_video(own: tuple[Detector, Path]) -> None:
     """The path of `actiontubes detect`: shared clips, longer than the model's, of a whole video."""
-    model = load_onnx_detector(own[1])
+    model = load_onnx_predictor(own[1])
     frames = [(frame, None) for frame in picture(5, 90, SETTINGS)]
     seen: list[int] = []
-    for piece in iter_clip_batches(frames, SETTINGS.frames):
-        found = predict_batch(model, piece, threshold=0)  # type: ignore[arg-type]
+    for piece in iter_clip_batches(frames, ClipGeometry(SETTINGS)):
+        found = predict_batch(model, piece, threshold=0)
         seen += sorted(set(found.frame.tolist()))
     assert seen == list(range(90))
 
@@ -216,9 +229,9 @@ def test_torch_export(tmp_path: Path) -> None:
         zero = torch.zeros(len(key_frames), dtype=torch.int64)
         places = torch.tensor(key_frames)
         with torch.inference_mode():
-            maps = detector.maps(clip[None])
+            maps = detector.extract_features(clip[None])
             proposals, _ = detector.propose(maps, clip[None], zero, places)
-            expected = detector.find(maps, 8, proposals, zero, places, threshold=0.0)
+            expected = detector.detect(maps, 8, proposals, zero, places, threshold=0.0)
         assert key.bincount().tolist() == [len(each) for each in proposals]
         for number in range(len(key_frames)):
             best = scores[key == number].max()
@@ -234,8 +247,8 @@ def test_what_the_file_says(own: tuple[Detector, Path], given: tuple[Detector, P
         onnx.checker.check_model(model)
         assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
         metadata = {entry.key: entry.value for entry in model.metadata_props}
-        assert metadata["labels"].split("\n") == list(detector.settings.labels)
-        assert load_onnx_detector(path).settings == detector.settings
+        assert metadata["labels"].split("\n") == list(detector.config.labels)
+        assert load_onnx_predictor(path).config == detector.config
         assert "uint8" in model.doc_string
         values = {each.name: each for each in (*model.graph.input, *model.graph.output)}
         names = ["clip", "key_frames"] + (["boxes", "key"] if path.stem == "given" else [])
@@ -248,15 +261,14 @@ def test_what_the_file_says(own: tuple[Detector, Path], given: tuple[Detector, P
 
 def test_a_detector_with_proposals_may_leave_them_out(own: tuple[Detector, Path]) -> None:
     detector, _ = own
-    program = trace_detector(detector, 12, given=True)
+    program = trace_detector(detector, 12, external_proposals=True)
     assert len(program.graph_signature.user_inputs) == 4
-    assert detector.proposals is not None and detector.settings.proposals == "features"
+    assert detector.proposals is not None and detector.config.proposals == "features"
 
 
 def test_boxes_for_a_model_that_finds_people_itself(own: tuple[Detector, Path]) -> None:
-    piece = one_piece(picture(1, 48, SETTINGS), [20.0], [torch.empty(0, 4)])
-    with pytest.raises(InputError, match=r"finds people itself.*--given"):
-        predict_batch(load_onnx_detector(own[1]), piece)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"finds people itself.*--external-proposals"):
+        load_checkpoint(own[1], proposals="frame")
 
 
 def test_wrong_options(own: tuple[Detector, Path], tmp_path: Path) -> None:
@@ -267,7 +279,7 @@ def test_wrong_options(own: tuple[Detector, Path], tmp_path: Path) -> None:
         ("model.onnx", {"frames": 7}, "--frames 7: this detector needs at least 8"),
     ):
         with pytest.raises(InputError, match=words):
-            export_detector(detector, tmp_path / name, **options)  # type: ignore[arg-type]
+            export_detector(detector, tmp_path / name, **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -316,5 +328,5 @@ def changed(given: tuple[Detector, Path], tmp_path: Path) -> Iterator[Any]:
 def test_changed_settings(changed: Any, changes: dict[str, object], words: str) -> None:
     path = changed(**changes)
     with pytest.raises(InputError, match=words) as error:
-        load_onnx_detector(path)
+        load_onnx_predictor(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)

@@ -26,12 +26,14 @@ from actiontubes.datasets.tables import Detections
 from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.detect.inference import video_output
 from actiontubes.detect.inference import zero_shot_tubes as video_tubes
-from actiontubes.detect.inference.detector_tubes import TubeBuilder
+from actiontubes.detect.inference.detector_tubes import TubeBuilder, TubeOptions
+from actiontubes.detect.inference.video_input import VideoInput
 from actiontubes.detect.inference.video_output import TubeStore
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.zero_shot import ClipFeatures, select_labels
+from actiontubes.detect.people.person_boxes import FunctionSource
 
 PIECE, PEOPLE, LABELS, STAY = 64, 8, ("run", "sit", "jump"), 100
 
@@ -61,13 +63,15 @@ def state_of_linking(pieces: int, folder: Path, every: int) -> tuple[int, int, i
         TemporaryFile(dir=folder) as file,
     ):
         tubes = TubeStore(file)
-        linking = TubeBuilder(table.write, tubes.add, "act", 0.2, every)
+        linking = TubeBuilder(
+            table.write, tubes.add, TubeOptions(threshold=0.2, key_frame_step=every)
+        )
         for number in range(pieces):
             linking.add(busy_piece(number, every))
             waiting = max(waiting, table._rows)
-        size = len(pickle.dumps((linking._strong, linking._all)))
+        size = len(pickle.dumps((linking._linker, linking._interpolator)))
         linking.finish(pieces * PIECE)
-        for part in tubes.best_first("clip", LABELS):
+        for part in tubes.iter_by_score("clip", LABELS):
             assert len(part) <= video_output._ROWS_AT_ONCE + STAY
             rows += len(part)
     return size, waiting, rows
@@ -111,11 +115,13 @@ def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
         patch.setattr(video_tubes, "track_appearance", lambda frame, box: lambda frame: None)
         patch.setattr(video_tubes, "clip_features", features)
         patch.setattr(video_tubes, "trunk_size", lambda width, height: (32, 48))
-        patch.setattr(video_tubes, "probe", lambda path: VideoInfo(path, 320, 240, 25.0, frames))
-        patch.setattr(video_tubes, "read_video", lambda path: (picture for _ in range(frames)))
+        info = VideoInfo(Path("crowd.mp4"), 320, 240, 25.0, frames)
+        video = VideoInput("crowd", info, lambda start: (picture for _ in range(frames)))
         summary = video_tubes.zero_shot_tubes(
-            Path("crowd.mp4"), "crowd", model,
-            lambda batch, first: [boxes(first + place) for place in range(len(batch))],
+            video, model,
+            FunctionSource(
+                lambda batch, first: [boxes(first + place) for place in range(len(batch))]
+            ),
             select_labels(None, classes), folder, threshold=0, progress=False,
         )  # fmt: skip
     return summary.tubes
@@ -129,7 +135,7 @@ def test_without_training_boxes_do_not_stay_in_memory(
     """Neither those of tubes that ended nor those of tubes that go on."""
     monkeypatch.setattr(table_writer, "_GROUP_ROWS", 2000)
     monkeypatch.setattr(video_output, "_ROWS_AT_ONCE", 500)
-    monkeypatch.setattr(video_tubes, "_BOXES_OPEN", 64)
+    monkeypatch.setattr(video_tubes, "_BOXES_IN_MEMORY", 64)
     peaks, people = {}, 8
     for frames in (100, 250, 750):  # the first to warm up
         tracemalloc.start()

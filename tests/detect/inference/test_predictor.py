@@ -13,16 +13,27 @@ from actiontubes.detect.inference.clip_batches import (
     iter_clip_batches,
     prefetch_clip_batches,
 )
-from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP, clip_length
-from actiontubes.detect.inference.predictor import compile_trunk, predict_batch, predict_frames
+from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry
+from actiontubes.detect.inference.predictor import (
+    FrameDetections,
+    TorchPredictor,
+    compile_trunk,
+    postprocess,
+    predict_frames,
+)
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
+from actiontubes.detect.people.person_boxes import FunctionSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def geometry(context: int, step: int = 1, **changes: Any) -> ClipGeometry:
+    return ClipGeometry(DetectorConfig(("run",), frames=context, frame_step=step, **changes))
 
 
 def numbered_frames(count: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -43,11 +54,11 @@ def check_pieces(
     keys: list[int] = []
     for piece in found:
         seen = numbers(piece.clips)
-        assert len(piece.clip_of) == len(piece.key_frames) == len(piece.frames) > 0
-        assert piece.people is not None
-        for row, frame in enumerate(piece.frames):
-            clip = seen[piece.clip_of[row]]
-            key = float(piece.key_frames[row])
+        assert len(piece.clip_index) == len(piece.key_frame_positions) > 0
+        assert len(piece.frame_numbers) == len(piece.clip_index)
+        for row, frame in enumerate(piece.frame_numbers):
+            clip = seen[piece.clip_index[row]]
+            key = float(piece.key_frame_positions[row])
             # The clip's frame i is so many of the video's frames from the key frame.
             wanted = np.round(frame + (np.arange(len(clip)) - key) * step)
             assert np.array_equal(clip, np.clip(wanted, 0, count - 1))
@@ -56,10 +67,10 @@ def check_pieces(
             assert before >= context // 2 and after >= context - context // 2
             if mode == "per_clip":
                 assert len(clip) == context and key == context // 2
-            assert piece.people[row].tolist() == [[frame] * 4]
+            assert piece.person_boxes[row].tolist() == [[frame] * 4]
         if mode == "shared":
             assert len(seen) == 1 and seen.shape[1] % 4 == 0
-        keys += piece.frames.tolist()
+        keys += piece.frame_numbers.tolist()
     assert keys == list(range(0, count, every))
 
 
@@ -80,7 +91,7 @@ def test_each_key_frame_once_with_its_context(mode: Any, step: int, every: int) 
         301,
     ):
         frames = numbered_frames(count)
-        found = iter_clip_batches(frames, 20, frame_step=step, mode=mode, every=every)
+        found = iter_clip_batches(frames, geometry(20, step), mode=mode, key_frame_step=every)
         check_pieces(found, count, 20, step, mode, every)
 
 
@@ -95,7 +106,9 @@ def test_each_key_frame_once_with_its_context(mode: Any, step: int, every: int) 
 )
 def test_any_sizes(count: int, context: int, step: int, mode: Any, every: int, core: int) -> None:
     frames = numbered_frames(count)
-    found = iter_clip_batches(frames, context, frame_step=step, mode=mode, every=every, core=core)
+    found = iter_clip_batches(
+        frames, geometry(context, step), mode=mode, key_frame_step=every, key_frames_per_clip=core
+    )
     check_pieces(found, count, context, step, mode, every)
 
 
@@ -103,8 +116,10 @@ def test_shared_clips_see_time_in_one_phase() -> None:
     """So that a frame's features do not depend on the piece that it lies in."""
     for step in (1, 2, 3):
         starts = set()
-        for piece in iter_clip_batches(numbered_frames(400), 20, frame_step=step):
-            starts.add((piece.frames[0] - piece.key_frames[0].item() * step) % (4 * step))
+        for piece in iter_clip_batches(numbered_frames(400), geometry(20, step)):
+            starts.add(
+                (piece.frame_numbers[0] - piece.key_frame_positions[0].item() * step) % (4 * step)
+            )
         assert len(starts) == 1
 
 
@@ -118,9 +133,9 @@ def test_memory_does_not_grow() -> None:
             yield np.zeros((1, 1, 3), np.uint8), None
 
     for mode in ("shared", "per_clip"):
-        for piece in iter_clip_batches(frames(), 20, mode=mode):  # type: ignore[arg-type]
-            assert made <= piece.frames[-1] + 20
-            assert piece.people is None and piece.clips.shape[1] <= KEY_FRAMES_PER_CLIP + 2 * 20
+        for piece in iter_clip_batches(frames(), geometry(20), mode=mode):  # type: ignore[arg-type]
+            assert made <= piece.frame_numbers[-1] + 20
+            assert not piece.person_boxes and piece.clips.shape[1] <= KEY_FRAMES_PER_CLIP + 2 * 20
 
 
 def narrow(**changes: Any) -> Detector:
@@ -150,13 +165,24 @@ def two_people(frames: np.ndarray, first: int) -> list[np.ndarray]:
     return [box for _ in frames]
 
 
-def results(detector: Detector, frames: list[np.ndarray], **options: Any) -> dict[int, np.ndarray]:
-    """Of each frame the label, score and box of what was found."""
+def results(
+    detector: Detector, frames: list[np.ndarray], external: bool = True, **options: Any
+) -> dict[int, np.ndarray]:
+    """Label, score and box of the detections of each frame."""
     rows: dict[int, list] = {}
-    for found in predict_frames(detector, frames, **{"people": two_people} | options):
+    dtype = options.pop("autocast_dtype", None)
+    proposals = "external" if external else "own"
+    predictor = TorchPredictor(detector, proposals=proposals, autocast_dtype=dtype)
+    source = FunctionSource(two_people) if external else None
+    for found in predict_frames(predictor, frames, source=source, **options):
         for frame, label, score, box in zip(found.frame, found.label, found.score, found.boxes):
             rows.setdefault(int(frame), []).append([label, score, *box])
     return {frame: np.array(values) for frame, values in rows.items()}
+
+
+def predict_batch(detector: Detector, batch: ClipBatch, threshold: float = 0.01) -> FrameDetections:
+    predictor = TorchPredictor(detector)
+    return postprocess(predictor.predict(batch), predictor.config, threshold=threshold)
 
 
 def test_both_ways_agree_on_a_trunk_that_sees_single_frames() -> None:
@@ -179,9 +205,9 @@ def test_both_ways_agree_on_a_still_video(proposals: str) -> None:
     detector = narrow(proposals=proposals, proposal_count=5)
     assert detector.window == 2
     frames = video(6, 6)
-    people = two_people if proposals == "given" else None
-    shared = results(detector, frames, people=people)
-    per_clip = results(detector, frames, people=people, mode="per_clip")
+    external = proposals == "given"
+    shared = results(detector, frames, external)
+    per_clip = results(detector, frames, external, mode="per_clip")
     assert list(shared) == list(per_clip) == list(range(6))
     for frame in range(6):
         np.testing.assert_allclose(shared[frame], per_clip[frame], atol=1e-5)
@@ -195,7 +221,7 @@ def test_pieces_of_any_size_find_the_same() -> None:
     for core in (4, 12, 64):
         found = [
             predict_batch(detector, piece, threshold=0.0)
-            for piece in iter_clip_batches(frames, 16, core=core)
+            for piece in iter_clip_batches(frames, geometry(16), key_frames_per_clip=core)
         ]
         rows = [np.stack([f.frame, f.label, f.score, *f.boxes.T], axis=1) for f in found]
         whole.append(np.concatenate(rows))
@@ -207,13 +233,14 @@ def test_pieces_of_any_size_find_the_same() -> None:
 
 def test_more_key_frames_than_are_scored_at_once() -> None:
     detector = narrow(proposals="features", proposal_count=3)
-    piece = next(iter_clip_batches([(frame, None) for frame in video(70)], 8))
+    piece = next(iter_clip_batches([(frame, None) for frame in video(70)], geometry(8)))
     found = predict_batch(detector, piece, threshold=0.0)
     assert set(found.frame.tolist()) == set(range(64))
     assert (np.diff(found.frame) >= 0).all()
     alone = ClipBatch(
-        piece.clips, piece.clip_of[40:41], piece.key_frames[40:41], piece.frames[40:41],
-                  None)  # fmt: skip
+        piece.clips, piece.clip_index[40:41], piece.key_frame_positions[40:41],
+        piece.frame_numbers[40:41],
+    )  # fmt: skip
     expected, rows = predict_batch(detector, alone, threshold=0.0), found.frame == 40
     np.testing.assert_allclose(found.score[rows], expected.score, atol=1e-5)
     np.testing.assert_allclose(found.boxes[rows], expected.boxes, atol=1e-4)
@@ -229,7 +256,12 @@ def test_boxes_are_shares_of_the_picture(size: tuple[int, int]) -> None:
     for rows in found.values():
         for box in rows[:, 2:]:
             assert np.abs(box - expected).max(axis=1).min() < 1e-6
-    frames = {found.frame.dtype for found in predict_frames(detector, video(3), people=two_people)}
+    frames = {
+        found.frame.dtype
+        for found in predict_frames(
+            TorchPredictor(detector), video(3), source=FunctionSource(two_people)
+        )
+    }
     assert frames == {np.dtype(np.int32)}
 
 
@@ -247,8 +279,9 @@ def test_threads_change_nothing(mode: Any, every: int) -> None:
             return two_people(batch, first)
 
         with prefetch_clip_batches(
-            detector.settings, frames, people=people, mode=mode, every=every, threads=threads
-        ) as ahead:
+            detector.config, frames, source=FunctionSource(people), mode=mode,
+            key_frame_step=every, threads=threads,
+        ) as ahead:  # fmt: skip
             rows = [np.stack([f.frame, f.label, f.score, *f.boxes.T], axis=1)
                     for f in (predict_batch(detector, piece) for piece in ahead)]  # fmt: skip
         found.append(np.concatenate(rows))
@@ -271,10 +304,10 @@ def test_only_full_clips_are_compiled(monkeypatch, mode: Any, frames: int, step:
     detector = narrow(frames=frames, frame_step=step, endpoint="MaxPool_3a_3x3", width=0.01)
     compile_trunk(detector, mode)
     count = 2 * KEY_FRAMES_PER_CLIP * step + 5 if mode == "shared" else 9
-    parts = list(iter_clip_batches(((frame, np.zeros((0, 4))) for frame in video(count)), frames,
-                        frame_step=step, mode=mode))  # fmt: skip
+    parts = list(iter_clip_batches(((frame, np.zeros((0, 4))) for frame in video(count)),
+                        ClipGeometry(detector.config), mode=mode))  # fmt: skip
     lengths = [piece.clips.shape[1] for piece in parts]
-    assert set(lengths[:-1]) == {clip_length(detector.settings, mode)}
+    assert set(lengths[:-1]) == {ClipGeometry(detector.config).clip_length(mode)}
     for piece in (parts[0], parts[-1]):
         predict_batch(detector, piece)
     full = [lengths[0], lengths[-1]]
@@ -288,9 +321,13 @@ def test_nobody_and_nothing() -> None:
         return [np.empty((0, 5)) for _ in frames]
 
     for mode in ("shared", "per_clip"):
-        (found,) = predict_frames(detector, video(2), people=nobody, mode=mode)  # type: ignore[arg-type]
+        (found,) = predict_frames(
+            TorchPredictor(detector), video(2), source=FunctionSource(nobody), mode=mode
+        )  # type: ignore[arg-type]
         assert len(found.frame) == len(found.score) == 0 and found.boxes.shape == (0, 4)
-        assert not list(predict_frames(detector, [], people=nobody, mode=mode))  # type: ignore[arg-type]
+        assert not list(
+            predict_frames(TorchPredictor(detector), [], source=FunctionSource(nobody), mode=mode)
+        )  # type: ignore[arg-type]
 
 
 def test_given_people_take_the_place_of_proposals() -> None:
@@ -305,7 +342,51 @@ def test_given_people_take_the_place_of_proposals() -> None:
 def test_half_precision_is_near() -> None:
     detector = narrow(backbone="s3d-g", endpoint="Mixed_4b")
     frames = video(6)
-    exact, near = results(detector, frames), results(detector, frames, half=torch.bfloat16)
+    exact, near = (
+        results(detector, frames),
+        results(detector, frames, autocast_dtype=torch.bfloat16),
+    )
     for frame, rows in exact.items():
         best, other = (np.sort(one[:, 1])[-2:] for one in (rows, near[frame]))
         np.testing.assert_allclose(best, other, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "endpoint", "stride"),
+    [
+        ("s3d-g", "MaxPool_3a_3x3", 4), ("s3d-g", "Mixed_4e", 4), ("i2d", "Mixed_5c", 8),
+        ("r2plus1d_18", "layer3", 4), ("r2plus1d_18", "layer4", 8),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("step", [1, 3])
+def test_the_phase_follows_the_backbone(
+    backbone: str, endpoint: str, stride: int, step: int
+) -> None:
+    """All shared clips begin at one phase of the coarsest feature map's steps."""
+    clips = geometry(20, step, backbone=backbone, endpoint=endpoint)
+    assert clips.time_stride == stride
+    batches = list(iter_clip_batches(numbered_frames(400), clips))
+    starts = {
+        (batch.frame_numbers[0] - batch.key_frame_positions[0].item() * step) % (stride * step)
+        for batch in batches
+    }
+    assert len(starts) == 1 and len(batches) > 1
+    assert all(batch.clips.shape[1] % stride == 0 for batch in batches)
+
+
+def test_actionness_and_boxes_of_every_proposal() -> None:
+    """One row a proposal, before any is dropped; with one softmax actionness is 1 - background."""
+    for changes in ({}, {"multi_label": True}, {"per_class_boxes": True}):
+        detector = narrow(**changes)
+        boxes = np.array([[4.0, 4, 30, 28], [10, 2, 46, 30]])
+        frames = [(frame, boxes) for frame in video(40)]
+        batch = next(iter_clip_batches(frames, geometry(8)))
+        predictions = TorchPredictor(detector).predict(batch)
+        assert [each.frame for each in predictions] == list(range(40))
+        for each in predictions:
+            assert each.probabilities.shape == (2, 3) and each.actionness.shape == (2,)
+            assert each.boxes.shape == ((2, 3, 4) if "per_class_boxes" in changes else (2, 1, 4))
+            assert (each.actionness <= 1 + 1e-6).all()
+            multi = "multi_label" in changes
+            expected = each.probabilities.amax(1) if multi else each.probabilities.sum(1)
+            torch.testing.assert_close(each.actionness, expected)

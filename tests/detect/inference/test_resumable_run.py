@@ -31,11 +31,11 @@ from actiontubes.detect.inference.resumable_run import (
     plan_jobs,
     process_videos,
 )
-from actiontubes.detect.inference.video_output import VideoSummary, one_video
+from actiontubes.detect.inference.video_output import VideoSummary, video_table
 from actiontubes.detect.linking.registry import link
 from actiontubes.detect.visualization.video import draw_video
 
-SETTINGS = {"checkpoint": "0" * 64, "every": 1, "labels": None}
+SETTINGS = {"checkpoint": "0" * 64, "key_frame_step": 1, "labels": None}
 
 
 def write_results(
@@ -51,7 +51,7 @@ def write_results(
     )  # fmt: skip
     info = VideoInfo(Path(name), 320, 240, 25.0, 16)
     for table, file in zip(
-        (found, link(found), one_video(name, info)), RESULT_FILES[:3], strict=True
+        (found, link(found), video_table(name, info)), RESULT_FILES[:3], strict=True
     ):
         write_table(table, folder / file)
     with open_label_writer(folder / OUTPUT_FILES.labels) as labels:
@@ -102,7 +102,7 @@ def tables(out: Path) -> list[bytes]:
     return [(out / name).read_bytes() for name in RESULT_FILES]
 
 
-def test_done_videos_are_passed_over(tmp_path: Path) -> None:
+def test_dvideo_tables_are_passed_over(tmp_path: Path) -> None:
     todo, detecting = videos(tmp_path, "a", "b", "c", "d"), Detecting()
     out = tmp_path / "out"
     run(todo[:2], detecting)
@@ -182,8 +182,8 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     run(todo[:1], Detecting())
     for changes, why in (
         (
-            {"every": 4},
-            "made with --every 1, and this run is with --every 4; choose another --out, or give",
+            {"key_frame_step": 4},
+            "made with --key-frame-step 1, and this run is with --key-frame-step 4; choose another",
         ),
         (
             {"checkpoint": "1" * 64},
@@ -206,7 +206,16 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
             finished_jobs(todo, SETTINGS | changes)
         assert why in str(error.value) and str(todo[0].folder) in str(error.value)
     delete_results(todo, tmp_path / "out")
-    assert not finished_jobs(todo, SETTINGS | {"every": 4}) and not todo[0].folder.exists()
+    assert not finished_jobs(todo, SETTINGS | {"key_frame_step": 4}) and not todo[0].folder.exists()
+
+
+def test_records_of_version_0_1_are_understood(tmp_path: Path) -> None:
+    todo = videos(tmp_path, "a")
+    run(todo, Detecting(), {"checkpoint": None, "every": 4, "scene": 0.5})
+    settings = {"checkpoint": None, "key_frame_step": 4, "scene_weight": 0.5}
+    assert set(finished_jobs(todo, settings)) == {"a"}
+    with pytest.raises(InputError, match="made with --key-frame-step 4, and this run is with"):
+        finished_jobs(todo, settings | {"key_frame_step": 1})
 
 
 def test_another_video_of_that_name_is_refused(tmp_path: Path) -> None:

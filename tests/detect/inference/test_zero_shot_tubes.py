@@ -20,6 +20,7 @@ from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concat
 from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.detect.inference import video_output
 from actiontubes.detect.inference import zero_shot_tubes as video_tubes
+from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.inference.zero_shot_tubes import (
     LABELS_KEPT,
     LENGTH_PRIOR,
@@ -33,7 +34,7 @@ from actiontubes.detect.model.zero_shot import (
     person_logits,
     select_labels,
 )
-from actiontubes.detect.people.proposals import whole_frame
+from actiontubes.detect.people.person_boxes import FunctionSource
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,12 +101,23 @@ def read_boxes(kind: type[Boxes], path: Path, names: tuple[str, ...]) -> Boxes:
     return replace(table, label=code[table.label], label_names=names)
 
 
+def whole_frame(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    height, width = frames.shape[1:3]
+    return [np.array([[0, 0, width, height, 1]], np.float32) for _ in frames]
+
+
 def find(video: Path, model: PretrainedModel, people: Proposals, **options) -> Found:
     labels = options.pop("labels", select_labels(None, CLASSES))
     folder = video.parent / "found"
     folder.mkdir(exist_ok=True)
     summary = zero_shot_tubes(
-        video, "clip", model, people, labels, folder, progress=False, **options
+        open_video_file(video, "clip"),
+        model,
+        FunctionSource(people),
+        labels,
+        folder,
+        progress=False,
+        **options,
     )
     assert sorted(path.name for path in folder.iterdir()) == sorted(RESULT_FILES)
     detections = read_boxes(Detections, folder / OUTPUT_FILES.detections, labels.names)
@@ -190,7 +202,7 @@ def test_evidence_of_a_person_is_taken_while_they_are_there(
 def test_scores_by_hand(numbered, model, no_trunk, tmp_path: Path) -> None:
     """Constant features: every person's own logits are the classifier's on them, in all clips."""
     video = numbered.write(tmp_path / "clip.mp4", 100)
-    result = find(video, model, walkers, scene=0.25)
+    result = find(video, model, walkers, scene_weight=0.25)
     own = model.head.fc(torch.linspace(-1, 1, model.trunk.out_channels)).detach().numpy()
     logits = 0.75 * own + 0.25 * np.linspace(0, 1, len(CLASSES))
     share = np.exp(logits) / np.exp(logits).sum()
@@ -264,7 +276,7 @@ def test_batches_do_not_matter(numbered, model, no_trunk, monkeypatch, tmp_path:
     video = numbered.write(tmp_path / "clip.mp4", 75)
     results = []
     for size in (1, 7, 8, 100):
-        monkeypatch.setattr(video_tubes, "_BATCH", size)
+        monkeypatch.setattr(video_tubes, "_FRAMES_PER_BATCH", size)
         results.append(find(video, model, walkers))
     for other in results[1:]:
         for name in ("frame", "label", "boxes", "tube", "score", "tube_score"):
@@ -294,7 +306,7 @@ def test_boxes_on_disk_are_the_same(
     whole = find(video, model, passers_by, **options)
     check(whole)
     assert len(whole.tube_scores) > 5 and np.bincount(whole.tubes.tube).max() > 60
-    monkeypatch.setattr(video_tubes, "_BOXES_OPEN", 3)
+    monkeypatch.setattr(video_tubes, "_BOXES_IN_MEMORY", 3)
     monkeypatch.setattr(video_output, "_ROWS_AT_ONCE", 20)
     parts = find(video, model, passers_by, **options)
     for name in ("frame", "label", "boxes", "tube", "score", "tube_score"):
@@ -324,9 +336,10 @@ def test_who_leaves_early_is_scored_by_the_whole_length(
 def test_the_scene_alone_gives_all_the_same_labels(numbered, model, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 60)
     own, scene = (
-        find(video, model, walkers, scene=share, threshold=0).label_scores for share in (0, 1)
+        find(video, model, walkers, scene_weight=share, threshold=0).label_scores
+        for share in (0, 1)
     )
-    np.testing.assert_allclose(scene[0], scene[1], rtol=1e-6)
+    np.testing.assert_allclose(scene[0], scene[1], atol=1.1e-6)  # six digits in the file
     assert np.abs(own[0] - own[1]).max() > 1e-3
 
 
@@ -389,7 +402,14 @@ def test_files_of_several_videos_agree(
         video = numbered.write(folder.with_suffix(".mp4"), 70)
         labels = select_labels(None, CLASSES)
         summaries.append(
-            zero_shot_tubes(video, folder.name, model, people, labels, folder, progress=False)
+            zero_shot_tubes(
+                open_video_file(video, folder.name),
+                model,
+                FunctionSource(people),
+                labels,
+                folder,
+                progress=False,
+            )
         )
     assert [summary.tubes for summary in summaries] == [2, 0, 1]
     concatenate_tables(folders, [summary.tubes for summary in summaries], tmp_path)

@@ -24,9 +24,16 @@ from actiontubes.datasets.flow.estimate import append_flow
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections
 from actiontubes.datasets.video.reader import read_video
-from actiontubes.detect.inference.detector_tubes import detector_tubes
+from actiontubes.detect.inference.clip_batches import ClipBatch
+from actiontubes.detect.inference.detector_tubes import TubeOptions, detector_tubes
 from actiontubes.detect.inference.predict_dataset import predict_dataset
-from actiontubes.detect.inference.predictor import concatenate_detections, predict_frames
+from actiontubes.detect.inference.predictor import (
+    FusedPredictor,
+    TorchPredictor,
+    concatenate_detections,
+    predict_frames,
+)
+from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import (
     extract_trunk,
@@ -36,8 +43,9 @@ from actiontubes.detect.model.checkpoint import (
 )
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
-from actiontubes.detect.model.late_fusion import ScoreFusion, fuse_scores
+from actiontubes.detect.model.postprocess import decode_boxes
 from actiontubes.detect.model.pretrained import new_detector
+from actiontubes.detect.people.person_boxes import FunctionSource
 from actiontubes.detect.training.detector import train_and_evaluate
 from actiontubes.detect.training.options import ClipSampling, Schedule
 from torch import Tensor, nn
@@ -204,32 +212,36 @@ def test_detectors_that_give_no_trunk(tmp_path: Path) -> None:
 
 
 def test_fused_scores_are_the_mean() -> None:
-    rgb, flow = detector(1, streams="rgb"), detector(2, streams="flow")
-    fused = ScoreFusion(rgb, flow).eval()
-    assert fused.config.streams == "both" and fused.proposals is rgb.proposals
-    where = (4, boxes(), ZERO, KEY)
+    """Of both detectors, on the proposals of the first."""
+    rgb, flow = (TorchPredictor(detector(seed, streams=streams))
+                 for seed, streams in ((1, "rgb"), (2, "flow")))  # fmt: skip
+    fused = FusedPredictor(rgb, flow)
+    assert fused.config.streams == "both" and fused.proposals == "own"
+    batch = ClipBatch(
+        clips=clip(), clip_index=ZERO, key_frame_positions=KEY, frame_numbers=np.array([7])
+    )
+    rows = slice(0, 1)
     with torch.inference_mode():
-        found = fused.detect(fused.extract_features(clip()), *where, threshold=0.0)
-        ours, theirs = (one.score(one.extract_features(clip()), *where) for one in (rgb, flow))
-        proposals, _ = fused.propose(fused.extract_features(clip()), clip(), ZERO, KEY)
-        expected, _ = rgb.propose(rgb.extract_features(clip()), clip(), ZERO, KEY)
-    assert torch.equal(proposals[0], expected[0])
+        features = [one.extract_features(batch) for one in (rgb, flow)]
+        proposals = rgb.propose(features[0], batch, rows)
+        ours, theirs = (one.score(each, proposals, batch, rows)
+                        for one, each in zip((rgb, flow), features))  # fmt: skip
+    (prediction,) = fused.predict(batch)
     mean = (ours.probabilities + theirs.probabilities) / 2
-    scores = sorted(found.score.tolist())
-    assert set(np.round(scores, 5)) <= set(np.round(mean.flatten().tolist(), 5))
-    scores = fuse_scores(ours, theirs)
-    torch.testing.assert_close(scores.probabilities, mean)
-    torch.testing.assert_close(scores.deltas, (ours.deltas + theirs.deltas) / 2)
-    assert torch.equal(scores.proposals, ours.proposals)
+    size = (fused.config.height, fused.config.width_pixels)
+    boxes = decode_boxes((ours.deltas + theirs.deltas) / 2, proposals[0], size)
+    assert prediction.frame == 7
+    torch.testing.assert_close(prediction.probabilities, mean)
+    torch.testing.assert_close(prediction.boxes, boxes)
     assert not torch.allclose(ours.probabilities, theirs.probabilities, atol=1e-2)
 
 
 def test_a_detector_fused_with_itself_finds_the_same() -> None:
-    one = detector(1, streams="rgb")
+    one = TorchPredictor(detector(1, streams="rgb"))
     frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(6)]
     alone, fused = (
-        concatenate_detections(list(predict_frames(made, frames)))
-        for made in (one, ScoreFusion(one, one))
+        concatenate_detections(list(predict_frames(predictor, frames)))
+        for predictor in (one, FusedPredictor(one, one))
     )
     np.testing.assert_array_equal(alone.label, fused.label)
     np.testing.assert_allclose(alone.score, fused.score, atol=1e-6)
@@ -239,7 +251,7 @@ def test_a_detector_fused_with_itself_finds_the_same() -> None:
 @pytest.mark.parametrize("changes", [{"labels": ("sit", "run")}, {"height": 96}, {"frames": 8}])
 def test_detectors_that_do_not_fit_together(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"differ in {next(iter(changes))}"):
-        ScoreFusion(detector(), detector(**changes))
+        FusedPredictor(TorchPredictor(detector()), TorchPredictor(detector(**changes)))
 
 
 # From files.
@@ -267,8 +279,9 @@ def test_cached_and_computed_flow_find_the_same(
 
     def tables(folder: Path) -> Detections:
         folder.mkdir()
-        given = people if proposals == "given" else None
-        with detector_tubes(video, "v", made, given, every=7, progress=False) as run:
+        given = FunctionSource(people) if proposals == "given" else None
+        opened, options = open_video_file(video, "v"), TubeOptions(key_frame_step=7)
+        with detector_tubes(opened, TorchPredictor(made), given, options, progress=False) as run:
             run(folder)
         return read_table(Detections, folder / "detections.parquet")
 
@@ -280,9 +293,11 @@ def test_cached_and_computed_flow_find_the_same(
     assert np.array_equal(computed.boxes, cached.boxes)
     # And as a library: flow given with the frames, or left to it.
     frames = list(read_video(video))
-    given = people if proposals == "given" else None
+    given = FunctionSource(people) if proposals == "given" else None
     for pictures in (frames, list(append_flow(frames, "dis"))):
-        found = concatenate_detections(list(predict_frames(made, pictures, people=given, every=7)))
+        found = concatenate_detections(
+            list(predict_frames(TorchPredictor(made), pictures, source=given, key_frame_step=7))
+        )
         looked = computed.frame % 7 == 0
         assert np.array_equal(np.sort(found.score), np.sort(computed.score[looked]))
 
@@ -307,5 +322,5 @@ def test_training_on_both_streams(figures: Path, tmp_path: Path) -> None:
     loaded = load_detector(tmp_path / "out" / "detector.safetensors")
     assert loaded.config.streams == "both"
     written = read_table(Detections, tmp_path / "out" / "detections.parquet")
-    again = predict_dataset(loaded, test_set, progress=False)
+    again = predict_dataset(TorchPredictor(loaded), test_set, progress=False)
     np.testing.assert_allclose(np.sort(again.score), np.sort(written.score), atol=1e-6)

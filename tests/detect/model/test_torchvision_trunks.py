@@ -11,7 +11,8 @@ import torch
 from actiontubes.backbones.torchvision_video import TORCHVISION_NETWORKS
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.inference.clip_batches import iter_clip_batches
-from actiontubes.detect.inference.predictor import predict_batch
+from actiontubes.detect.inference.clip_geometry import ClipGeometry
+from actiontubes.detect.inference.predictor import TorchPredictor, postprocess
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import load_detector, save_detector
 from actiontubes.detect.model.config import DetectorConfig
@@ -62,14 +63,12 @@ def test_trained_saved_and_used(name: str, tmp_path: Path) -> None:
     assert loaded.config == detector.config
     rng = np.random.default_rng(1)
     video = [(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), None) for _ in range(20)]
-    for a, b in zip(
-        iter_clip_batches(video, 8, core=8), iter_clip_batches(video, 8, core=8), strict=True
-    ):
+    for batch in iter_clip_batches(video, ClipGeometry(loaded.config), key_frames_per_clip=8):
         found, again = (
-            predict_batch(detector, a, threshold=0),
-            predict_batch(loaded, b, threshold=0),
+            postprocess(TorchPredictor(model).predict(batch), model.config, threshold=0)
+            for model in (detector, loaded)
         )
-        assert len(found.score) and set(found.frame) == set(a.frames)
+        assert len(found.score) and set(found.frame) == set(batch.frame_numbers)
         np.testing.assert_array_equal(found.boxes, again.boxes)
         np.testing.assert_array_equal(found.score, again.score)
 

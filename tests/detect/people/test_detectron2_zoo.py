@@ -46,15 +46,15 @@ def config(detectron2: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return cfg
 
 
-def test_people_as_detectron2_itself_finds_them(config: Any) -> None:
-    from actiontubes.detect.people.detectron2_zoo import config_proposals
+def test_people_as_detectron2_itself_finds_them(config: Any, propose: Any) -> None:
+    from actiontubes.detect.people.detectron2_zoo import config_source
     from detectron2.engine import DefaultPredictor
 
     theirs = config.clone()
     theirs.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.02
     predictor = DefaultPredictor(theirs)
-    detect = config_proposals(config, threshold=0.02)
-    for frame, boxes in zip(FRAMES, detect(FRAMES, 0), strict=True):
+    source = config_source(config, threshold=0.02)
+    for frame, boxes in zip(FRAMES, propose(source, FRAMES), strict=True):
         instances = predictor(np.ascontiguousarray(frame[:, :, ::-1]))["instances"]
         people = instances[instances.pred_classes == 0]
         assert 0 < len(people) < len(instances)
@@ -63,13 +63,13 @@ def test_people_as_detectron2_itself_finds_them(config: Any) -> None:
         np.testing.assert_allclose(boxes[:, 4], people.scores.numpy(), atol=1e-4)
 
 
-def test_batches_and_single_frames_agree(config: Any) -> None:
-    from actiontubes.detect.people.detectron2_zoo import config_proposals
+def test_batches_and_single_frames_agree(config: Any, propose: Any) -> None:
+    from actiontubes.detect.people.detectron2_zoo import config_source
 
-    detect = config_proposals(config, threshold=0.02)
-    for frame, boxes in zip(FRAMES, detect(FRAMES, 0), strict=True):
-        np.testing.assert_allclose(detect(frame[None], 0)[0], boxes, atol=1e-2)
-    nobody = config_proposals(config, threshold=0.999)(FRAMES, 0)
+    source = config_source(config, threshold=0.02)
+    for frame, boxes in zip(FRAMES, propose(source, FRAMES), strict=True):
+        np.testing.assert_allclose(propose(source, frame[None])[0], boxes, atol=1e-2)
+    nobody = propose(config_source(config, threshold=0.999), FRAMES)
     assert [boxes.shape for boxes in nobody] == [(0, 5)] * len(FRAMES)
 
 
@@ -78,16 +78,16 @@ def test_what_detectron2_lacks_is_named(config: Any, tmp_path: Path) -> None:
         open_proposal_source("detectron2:nope.yaml")
     with pytest.raises(InputError, match=r"must be the name of a .yaml config"):
         open_proposal_source("detectron2:new_baselines/mask_rcnn.py")
-    from actiontubes.detect.people.detectron2_zoo import config_proposals
+    from actiontubes.detect.people.detectron2_zoo import config_source
 
     other = config.clone()
     other.DATASETS.TEST = ("no_such_set",)
     with pytest.raises(InputError, match="no_such_set has no class person"):
-        config_proposals(other, threshold=0.1)
+        config_source(other, threshold=0.1)
     other = config.clone()
     other.MODEL.WEIGHTS = str(tmp_path / "absent.pth")
     with pytest.raises(InputError, match=r"absent.pth: detectron2 cannot load"):
-        config_proposals(other, threshold=0.1)
+        config_source(other, threshold=0.1)
     (tmp_path / "absent.pth").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"absent.pth: detectron2 cannot load"):
-        config_proposals(other, threshold=0.1)
+        config_source(other, threshold=0.1)

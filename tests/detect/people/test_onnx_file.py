@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.detect.inference.onnx_detector import load_onnx_detector
+from actiontubes.detect.inference.onnx_predictor import load_onnx_predictor
 from actiontubes.detect.people.onnx_file import input_shape, read_metadata
 from actiontubes.detect.people.proposals import open_proposal_source
 from onnx import TensorProto, helper, numpy_helper
@@ -46,7 +46,7 @@ def test_metadata(tmp_path: Path) -> None:
     path = saved(model(weights=(weight,)), tmp_path / "m.onnx")
     assert read_metadata(path) == {"colour": "blue", "line": "a\nb"}
     with pytest.raises(InputError, match="was not written by `actiontubes export`"):
-        load_onnx_detector(path)
+        load_onnx_predictor(path)
 
 
 def branch(name: str) -> onnx.GraphProto:
@@ -98,7 +98,7 @@ def hidden() -> dict[str, onnx.ModelProto]:
 @pytest.mark.parametrize("place", hidden())
 def test_weights_in_other_files_are_refused(place: str, tmp_path: Path) -> None:
     path = saved(hidden()[place], tmp_path / "m.onnx")
-    for read in (read_metadata, input_shape, load_onnx_detector, open_proposal_source):
+    for read in (read_metadata, input_shape, load_onnx_predictor, open_proposal_source):
         with pytest.raises(InputError, match="its weights are in other files"):
             read(str(path) if read is open_proposal_source else path)  # type: ignore[operator]
 

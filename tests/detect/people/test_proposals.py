@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from actiontubes.backbones.weights import cache
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import write_table
 from actiontubes.datasets.tables import Detections
-from actiontubes.detect.people import proposals, torchvision_detectors
-from actiontubes.detect.people.cleanup import clean_boxes
-from actiontubes.detect.people.proposals import open_proposal_source
+from actiontubes.datasets.video.reader import VideoInfo
+from actiontubes.detect.people import proposals
+from actiontubes.detect.people.person_boxes import FunctionSource, PersonBoxes, clean_boxes
+from actiontubes.detect.people.proposals import SOURCES, open_proposal_source
+from actiontubes.detect.people.table import TableSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+Propose = Callable[..., list[np.ndarray]]
 FRAMES = np.zeros((3, 48, 64, 3), np.uint8)
 
 
@@ -45,8 +50,9 @@ def test_nms_keeps_what_its_definition_keeps(seed: int, count: int, limit: float
     scores = random.permutation(count) / max(count, 1)
     kept = slow_nms(boxes.tolist(), scores.tolist(), limit)
     found = clean_boxes(boxes, scores, (100, 100), nms_iou=limit)
-    assert found.shape == (len(kept), 5) and found.dtype == np.float32
-    np.testing.assert_allclose(found, np.column_stack([boxes, scores])[kept], rtol=1e-6)
+    assert found.boxes.shape == (len(kept), 4) and found.boxes.dtype == np.float32
+    np.testing.assert_allclose(found.boxes, boxes[kept], rtol=1e-6)
+    np.testing.assert_allclose(found.score, scores[kept], rtol=1e-6)
 
 
 def test_boxes_are_clipped_and_useless_ones_dropped() -> None:
@@ -56,16 +62,18 @@ def test_boxes_are_clipped_and_useless_ones_dropped() -> None:
     ]  # fmt: skip
     scores = np.array([0.5, 0.9, 0.9, 0.9, 0.9, 0.01, np.nan])
     found = clean_boxes(np.array(boxes), scores, (48, 64), threshold=0.02)
-    np.testing.assert_allclose(found, [[60, 40, 64, 48, 0.9], [0, 0, 10, 10, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(found.boxes, [[60, 40, 64, 48], [0, 0, 10, 10]], rtol=1e-6)
+    np.testing.assert_allclose(found.score, [0.9, 0.5], rtol=1e-6)
 
 
 def test_no_boxes_are_an_empty_array() -> None:
     found = clean_boxes(np.empty((0, 4)), np.empty(0), (48, 64))
-    assert found.shape == (0, 5) and found.dtype == np.float32
+    assert found.boxes.shape == (0, 4) and found.score.shape == (0,)
+    assert found.boxes.dtype == found.score.dtype == np.float32
 
 
-def test_whole_frame() -> None:
-    found = open_proposal_source("frame")(FRAMES, 7)
+def test_whole_frame(propose: Propose) -> None:
+    found = propose(open_proposal_source("frame"), FRAMES, 7)
     assert [boxes.tolist() for boxes in found] == [[[0, 0, 64, 48, 1]]] * 3
 
 
@@ -84,11 +92,13 @@ def table(names: tuple[str, ...] = ("Dive/a", "Run/b")) -> Detections:
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
-@pytest.mark.parametrize("video", ["Dive/a", "a", "elsewhere/a"])
-def test_precomputed_boxes_by_video_and_frame(tmp_path: Path, ending: str, video: str) -> None:
+@pytest.mark.parametrize("video", ["Dive/a", "a.mp4", "elsewhere/a"])
+def test_precomputed_boxes_by_video_and_frame(
+    propose: Propose, tmp_path: Path, ending: str, video: str
+) -> None:
     path = tmp_path / f"people.{ending}"
     write_table(table(), path)
-    found = open_proposal_source(str(path), video=video, threshold=0.9)(FRAMES, 7)
+    found = propose(open_proposal_source(str(path), threshold=0.9), FRAMES, 7, video)
     assert [boxes.tolist() for boxes in found] == [
         [],
         [[2, 2, 8, 8, 0.75], [60, 40, 64, 48, 0]],  # one person under two labels counts once
@@ -96,44 +106,49 @@ def test_precomputed_boxes_by_video_and_frame(tmp_path: Path, ending: str, video
     ]
 
 
-def test_a_video_without_precomputed_boxes_is_named(tmp_path: Path) -> None:
+def test_precomputed_boxes_for_frames_of_another_size(propose: Propose) -> None:
+    """Frames are half as large as the video: boxes are clipped to the video, then scaled."""
+    video = VideoInfo(Path("Dive/a.mp4"), 64, 48, 25.0, None)
+    (boxes,) = TableSource(table()).open(video).propose(FRAMES[:1, ::2, ::2], 8)
+    assert boxes.boxes.tolist() == [[1, 1, 4, 4], [30, 20, 32, 24]]
+
+
+def test_a_video_without_precomputed_boxes_is_named(propose: Propose, tmp_path: Path) -> None:
     path = tmp_path / "people.parquet"
     write_table(table(), path)
     with pytest.raises(
-        InputError, match=r"people.parquet: contains no video named c; .*Dive/a, Run/b"
+        InputError, match=r"people.parquet: contains no video .*c.mp4; .*Dive/a, Run"
     ):
-        open_proposal_source(str(path), video="c")
-    with pytest.raises(InputError, match="needs the name of the video"):
-        open_proposal_source(str(path))
+        propose(open_proposal_source(str(path)), FRAMES, 0, "c.mp4")
     with pytest.raises(InputError, match="file not found"):
-        open_proposal_source(str(tmp_path / "absent.csv"), video="c")
+        open_proposal_source(str(tmp_path / "absent.csv"))
 
 
-def test_a_stem_that_two_videos_share_is_refused() -> None:
-    with pytest.raises(InputError, match=r"video a could be Dive/a, Run/a; write the full"):
-        proposals.table_proposals(table(("Dive/a", "Run/a")), "a")
+def test_a_stem_that_two_videos_share_is_refused(propose: Propose) -> None:
+    with pytest.raises(InputError, match=r"a.mp4: could be Dive/a, Run/a; put the file"):
+        propose(TableSource(table(("Dive/a", "Run/a"))), FRAMES, 0, "a.mp4")
 
 
-def test_a_score_beyond_one_names_its_row() -> None:
+def test_a_score_beyond_one_names_its_row(propose: Propose) -> None:
     people = table()
     people.score[3] = 4.0
     with pytest.raises(InputError, match=r"row 4: score must be between"):
-        proposals.table_proposals(people, "Dive/a")
+        propose(TableSource(people), FRAMES, 0, "Dive/a.mp4")
 
 
-def test_hog_finds_an_upright_person(shared) -> None:  # type: ignore[no-untyped-def]
+def test_hog_finds_an_upright_person(shared, propose: Propose) -> None:  # type: ignore[no-untyped-def]
     path = shared("ucf101-24/videos/v_SalsaSpin_g03_c01.mp4")
     _, frame = cv2.VideoCapture(str(path)).read()
-    found = open_proposal_source("hog")(frame[None, :, :, ::-1], 0)[0]
+    (found,) = propose(open_proposal_source("hog"), frame[None, :, :, ::-1])
     assert len(found) and (np.diff(found[:, 4]) <= 0).all()
     assert (found[:, 2] <= 340).all() and (found[:, 3] <= 256).all() and (found >= 0).all()
-    strict = open_proposal_source("hog", threshold=0.5)(frame[None, :, :, ::-1], 0)[0]
+    (strict,) = propose(open_proposal_source("hog", threshold=0.5), frame[None, :, :, ::-1])
     assert 0 < len(strict) < len(found) and (strict[:, 4] >= 0.5).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4, 3), (2, 1, 300, 3), (1, 300, 200, 3)])
-def test_hog_on_empty_pictures_of_any_size(shape: tuple[int, ...]) -> None:
-    found = open_proposal_source("hog")(np.full(shape, 128, np.uint8), 0)
+def test_hog_on_empty_frames_of_any_size(propose: Propose, shape: tuple[int, ...]) -> None:
+    found = propose(open_proposal_source("hog"), np.full(shape, 128, np.uint8))
     assert [boxes.shape for boxes in found] == [(0, 5)] * shape[0]
 
 
@@ -151,13 +166,16 @@ def test_unknown_sources_are_told_the_known_ones() -> None:
     assert "fasterrcnn_resnet50_fpn_v2" in str(refused.value)
 
 
-def test_without_weights_the_default_falls_back_to_hog(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_weights_the_default_falls_back_to_hog(
+    propose: Propose, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unreachable(weights: object) -> Path:
         raise InputError("weights.pth: cannot be downloaded")
 
-    monkeypatch.setattr(torchvision_detectors, "fetch_torchvision", unreachable)
+    monkeypatch.setattr(cache, "fetch_torchvision", unreachable)
     with pytest.warns(UserWarning, match=r"weights.pth: cannot be downloaded. .*HOG.*\.onnx"):
-        found = open_proposal_source("default")(np.full((1, 128, 128, 3), 128, np.uint8), 0)
+        source = open_proposal_source("default")
+    found = propose(source, np.full((1, 128, 128, 3), 128, np.uint8))
     assert found[0].shape == (0, 5)
     with pytest.raises(InputError, match="cannot be downloaded"):
         open_proposal_source("ssdlite320_mobilenet_v3_large")
@@ -170,14 +188,53 @@ def test_without_weights_the_default_falls_back_to_hog(monkeypatch: pytest.Monke
 def test_the_default_suits_the_device(
     monkeypatch: pytest.MonkeyPatch, device: str, name: str
 ) -> None:
-    asked = []
+    opened = []
 
-    def note(name: str, **settings: object) -> proposals.Proposals:
-        asked.append((name, settings["device"]))
-        return proposals.whole_frame
+    def record(name: str, **options: object) -> FunctionSource:
+        opened.append((name, options["device"]))
+        return FunctionSource(lambda frames, first_frame: [])
 
-    monkeypatch.setattr(torchvision_detectors, "torchvision_proposals", note)
+    monkeypatch.setattr(proposals, "torchvision_source", record)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_proposal_source("default", device=device)
-    assert asked == [(name, device)]
+    assert opened == [(name, device)]
+
+
+def test_a_new_source_is_one_function_and_one_line(
+    propose: Propose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Halves:
+        """The left half of the frame, then the right one, in turns; knows the video's length."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def open(self, video: VideoInfo) -> Halves:
+            self.middle, self.video = video.width / 2, video
+            return self
+
+        def propose(self, frames: np.ndarray, first_frame: int) -> list[PersonBoxes]:
+            left = [self.middle * ((first_frame + k) % 2) for k in range(len(frames))]
+            return [
+                PersonBoxes(np.array([[x, 0, x + self.middle, 9]]), np.ones(1), np.array([7]))
+                for x in left
+            ]
+
+    monkeypatch.setitem(SOURCES, "halves:", lambda name, **_: Halves(name))
+    source = open_proposal_source("halves:x")
+    found = propose(source, FRAMES, 1)
+    assert [boxes.tolist() for boxes in found] == [
+        [[32, 0, 64, 9, 1]], [[0, 0, 32, 9, 1]], [[32, 0, 64, 9, 1]]
+    ]  # fmt: skip
+    assert open_proposal_source(source) is source
+    with pytest.raises(InputError, match="halves:CONFIG"):
+        open_proposal_source("unknown")
+
+
+def test_a_function_is_a_source(propose: Propose) -> None:
+    source = open_proposal_source(lambda frames: [np.array([[1, 2, 3, 4]])] * len(frames))
+    assert [boxes.tolist() for boxes in propose(source, FRAMES)] == [[[1, 2, 3, 4, 1]]] * 3
+    source = open_proposal_source(lambda frames: [np.array([[1, 2, 3, 4, 0.5, 0.5]])])
+    with pytest.raises(ValueError, match=r"shape \(1, 6\)"):
+        propose(source, FRAMES[:1])

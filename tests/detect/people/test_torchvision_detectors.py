@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from actiontubes.backbones.weights import cache
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.people import torchvision_detectors
 from actiontubes.detect.people.proposals import open_proposal_source
@@ -21,10 +22,13 @@ PERSON = 1  # of COCO's classes as torchvision numbers them
 
 
 def test_every_detector_of_torchvision_knows_people() -> None:
-    assert torchvision_detectors.torchvision_detectors() == list_models(module=detection_models)
+    names = list_models(module=detection_models)
+    assert list(torchvision_detectors.TORCHVISION_DETECTORS) == names
+    for name in names:
+        assert "person" in get_model_weights(name).DEFAULT.meta["categories"]
 
 
-@pytest.mark.parametrize("name", torchvision_detectors.torchvision_detectors())
+@pytest.mark.parametrize("name", torchvision_detectors.TORCHVISION_DETECTORS)
 def test_models_are_those_that_torchvision_builds(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,7 +38,7 @@ def test_models_are_those_that_torchvision_builds(
         # Nothing has values on the meta device, so nothing is copied into it either.
         monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
         theirs = get_model(name, weights=get_model_weights(name).DEFAULT)
-        monkeypatch.setattr(torchvision_detectors, "fetch_torchvision", lambda weights: weights)
+        monkeypatch.setattr(cache, "fetch_torchvision", lambda weights: weights)
         monkeypatch.setattr(torch, "load", lambda *_, **__: state)
         ours, weights = torchvision_detectors.load_detector(name, threshold=0.02)
     assert weights.meta["categories"].index("person") == PERSON
@@ -68,9 +72,12 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def detect(weights_file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[np.ndarray]]:
-    monkeypatch.setattr(torchvision_detectors, "fetch_torchvision", lambda weights: weights_file)
-    return open_proposal_source(FAST, threshold=0.02)
+def detect(
+    weights_file: Path, propose: Callable[..., list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[np.ndarray]]:
+    monkeypatch.setattr(cache, "fetch_torchvision", lambda weights: weights_file)
+    source = open_proposal_source(FAST, threshold=0.02)
+    return lambda frames: propose(source, frames)
 
 
 def test_people_only_and_all_of_them(
@@ -82,7 +89,7 @@ def test_people_only_and_all_of_them(
     with torch.inference_mode():
         pictures = [torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames]
         results = model(pictures)
-    for boxes, result in zip(detect(frames, 0), results, strict=True):
+    for boxes, result in zip(detect(frames), results, strict=True):
         people = result["labels"] == PERSON
         assert 0 < people.sum() < len(people)
         assert boxes.dtype == np.float32 and (np.diff(boxes[:, 4]) <= 0).all()
@@ -97,24 +104,27 @@ def test_people_only_and_all_of_them(
 
 def test_batches_and_single_frames_agree(detect: Callable[..., list[np.ndarray]]) -> None:
     frames = np.random.default_rng(1).integers(0, 256, (5, 60, 90, 3), np.uint8)
-    together = detect(frames, 0)
-    assert len(together) == 5 and detect(frames[:0], 0) == []
+    together = detect(frames)
+    assert len(together) == 5 and detect(frames[:0]) == []
     for frame, boxes in zip(frames, together, strict=True):
-        (alone,) = detect(frame[None], 0)
+        (alone,) = detect(frame[None])
         assert len(boxes) == len(alone) > 0
         np.testing.assert_allclose(np.sort(boxes, axis=0), np.sort(alone, axis=0), atol=1e-3)
 
 
-def test_nobody_is_an_empty_array(weights_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision_detectors, "fetch_torchvision", lambda weights: weights_file)
-    (found,) = open_proposal_source(FAST, threshold=0.99)(np.zeros((1, 30, 40, 3), np.uint8), 0)
+def test_nobody_is_an_empty_array(
+    weights_file: Path, propose: Callable[..., list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "fetch_torchvision", lambda weights: weights_file)
+    source = open_proposal_source(FAST, threshold=0.99)
+    (found,) = propose(source, np.zeros((1, 30, 40, 3), np.uint8))
     assert found.shape == (0, 5) and found.dtype == np.float32
 
 
 def test_foreign_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(1)}, path)
-    monkeypatch.setattr(torchvision_detectors, "fetch_torchvision", lambda weights: path)
+    monkeypatch.setattr(cache, "fetch_torchvision", lambda weights: path)
     with pytest.raises(
         InputError, match=r"other.pth: are not the weights of ssdlite320"
     ) as refused:

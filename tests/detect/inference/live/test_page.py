@@ -29,7 +29,7 @@ def ask(address: str, path: str, host: str | None = None) -> http.client.HTTPRes
 
 def parts(response: http.client.HTTPResponse) -> Iterator[np.ndarray]:
     """The pictures of a multipart stream, as RGB."""
-    while (line := response.readline()) == b"--picture\r\n":
+    while (line := response.readline()) == b"--frame\r\n":
         assert response.readline() == b"Content-Type: image/jpeg\r\n"
         length = int(response.readline().split()[1])
         assert response.readline() == b"\r\n"
@@ -45,7 +45,7 @@ def test_what_a_browser_gets() -> None:
         assert page.status == 200 and b'src="/stream.mjpg"' in page.read()
         show(picture(10), 0.0)
         stream = ask(address, "/stream.mjpg")
-        assert stream.getheader("Content-Type") == "multipart/x-mixed-replace; boundary=picture"
+        assert stream.getheader("Content-Type") == "multipart/x-mixed-replace; boundary=frame"
         shown = parts(stream)
         # One that came before is there at once; JPEG is nearly what was shown.
         assert np.abs(next(shown).astype(int) - picture(10)).max() < 6

@@ -15,16 +15,15 @@ from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Tubes
 from actiontubes.datasets.video.live_source import LiveFrame, LiveSource
 from actiontubes.datasets.video.reader import probe, read_timed_video
-from actiontubes.detect.inference.clip_batches import iter_clip_batches
-from actiontubes.detect.inference.live.run import (
-    LIVE_LINKING,
-    LiveTubeTracker,
-    iter_live_batches,
-    run_live,
-)
+from actiontubes.detect.inference.clip_batches import ClipBatch, iter_clip_batches
+from actiontubes.detect.inference.clip_geometry import ClipGeometry
+from actiontubes.detect.inference.live.batches import iter_live_batches
+from actiontubes.detect.inference.live.run import run_live
+from actiontubes.detect.inference.live.tracker import LIVE_LINKING, LiveTubeTracker
 from actiontubes.detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
+from actiontubes.detect.inference.predictor import KeyFramePrediction
 from actiontubes.detect.model.config import DetectorConfig
-from actiontubes.detect.model.postprocess import KeyFrameDetections
+from actiontubes.detect.people.person_boxes import FunctionSource
 from actiontubes.detect.visualization.frame import draw_frame
 from torch import Tensor
 
@@ -48,61 +47,48 @@ class Walker:
     The person is at a place that follows from the key frame's brightness, which is its number.
     """
 
-    proposals = True
+    proposals, device = "own", "cpu"
 
-    def __init__(self, settings: DetectorConfig = SETTINGS) -> None:
-        self.settings = settings
+    def __init__(self, config: DetectorConfig = SETTINGS) -> None:
+        self.config = config
         self.clips: list[Tensor] = []
 
-    def maps(self, clips: Tensor) -> dict[str, Tensor]:
-        self.clips.append(clips[0, :, 0, 0, 0])
-        return {"clips": clips}
-
-    def propose(
-        self, maps: dict[str, Tensor], clips: Tensor, clip_of: Tensor, key_frames: Tensor
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        return [torch.empty(0, 4) for _ in key_frames], {}
-
-    def find(
-        self,
-        maps: dict[str, Tensor],
-        length: int,
-        proposals: list[Tensor],
-        clip_of: Tensor,
-        key_frames: Tensor,
-        threshold: float,
-    ) -> KeyFrameDetections:
-        number = maps["clips"][clip_of, key_frames.long(), 0, 0, 0].double()
-        left = (number % 64 - 32).abs() / 4
-        boxes = torch.stack([left, left * 0 + 4, left + 12, left * 0 + 20], dim=1)
-        key = torch.arange(len(boxes))
-        both = torch.cat([key, key]).sort().values
-        label = torch.tensor([0, 1]).repeat(len(boxes))
-        score = torch.tensor([0.9, 0.6]).repeat(len(boxes))
-        return KeyFrameDetections(both, label, score, boxes[both])
+    def predict(self, batch: ClipBatch) -> list[KeyFramePrediction]:
+        self.clips.append(batch.clips[0, :, 0, 0, 0])
+        predictions = []
+        for frame, index, position in zip(
+            batch.frame_numbers.tolist(), batch.clip_index, batch.key_frame_positions.long()
+        ):
+            number = batch.clips[index, position, 0, 0, 0].item()
+            left = abs(number % 64 - 32) / 4
+            predictions.append(
+                KeyFramePrediction(
+                    frame=frame, boxes=torch.tensor([[[left, 4, left + 12, 20]]]),
+                    probabilities=torch.tensor([[0.9, 0.6]]), actionness=torch.tensor([0.9]),
+                )
+            )  # fmt: skip
+        return predictions
 
 
 class Given(Walker):
-    proposals = None
+    proposals = "external"
 
 
 def test_pieces_are_those_of_a_whole_video() -> None:
-    """With all that follows awaited, live clips hold the frames that `dense.pieces` would give."""
+    """With the whole lookahead, live clips are those of `iter_clip_batches`."""
     whole = [(picture(number), None) for number in range(40)]
-    expected = list(iter_clip_batches(whole, 8, core=8))
-    live = list(iter_live_batches(frames(range(40)), SETTINGS, step=8, look_ahead=8))
+    expected = list(iter_clip_batches(whole, ClipGeometry(SETTINGS), key_frames_per_clip=8))
+    live = list(iter_live_batches(frames(range(40)), SETTINGS, step=8, lookahead=8))
     assert [len(keys) for _, keys in live] == [8] * 5
     for (piece, keys), other in zip(live, expected, strict=True):
-        np.testing.assert_array_equal([key.number for key in keys], other.frames)
+        np.testing.assert_array_equal([key.number for key in keys], other.frame_numbers)
         assert torch.equal(piece.clips, other.clips)
-        assert torch.equal(piece.key_frames, other.key_frames.double())
+        assert torch.equal(piece.key_frame_positions, other.key_frame_positions.double())
 
 
-@pytest.mark.parametrize(("step", "look_ahead"), [(4, 0), (8, 2), (5, None), (16, 100)])
+@pytest.mark.parametrize(("step", "lookahead"), [(4, 0), (8, 2), (5, None), (16, 100)])
 @pytest.mark.parametrize("frame_step", [1, 2])
-def test_every_frame_is_a_key_frame_once(
-    step: int, look_ahead: int | None, frame_step: int
-) -> None:
+def test_every_frame_is_a_key_frame_once(step: int, lookahead: int | None, frame_step: int) -> None:
     settings = DetectorConfig(("walk",), frames=8, height=24, width_pixels=32,
                                 frame_step=frame_step)  # fmt: skip
     came = 0
@@ -115,10 +101,10 @@ def test_every_frame_is_a_key_frame_once(
 
     seen = []
     lengths = set()
-    most = 8 * frame_step + 4 if look_ahead is None else look_ahead
-    for piece, keys in iter_live_batches(counted(), settings, step=step, look_ahead=look_ahead):
+    most = 8 * frame_step + 4 if lookahead is None else lookahead
+    for piece, keys in iter_live_batches(counted(), settings, step=step, lookahead=lookahead):
         lengths.add(piece.clips.shape[1])
-        for place, frame in zip(piece.key_frames.tolist(), keys, strict=True):
+        for place, frame in zip(piece.key_frame_positions.tolist(), keys, strict=True):
             here = piece.clips[0, int(place), 0, 0, 0].item()
             assert here == frame.number - frame.number % 1 - (place % 1) * frame_step
             seen.append(frame.number)
@@ -127,9 +113,9 @@ def test_every_frame_is_a_key_frame_once(
     assert seen == list(range(50)) and len(lengths) == 1
 
 
-def test_a_smaller_look_ahead_waits_less() -> None:
+def test_a_smaller_lookahead_waits_less() -> None:
     """After frame 3 four frames are there: the clip ends with the last of them again and again."""
-    few = iter_live_batches(frames(range(100)), SETTINGS, step=4, look_ahead=0)
+    few = iter_live_batches(frames(range(100)), SETTINGS, step=4, lookahead=0)
     piece, keys = next(few)
     assert [key.number for key in keys] == [0, 1, 2, 3]
     assert piece.clips[0, :, 0, 0, 0].tolist() == [0] * 8 + [0, 1, 2, 3] + [3] * 8
@@ -142,9 +128,10 @@ def test_people_in_pixels_of_the_clip() -> None:
         return [np.array([[first, 0, 64, 48, 0.9]], np.float32) for _ in frames]
 
     big = (LiveFrame(each, each / 25, picture(each, 48, 64)) for each in range(4))
-    piece, _ = next(iter_live_batches(big, SETTINGS, step=4, look_ahead=0, people=people))
-    assert piece.people is not None
-    assert [boxes.tolist() for boxes in piece.people] == [
+    piece, _ = next(
+        iter_live_batches(big, SETTINGS, step=4, lookahead=0, source=FunctionSource(people))
+    )
+    assert [boxes.tolist() for boxes in piece.person_boxes] == [
         [[each / 2, 0.0, 32.0, 24.0]] for each in range(4)
     ]
 
@@ -168,11 +155,11 @@ def test_tubes_grow_end_and_are_numbered_on() -> None:
     )
     alone = draw_frame(picture(19), np.array([[4, 4, 20, 20]]), ["walk"], [0.9], [0], scale=1)
     np.testing.assert_array_equal(drawn[19], alone)
-    assert len(tubes.take_closed()[0]) == 0
+    assert len(tubes.pop_closed()[0]) == 0
     nobody = np.empty(0)
     for frame in frames(range(20, 40)):
         tubes.add(frame, nobody.astype(int), nobody, np.empty((0, 4)))
-    ended, times = tubes.take_closed()
+    ended, times = tubes.pop_closed()
     assert sorted(set(ended.tube.tolist())) == [0, 1] and len(ended) == 40
     np.testing.assert_allclose(times, ended.frame / 25)
     walked(tubes, range(40, 60))
@@ -192,9 +179,9 @@ def test_dropped_frames_lie_on_lines() -> None:
 
 def test_no_tube_grows_for_ever() -> None:
     """Two seconds at 25 frames a second: 51 frames, then another tube of the same person."""
-    tubes = LiveTubeTracker(("walk", "run"), longest=2)
+    tubes = LiveTubeTracker(("walk", "run"), max_seconds=2)
     walked(tubes, range(120))
-    found, _ = tubes.take_closed()
+    found, _ = tubes.pop_closed()
     rest, _ = tubes.finish()
     lengths = np.bincount(found.tube)
     assert lengths.tolist() == [51] * 4
@@ -216,8 +203,8 @@ def test_a_run(own_proposals: bool, tmp_path: Path) -> None:
         return [np.array([[0, 0, 32, 24, 1.0]], np.float32) for _ in frames]
 
     summary = run_live(
-        source, detector, None if own_proposals else everywhere,  # type: ignore[arg-type]
-        keep=lambda tubes, _: kept.append(tubes), show=[show], progress=False,
+        source, detector, None if own_proposals else FunctionSource(everywhere),  # type: ignore[arg-type]
+        tube_sink=lambda tubes, _: kept.append(tubes), frame_sinks=[show], progress=False,
     )  # fmt: skip
     assert (summary.frames, summary.dropped, summary.tubes) == (100, 0, 2)
     assert len(shown) == 100 and shown == sorted(shown)
@@ -234,7 +221,7 @@ def test_a_run(own_proposals: bool, tmp_path: Path) -> None:
 def test_the_end_of_a_run(tmp_path: Path) -> None:
     """So many frames; an error of the source after what was found is kept; wrong detectors."""
     endless = lambda: (picture(each) for each in range(10**9))  # noqa: E731
-    summary = run_live(LiveSource(endless, "0", drop=False), Walker(), most_frames=30,
+    summary = run_live(LiveSource(endless, "0", drop=False), Walker(), max_frames=30,
                        progress=False)  # type: ignore[arg-type] # fmt: skip
     assert summary.frames == 30
 
@@ -246,7 +233,7 @@ def test_the_end_of_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unplugged"):
         run_live(
             LiveSource(unplugged, "0", drop=False), Walker(),  # type: ignore[arg-type]
-            keep=lambda tubes, _: kept.append(tubes), progress=False,
+            tube_sink=lambda tubes, _: kept.append(tubes), progress=False,
         )  # fmt: skip
     assert sum(map(len, kept)) >= 2 * 16
     source = LiveSource(endless, "0")
@@ -266,8 +253,8 @@ def test_a_change_of_size(tmp_path: Path) -> None:
     source = LiveSource(changing, "camera 0", drop=False)
     with VideoPartWriter(tmp_path) as parts, pytest.warns(UserWarning) as told:
         run_live(
-            source, Walker(), show=[parts.write],  # type: ignore[arg-type]
-            keep=lambda tubes, _: kept.append(tubes), scale=2, progress=False,
+            source, Walker(), frame_sinks=[parts.write],  # type: ignore[arg-type]
+            tube_sink=lambda tubes, _: kept.append(tubes), scale=2, progress=False,
         )  # fmt: skip
     (line,) = [str(each.message) for each in told]
     assert line == (
@@ -362,7 +349,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
     """A looped crowd through linker, drawing and table. A day: ACTIONTUBES_LIVE_FRAMES=500000."""
     count = int(os.environ.get("ACTIONTUBES_LIVE_FRAMES", 3000))
     rng = np.random.default_rng(0)
-    tubes = LiveTubeTracker(("walk", "run"), longest=10, trail=True)
+    tubes = LiveTubeTracker(("walk", "run"), max_seconds=10, trail=True)
     file = TubeCsvWriter(tmp_path / "tubes.csv")
     # People who come and go every few seconds, one who never leaves, and some noise.
     begin = rng.integers(0, 200, 6)
@@ -378,7 +365,7 @@ def test_memory_does_not_grow(tmp_path: Path) -> None:
         label, score = rng.integers(0, 2, len(boxes)), rng.uniform(0.3, 0.9, len(boxes))
         tubes.add(frame, label, score, boxes, scale=1)
         if frame.number % 25 == 24:
-            ended = tubes.take_closed()
+            ended = tubes.pop_closed()
             file.append(*ended)
             rows += len(ended[0])
         if frame.number % (count // 10) == count // 10 - 1:
