@@ -1,4 +1,4 @@
-"""Files read and written safely: errors with a mend, whole files or none, no code in pickles."""
+"""Files read and written safely: written whole or not at all, no code run from pickles."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .errors import InputError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that replaces it when the block ends without an error.
+    """Yields a temporary path, which replaces `path` when the block ends without an error.
 
-    A reader of `path` sees the old file or the new one, never half of it; after an error the
-    temporary file is gone and the old one untouched.
+    A reader of `path` sees the old file or the new one, never a part of it. After an error the
+    temporary file is deleted and the old file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
@@ -29,8 +29,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     os.umask(umask)
     try:
         yield temporary
-        # mkstemp makes files private, and safetensors too; results are as readable as any other
-        # file of this user.
+        # mkstemp and safetensors make files private; results get the usual permissions.
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
@@ -46,11 +45,11 @@ def write_json(content: Any, path: Path) -> None:
 def load_pickle(path: Path) -> Any:
     """Loads a pickle of plain containers, numbers, strings and NumPy arrays.
 
-    Strings written by Python 2 are read as latin-1. No other class or function is ever looked up
-    and NumPy's own are not trusted either, so an untrusted file cannot run code.
+    Strings written by Python 2 are read as latin-1. No other class or function is ever imported,
+    and NumPy's own are replaced, so that an untrusted file cannot run code.
 
     Raises:
-        InputError: the file is damaged, or asks for anything else, which is named.
+        InputError: the file is damaged, or refers to anything else, which is named.
         OSError: the file cannot be opened.
     """
     from .safe_pickle import ArrayUnpickler, UnsafePickleError
@@ -59,9 +58,9 @@ def load_pickle(path: Path) -> Any:
         try:
             return ArrayUnpickler(file, encoding="latin1").load()
         except UnsafePickleError as error:
-            asked = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{path}: refused for safety ({asked}); only plain containers and NumPy "
+                f"{path}: refused for safety ({reason}); only plain containers and NumPy "
                 "arrays are read from pickles"
             ) from error
         except Exception as error:
@@ -73,6 +72,7 @@ def load_pickle(path: Path) -> Any:
 
 
 def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

@@ -1,7 +1,7 @@
-"""Work handed from one thread to another: made ahead of its use, or used behind its making.
+"""Items produced ahead of their use in a thread, or consumed in a thread in the background.
 
-Decoding, OpenCV, encoding and Parquet let go of Python's lock, so threads are enough. Queues are
-bounded: whoever is faster waits, and memory stays constant.
+Decoding, OpenCV, encoding and Parquet release Python's lock, so threads are enough. Queues are
+bounded: the faster side waits, and memory stays constant.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ Item = TypeVar("Item")
 
 @contextmanager
 def prefetch(items: Iterable[Item], depth: int) -> Iterator[Iterator[Item]]:
-    """Iterates over `items` in a thread of its own, from the begin of the block on.
+    """Iterates over `items` in a thread, which starts with the block.
 
-    An error of `items` is raised as itself at the consumer, after the items before it. When the
-    block ends the thread ends, with the item that it is at, and a generator is closed there.
+    An error in `items` is raised in the consumer, after the items before it. When the block ends,
+    the thread finishes its current item and closes a generator.
 
     Args:
         items: iterated in the thread only.
-        depth: at most so many items are made before they are asked for.
+        depth: the largest number of items that are produced ahead.
     """
-    free = Semaphore(depth)
-    made: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()
+    free_slots = Semaphore(depth)
+    produced: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()
     stopped = Event()
 
     def work() -> None:
         end: BaseException | None = None
         try:
             iterator = iter(items)
-            while free.acquire() and not stopped.is_set():
-                made.put((next(iterator),))
+            while free_slots.acquire() and not stopped.is_set():
+                produced.put((next(iterator),))
         except StopIteration:
             pass
         except BaseException as error:
@@ -43,69 +43,69 @@ def prefetch(items: Iterable[Item], depth: int) -> Iterator[Iterator[Item]]:
         finally:
             if hasattr(items, "close"):
                 items.close()
-        made.put(end)
+        produced.put(end)
 
     def consume() -> Iterator[Item]:
-        while isinstance(item := made.get(), tuple):
-            free.release()
+        while isinstance(item := produced.get(), tuple):
+            free_slots.release()
             yield item[0]
-        made.put(None)  # for who asks once more
+        produced.put(None)  # for another call of next()
         if item is not None:
             raise item
 
-    thread = Thread(target=work, name="read ahead", daemon=True)
+    thread = Thread(target=work, name="prefetch", daemon=True)
     thread.start()
     try:
         yield consume()
     finally:
         stopped.set()
-        free.release()
+        free_slots.release()
         thread.join()
 
 
 @contextmanager
 def write_in_background(
-    use: Callable[[Item], object], depth: int
+    write: Callable[[Item], object], depth: int
 ) -> Iterator[Callable[[Item], None]]:
-    """Yields a function that hands items to `use`, called for one after the other in a thread.
+    """Yields a function that queues items for `write`, which a thread calls for one after another.
 
-    An error of `use` is raised as itself with the next item, or when the block ends, which waits
-    for all items; a block that ends by an error drops those that wait.
+    An error in `write` is raised with the next item, or at the end of the block, which waits for
+    all items. A block that ends with an error drops the waiting items.
 
     Args:
-        use: called in the thread only.
-        depth: at most so many items wait; the yielded function then blocks.
+        write: called in the thread only.
+        depth: the largest number of waiting items; then the yielded function blocks.
     """
-    free = Semaphore(depth)
-    given: SimpleQueue[tuple[Item] | None] = SimpleQueue()
+    free_slots = Semaphore(depth)
+    queued: SimpleQueue[tuple[Item] | None] = SimpleQueue()
     dropped = Event()
     errors: list[BaseException] = []
 
     def work() -> None:
-        while (item := given.get()) is not None:
+        while (item := queued.get()) is not None:
             if not dropped.is_set():
                 try:
-                    use(item[0])
+                    write(item[0])
                 except BaseException as error:
                     errors.append(error)
                     dropped.set()
-            free.release()
+            free_slots.release()
 
-    def give(item: Item) -> None:
-        free.acquire()
+    def put(item: Item) -> None:
+        free_slots.acquire()
         if errors:
             raise errors.pop()
-        given.put((item,))
+        queued.put((item,))
 
-    thread = Thread(target=work, name="write behind", daemon=True)
+    thread = Thread(target=work, name="write in background", daemon=True)
     thread.start()
     try:
-        yield give
+        yield put
     except BaseException:
         dropped.set()
         raise
     finally:
-        given.put(None)
+        queued.put(None)
         thread.join()
     if errors:
         raise errors.pop()

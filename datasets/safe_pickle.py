@@ -1,7 +1,7 @@
-"""An unpickler of plain containers and NumPy arrays that runs no code of theirs or NumPy's.
+"""An unpickler of plain containers and NumPy arrays that runs no code from the pickle.
 
-NumPy restores arrays and element types by methods that trust the pickle: a damaged one crashes the
-process. Here all that NumPy writes into a pickle is answered by the methods below, which check it.
+NumPy's own methods trust a pickle, and a damaged one can crash the process. Here everything that
+NumPy writes into a pickle is restored by the methods below, which check it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 
 
 class UnsafePickleError(pickle.UnpicklingError):
-    """A pickle that asks for more than it may."""
+    """A pickle that refers to classes or functions that are not allowed."""
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """An unpickler that admits plain containers and NumPy arrays, and refuses all else by name.
+    """Accepts plain containers and NumPy arrays, and refuses everything else by name.
 
-    Arrays may hold numbers, strings and, as lists of them, what the pickle may hold itself. They
-    come as a subclass of `np.ndarray` without behaviour of its own.
+    Arrays may contain numbers, strings and, as objects, whatever the pickle itself may contain.
+    They are of a subclass of `np.ndarray` that changes only how they are pickled.
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        # NumPy's names before and since NumPy 2. Bound methods, because a pickle can set the
-        # attributes of what it is given, and those of functions and classes would stay changed.
+        # The names before and since NumPy 2. Bound methods, because a pickle can set attributes of
+        # what is returned, and those of functions and classes would stay changed.
         place = module.replace("numpy._core.", "numpy.core.")
         if place in ("numpy", "numpy.core.multiarray"):
             if name == "ndarray":
@@ -44,7 +44,7 @@ class ArrayUnpickler(pickle.Unpickler):
             return self._encode
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        # Protocols before 4 have no signs of their own for these; b"" is one of them.
+        # Protocols before 4 have no opcodes for these types.
         if module in ("builtins", "__builtin__") and name in ("bytes", "set", "frozenset"):
             return getattr(builtins, name)
         raise UnsafePickleError(f"it would import {module}.{name}")
@@ -78,7 +78,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 class _Element:
-    """The type of an array's elements, as NumPy spells it in a pickle."""
+    """The type of an array's elements, from NumPy's notation in pickles."""
 
     __slots__ = ("dtype",)
 
@@ -100,11 +100,11 @@ class _Array(np.ndarray):
         *_, shape, element, fortran, data = state
         count = math.prod(shape)
         if element.dtype.hasobject:
-            whole = type(data) is list and len(data) == count
+            is_complete = type(data) is list and len(data) == count
         else:
             data = _bytes(data)
-            whole = len(data) == count * element.dtype.itemsize
-        if self.shape != (0,) or not whole or min(shape, default=0) < 0:
+            is_complete = len(data) == count * element.dtype.itemsize
+        if self.shape != (0,) or not is_complete or min(shape, default=0) < 0:
             raise ValueError(f"an array of shape {shape} with other contents")
         checked: Any = (1, tuple(shape), element.dtype, bool(fortran), data)
         super().__setstate__(checked)
@@ -114,5 +114,5 @@ class _Array(np.ndarray):
 
 
 def _bytes(data: bytes | bytearray | str) -> bytes:
-    """Data as bytes; Python 2, and protocols before 3, have them as text of the same codes."""
+    """Data as bytes; Python 2 and protocols before 3 store them as latin-1 text."""
     return data.encode("latin1") if isinstance(data, str) else bytes(data)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,15 +112,41 @@ def _require_extension(path: Path) -> None:
         raise InputError(f"{path}: a table must be a .parquet or .csv file")
 
 
-def _read_columns(path: Path, kind: type) -> pyarrow.Table:
-    """The file as an Arrow table, strings as strings whatever they look like."""
+def table_columns(path: Path) -> list[str]:
+    """The names of the columns of a Parquet or CSV file; errors as `read_table`."""
+    with _open_table(path):
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return pq.read_schema(path).names
+        import pyarrow.csv
+
+        with pyarrow.csv.open_csv(path) as file:
+            return file.schema.names
+
+
+@contextmanager
+def _open_table(path: Path) -> Iterator[None]:
+    """What a block that reads a table raises, as an InputError."""
     import pyarrow as pa
 
     _require_extension(path)
     if not path.is_file():
         raise InputError(f"{path}: file not found")
-    text = [each.name for each, column in table_fields(kind).items() if column.dtype in (None, str)]
     try:
+        yield
+    except pa.ArrowException as error:
+        raise InputError(
+            f"{path}: cannot be read as a table ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _read_columns(path: Path, kind: type) -> pyarrow.Table:
+    """The file as an Arrow table, strings as strings whatever they look like."""
+    import pyarrow as pa
+
+    text = [each.name for each, column in table_fields(kind).items() if column.dtype in (None, str)]
+    with _open_table(path):
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
@@ -134,10 +162,6 @@ def _read_columns(path: Path, kind: type) -> pyarrow.Table:
                     null_values=[""],
                 ),
             )
-    except pa.ArrowException as error:
-        raise InputError(
-            f"{path}: cannot be read as a table ({str(error).splitlines()[0]})"
-        ) from error
     required = file_columns(kind, optional=False)
     missing = [column for column in required if column not in arrow.column_names]
     if missing:

@@ -22,8 +22,8 @@ import numpy as np
 
 from .errors import InputError, more_rows
 
-# Frames of a tube: video code, label code, (n, 5) frame from 0 and box, tube score or None.
 TubeRows = tuple[int, int, np.ndarray, float | None]
+"""A tube: video code, label code, (n, 5) frame from 0 and box, tube score or None."""
 
 BOX_COLUMNS = ("x1", "y1", "x2", "y2")
 
@@ -287,35 +287,45 @@ class Tubelets:
 def tubes_from_rows(
     entries: Sequence[TubeRows], video_names: tuple[str, ...], label_names: tuple[str, ...]
 ) -> Tubes:
-    """One table of many tubes, numbered from 0 in their order.
+    """Makes a table of tubes, numbered from 0 in their order.
 
     Args:
-        entries: (video, label, (n, 5) frame and box, score) each; all scores or none.
-        video_names, label_names: what the first two index.
+        entries: (video, label, (n, 5) frame and box, score) of each tube; either all have a score
+            or none.
+        video_names, label_names: the names that video and label index.
     """
     lengths = np.array([len(rows) for _, _, rows, _ in entries], np.int64)
     rows = np.concatenate([np.empty((0, 5)), *(rows for _, _, rows, _ in entries)])
 
-    def spread(values: Iterable[Any], dtype: type) -> np.ndarray:
+    def repeat(values: Iterable[Any], dtype: type) -> np.ndarray:
         return np.repeat(np.fromiter(values, dtype, len(entries)), lengths)
 
     scores = [score for _, _, _, score in entries]
     return Tubes(
-        video=spread((video for video, _, _, _ in entries), np.int32),
+        video=repeat((video for video, _, _, _ in entries), np.int32),
         frame=rows[:, 0].astype(np.int32),
-        label=spread((label for _, label, _, _ in entries), np.int32),
+        label=repeat((label for _, label, _, _ in entries), np.int32),
         boxes=rows[:, 1:5].astype(np.float64),
-        tube=spread(range(len(entries)), np.int64),
+        tube=repeat(range(len(entries)), np.int64),
         video_names=video_names,
         label_names=label_names,
-        tube_score=None if None in scores else spread(scores, np.float64),
+        tube_score=None if None in scores else repeat(scores, np.float64),
     )
 
 
 def detections_from_rows(
     rows: np.ndarray, videos: tuple[str, ...], labels: tuple[str, ...], source: str
 ) -> Detections:
-    """(N, 8) video, frame from 0, label, score, x1, y1, x2, y2 as a table; checked."""
+    """Makes a table of rows, and checks them.
+
+    Args:
+        rows: (N, 8) video, frame from 0, label, score, x1, y1, x2, y2.
+        videos, labels: the names that video and label index.
+        source: the file, for messages.
+
+    Raises:
+        InputError: a row with an unknown video or label, or with another invalid value.
+    """
     finite = np.isfinite(rows).all(axis=1)
     for bad, why in (
         (~finite, "a value is NaN or infinite"),

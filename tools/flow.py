@@ -39,7 +39,7 @@ def flow(
     from ..datasets.video.find import DRAWN_FLOW_SUFFIX
 
     failed = 0
-    for media in _media(videos):
+    for media in _find_media(videos):
         cache = cache_path(media, method)
         if out is not None:
             cache = out / cache.name
@@ -59,17 +59,16 @@ def flow(
     return 2 if failed else 0
 
 
-def _media(given: list[Path]) -> list[Path]:
-    """Files as given, and of folders all videos and folders of frames that are below them."""
+def _find_media(arguments: list[Path]) -> list[Path]:
+    """The files, and all videos and folders of frames below the folders, except drawn videos."""
     from ..datasets.video.find import DRAWN_FLOW_SUFFIX, DRAWN_SUFFIX
     from ..datasets.video.media import iter_videos
 
-    found: list[Path] = []
-    for path in given:
+    media: list[Path] = []
+    for path in arguments:
         below = list(iter_videos(path)) if path.is_dir() else [path]
-        found += [
-            media for media in below if not media.name.endswith((DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX))
-        ]
+        drawn = (DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX)
+        media += [each for each in below if not each.name.endswith(drawn)]
         if not below:
             raise InputError(f"{path}: contains no video files and no folders of frames")
-    return found
+    return media

@@ -1,7 +1,7 @@
-"""The pickles of ACT and those who came after (MOC, MultiSports, mmaction2, HIT).
+"""The pickles of the ACT detector and of its successors (MOC, MultiSports, mmaction2, HIT).
 
-ACT-detector's layout (Kalogeiton et al. 2017) has become the common one: frames count from 1 in
-it, videos are named "<class>/<video>", labels are numbers from 0 into a list in the ground truth.
+In the layout of ACT (Kalogeiton et al. 2017) frames count from 1, videos are named
+"<class>/<video>", and labels are numbers from 0 into a list in the ground truth.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
                     "labels, counted from 0"
                 )
             for tube in tubes:
-                entries.append((video, int(label), _rows(tube, f"{path}: {name}"), None))
+                entries.append((video, int(label), _tube_rows(tube, f"{path}: {name}"), None))
     sizes = np.array([content["resolution"][name] for name in names], np.int64).reshape(-1, 2)
     videos = Videos(
         video=tuple(names),
@@ -110,7 +110,7 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
 
 
 def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
-    """Reads `<video>_tubes.pkl` of every video, as ACT's and MOC's BuildTubes write them.
+    """Reads `<video>_tubes.pkl` of every video, which BuildTubes of ACT and MOC writes.
 
     Args:
         folder: holds `<class>/<video>_tubes.pkl`: a dict from label number to a list of (frames
@@ -118,7 +118,7 @@ def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
         options: must name the videos and the classes, the latter in the data set's order.
 
     Raises:
-        InputError: a video's file is missing, or not of that layout.
+        InputError: a video's file is missing, or has another layout.
     """
     names, classes = options.require_names(folder)
     files = {video: folder / f"{name}_tubes.pkl" for video, name in enumerate(names)}
@@ -134,12 +134,12 @@ def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
         for label, tubes in content.items():
             _check_label(label, classes, path)
             for tube, score in tubes:
-                entries.append((video, int(label), _rows(tube, str(path)), float(score)))
+                entries.append((video, int(label), _tube_rows(tube, str(path)), float(score)))
     return tubes_from_rows(entries, names, classes)
 
 
 def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
-    """Reads `<video>/00001.pkl` and on, as ACT's extract_tubelets and MOC's det.py write them.
+    """Reads `<video>/00001.pkl` ..., which ACT's extract_tubelets and MOC's det.py write.
 
     Args:
         folder: holds `<class>/<video>/<frame, 5 digits>.pkl`. ACT: a pair of arrays, the first (N,
@@ -147,7 +147,7 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
         options: must name the videos and the classes, the latter in the data set's order.
 
     Raises:
-        InputError: a video has no folder, or a file is not of that layout.
+        InputError: a video has no folder, or a file has another layout.
     """
     from tqdm import tqdm
 
@@ -155,15 +155,15 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
     folders = [folder / name for name in names[0]]
     _require(folders, folder, len(folders))
     parts: list[np.ndarray] = []
-    places: list[tuple[int, int]] = []
+    videos_and_frames: list[tuple[int, int]] = []
     for video, inside in enumerate(tqdm(folders, desc="reading", unit="video", delay=2)):
         for path in sorted(inside.glob("*.pkl")):
             if not path.stem.isdigit():
                 raise InputError(f"{path}: its name must be a frame number such as 00001.pkl")
-            part = _tubelets(load_pickle(path), path)
+            part = _tubelet_rows(load_pickle(path), path)
             if len(part):
                 parts.append(part)
-                places.append((video, frame_of_file(path)))
+                videos_and_frames.append((video, frame_of_file(path)))
     widths = {part.shape[1] for part in parts} or {6}
     if len(widths) > 1:
         lengths = " and ".join(str((width - 2) // 4) for width in sorted(widths))
@@ -172,7 +172,7 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
         )
     counts = [len(part) for part in parts]
     rows = np.concatenate([np.empty((0, *widths)), *parts])
-    video, frame = np.repeat(np.array(places, np.int64).reshape(-1, 2), counts, axis=0).T
+    video, frame = np.repeat(np.reshape(videos_and_frames, (-1, 2)), counts, axis=0).T
     tubelets = Tubelets(
         video=video.astype(np.int32),
         frame=frame.astype(np.int32),
@@ -223,12 +223,12 @@ def read_video_detections(path: Path, options: ReadOptions) -> Tubes:
         for name, score, tube in tubes:
             if name not in codes:
                 raise InputError(f"{path}: label {label}: video {name} is not in the ground truth")
-            entries.append((codes[name], int(label), _rows(tube, str(path)), float(score)))
+            entries.append((codes[name], int(label), _tube_rows(tube, str(path)), float(score)))
     return tubes_from_rows(entries, videos, classes)
 
 
-def _rows(tube: Any, source: str) -> np.ndarray:
-    """The first five columns of a tube, its frames counted from 0; checked."""
+def _tube_rows(tube: Any, source: str) -> np.ndarray:
+    """The first five columns of a tube, checked, with frames counted from 0."""
     rows = np.asarray(tube, np.float64)
     if rows.ndim != 2 or rows.shape[1] < 5:
         raise InputError(
@@ -247,7 +247,7 @@ def _rows(tube: Any, source: str) -> np.ndarray:
     return rows
 
 
-def _tubelets(content: Any, path: Path) -> np.ndarray:
+def _tubelet_rows(content: Any, path: Path) -> np.ndarray:
     """(N, 2 + 4K) label, score, boxes, from either layout."""
     if isinstance(content, dict):
         parts = []

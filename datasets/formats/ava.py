@@ -1,8 +1,8 @@
-"""AVA-style CSV files, which have no header: ground truth and detections on key frames.
+"""AVA's CSV files without a header: ground truth and detections on key frames.
 
-A row is video, second, x1, y1, x2, y2 (fractions of the picture), action, and a person's number or
-a score. The second becomes the table's frame, and the fractions stay fractions: protocols without
-a pixel rule score them as they are.
+A row is video, second, x1, y1, x2, y2 (fractions of the frame), action, and a person's number or a
+score. The second becomes the table's `frame`, and boxes stay fractions, which protocols with
+continuous boxes score as they are.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class AvaFormat(AnnotationFormat):
 
 
 def is_ava(path: Path) -> bool:
-    """Whether a CSV file's first row has eight values or so, but is no header."""
+    """Whether a CSV file's first row has seven or eight values and is not a header."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         first = next(csv.reader(file), [])
     return len(first) in (7, 8) and "video" not in first and "frame" not in first
@@ -50,34 +51,22 @@ def read_ava_ground_truth(path: Path) -> Tubes:
         path: eight columns, the last a person's number within the video.
 
     Returns:
-        one tube a person and action. Labels are the action numbers as strings.
+        one tube for each person and action. Labels are the action numbers as text.
 
     Raises:
-        InputError: a row that is not of that form.
+        InputError: a row has another form.
 
     Warns:
         how many rows have no box or action.
     """
-    table = _read(path)
-    person = table["last"].astype(np.int64)
-    columns = (table["label"], person, table["video"])
-    order = np.lexsort(columns)
-    tube = np.empty(len(order), np.int64)
-    steps = np.any([np.diff(column[order]) != 0 for column in columns], axis=0)
-    tube[order] = np.concatenate([[0], np.cumsum(steps)])[: len(order)]
-    tubes = Tubes(
-        table["video"].astype(np.int32),
-        table["frame"].astype(np.int32),
-        table["label"].astype(np.int32),
-        table["boxes"],
-        tube,
-        tuple(table["video_names"]),
-        tuple(table["label_names"]),
-    )
+    columns, last, row_numbers = _read_rows(path)
+    keys = np.stack([columns["video"], last.astype(np.int64), columns["label"]], axis=1)
+    tube = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    tubes = Tubes(**columns, tube=tube.astype(np.int64))
     order = np.lexsort((tubes.frame, tubes.tube))
     same = (np.diff(tubes.tube[order]) == 0) & (np.diff(tubes.frame[order]) == 0)
     if same.any():
-        row = int(table["row"][order[int(np.argmax(same)) + 1]])
+        row = row_numbers[order[int(np.argmax(same)) + 1]]
         raise InputError(
             f"{path}: row {row}: repeats an action of the same person in the same second"
         )
@@ -85,30 +74,23 @@ def read_ava_ground_truth(path: Path) -> Tubes:
 
 
 def read_ava_detections(path: Path) -> Detections:
-    """Reads detections for AVA: eight columns, the last a score in 0 to 1.
+    """Reads detections for AVA: eight columns, the last a score from 0 to 1.
 
     Raises:
         InputError: a row that is not of that form.
     """
-    table = _read(path)
-    bad = (table["last"] < 0) | (table["last"] > 1)
+    columns, score, row_numbers = _read_rows(path)
+    bad = (score < 0) | (score > 1)
     if bad.any():
-        row = int(table["row"][int(np.argmax(bad))])
+        row = row_numbers[int(np.argmax(bad))]
         raise InputError(
             f"{path}: row {row}{more_rows(int(bad.sum()))}: score must be between 0 and 1"
         )
-    return Detections(
-        table["video"].astype(np.int32),
-        table["frame"].astype(np.int32),
-        table["label"].astype(np.int32),
-        table["last"],
-        table["boxes"],
-        tuple(table["video_names"]),
-        tuple(table["label_names"]),
-    )
+    return Detections(**columns, score=score)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
+    """The columns of a table, the last value of each row, and the rows' numbers in the file."""
     rows, numbers, incomplete = [], [], 0
     with path.open(newline="", encoding="utf-8") as file:
         for number, row in enumerate(csv.reader(file), 1):
@@ -148,13 +130,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     video_names, video = np.unique([row[0] for row in rows], return_inverse=True)
     actions = sorted({row[6] for row in rows}, key=lambda name: (len(name), name))
     place = {name: index for index, name in enumerate(actions)}
-    return {
-        "video": video,
-        "video_names": video_names.astype(object) if len(rows) else np.empty(0, object),
-        "frame": values[:, 0],
-        "label": np.array([place[row[6]] for row in rows], np.int64),
-        "label_names": np.array(actions, dtype=object),
+    columns = {
+        "video": video.astype(np.int32),
+        "frame": values[:, 0].astype(np.int32),
+        "label": np.array([place[row[6]] for row in rows], np.int32),
         "boxes": boxes.copy(),
-        "last": values[:, 5].copy(),
-        "row": np.array(numbers, np.int64),
+        "video_names": tuple(map(str, video_names)),
+        "label_names": tuple(actions),
     }
+    return columns, values[:, 5].copy(), numbers

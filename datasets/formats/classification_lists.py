@@ -1,4 +1,4 @@
-"""Lists of videos with a label each, in the forms that classification data sets come in.
+"""Lists of videos with one label each, in the formats of classification data sets.
 
 Kinetics (CSV lists, class folders), UCF101 and HMDB51 (official split lists), Something-Something
 v1 and v2, and plain lists of paths and labels.
@@ -25,9 +25,9 @@ _PARTS: dict[str, Part] = {
     "train": "train", "training": "train", "validation": "test", "validate": "test", "val": "test",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_LISTS = (".csv", ".txt", ".json")
-_NAMES = ("path", "video", "name", "file", "filename", "video_path")
-_SPLITS = 3  # of UCF101 and HMDB51
+_LIST_EXTENSIONS = (".csv", ".txt", ".json")
+_NAME_COLUMNS = ("path", "video", "name", "file", "filename", "video_path")
+_NUM_SPLITS = 3  # of UCF101 and HMDB51
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class VideoLists:
     """The two parts of a data set.
 
     Attributes:
-        train, test: rows; all are in `train` where nothing says a split.
-        labels: the classes in the data set's own order; () where it says none.
-        numbered: whether there are several splits, of which this is one.
+        train, test: rows; all are in `train` where there is no split.
+        labels: the classes in the data set's own order; () where it has none.
+        numbered: whether this is one of several splits.
     """
 
     train: tuple[Row, ...]
@@ -50,63 +50,63 @@ def read_lists(data: Path, split: int = 1) -> VideoLists:
     """Reads a data set's lists.
 
     Args:
-        data: one list (see `read_list`), or a folder. That holds, itself or right below,
-            trainlist01.txt and testlist01.txt (UCF101), <class>_test_split1.txt (HMDB51), or lists
-            whose names end in train and in validation, validate, val or test; or the folders train/
-            and val/ (or validation/, test/) of class folders; or class folders.
-        split: which of UCF101's or HMDB51's, 1 to 3.
+        data: one list (see `read_list`), or a folder which contains, directly or one level below:
+            trainlist01.txt and testlist01.txt (UCF101); <class>_test_split1.txt (HMDB51); lists
+            whose names end in train, and in validation, validate, val or test; the folders train/
+            and val/ (or validation/, test/) with class folders; or class folders.
+        split: of UCF101 or HMDB51, 1 to 3.
 
     Raises:
-        InputError: no such file or folder, no list and no video in it; a row that cannot be read.
+        InputError: no such file or folder, it has neither lists nor videos, or a row is invalid.
     """
     if data.is_file():
         rows = read_list(data)
         lists = VideoLists(
             tuple(row[:2] for row in rows if row[2] != "test"),
             tuple(row[:2] for row in rows if row[2] == "test"),
-            _label_order(data.parent, data),
+            _read_label_order(data.parent, data),
         )
     elif not data.is_dir():
         raise InputError(f"{data}: list or folder not found")
-    elif folder := _holds(data, "trainlist??.txt"):
-        return _ucf101(folder, split)
-    elif folder := _holds(data, "*_test_split?.txt"):
-        return _hmdb51(folder, split)
+    elif folder := _find_folder(data, "trainlist??.txt"):
+        return _read_ucf101(folder, split)
+    elif folder := _find_folder(data, "*_test_split?.txt"):
+        return _read_hmdb51(folder, split)
     else:
-        lists = _lists_of(data) or _class_folders(data)
+        lists = _find_lists(data) or _read_class_folders(data)
     if split != 1:
         raise InputError(f"--split {split}: this data set ({data}) has only one split")
     return lists
 
 
-def _holds(folder: Path, pattern: str) -> Path | None:
-    """The folder, or the first one right below, that has such a file."""
+def _find_folder(folder: Path, pattern: str) -> Path | None:
+    """The folder, or its first subfolder, with a file of this pattern."""
     first = next(iter(sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])), None)
     return first and first.parent
 
 
-def _lists_of(data: Path) -> VideoLists | None:
-    """Lists by their names, of the folder or of one right below; None without a train list."""
+def _find_lists(data: Path) -> VideoLists | None:
+    """The lists of the folder or of a subfolder, by their names; None without a train list."""
     for folder in (data, *sorted(child for child in data.iterdir() if child.is_dir())):
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _LISTS)
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _LIST_EXTENSIONS)
         by_word: dict[str, Path] = {}
         for file in files:
             by_word.setdefault(re.split(r"[-_.]", file.stem.lower())[-1], file)
         train = next((by_word[word] for word in ("train", "training") if word in by_word), None)
         if train is None:
             continue
-        # The test lists of Kinetics and Something-Something have no labels.
+        # Validation first: the test lists of Kinetics and Something-Something have no labels.
         words = ("validation", "validate", "val", "test", "testing")
         test = next((by_word[word] for word in words if word in by_word), None)
         return VideoLists(
             tuple(row[:2] for row in read_list(train)),
             tuple(row[:2] for row in read_list(test)) if test else (),
-            _label_order(folder, train),
+            _read_label_order(folder, train),
         )
     return None
 
 
-def _class_folders(data: Path) -> VideoLists:
+def _read_class_folders(data: Path) -> VideoLists:
     parts: dict[Part, tuple[Row, ...]] = {}
     for word, part in _PARTS.items():
         if part not in parts and (data / word).is_dir():
@@ -129,25 +129,25 @@ def _videos_by_class(folder: Path, prefix: str) -> Iterator[Row]:
 
 
 def read_list(path: Path) -> list[tuple[str, str, Part | None]]:
-    """One list: name, label and part of each video.
+    """Reads one list: name, label and part of each video.
 
-    Forms: Kinetics' CSV (label, youtube_id, time_start, time_end, split: named ID_000010_000020);
-    Something-Something's v1 CSV (id;template) and v2 JSON; any CSV with the columns path (or video,
-    name, file) and label, perhaps split; lines of path and label with a comma, a tab or a space
-    between.
+    Formats: Kinetics' CSV (label, youtube_id, time_start, time_end, split; videos are named
+    ID_000010_000020); Something-Something's v1 CSV (id;template) and v2 JSON; any CSV with the
+    columns path (or video, name, file) and label, and perhaps split; lines of path and label,
+    separated by a comma, a tab or a space.
 
     Raises:
-        InputError: with the row; no video in it.
+        InputError: a row is invalid, or there is no video.
     """
     if path.suffix.lower() == ".json":
-        rows = _something_v2(path)
+        rows = _read_something_v2(path)
     else:
-        lines = [(number, line) for number, line in _lines(path) if line.strip()]
+        lines = [(number, line) for number, line in _read_lines(path) if line.strip()]
         first = [word.strip().lower() for word in _fields(lines[0][1])] if lines else []
         if "youtube_id" in first:
-            rows = _table(path, lines, _kinetics_row)
-        elif "label" in first and any(name in first for name in _NAMES):
-            rows = _table(path, lines, _named_row)
+            rows = _read_csv(path, lines, _kinetics_row)
+        elif "label" in first and any(name in first for name in _NAME_COLUMNS):
+            rows = _read_csv(path, lines, _named_row)
         else:
             rows = [(*_plain_row(path, number, line), None) for number, line in lines]
     if not rows:
@@ -155,7 +155,7 @@ def read_list(path: Path) -> list[tuple[str, str, Part | None]]:
     return rows
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -167,26 +167,28 @@ def _fields(line: str, delimiter: str = ",") -> list[str]:
     return next(csv.reader([line], delimiter=delimiter))
 
 
-def _table(
+def _read_csv(
     path: Path,
     lines: Sequence[tuple[int, str]],
     row: Callable[[dict[str, str]], tuple[str, str, str]],
 ) -> list[tuple[str, str, Part | None]]:
-    """Rows of a CSV file with a header; `row` makes name, label and split of one."""
+    """Rows of a CSV file with a header; `row` converts one to name, label and split."""
     header = [word.strip().lower() for word in _fields(lines[0][1])]
     rows: list[tuple[str, str, Part | None]] = []
     for number, line in lines[1:]:
         fields = _fields(line)
         if len(fields) != len(header):
-            raise _bad(path, number, f"has {len(fields)} columns, the header has {len(header)}")
+            raise _row_error(
+                path, number, f"has {len(fields)} columns, the header has {len(header)}"
+            )
         try:
             name, label, word = row(dict(zip(header, map(str.strip, fields))))
         except (LookupError, ValueError) as error:
-            raise _bad(path, number, f"{type(error).__name__}: {error}") from error
+            raise _row_error(path, number, f"{type(error).__name__}: {error}") from error
         if not name or not label:
-            raise _bad(path, number, "has no label; test lists without labels cannot be used")
+            raise _row_error(path, number, "has no label; test lists without labels cannot be used")
         if word and word.lower() not in _PARTS:
-            raise _bad(path, number, f"split {word} must be one of {', '.join(_PARTS)}")
+            raise _row_error(path, number, f"split {word} must be one of {', '.join(_PARTS)}")
         rows.append((name, label, _PARTS[word.lower()] if word else None))
     return rows
 
@@ -200,7 +202,7 @@ def _kinetics_row(row: dict[str, str]) -> tuple[str, str, str]:
 
 
 def _named_row(row: dict[str, str]) -> tuple[str, str, str]:
-    name = next(row[key] for key in _NAMES if key in row)
+    name = next(row[key] for key in _NAME_COLUMNS if key in row)
     return name, row["label"], row.get("split", "")
 
 
@@ -213,13 +215,13 @@ def _plain_row(path: Path, number: int, line: str) -> Row:
         fields = line.rsplit(maxsplit=1)
     fields = [field.strip() for field in fields]
     if len(fields) != 2 or not all(fields):
-        raise _bad(path, number, f"must be a path and a label, but has {len(fields)} columns")
+        raise _row_error(path, number, f"must be a path and a label, but has {len(fields)} columns")
     return fields[0], fields[1]
 
 
-def _something_v2(path: Path) -> list[tuple[str, str, Part | None]]:
+def _read_something_v2(path: Path) -> list[tuple[str, str, Part | None]]:
     rows: list[tuple[str, str, Part | None]] = []
-    content = _json(path)
+    content = _load_json(path)
     if not isinstance(content, list):
         raise InputError(f"{path}: must be a JSON list of videos, not {type(content).__name__}")
     for number, entry in enumerate(content, 1):
@@ -232,36 +234,36 @@ def _something_v2(path: Path) -> list[tuple[str, str, Part | None]]:
     return rows
 
 
-def _json(path: Path) -> object:
+def _load_json(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 
 
-def _label_order(folder: Path, beside: Path) -> tuple[str, ...]:
-    """The classes of Something-Something's labels file beside a list of it; () without one."""
+def _read_label_order(folder: Path, beside: Path) -> tuple[str, ...]:
+    """The classes of Something-Something's label file beside one of its lists; () without one."""
     start = beside.stem.lower().removesuffix("train").removesuffix("validation")
     for ending in (".json", ".csv"):
         path = folder / f"{start}labels{ending}"
         if not path.is_file() or path == beside:
             continue
         if ending == ".csv":
-            return tuple(line.strip() for _, line in _lines(path) if line.strip())
-        content = _json(path)
+            return tuple(line.strip() for _, line in _read_lines(path) if line.strip())
+        content = _load_json(path)
         if not isinstance(content, dict) or not all(str(v).isdigit() for v in content.values()):
             raise InputError(f"{path}: must map each label to its number")
         return tuple(sorted(content, key=lambda label: int(content[label])))
     return ()
 
 
-def _ucf101(folder: Path, split: int) -> VideoLists:
+def _read_ucf101(folder: Path, split: int) -> VideoLists:
     index = folder / "classInd.txt"
     number_of: dict[str, str] = {}
-    for number, line in _lines(index) if index.is_file() else ():
+    for number, line in _read_lines(index) if index.is_file() else ():
         words = line.split()
         if words and len(words) != 2:
-            raise _bad(index, number, "must be a number and a class")
+            raise _row_error(index, number, "must be a number and a class")
         if words:
             number_of[words[1]] = words[0]
     train, test = (
@@ -273,37 +275,41 @@ def _ucf101(folder: Path, split: int) -> VideoLists:
 
 def _ucf101_rows(path: Path, number_of: dict[str, str]) -> Iterator[Row]:
     if not path.is_file():
-        raise InputError(f"{path}: list not found; UCF101 has splits 1 to {_SPLITS}")
-    for number, line in _lines(path):
+        raise InputError(f"{path}: list not found; UCF101 has splits 1 to {_NUM_SPLITS}")
+    for number, line in _read_lines(path):
         words = line.split()
         if not words:
             continue
         label = words[0].rpartition("/")[0]
         if not label or (number_of and label not in number_of):
-            raise _bad(path, number, f"{words[0]} must be CLASS/VIDEO with a class of classInd.txt")
+            raise _row_error(
+                path, number, f"{words[0]} must be CLASS/VIDEO with a class of classInd.txt"
+            )
         if len(words) > 1 and number_of and words[1] != number_of[label]:
-            raise _bad(path, number, f"{label} is class {number_of[label]}, not {words[1]}")
+            raise _row_error(path, number, f"{label} is class {number_of[label]}, not {words[1]}")
         yield words[0], label
 
 
-def _hmdb51(folder: Path, split: int) -> VideoLists:
+def _read_hmdb51(folder: Path, split: int) -> VideoLists:
     files = sorted(folder.glob(f"*_test_split{split}.txt"))
     if not files:
         raise InputError(
-            f"{folder}: has no lists of split {split}; HMDB51 has splits 1 to {_SPLITS}"
+            f"{folder}: has no lists of split {split}; HMDB51 has splits 1 to {_NUM_SPLITS}"
         )
     parts: dict[str, list[Row]] = {"1": [], "2": [], "0": []}
     labels = [file.name.rpartition("_test_split")[0] for file in files]
     for file, label in zip(files, labels):
-        for number, line in _lines(file):
+        for number, line in _read_lines(file):
             words = line.rsplit(maxsplit=1)
             if not words:
                 continue
             if len(words) != 2 or words[1] not in parts:
-                raise _bad(file, number, "must be a video and 1 (train), 2 (test) or 0 (unused)")
+                raise _row_error(
+                    file, number, "must be a video and 1 (train), 2 (test) or 0 (unused)"
+                )
             parts[words[1]].append((f"{label}/{words[0]}", label))
     return VideoLists(tuple(parts["1"]), tuple(parts["2"]), tuple(labels), numbered=True)
 
 
-def _bad(path: Path, number: int, why: str) -> InputError:
+def _row_error(path: Path, number: int, why: str) -> InputError:
     return InputError(f"{path}: row {number}: {why}")

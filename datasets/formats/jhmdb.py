@@ -1,4 +1,4 @@
-"""JHMDB: its official folder of puppet masks or joints and split lists."""
+"""JHMDB: the official folders of puppet masks or joints, and the split lists."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _FILES = {
 def read_jhmdb_folder(
     root: Path, names: Sequence[str], boxes: Boxes = "masks"
 ) -> tuple[Tubes, Videos]:
-    """Reads the official annotation folder: one tube a video, of the video's class.
+    """Reads the official annotation folder: one tube for each video, of its class.
 
     Args:
         root: holds puppet_mask/<class>/<video>/puppet_mask.mat, or joint_positions/ likewise.
         names: the videos, "<class>/<video>".
-        boxes: the smallest box around the puppet's pixels (the first and the last one inside, from
-            0: what JHMDB-GT.pkl holds too), or around the 15 joints, clipped to the picture.
+        boxes: the tight box around the puppet's pixels (from the first to the last pixel, counted
+            from 0, as in JHMDB-GT.pkl), or around the 15 joints, clipped to the frame.
 
     Returns:
         the ground truth and the videos (fps unknown). A frame with an empty mask has no box.
 
     Raises:
-        InputError: a file is missing or not what it should be.
+        InputError: a file is missing or has other contents.
     """
     from tqdm import tqdm
 
@@ -72,13 +72,13 @@ def read_jhmdb_folder(
 
 
 def annotation_file(root: Path, name: str, boxes: Boxes) -> Path:
-    """Where the official folder keeps the masks or joints of video "<class>/<video>"."""
+    """The file of the masks or joints of a video, "<class>/<video>"."""
     folder, file, _ = _FILES[boxes]
     return root / folder / name / file
 
 
 def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
-    """(n, 5) frame, x1, y1, x2, y2: the corner pixels of each non-empty mask.
+    """(n, 5) frame, x1, y1, x2, y2: the first and last pixels of each mask that is not empty.
 
     Args:
         masks: (H, W, T), non-zero on the person.
@@ -100,10 +100,10 @@ def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
 
 
 def boxes_of_joints(joints: np.ndarray) -> np.ndarray:
-    """(T, 5) frame, x1, y1, x2, y2: the box around all joints, clipped to the picture.
+    """(T, 5) frame, x1, y1, x2, y2: the box around all joints, clipped to the frame.
 
     Args:
-        joints: (2, J, T) x and y, counted from 1 as MATLAB does.
+        joints: (2, J, T) x and y, counted from 1.
     """
     limit = np.array([WIDTH - 1, HEIGHT - 1])[:, None]
     low = np.clip(joints.min(axis=1) - 1, 0, limit)
@@ -121,7 +121,7 @@ def read_splits(folder: Path) -> list[dict[str, list[str]]]:
         for each split "train" and "test", videos as "<class>/<video>".
 
     Raises:
-        InputError: lists are missing, each named, or a line is not of that form.
+        InputError: lists are missing, or a line has another form.
     """
     files = {(name, k): folder / f"{name}_test_split{k}.txt" for k in (1, 2, 3) for name in CLASSES}
     missing = [path.name for path in files.values() if not path.is_file()]

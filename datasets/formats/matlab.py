@@ -1,4 +1,4 @@
-"""MATLAB files, damaged ones refused in one line."""
+"""Reading of MATLAB files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import InputError
 
 
 def load_matlab(path: Path, key: str, **options: Any) -> Any:
-    """One variable of a .mat file.
+    """Reads a variable of a .mat file.
 
     Args:
         path: a file of MATLAB 4 to 7.2.
@@ -17,7 +17,7 @@ def load_matlab(path: Path, key: str, **options: Any) -> Any:
         options: of scipy.io.loadmat.
 
     Raises:
-        InputError: no such file, not readable, or without that variable.
+        InputError: the file is missing or damaged, or has no such variable.
     """
     from scipy.io import loadmat
 
@@ -25,8 +25,9 @@ def load_matlab(path: Path, key: str, **options: Any) -> Any:
         raise InputError(f"{path}: file not found")
     try:
         content = loadmat(path, **options)
-    except Exception as error:
-        # What scipy raises on damaged files is anything from zlib.error to TypeError.
+    except (
+        Exception
+    ) as error:  # on damaged files SciPy raises anything from zlib.error to TypeError
         raise InputError(
             f"{path}: cannot be read as a MATLAB file ({type(error).__name__}: "
             f"{error}); it may be damaged, download it again"

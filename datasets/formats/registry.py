@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, choose_from
 from ..labels import remap_codes
-from ..tables import Detections, Tubes, Videos, select_rows
+from ..table_io import read_table, table_columns, write_table
+from ..tables import Actions, Detections, Tracks, Tubes, Videos, file_columns, select_rows
 from ..video_names import match_videos, read_video_list
 from .act import ActFormat
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
@@ -145,6 +147,89 @@ def read_tubes(path: Path, ground_truth: Tubes | None = None) -> Tubes:
             raise InputError(f"{path}: has no column tube_score, which ranks the tubes")
         tubes = replace(tubes, tube_score=np.empty(0))
     return tubes
+
+
+Kind = Literal["ground-truth", "detections", "tubes", "tracks", "actions", "videos"]
+_KINDS: dict[str, type[Any]] = {
+    "detections": Detections,
+    "tubes": Tubes,
+    "tracks": Tracks,
+    "actions": Actions,
+    "videos": Videos,
+}
+
+
+def read(
+    path: str | Path, kind: Kind | None = None
+) -> Detections | Tubes | Tracks | Actions | Videos | GroundTruth:
+    """Reads a file or folder of any format in `FORMATS`.
+
+    Args:
+        path: the file or folder.
+        kind: what to read. None: of a table, what its columns are; tubes are ground truth, too.
+
+    Raises:
+        InputError: not readable, or without `kind` it may be several kinds.
+    """
+    path = Path(path)
+    if kind is None:
+        kind = _kind_of_table(path)
+    if kind == "ground-truth":
+        return read_annotations(path)
+    if kind in ("detections", "tubes"):
+        options = ReadOptions()
+        file = find_format(path)
+        return (file.read_detections if kind == "detections" else file.read_tubes)(path, options)
+    if kind not in _KINDS:
+        raise InputError(f"{path}: kind {kind} does not exist; {choose_from(kind, get_args(Kind))}")
+    return read_table(_KINDS[kind], path)
+
+
+def _kind_of_table(path: Path) -> Kind:
+    """The kind of table that knows most of the file's columns."""
+    if find_format(path) is not FORMATS["table"]:
+        raise InputError(f"{path}: give the kind: {', '.join(get_args(Kind))}")
+    columns = set(table_columns(path))
+    known = {
+        kind: len(columns & set(file_columns(table)))
+        for kind, table in _KINDS.items()
+        if columns.issuperset(file_columns(table, optional=False))
+    }
+    if not known:
+        raise InputError(
+            f"{path}: its columns fit no table; give the kind: {', '.join(get_args(Kind))}"
+        )
+    return cast(Kind, max(known, key=known.__getitem__))
+
+
+def write(
+    table: Detections | Tubes | Tracks | Actions | Videos,
+    path: str | Path,
+    format: str | None = None,
+    *,
+    videos: Videos | None = None,
+) -> Path:
+    """Writes a table, whole or not at all, and returns the path.
+
+    Args:
+        table: what to write.
+        path: the file; without `format`, its extension says which: .parquet or .csv.
+        format: a key of `FORMATS`.
+        videos: sizes and lengths, for formats that need them.
+
+    Raises:
+        InputError: an unknown extension or format, or one that cannot be written.
+    """
+    path = Path(path)
+    if format is None:
+        write_table(table, path)
+        return path
+    if format not in FORMATS:
+        raise InputError(f"format {format}: does not exist; {choose_from(format, FORMATS)}")
+    if not isinstance(table, (Detections, Tubes)):
+        raise InputError(f"{path}: only detections and tubes can be written as {format}")
+    FORMATS[format].write(table, videos, path)
+    return path
 
 
 def _test_videos(annotations: GroundTruth, split: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The text folders that YOWO and its descendants write: one file of detections a frame."""
+"""The folders of text files that YOWO and its successors write, one file for each frame."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ def read_yowo_detections(folder: Path, options: ReadOptions) -> Detections:
         options: must name the videos and the classes, the latter in the data set's order.
 
     Raises:
-        InputError: a file of a video that the ground truth does not have, or a line that is not of
-            that form.
+        InputError: a file belongs to no video of the ground truth, or a line has another form.
     """
     from tqdm import tqdm
 

@@ -61,14 +61,10 @@ def nms_across_classes(tubes: Tubes, iou_threshold: float = 0.5) -> Tubes:
     """
     assert tubes.tube_score is not None
     one_class = Tubelets(
-        video=tubes.video,
-        frame=tubes.frame,
-        label=np.zeros_like(tubes.label),
-        score=tubes.tube_score,
-        boxes=tubes.boxes[:, None],
-        video_names=tubes.video_names,
-        label_names=("person",),
-    )
+        video=tubes.video, frame=tubes.frame, label=np.zeros_like(tubes.label),
+        score=tubes.tube_score, boxes=tubes.boxes[:, None],
+        video_names=tubes.video_names, label_names=("person",),
+    )  # fmt: skip
     rows, _ = nms_rows(one_class, iou_threshold, None, False, "continuous")
     return select_rows(tubes, np.sort(rows))
 

@@ -142,20 +142,22 @@ def evaluate_tables(
     for protocol in protocols:
         parts: dict[str, Any] = {}
         if detections is not None:
-            parts["frame_scores"] = frame_ap(
-                ground_truth, detections, protocol, sorted(frame_thresholds), box_overlaps
-            )
-            parts["frame_errors"] = frame_errors(
-                ground_truth, protocol, error_threshold, box_overlaps
-            )
+            parts |= {
+                "frame_scores": frame_ap(
+                    ground_truth, detections, protocol, sorted(frame_thresholds), box_overlaps
+                ),
+                "frame_errors": frame_errors(ground_truth, protocol, error_threshold, box_overlaps),
+            }
         if tubes is not None:
             ranked = rank_tubes(ground_truth, tubes, protocol, overlaps)
-            parts["video_scores"] = video_ap(
-                ground_truth, tubes, protocol, sorted(video_thresholds), ranked
-            )
-            parts["video_errors"] = video_errors(
-                ground_truth, tubes, protocol, error_threshold, ranked
-            )
+            parts |= {
+                "video_scores": video_ap(
+                    ground_truth, tubes, protocol, sorted(video_thresholds), ranked
+                ),
+                "video_errors": video_errors(
+                    ground_truth, tubes, protocol, error_threshold, ranked
+                ),
+            }
         results.append(Evaluation(protocol=protocol, error_threshold=error_threshold, **parts))
     return results
 

@@ -152,12 +152,9 @@ def frame_overlaps(
             parts[extent].append(select_rows(chunk_pairs, iou >= min_iou))
     pairs = {extent: sort_pairs(concatenate_rows(chunks)) for extent, chunks in parts.items()}
     return FrameOverlaps(
-        detections=detections,
-        ranking=position[ranked],
-        annotated=annotated,
-        truth=truth,
+        detections=detections, ranking=position[ranked], annotated=annotated, truth=truth,
         pairs=pairs,
-    )
+    )  # fmt: skip
 
 
 def sort_pairs(pairs: OverlapPairs) -> OverlapPairs:

@@ -179,15 +179,11 @@ def tube_overlaps(
     tube, other = np.divmod(pairs, max(len(other_index.first_row), 1))
     label, other_label = tubes.label[index.first_row], others.label[other_index.first_row]
     return TubeOverlaps(
-        index=index,
-        other_index=other_index,
-        tube=tube,
-        other=other,
+        index=index, other_index=other_index, tube=tube, other=other,
         same_label=label[tube] == other_label[other],
-        spatial_iou=spatial_iou,
-        num_shared=num_shared,
+        spatial_iou=spatial_iou, num_shared=num_shared,
         num_either=index.length[tube] + other_index.length[other] - num_shared,
-    )
+    )  # fmt: skip
 
 
 def tube_iou(overlaps: TubeOverlaps, protocol: Protocol) -> np.ndarray:

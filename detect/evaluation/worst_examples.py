@@ -66,13 +66,10 @@ def worst_false_positives(
             ground_truth.frame == detections.frame[row]
         )
         examples[video, label] = WorstExample(
-            video=video,
-            frame=int(detections.frame[row]),
-            title=f"{label} {detections.score[row]:.2f}",
-            error=kinds[i],
-            box=detections.boxes[row],
-            other_boxes=ground_truth.boxes[on_frame],
-        )
+            video=video, frame=int(detections.frame[row]),
+            title=f"{label} {detections.score[row]:.2f}", error=kinds[i],
+            box=detections.boxes[row], other_boxes=ground_truth.boxes[on_frame],
+        )  # fmt: skip
     return list(examples.values())
 
 
@@ -113,12 +110,10 @@ def worst_misses(
         )
         examples.append(
             WorstExample(
-                video=video,
-                frame=int(ground_truth.frame[row]),
+                video=video, frame=int(ground_truth.frame[row]),
                 title=ground_truth.label_names[ground_truth.label[row]],
                 error=f"found on {100 * share[i]:.0f} % of {length[i]} frames",
-                box=ground_truth.boxes[row],
-                other_boxes=detections.boxes[same],
+                box=ground_truth.boxes[row], other_boxes=detections.boxes[same],
             )
-        )
+        )  # fmt: skip
     return examples

@@ -22,6 +22,7 @@ from torchvision.models.video import s3d
 from ...backbones.family import ENDPOINTS, get_variant
 from ...backbones.registry import Backbone
 from ...backbones.weights.convert import from_torchvision_s3d
+from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.clips.augmentation import Augmentation
 from ...datasets.clips.detection_clips import ClipConfig, DetectionClips
 from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
@@ -366,7 +367,7 @@ def _make_detector(workload: Workload, proposals: ProposalKind) -> Detector:
 
 def _person_boxes(height: int, width: int) -> np.ndarray:
     """(3, 5) x1 y1 x2 y2 in pixels, and score."""
-    boxes = _PERSON_BOXES * [width, height, width, height]
+    boxes = rescale_boxes(_PERSON_BOXES, (1, 1), (width, height))
     return np.concatenate([boxes, np.ones((len(boxes), 1))], axis=1)
 
 

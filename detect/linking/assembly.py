@@ -75,16 +75,11 @@ def assemble_tubes(
     frame, new_tube, columns = fill_gaps(frame, new_tube, columns)
     video, label = np.divmod(group[order], max(len(label_names), 1))
     return Tubes(
-        video=video[new_tube].astype(np.int32),
-        frame=frame.astype(np.int32),
-        label=label[new_tube].astype(np.int32),
-        boxes=np.ascontiguousarray(columns[:, :4]),
-        tube=new_tube,
-        video_names=video_names,
-        label_names=label_names,
-        score=columns[:, 4].copy(),
-        tube_score=score[order][new_tube],
-    )
+        video=video[new_tube].astype(np.int32), frame=frame.astype(np.int32),
+        label=label[new_tube].astype(np.int32), boxes=np.ascontiguousarray(columns[:, :4]),
+        tube=new_tube, video_names=video_names, label_names=label_names,
+        score=columns[:, 4].copy(), tube_score=score[order][new_tube],
+    )  # fmt: skip
 
 
 def no_tubes(video_names: tuple[str, ...], label_names: tuple[str, ...]) -> Tubes:

@@ -128,17 +128,11 @@ class ViterbiLinker:
         linked = path >= 0
         return assemble_tubes(
             TubeBoxes(
-                frame=frame[linked],
-                tube=path[linked],
-                group=group[linked],
-                score=boxes.score[linked],
-                boxes=boxes.boxes[linked][:, None],
+                frame=frame[linked], tube=path[linked], group=group[linked],
+                score=boxes.score[linked], boxes=boxes.boxes[linked][:, None],
             ),
-            boxes.video_names,
-            boxes.label_names,
-            config.min_score,
-            config.min_length,
-        )
+            boxes.video_names, boxes.label_names, config.min_score, config.min_length,
+        )  # fmt: skip
 
 
 def make_viterbi_linker(

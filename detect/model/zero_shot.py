@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...backbones.classifier import PretrainedModel
+from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from ...datasets.labels import LABEL_MAPS, load_label_map
 from .roi_align import expand_boxes, roi_align_3d
@@ -150,7 +151,7 @@ def person_logits(
     member = (cell[:, None] == np.arange(steps)) & present[:, :, None]
     count = member.sum(axis=1)
     mean = np.einsum("rts,rtd->rsd", member, boxes) / np.maximum(count, 1)[..., None]
-    pixels = torch.from_numpy(mean * [width, height, width, height]).float()
+    pixels = torch.from_numpy(rescale_boxes(mean, (1, 1), (width, height))).float()
     min_side = CONTEXT_CELLS * grid.stride[1]
     pixels = expand_boxes(pixels, CONTEXT, width, height, min_side).to(clip.features.device)
     assert model.head is not None

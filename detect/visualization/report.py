@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ...datasets.box_coordinates import rescale_boxes, xyxy_to_xywh
 from ...datasets.tables import Detections, Tubes, Videos
 from ...datasets.video.media import locate_videos, read_frame
 from ..evaluation.error_analysis import ERROR_KINDS, mean_errors
@@ -209,8 +210,7 @@ def draw_example(
     encoded, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     assert encoded
     boxes = np.vstack([example.box, example.other_boxes])
-    boxes *= np.tile(np.divide((width, height), size or (width, height)), 2)
-    boxes[:, 2:] -= boxes[:, :2]
+    boxes = xyxy_to_xywh(rescale_boxes(boxes, size or (width, height), (width, height)))
     return {
         "example": example,
         "width": width,

@@ -6,7 +6,7 @@ import numpy as np
 from actiontubes.detect.boxes.iou import rowwise_iou
 from actiontubes.detect.boxes.joins import join, pack_keys
 from actiontubes.detect.boxes.matching import first_of_each, greedy_match, sort_by_preference
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 Pair = tuple[int, int, float]
@@ -32,6 +32,7 @@ def one_by_one(listed: list[Pair]) -> set[tuple[int, int]]:
     return made
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_equals_the_loop(listed: list[Pair]) -> None:
     proposer = np.array([pair[0] for pair in listed], np.int64)
@@ -42,6 +43,7 @@ def test_equals_the_loop(listed: list[Pair]) -> None:
     assert set(zip(proposer[made].tolist(), target[made].tolist())) == one_by_one(listed)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_first_choices(listed: list[Pair]) -> None:
     proposer = np.array([pair[0] for pair in listed], np.int64)
@@ -55,6 +57,7 @@ def test_first_choices(listed: list[Pair]) -> None:
     assert target[first].tolist() == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5)), st.lists(st.integers(0, 5)).map(sorted))
 def test_join(left: list[int], right: list[int]) -> None:
     rows, others = join(np.array(left, np.int64), np.array(right, np.int64))

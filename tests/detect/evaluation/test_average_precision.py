@@ -9,7 +9,7 @@ from actiontubes.detect.evaluation.average_precision import (
     precision_recall_curve,
     split_area,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -44,6 +44,7 @@ def voc_area(precision: list[float], recall: list[float]) -> float:
     return total
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(0, 5))
 def test_envelope_is_voc(hits: list[bool], missed: int) -> None:
     positives = max(sum(hits) + missed, 1)
@@ -52,6 +53,7 @@ def test_envelope_is_voc(hits: list[bool], missed: int) -> None:
     assert average_precision(precision, recall, "envelope") == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 3), min_size=1, max_size=30),
     st.integers(0, 5),
