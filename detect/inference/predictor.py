@@ -213,10 +213,10 @@ class FusedPredictor:
                 proposals = self.first.propose(features[0], batch, rows)
                 a = self.first.score(features[0], proposals, batch, rows)
                 b = self.second.score(features[1], proposals, batch, rows)
-                mean = replace(
-                    a, probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
+                mean = a._replace(
+                    probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
                     deltas=torch.lerp(a.deltas, b.deltas, 0.5),
-                )  # fmt: skip
+                )
                 predictions += split_predictions(
                     predictions_from_scores(mean, self.config),
                     [len(boxes) for boxes in proposals], batch.frame_numbers[rows],
