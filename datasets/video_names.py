@@ -54,7 +54,7 @@ class VideoIndex:
         """
         if name in self._exact:
             return self._exact[name]
-        codes = self._matches(name)
+        codes = self._best_matches(name)
         if len(codes) > 1:
             raise InputError(
                 f"{place}video {name} could be "
@@ -84,26 +84,31 @@ class VideoIndex:
         """
         # Not resolve(), which would follow links to other names.
         whole = os.path.abspath(path)  # noqa: PTH100
-        if codes := self._matches(whole) or self._matches(os.path.splitext(whole)[0]):  # noqa: PTH122
+        if codes := self._best_matches(whole) or self._best_matches(os.path.splitext(whole)[0]):  # noqa: PTH122
             return codes, True
         same_last = self._by_last.get(_parts(path.name)[-1]) or self._by_last.get(path.stem, [])
         return [code for code, _ in same_last], False
 
-    def _matches(self, name: str) -> list[int]:
+    def _best_matches(self, name: str) -> list[int]:
         """The codes of the known names that fit best."""
-        parts, last = _parts(name), re.split(r"[/\\]", name)[-1]
+        parts, last = _parts(name), _last_part(name)
         ranked: dict[int, tuple[int, bool, bool]] = {}
         for code, other in self._by_last.get(parts[-1], ()):
             common = min(len(parts), len(other))
             if parts[-common:] == other[-common:]:
-                same_last = re.split(r"[/\\]", self.names[code])[-1] == last
+                same_last = _last_part(self.names[code]) == last
                 ranked[code] = (common, len(other) == len(parts), same_last)
         best = max(ranked.values(), default=None)
         return [code for code, rank in ranked.items() if rank == best]
 
 
 def _parts(name: str) -> list[str]:
-    return re.split(r"[/\\]", strip_extension(name))
+    """The folders and the last component, without the extension of a video file."""
+    return strip_extension(name).replace("\\", "/").split("/")
+
+
+def _last_part(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 class ListedName(NamedTuple):
@@ -188,8 +193,8 @@ def unique_names(videos: Sequence[Path]) -> list[str]:
 
 def strip_extension(name: str) -> str:
     """The name without the extension of a video file; other dots are part of the name."""
-    extension = Path(name).suffix
-    return name[: -len(extension)] if extension.lower() in VIDEO_EXTENSIONS else name
+    stem, _, extension = name.rpartition(".")
+    return stem if stem and f".{extension.lower()}" in VIDEO_EXTENSIONS else name
 
 
 def strip_timestamps(name: str) -> str:

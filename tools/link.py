@@ -92,5 +92,5 @@ def _read_boxes(path: Path, truth: Tubes | None) -> tuple[Detections | Tubelets,
     """The detections, and whether their boxes are fractions of the frame."""
     is_fraction = isinstance(find_format(path), AvaFormat)
     if path.is_dir() and isinstance(find_format(path), ActFormat):
-        return read_tubelets(path, ReadOptions.for_names_of(truth)), is_fraction
+        return read_tubelets(path, ReadOptions.from_ground_truth(truth)), is_fraction
     return read_detections(path, truth), is_fraction

@@ -62,10 +62,10 @@ class ReadOptions:
     annotations: Path | None = None
 
     @classmethod
-    def for_names_of(
+    def from_ground_truth(
         cls, ground_truth: Tubes | None, annotations: Path | None = None
     ) -> ReadOptions:
-        """Options with the videos and classes of ground truth, where there is any."""
+        """Options with the names of the videos and classes of ground truth; none without it."""
         if ground_truth is None:
             return cls(annotations=annotations)
         names = ground_truth.video_names, ground_truth.label_names

@@ -126,7 +126,7 @@ def read_detections(
         InputError: not readable.
     """
     return find_format(path).read_detections(
-        path, ReadOptions.for_names_of(ground_truth, annotations)
+        path, ReadOptions.from_ground_truth(ground_truth, annotations)
     )
 
 
@@ -141,7 +141,7 @@ def read_tubes(path: Path, ground_truth: Tubes | None = None) -> Tubes:
     Raises:
         InputError: not readable, or without scores.
     """
-    tubes = find_format(path).read_tubes(path, ReadOptions.for_names_of(ground_truth))
+    tubes = find_format(path).read_tubes(path, ReadOptions.from_ground_truth(ground_truth))
     if tubes.tube_score is None:
         if len(tubes):
             raise InputError(f"{path}: has no column tube_score, which ranks the tubes")

@@ -135,8 +135,9 @@ def _ground_truth(
                     f"{path}: {name} tube {number}: has {boxes.shape[0]} boxes for {end - start} "
                     "frames"
                 )
-            corners = xywh_to_xyxy(boxes.astype(np.float64))
-            rows = np.column_stack([np.arange(start, end), corners])
+            rows = np.empty((end - start, 5))
+            rows[:, 0] = np.arange(start, end)
+            rows[:, 1:] = xywh_to_xyxy(boxes.astype(np.float64))
             entries.append((video, label, rows, None))
     videos = Videos(
         video=tuple(names),

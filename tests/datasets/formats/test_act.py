@@ -113,7 +113,7 @@ def test_moc_tubelets(tmp_path: Path, truth: Tubes) -> None:
         rows = np.array([tubelet(frame, 0.5), tubelet(50, 0.25)], np.float32)
         dumped(folder, f"run/b/{frame:05d}.pkl", {1: empty, 2: rows})
         dumped(folder, f"walk/a/{frame:05d}.pkl", {1: rows[:1], 2: empty})
-    tubelets = read_tubelets(folder, ReadOptions.for_names_of(truth))
+    tubelets = read_tubelets(folder, ReadOptions.from_ground_truth(truth))
     assert tubelets.boxes.shape == (6, 2, 4)
     names = [tubelets.video_names[i] for i in tubelets.video]
     assert names == ["run/b"] * 4 + ["walk/a"] * 2
@@ -130,7 +130,7 @@ def test_act_tubelets(tmp_path: Path, truth: Tubes) -> None:
     every = np.zeros((4, 11), np.float32)
     dumped(folder, "run/b/00002.pkl", (rows, every))
     dumped(folder, "walk/a/00001.pkl", (np.empty((0, 10), np.float32), every))
-    tubelets = read_tubelets(folder, ReadOptions.for_names_of(truth))
+    tubelets = read_tubelets(folder, ReadOptions.from_ground_truth(truth))
     assert tubelets.frame.tolist() == [1]
     assert tubelets.label.tolist() == [1]
     assert tubelets.score.tolist() == [0.5]
@@ -153,20 +153,20 @@ def test_tubes(tmp_path: Path, truth: Tubes) -> None:
     assert [tubes.video_names[i] for i in tubes.video] == ["run/b"] * 2
     (tmp_path / "tubes/run/b_tubes.pkl").unlink()
     with pytest.raises(InputError, match=r"run/b_tubes\.pkl"):
-        read_act_tubes(tmp_path / "tubes", ReadOptions.for_names_of(truth))
+        read_act_tubes(tmp_path / "tubes", ReadOptions.from_ground_truth(truth))
 
 
 def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
     rows = [np.array([0, 1, 1, 0.5, *BOX]), np.array([1, 3, 0, 0.25, *BOX])]
     boxes = read_frame_detections(
-        dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.for_names_of(truth)
+        dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.from_ground_truth(truth)
     )
     assert boxes.frame.tolist() == [0, 2]
     assert boxes.score.tolist() == [0.5, 0.25]
     tube = np.array([[1, *BOX, 0.5]])
     results = {0: [("walk/a", 0.5, tube)], 1: []}
     tubes = read_video_detections(
-        dumped(tmp_path, "video_detections.pkl", results), ReadOptions.for_names_of(truth)
+        dumped(tmp_path, "video_detections.pkl", results), ReadOptions.from_ground_truth(truth)
     )
     assert [tubes.video_names[i] for i in tubes.video] == ["walk/a"]
 
@@ -186,5 +186,5 @@ def test_bad_rows_are_named(tmp_path: Path, truth: Tubes, row: list[float], mess
     rows = np.array([[0, 1, 0, 0.5, *BOX], row])
     with pytest.raises(InputError, match=message):
         read_frame_detections(
-            dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.for_names_of(truth)
+            dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.from_ground_truth(truth)
         )

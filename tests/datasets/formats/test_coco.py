@@ -58,7 +58,7 @@ def test_file_names_say_the_frame(tmp_path: Path) -> None:
         del image["video"], image["frame"]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(content))
-    again = read_coco_results(results, ReadOptions.for_names_of(truth, other))
+    again = read_coco_results(results, ReadOptions.from_ground_truth(truth, other))
     assert again.frame.tolist() == detections.frame.tolist()
 
 
@@ -101,7 +101,7 @@ def test_damaged(tmp_path: Path, results: str, message: str) -> None:
     _, path = write_coco(truth, detections, tmp_path)
     path.write_text(results)
     with pytest.raises(InputError, match=message):
-        read_coco_results(path, ReadOptions.for_names_of(truth))
+        read_coco_results(path, ReadOptions.from_ground_truth(truth))
     (tmp_path / "annotations.json").unlink()
     with pytest.raises(InputError, match=r"annotations.json: file not found|JSON"):
-        read_coco_results(path, ReadOptions.for_names_of(truth))
+        read_coco_results(path, ReadOptions.from_ground_truth(truth))
