@@ -563,7 +563,7 @@ def test_norms_shared_among_processes_are_the_same(backbone: str) -> None:
     wanted, maps = {k: v.clone() for k, v in detector.state_dict().items()}, {}
     parameters = {id(parameter) for parameter in detector.parameters()}
     for way in ("alone", "shared"):
-        maps[way] = detector.eval().maps(clips)["Mixed_4b"]
+        maps[way] = detector.eval().extract_features(clips)["Mixed_4b"]
         if way == "alone":
             sync_batch_norms(detector)
     torch.testing.assert_close(maps["shared"], maps["alone"])
@@ -600,9 +600,9 @@ def test_sixty_steps_find_a_moving_rectangle(changes: dict[str, Any], tmp_path: 
     found = trained(tmp_path, schedule, detector, clips=Rectangles(only=8))
     clips, clip_of = sample.clip[None], torch.zeros(1, dtype=torch.long)
     with torch.inference_mode():
-        maps = found.maps(clips)
+        maps = found.extract_features(clips)
         proposals, _ = found.propose(maps, clips, clip_of, sample.key_frames)
-        rows = found.find(maps, FRAMES, proposals, clip_of, sample.key_frames)
+        rows = found.detect(maps, FRAMES, proposals, clip_of, sample.key_frames)
     # Boxes next to each other score alike after so few steps.
     best = slice(0, 3)
     right = rows.label[best] == sample.labels[0].argmax()
