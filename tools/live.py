@@ -93,12 +93,12 @@ def live(
             )
     opened = open_live_source(source, timeout=timeout, at_once=speed == "max")
     keep_freed_memory()
-    model = load_checkpoint(
+    detector = load_checkpoint(
         checkpoint, proposals=proposals, device=choose_device(device), precision=precision
-    ).model
+    )
     path = Path(source)
     info = probe(path) if is_file else VideoInfo(path, 0, 0, math.nan, None)
-    person_boxes = model.source.open(info) if model.source else None
+    person_boxes = detector.source.open(info) if detector.source else None
     live_source = LiveSource(
         repeat_source(opened) if loop else opened, source, queue_size=max(step, 8), timeout=timeout,
         retries=(0 if is_file else 10) if retries is None else retries, drop=speed == "own",
@@ -116,8 +116,8 @@ def live(
             frame_sinks.append(show_frame)
         _stop_by_signals(live_source, stack)
         summary = run_live(
-            live_source, model.predictor, person_boxes, step=step, lookahead=look_ahead,
-            tracker=LiveTubeTracker(model.predictor.config.labels, trail=trail),
+            live_source, detector.predictor, person_boxes, step=step, lookahead=look_ahead,
+            tracker=LiveTubeTracker(detector.predictor.config.labels, trail=trail),
             frame_sinks=frame_sinks, tube_sink=tube_sink, max_frames=frames, threshold=threshold,
         )  # fmt: skip
     where = "" if out is None else f": {out}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,10 +25,11 @@ from ...datasets.clips.classification_clips import (
 )
 from ...datasets.clips.classification_set import ClassificationSet
 from ...datasets.clips.loader import make_loader
-from ...datasets.errors import InputError, as_option
+from ...datasets.errors import InputError
 from ...datasets.files import write_json
 from ...datasets.flow import FlowMethod
 from ...datasets.labels import match_labels, same_labels
+from ...datasets.options import at_least, check_options
 from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
 
@@ -129,20 +130,16 @@ class ClassifierTest:
         workers: processes that read videos.
     """
 
-    frames: int = 64
-    size: int = 224
+    frames: Annotated[int, at_least(_LEAST_FRAMES)] = 64
+    size: Annotated[int, at_least(_LEAST_SIZE)] = 224
     whole: bool = True
     backwards: bool = False
     class_map: Mapping[str, Sequence[str]] | None = None
     flow_method: FlowMethod = "tvl1"
-    workers: int = 0
+    workers: Annotated[int, at_least(0)] = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("size", _LEAST_SIZE), ("frames", _LEAST_FRAMES), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"{as_option(name)} {getattr(self, name)}: must be {least} or more"
-                )
+        check_options(self)
 
 
 def score_classifier(

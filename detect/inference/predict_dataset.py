@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.flow.cache import read_frames_with_flow
-from ...datasets.tables import Detections, Tubes
+from ...datasets.tables import Detections, Tubes, concatenate_rows
 from ...datasets.video.media import read_frames
 from ...datasets.video.reader import VideoInfo
 from ..evaluation.evaluate import Evaluation, evaluate_tables
@@ -22,7 +23,7 @@ from ..linking.registry import link
 from ..people.proposals import ProposalSource
 from .clip_geometry import Mode
 from .detector_tubes import TUBE_SCORE_THRESHOLD
-from .predictor import FrameDetections, Predictor, concatenate_detections, predict_frames
+from .predictor import Predictor, predict_frames
 
 
 def predict_dataset(
@@ -52,7 +53,7 @@ def predict_dataset(
         mine, desc="detecting", unit=" videos", leave=False,
         disable=not progress or not state.is_main_process,
     )  # fmt: skip
-    by_video: list[tuple[int, FrameDetections]] = []
+    by_video: list[tuple[int, Detections]] = []
     for number in bar:
         path, count = videos.media[number], int(videos.num_frames[number])
         if config.streams == "rgb":
@@ -66,7 +67,7 @@ def predict_dataset(
             )
         )
         if parts:
-            by_video.append((number, concatenate_detections(parts)))
+            by_video.append((number, concatenate_rows(parts)))
     if state.num_processes > 1:
         by_video = gather_object(by_video)
     return _make_table(sorted(by_video, key=lambda pair: pair[0]), videos)
@@ -80,19 +81,17 @@ def video_info(videos: DetectionSet, number: int) -> VideoInfo:
     )  # fmt: skip
 
 
-def _make_table(
-    by_video: Sequence[tuple[int, FrameDetections]], videos: DetectionSet
-) -> Detections:
+def _make_table(by_video: Sequence[tuple[int, Detections]], videos: DetectionSet) -> Detections:
     size = np.stack([videos.width, videos.height] * 2, axis=1).astype(np.float64)
     none = np.empty(0, np.int32)
-    empty = FrameDetections(frame=none, label=none, score=np.empty(0), boxes=np.empty((0, 4)))
-    rows = concatenate_detections([empty, *(part for _, part in by_video)])
-    counts = [len(part.frame) for _, part in by_video]
-    video = np.repeat(np.array([number for number, _ in by_video], np.int32), counts)
-    return Detections(
-        video=video, frame=rows.frame, label=rows.label, score=rows.score,
-        boxes=rows.boxes * size[video], video_names=videos.names, label_names=videos.labels,
+    empty = Detections(
+        video=none, frame=none, label=none, score=np.empty(0), boxes=np.empty((0, 4)),
+        video_names=videos.names, label_names=videos.labels,
     )  # fmt: skip
+    rows = concatenate_rows([empty, *(part for _, part in by_video)])
+    counts = [len(part) for _, part in by_video]
+    video = np.repeat(np.array([number for number, _ in by_video], np.int32), counts)
+    return replace(rows, video=video, boxes=rows.boxes * size[video])
 
 
 def evaluate_dataset(videos: DetectionSet, detections: Detections) -> tuple[Evaluation, Tubes]:

@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.prefetch import prefetch
@@ -22,7 +21,7 @@ from ..people.appearance import track_appearance
 from ..people.person_boxes import PersonBoxes
 from ..people.proposals import OpenSource, ProposalSource
 from .video_input import VideoInput
-from .video_output import StoredRows, TubeStore, VideoSummary, write_video_info
+from .video_output import StoredRows, TubeStore, VideoSummary, frames_bar, write_video_info
 
 MARGIN = 1.15
 """Tubes are this much wider and higher than the person boxes: ground truth of actions leaves room
@@ -67,7 +66,6 @@ def zero_shot_tubes(
         threshold: the lowest score of a tube.
         device: where the trunk runs.
         progress: show a bar with the time left.
-
     """
     info = video.info
     opened = source.open(info)
@@ -97,17 +95,9 @@ def zero_shot_tubes(
             people.close(track, number)
         ended.clear()
 
-    bar = tqdm(
-        total=info.num_frames,
-        desc=info.path.name,
-        unit=" frames",
-        disable=not progress,
-        leave=False,
-        delay=1,
-    )
     with (
         TemporaryFile(dir=folder) as file,
-        bar,
+        frames_bar(info, progress) as bar,
         prefetch(_batches(video.frames(0)), 2) as batches,
         prefetch(_with_person_boxes(batches, opened), 2) as batches_with_boxes,
     ):
@@ -128,9 +118,8 @@ def zero_shot_tubes(
         if number > counted:
             add_clip(people)
         close(people)
-        info = replace(info, num_frames=number)
         _write_boxes(store, video.name, labels.names, folder)
-        return write_video_info(store, video.name, labels.names, info, folder)
+        return write_video_info(store, video, labels.names, number, folder)
 
 
 def trunk_size(width: int, height: int) -> tuple[int, int]:

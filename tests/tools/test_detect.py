@@ -214,7 +214,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, hog, frame"),
         ({"labels": "div"}, "--labels div: unknown class; similar ones are dive"),
         ({"labels": "jhmdb"}, "needs weights trained on Kinetics-400"),
-        ({"scene": "1.5"}, "--scene-weight 1.5: must be between 0 and 1"),
+        ({"scene-weight": "1.5"}, "--scene-weight 1.5: must be between 0 and 1"),
         ({"out": "text.pth"}, "text.pth: File exists"),
         ({"config": "misspelt.yaml"}, "'theshold' is not accepted"),
         ({"device": "tpu"}, "tpu"),

@@ -179,7 +179,7 @@ def test_boxes_between_key_frames_lie_on_lines(
 ) -> None:
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
     _, each, _ = detect(video, checkpoint)
-    _, detections, tubes = detect(video, checkpoint, "--every", every, "--threshold", 0)
+    _, detections, tubes = detect(video, checkpoint, "--key-frame-step", every, "--threshold", 0)
     on_key = detections.frame % every == 0
     of_each = each.frame % every == 0
     assert on_key.sum() == of_each.sum()
@@ -288,11 +288,17 @@ def test_other_ground_truth_is_refused(
             "--weights: cannot be used with --checkpoint",
         ),
         ("--checkpoint DETECTOR --labels dive", "--labels: cannot be used with --checkpoint"),
+        (
+            "--checkpoint DETECTOR --scene-weight 0",
+            "--scene-weight: cannot be used with --checkpoint",
+        ),
+        # The option's name in version 0.1.
         ("--checkpoint DETECTOR --scene 0", "--scene-weight: cannot be used with --checkpoint"),
-        ("--checkpoint DETECTOR --every 0", "--key-frame-step 0: must be 1 or more"),
+        ("--every 4", "--key-frame-step: only works with --checkpoint; leave it out"),
+        ("--checkpoint DETECTOR --key-frame-step 0", "--key-frame-step 0: must be 1 or more"),
         ("--checkpoint DETECTOR --proposals yolo", "--proposals yolo: unknown"),
         ("--checkpoint DETECTOR --mode dense", "mode"),
-        ("--every 4", "--key-frame-step: only works with --checkpoint; leave it out"),
+        ("--key-frame-step 4", "--key-frame-step: only works with --checkpoint; leave it out"),
         ("--mode shared", "--mode: only works with --checkpoint; leave it out"),
         ("--link act", "--link: only works with --checkpoint; leave it out"),
         ("--precision bf16", "--precision: only works with --checkpoint; leave it out"),

@@ -15,7 +15,7 @@ import torch
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.table_writer import RESULT_FILES
-from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
+from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate_rows, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.datasets.video.resize import resize
 from actiontubes.detect.inference.clip_batches import iter_clip_batches
@@ -28,7 +28,6 @@ from actiontubes.detect.inference.detector_tubes import (
 )
 from actiontubes.detect.inference.predictor import (
     TorchPredictor,
-    concatenate_detections,
     postprocess,
 )
 from actiontubes.detect.inference.video_input import open_video_file
@@ -204,7 +203,7 @@ def test_pieces_give_the_tubes_of_the_whole(
         (resize(frame, 48, 64), jumping(frame[None], number)[0][:, :4] / 2)
         for number, frame in enumerate(read_video(video))
     ]
-    whole = concatenate_detections(
+    whole = concatenate_rows(
         [
             postprocess(TorchPredictor(detector).predict(batch), detector.config)
             for batch in iter_clip_batches(

@@ -15,6 +15,7 @@ import torch
 from actiontubes.backbones.family import endpoint_shapes, get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.tables import Detections
 from actiontubes.detect.inference.clip_batches import ClipBatch, iter_clip_batches
 from actiontubes.detect.inference.clip_geometry import ClipGeometry
 from actiontubes.detect.inference.export import BatchedProposals, export_detector, trace_detector
@@ -25,7 +26,6 @@ from actiontubes.detect.inference.onnx_predictor import (
     load_onnx_predictor,
 )
 from actiontubes.detect.inference.predictor import (
-    FrameDetections,
     Predictor,
     TorchPredictor,
     postprocess,
@@ -93,7 +93,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, Path]:
     return detector, path
 
 
-def agree(a: FrameDetections, b: FrameDetections) -> None:
+def agree(a: Detections, b: Detections) -> None:
     """Row by row, boxes as shares of the picture; 1e-3 is asked for."""
     np.testing.assert_array_equal(a.frame, b.frame)
     np.testing.assert_array_equal(a.label, b.label)
@@ -101,9 +101,7 @@ def agree(a: FrameDetections, b: FrameDetections) -> None:
     np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-4)
 
 
-def predict_batch(
-    predictor: Predictor, batch: ClipBatch, threshold: float = 0.01
-) -> FrameDetections:
+def predict_batch(predictor: Predictor, batch: ClipBatch, threshold: float = 0.01) -> Detections:
     return postprocess(predictor.predict(batch), predictor.config, threshold=threshold)
 
 

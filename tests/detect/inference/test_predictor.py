@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from actiontubes.datasets.tables import Detections
 from actiontubes.detect.inference.clip_batches import (
     ClipBatch,
     iter_clip_batches,
@@ -15,7 +16,6 @@ from actiontubes.detect.inference.clip_batches import (
 )
 from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry
 from actiontubes.detect.inference.predictor import (
-    FrameDetections,
     TorchPredictor,
     compile_trunk,
     postprocess,
@@ -180,7 +180,7 @@ def results(
     return {frame: np.array(values) for frame, values in rows.items()}
 
 
-def predict_batch(detector: Detector, batch: ClipBatch, threshold: float = 0.01) -> FrameDetections:
+def predict_batch(detector: Detector, batch: ClipBatch, threshold: float = 0.01) -> Detections:
     predictor = TorchPredictor(detector)
     return postprocess(predictor.predict(batch), predictor.config, threshold=threshold)
 
