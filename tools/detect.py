@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from ..detect.inference.video_output import VideoSummary
+    from ..detect.inference.video_output import WriteTables
 
 
 def detect(
@@ -144,7 +143,7 @@ def detect(
     # Where each person has one tube, two that overlap are two people.
     drawing = None if tables_only else DrawOptions(not detector.one_tube_per_person, trail)
 
-    def open_video(path: Path, name: str) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
+    def open_video(path: Path, name: str) -> AbstractContextManager[WriteTables]:
         return detector.open(open_video_file(path, name), options, progress=share.index == 0)
 
     folder = out / "videos"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from .detector_tubes import TubeOptions, detector_tubes
 from .predictor import Predictor
 from .result import Result
 from .video_input import VideoInput, VideoLike, open_video
-from .video_output import VideoSummary
+from .video_output import WriteTables
 from .zero_shot_tubes import zero_shot_tubes
 
 
@@ -36,7 +36,7 @@ class ActionDetector(ABC):
     @abstractmethod
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
-    ) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
+    ) -> AbstractContextManager[WriteTables]:
         """A context in which a function writes the tables of the video to a folder.
 
         Args:
@@ -107,7 +107,7 @@ class CheckpointDetector(ActionDetector):
 
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
-    ) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
+    ) -> AbstractContextManager[WriteTables]:
         return detector_tubes(video, self.predictor, self.source, options, progress=progress)
 
     def identity(self, options: TubeOptions) -> Mapping[str, Any]:
@@ -135,7 +135,7 @@ class ZeroShotDetector(ActionDetector):
 
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
-    ) -> AbstractContextManager[Callable[[Path], VideoSummary]]:
+    ) -> AbstractContextManager[WriteTables]:
         if options != TubeOptions():
             raise InputError(
                 "linker, mode and key_frame_step: only work with a trained detector; leave them out"

@@ -24,7 +24,7 @@ from .clip_batches import prefetch_clip_batches
 from .clip_geometry import Mode
 from .predictor import Predictor, postprocess
 from .video_input import VideoInput
-from .video_output import TubeStore, VideoSummary, frames_bar, write_video_info
+from .video_output import TubeStore, VideoSummary, WriteTables, frames_bar, write_video_info
 
 TUBE_SCORE_THRESHOLD = 0.4
 """The lowest score of boxes in tubes. Where actions begin and end inside a video, boxes with lower
@@ -66,7 +66,7 @@ def detector_tubes(
     options: TubeOptions = TubeOptions(),
     *,
     progress: bool = True,
-) -> Iterator[Callable[[Path], VideoSummary]]:
+) -> Iterator[WriteTables]:
     """Yields a function that runs a predictor over a video and writes the tables to a folder.
 
     Reading begins with the block. One thread reads, another makes proposals, one cuts clips, one

@@ -7,6 +7,7 @@ and refined boxes; thresholds and NMS are left to whoever runs it (`postprocess`
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import json
 import warnings
@@ -208,8 +209,8 @@ def export_detector(
         raise InputError(f"{path}: the name must end in .onnx or .pt2 (for torch.export)")
     if opset not in OPSETS:
         raise InputError(f"--opset {opset}: must be {OPSETS[0]} to {OPSETS[-1]}")
-    if path.suffix == ".onnx":
-        _require_onnxscript()
+    if path.suffix == ".onnx" and importlib.util.find_spec("onnxscript") is None:
+        raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
     if frames is None:
         frames = ClipGeometry(detector.config).export_length()
     program = trace_detector(detector, frames, external_proposals=external_proposals)
@@ -224,13 +225,6 @@ def export_detector(
         else:
             _write_onnx(program, temporary, opset, metadata, detector.config.labels)
     return frames
-
-
-def _require_onnxscript() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("onnxscript") is None:
-        raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
 
 
 def _write_onnx(

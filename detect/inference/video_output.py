@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -44,6 +44,10 @@ class VideoSummary:
         tubes, more = f"{self.tubes} tube{'s' * (self.tubes != 1)}", self.tubes - len(self.best)
         lines = [f"{self.name}: {tubes}, {self.num_frames} frames", *self.best]
         return "\n".join(lines + [f"  and {more} more"] * (more > 0))
+
+
+WriteTables = Callable[[Path], VideoSummary]
+"""Writes the tables of a video, the `RESULT_FILES`, to a folder."""
 
 
 def frames_bar(info: VideoInfo, progress: bool) -> tqdm:

@@ -18,8 +18,7 @@ from ...datasets.tables import Detections
 from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
 from ..people.appearance import track_appearance
-from ..people.person_boxes import PersonBoxes
-from ..people.proposals import OpenSource, ProposalSource
+from ..people.proposals import ProposalSource
 from .video_input import VideoInput
 from .video_output import StoredRows, TubeStore, VideoSummary, frames_bar, write_video_info
 
@@ -99,7 +98,13 @@ def zero_shot_tubes(
         TemporaryFile(dir=folder) as file,
         frames_bar(info, progress) as bar,
         prefetch(_batches(video.frames(0)), 2) as batches,
-        prefetch(_with_person_boxes(batches, opened), 2) as batches_with_boxes,
+        prefetch(
+            (
+                (batch, opened.propose(batch, index * _FRAMES_PER_BATCH))
+                for index, batch in enumerate(batches)
+            ),
+            2,
+        ) as batches_with_boxes,
     ):
         store = TubeStore(file)
         people = _People(store, labels, scene_weight, threshold, (info.width, info.height))
@@ -141,15 +146,6 @@ def _batches(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
             batch = []
     if batch:
         yield np.stack(batch)
-
-
-def _with_person_boxes(
-    batches: Iterator[np.ndarray], source: OpenSource
-) -> Iterator[tuple[np.ndarray, list[PersonBoxes]]]:
-    number = 0
-    for batch in batches:
-        yield batch, source.propose(batch, number)
-        number += len(batch)
 
 
 @dataclass
