@@ -83,7 +83,7 @@ class Detector(nn.Module):
 
     def grid(self, endpoint: str, clip_frames: int) -> FeatureGrid:
         """Where the cells of an endpoint lie in clips of `clip_frames` frames."""
-        size = (clip_frames, self.config.height, self.config.width_pixels)
+        size = (clip_frames, self.config.height, self.config.width)
         return self.trunk.grid(endpoint, size)
 
     def extract_features(self, clips: Tensor) -> dict[str, Tensor]:
@@ -128,7 +128,7 @@ class Detector(nn.Module):
             K times (P, 4) in pixels of the clip, best first; objectness and proposal_boxes.
         """
         assert self.proposals is not None
-        size = (self.config.height, self.config.width_pixels)
+        size = (self.config.height, self.config.width)
         if self.resnet is not None:
             grid = self.resnet.grid
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
@@ -267,7 +267,7 @@ class Detector(nn.Module):
 
 def predictions_from_scores(scores: RoiScores, config: DetectorConfig) -> KeyFramePredictions:
     """Boxes decoded from their deltas and clipped to the frame, with their scores."""
-    size = (config.height, config.width_pixels)
+    size = (config.height, config.width)
     return KeyFramePredictions(
         boxes=decode_boxes(scores.deltas, scores.proposals, size),
         probabilities=scores.probabilities,

@@ -45,7 +45,7 @@ def iter_live_batches(
     before, after = geometry.context("shared")
     step = geometry.round_up(step)
     ahead = min(after, geometry.after if lookahead is None else lookahead)
-    size = np.array([config.width_pixels, config.height])
+    size = np.array([config.width, config.height])
     past: deque[np.ndarray] = deque(maxlen=before)
     waiting: list[tuple[LiveFrame, np.ndarray]] = []
     proposals: list[torch.Tensor] = []  # of the waiting frames
@@ -67,7 +67,7 @@ def iter_live_batches(
         return batch, key_frames
 
     for frame in frames:
-        image = resize(frame.image, config.height, config.width_pixels)
+        image = resize(frame.image, config.height, config.width)
         if source is not None:
             (boxes,) = source.propose(frame.image[None], frame.number)
             scale = size / frame.image.shape[1::-1]
