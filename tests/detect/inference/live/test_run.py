@@ -149,7 +149,7 @@ def test_tubes_grow_end_and_are_numbered_on() -> None:
     tubes = LiveTubeTracker(("walk", "run"))
     drawn = walked(tubes, range(20))
     # Drawn once it is long enough to count, under its better label.
-    unlike = [not np.array_equal(d, f.picture) for d, f in zip(drawn, frames(range(20)))]
+    unlike = [not np.array_equal(d, f.image) for d, f in zip(drawn, frames(range(20)))]
     assert unlike == [False] * (LIVE_LINKING.min_length - 1) + [True] * (
         21 - LIVE_LINKING.min_length
     )
