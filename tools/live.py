@@ -38,7 +38,7 @@ def live(
 ) -> None:
     """Detect and draw action tubes in a camera or stream while it runs.
 
-    When frames come too fast, the oldest are dropped, so the picture never lags; latency and
+    When frames come too fast, the oldest are dropped, so the video never lags; latency and
     dropped frames are shown in it. Ctrl-C ends the run and leaves all files complete. With --out,
     each tube is added to OUT/tubes.csv when it ends, and the drawn video goes to OUT/live-0001.mp4,
     ..., ten minutes in each file. With --show, or without --out, a page on this machine shows the

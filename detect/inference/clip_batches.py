@@ -140,7 +140,7 @@ def prefetch_clip_batches(
         source: where person boxes come from; None leaves them out.
         mode, key_frame_step: see `iter_clip_batches`.
         device: where the clips are needed.
-        threads: False does the work when a batch is asked for.
+        threads: False makes each batch when it is needed.
     """
     width, height = config.width, config.height
     channels = STREAM_CHANNELS[config.clip_streams]

@@ -42,8 +42,7 @@ def predict_dataset(
     Args:
         predictor: its labels are those of the set.
         videos: the set.
-        source: where people are, for external proposals; it is asked for videos by their name in
-            the set.
+        source: where people are, for external proposals; it opens videos by their name in the set.
         mode, key_frame_step: see `iter_clip_batches`.
         progress: show a bar with the time left.
     """

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...backbones.registry import Backbone
+from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from ...datasets.tables import Detections
 from ..model.config import DetectorConfig
@@ -35,7 +36,7 @@ _MUST_MATCH = (
 
 @dataclass(frozen=True, eq=False)
 class KeyFramePrediction:
-    """What a network says of each proposal of one key frame, R of them, before any is dropped.
+    """A network's output for each of the R proposals of one key frame, before NMS.
 
     Attributes:
         frame: number of the key frame in the video, from 0.
@@ -277,7 +278,7 @@ def postprocess(
     return Detections(
         video=np.zeros(len(label), np.int32), frame=np.concatenate(frames).astype(np.int32),
         label=label.astype(np.int32), score=score.astype(np.float64),
-        boxes=fractions * np.tile(size, 2), video_names=(name,), label_names=config.labels,
+        boxes=rescale_boxes(fractions, (1, 1), size), video_names=(name,), label_names=config.labels,
     )  # fmt: skip
 
 

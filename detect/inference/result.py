@@ -1,4 +1,4 @@
-"""What a model finds in one video, as tables, pictures and files."""
+"""The results of one video: tables, a plot and files."""
 
 from __future__ import annotations
 

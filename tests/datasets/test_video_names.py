@@ -66,8 +66,8 @@ def by_evaluation(name: str, known: tuple[str, ...], _: Path) -> str | None:
 
 def by_proposals(name: str, known: tuple[str, ...], _: Path) -> str | None:
     frames = np.zeros((1, 99, 99, 3), np.uint8)
-    opened = TableSource(rows(known, Detections)).open(VideoInfo(Path(name), 99, 99, 25.0, None))
-    (people,) = opened.propose(frames, 0)
+    video = VideoInfo(path=Path(name), width=99, height=99, fps=25.0, num_frames=1)
+    (people,) = TableSource(rows(known, Detections)).open(video).propose(frames, 0)
     return known[int(people.boxes[0, 0])]
 
 

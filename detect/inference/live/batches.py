@@ -67,10 +67,10 @@ def iter_live_batches(
         return batch, key_frames
 
     for frame in frames:
-        image = resize(frame.picture, config.height, config.width)
+        image = resize(frame.image, config.height, config.width)
         if source is not None:
-            (boxes,) = source.propose(frame.picture[None], frame.number)
-            scale = size / frame.picture.shape[1::-1]
+            (boxes,) = source.propose(frame.image[None], frame.number)
+            scale = size / frame.image.shape[1::-1]
             proposals.append(torch.from_numpy(boxes.scaled(scale).boxes).float())
         if not past:
             past.extend([image] * before)

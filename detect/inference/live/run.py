@@ -1,4 +1,4 @@
-"""Action tubes of a live video, found a few frames behind it.
+"""Action tubes of a live video, a few frames behind it.
 
 Memory is constant, however long it runs: what has ended is emitted and forgotten, and no tube
 grows without end.
@@ -16,8 +16,9 @@ from itertools import islice
 import numpy as np
 from tqdm import tqdm
 
+from ....datasets.box_coordinates import rescale_boxes
 from ....datasets.errors import InputError
-from ....datasets.tables import Tubes
+from ....datasets.tables import Tubes, select_rows
 from ....datasets.video.live_source import LiveSource
 from ...people.proposals import OpenSource
 from ...visualization.frame import draw_status
@@ -71,7 +72,7 @@ def run_live(
     scale: int | None = None,
     progress: bool = True,
 ) -> LiveSummary:
-    """Processes a live source until it ends, is stopped, or has given `max_frames` frames.
+    """Processes a live source until it ends, is stopped, or `max_frames` frames are processed.
 
     Where the frame size changes, all tubes end, with a warning. Whatever ends the run, also an
     error of the source, tubes that were growing are emitted.
@@ -120,10 +121,10 @@ def run_live(
     try:
         with bar:
             for batch, key_frames in batches:
-                found = postprocess(predictor.predict(batch), config, threshold=threshold)
+                detections = postprocess(predictor.predict(batch), config, threshold=threshold)
                 for index, frame in enumerate(key_frames):
-                    if shape is not None and frame.picture.shape != shape:
-                        new = f"{frame.picture.shape[1]}x{frame.picture.shape[0]}"
+                    if shape is not None and frame.image.shape != shape:
+                        new = f"{frame.image.shape[1]}x{frame.image.shape[0]}"
                         warnings.warn(
                             f"{live_source.name}: the frame size changed from "
                             f"{shape[1]}x{shape[0]} to {new} at frame {frame.number}; all tubes "
@@ -131,10 +132,10 @@ def run_live(
                             stacklevel=2,
                         )
                         emit(tracker.finish())
-                    shape = frame.picture.shape
-                    rows = found.frame == index
-                    boxes = found.boxes[rows] * np.tile(shape[1::-1], 2)
-                    drawn = tracker.add(frame, found.label[rows], found.score[rows], boxes, scale)
+                    shape = frame.image.shape
+                    rows = select_rows(detections, detections.frame == index)
+                    boxes = rescale_boxes(rows.boxes, (1, 1), shape[1::-1])
+                    drawn = tracker.add(frame, rows.label, rows.score, boxes, scale)
                     latency = time.monotonic() - frame.time
                     summary.latencies.append(latency)
                     summary.frames += 1

@@ -191,7 +191,7 @@ def jumping(frames: np.ndarray, first: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("linker", ["act", "singh", "peng"])
 @pytest.mark.parametrize("every", [1, 4])
-def test_pieces_give_the_tubes_of_the_whole(
+def test_batches_give_the_tubes_of_the_whole_video(
     numbered, detector: Detector, tmp_path: Path, linker: str, every: int
 ) -> None:
     """Linked as frames come, with threads, against all at once in one; several pieces."""

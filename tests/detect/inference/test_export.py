@@ -85,16 +85,16 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, Path]:
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, Path]:
+def external(tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, Path]:
     """A detector that needs boxes, on clips of another length and by a newer operator set."""
     detector = disturbed(GIVEN)
-    path = tmp_path_factory.mktemp("given") / "given.onnx"
+    path = tmp_path_factory.mktemp("external") / "external.onnx"
     assert export_detector(detector, path, frames=20, opset=20) == 20
     return detector, path
 
 
 def agree(a: Detections, b: Detections) -> None:
-    """Row by row, boxes as shares of the picture; 1e-3 is asked for."""
+    """Row by row, boxes as fractions of the frame; 1e-3 is required."""
     np.testing.assert_array_equal(a.frame, b.frame)
     np.testing.assert_array_equal(a.label, b.label)
     np.testing.assert_allclose(a.score, b.score, atol=1e-4)
@@ -123,8 +123,8 @@ def test_onnx_finds_what_pytorch_finds(own: tuple[Detector, Path], key_frames: l
 
 
 @pytest.mark.parametrize("counts", [[1], [4, 0, 2], [0, 0]])
-def test_onnx_with_given_boxes(given: tuple[Detector, Path], counts: list[int]) -> None:
-    detector, path = given
+def test_onnx_with_external_proposals(external: tuple[Detector, Path], counts: list[int]) -> None:
+    detector, path = external
     rng = np.random.default_rng(2)
     people = []
     for count in counts:
@@ -137,9 +137,9 @@ def test_onnx_with_given_boxes(given: tuple[Detector, Path], counts: list[int]) 
     agree(predict_batch(load_onnx_predictor(path), piece), expected)
 
 
-def test_windows_of_long_and_short_clips(given: tuple[Detector, Path]) -> None:
+def test_windows_of_long_and_short_clips(external: tuple[Detector, Path]) -> None:
     """Of clips that are not the model's length, each key frame sees what it sees in its window."""
-    detector, path = given
+    detector, path = external
     model = load_onnx_predictor(path)
     box = torch.tensor([[10.0, 5, 40, 45]])
     frames = picture(4, 60, GIVEN)
@@ -158,7 +158,7 @@ def test_windows_of_long_and_short_clips(given: tuple[Detector, Path]) -> None:
     )
 
 
-def test_every_frame_has_its_surroundings() -> None:
+def test_every_key_frame_has_its_context() -> None:
     """Whatever the lengths, no key frame is left out or looks beyond its window's ends."""
     for own_frames in (1, 8, 20, 21):
         settings = replace(GIVEN, frames=own_frames)
@@ -177,7 +177,7 @@ def test_every_frame_has_its_surroundings() -> None:
             assert seen == list(range(len(keys)))
 
 
-def test_dense_pieces_of_a_video(own: tuple[Detector, Path]) -> None:
+def test_clip_batches_of_a_video(own: tuple[Detector, Path]) -> None:
     """The path of `actiontubes detect`: shared clips, longer than the model's, of a whole video."""
     model = load_onnx_predictor(own[1])
     frames = [(frame, None) for frame in picture(5, 90, SETTINGS)]
@@ -240,8 +240,8 @@ def test_torch_export(tmp_path: Path) -> None:
         assert boxes.shape == (len(scores), 1, 4)
 
 
-def test_what_the_file_says(own: tuple[Detector, Path], given: tuple[Detector, Path]) -> None:
-    for (detector, path), opset in ((own, 18), (given, 20)):
+def test_metadata_of_the_file(own: tuple[Detector, Path], external: tuple[Detector, Path]) -> None:
+    for (detector, path), opset in ((own, 18), (external, 20)):
         model = onnx.load(path)
         onnx.checker.check_model(model)
         assert {entry.domain: entry.version for entry in model.opset_import}[""] == opset
@@ -250,7 +250,7 @@ def test_what_the_file_says(own: tuple[Detector, Path], given: tuple[Detector, P
         assert load_onnx_predictor(path).config == detector.config
         assert "uint8" in model.doc_string
         values = {each.name: each for each in (*model.graph.input, *model.graph.output)}
-        names = ["clip", "key_frames"] + (["boxes", "key"] if path.stem == "given" else [])
+        names = ["clip", "key_frames"] + (["boxes", "key"] if path.stem == "external" else [])
         assert list(values) == [*names, "scores", "refined_boxes", "key_of_box"]
         for name, value in values.items():
             sides = value.type.tensor_type.shape.dim
@@ -296,11 +296,11 @@ def test_without_onnxscript(
 
 
 @pytest.fixture
-def changed(given: tuple[Detector, Path], tmp_path: Path) -> Iterator[Any]:
-    """Writes the model of `given` with other settings."""
+def changed(external: tuple[Detector, Path], tmp_path: Path) -> Iterator[Any]:
+    """Writes the model of `external` with other settings."""
 
     def write(**changes: object) -> Path:
-        model = onnx.load(given[1])
+        model = onnx.load(external[1])
         (entry,) = [entry for entry in model.metadata_props if entry.key == METADATA_KEY]
         record = json.loads(entry.value)
         for name, value in changes.items():

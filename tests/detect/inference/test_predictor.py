@@ -1,4 +1,4 @@
-"""Dense inference looks at the right frames, once each; both ways agree where they should."""
+"""Each key frame is predicted once from the right frames; both modes agree where they should."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_both_ways_agree_on_a_still_video(proposals: str) -> None:
         np.testing.assert_allclose(shared[frame], per_clip[frame], atol=1e-5)
 
 
-def test_pieces_of_any_size_find_the_same() -> None:
+def test_batches_of_any_size_give_the_same_detections() -> None:
     """With a context as long as what a step sees of time."""
     detector = narrow(backbone="i3d", endpoint="Conv2d_2c_3x3", frames=16)
     frames = [(frame, np.array([[4.0, 4, 30, 28]])) for frame in video(40)]
@@ -247,7 +247,7 @@ def test_more_key_frames_than_are_scored_at_once() -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 48), (64, 96), (48, 48)])
-def test_boxes_are_shares_of_the_picture(size: tuple[int, int]) -> None:
+def test_boxes_are_fractions_of_the_frame(size: tuple[int, int]) -> None:
     """Of frames of any size, and people given in their pixels."""
     detector = narrow()
     torch.nn.init.zeros_(detector.head.deltas.weight)
@@ -332,7 +332,7 @@ def test_nobody_and_nothing() -> None:
         )  # type: ignore[arg-type]
 
 
-def test_given_people_take_the_place_of_proposals() -> None:
+def test_external_proposals_replace_own_ones() -> None:
     detector = narrow(proposals="features")
     torch.nn.init.zeros_(detector.head.deltas.weight)
     found = results(detector, video(2))

@@ -102,7 +102,7 @@ def tables(out: Path) -> list[bytes]:
     return [(out / name).read_bytes() for name in RESULT_FILES]
 
 
-def test_dvideo_tables_are_passed_over(tmp_path: Path) -> None:
+def test_finished_videos_are_skipped(tmp_path: Path) -> None:
     todo, detecting = videos(tmp_path, "a", "b", "c", "d"), Detecting()
     out = tmp_path / "out"
     run(todo[:2], detecting)

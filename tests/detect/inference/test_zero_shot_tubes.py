@@ -437,7 +437,7 @@ def test_files_of_several_videos_agree(
 
 
 @pytest.mark.parametrize("size", [(4, 4), (2, 90), (300, 2)])
-def test_tiny_pictures(numbered, model, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_tiny_frames(numbered, model, tmp_path: Path, size: tuple[int, int]) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 12, size=size)
 
     def there(frames: np.ndarray, first: int) -> list[np.ndarray]:
@@ -456,7 +456,7 @@ def test_no_such_video(model, tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
-def test_the_trunks_input_has_the_pictures_shape(width: int, height: int) -> None:
+def test_the_trunks_input_has_the_frames_shape(width: int, height: int) -> None:
     tall, wide = trunk_size(width, height)
     assert tall % 16 == wide % 16 == 0
     assert 32 <= min(tall, wide) <= 256 and max(tall, wide) <= 512
@@ -466,7 +466,7 @@ def test_the_trunks_input_has_the_pictures_shape(width: int, height: int) -> Non
         assert abs(tall - height * scale) <= 8 and abs(wide - width * scale) <= 8
 
 
-def test_the_trunks_input_for_common_pictures() -> None:
+def test_the_trunks_input_for_common_frame_sizes() -> None:
     assert trunk_size(320, 240) == (256, 336)
     assert trunk_size(240, 320) == (336, 256)
     assert trunk_size(1920, 1080) == (256, 448)

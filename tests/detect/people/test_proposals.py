@@ -163,7 +163,7 @@ def test_hog_says_what_its_build_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         open_proposal_source("hog")
 
 
-def test_unknown_sources_are_told_the_known_ones() -> None:
+def test_messages_about_unknown_sources_name_the_known_ones() -> None:
     with pytest.raises(InputError) as refused:
         open_proposal_source("yolo9000")
     for known in ("yolo9000", "default", "hog", "frame", "detectron2:CONFIG", ".onnx", ".parquet"):

@@ -56,7 +56,7 @@ def test_what_a_browser_gets() -> None:
 
 
 @pytest.mark.parametrize(("apart", "pause"), [(0.05, 0.05), (3.0, 0.25)])
-def test_pictures_come_as_far_apart_as_their_frames(
+def test_frames_are_shown_at_their_intervals(
     apart: float, pause: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: SimpleQueue[float] = SimpleQueue()

@@ -74,7 +74,7 @@ class Given(Walker):
     proposals = "external"
 
 
-def test_pieces_are_those_of_a_whole_video() -> None:
+def test_batches_are_those_of_a_whole_video() -> None:
     """With the whole lookahead, live clips are those of `iter_clip_batches`."""
     whole = [(picture(number), None) for number in range(40)]
     expected = list(iter_clip_batches(whole, ClipGeometry(SETTINGS), key_frames_per_clip=8))
@@ -149,7 +149,7 @@ def test_tubes_grow_end_and_are_numbered_on() -> None:
     tubes = LiveTubeTracker(("walk", "run"))
     drawn = walked(tubes, range(20))
     # Drawn once it is long enough to count, under its better label.
-    unlike = [not np.array_equal(d, f.picture) for d, f in zip(drawn, frames(range(20)))]
+    unlike = [not np.array_equal(d, f.image) for d, f in zip(drawn, frames(range(20)))]
     assert unlike == [False] * (LIVE_LINKING.min_length - 1) + [True] * (
         21 - LIVE_LINKING.min_length
     )
