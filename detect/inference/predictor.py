@@ -278,7 +278,8 @@ def postprocess(
     return Detections(
         video=np.zeros(len(label), np.int32), frame=np.concatenate(frames).astype(np.int32),
         label=label.astype(np.int32), score=score.astype(np.float64),
-        boxes=rescale_boxes(fractions, (1, 1), size), video_names=(name,), label_names=config.labels,
+        boxes=rescale_boxes(fractions, (1, 1), size), video_names=(name,),
+        label_names=config.labels,
     )  # fmt: skip
 
 
