@@ -21,7 +21,6 @@ from ..evaluation.evaluate import Evaluation, evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
 from ..linking.registry import link
 from ..people.proposals import ProposalSource
-from .clip_geometry import Mode
 from .detector_tubes import TUBE_SCORE_THRESHOLD
 from .predictor import Predictor, predict_frames
 
@@ -31,8 +30,6 @@ def predict_dataset(
     videos: DetectionSet,
     *,
     source: ProposalSource | None = None,
-    mode: Mode = "shared",
-    key_frame_step: int = 1,
     progress: bool = True,
 ) -> Detections:
     """The detections in all videos of a set, in the pixels of the set's boxes.
@@ -43,7 +40,6 @@ def predict_dataset(
         predictor: its labels are those of the set.
         videos: the set.
         source: where people are, for external proposals; it opens videos by their name in the set.
-        mode, key_frame_step: see `iter_clip_batches`.
         progress: show a bar with the time left.
     """
     state, config = PartialState(), predictor.config
@@ -60,12 +56,7 @@ def predict_dataset(
         else:
             frames = read_frames_with_flow(path, 0, count, config.flow_method)
         opened = source.open(video_info(videos, number)) if source else None
-        parts = list(
-            predict_frames(
-                predictor, frames, source=opened, mode=mode, key_frame_step=key_frame_step
-            )
-        )
-        if parts:
+        if parts := list(predict_frames(predictor, frames, source=opened)):
             by_video.append((number, concatenate_rows(parts)))
     if state.num_processes > 1:
         by_video = gather_object(by_video)

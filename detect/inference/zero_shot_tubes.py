@@ -81,7 +81,7 @@ def zero_shot_tubes(
         present = [t for t in (*tracker.active, *ended) if t.start < number and t.end > counted]
         if present:
             features = clip_features(model, np.stack(clip), device, clip_length)
-            people.add_logits(model, features, present, counted, number)
+            people.add_logits(features, present, counted, number)
         counted = number
         for track in tracker.active:
             people.move_to_disk(track, counted)
@@ -107,7 +107,10 @@ def zero_shot_tubes(
         ) as batches_with_boxes,
     ):
         store = TubeStore(file)
-        people = _People(store, labels, scene_weight, threshold, (info.width, info.height))
+        people = _People(
+            model=model, store=store, labels=labels, scene_weight=scene_weight,
+            threshold=threshold, frame_size=np.array([info.width, info.height] * 2, np.float64),
+        )  # fmt: skip
         for batch, boxes_of_batch in batches_with_boxes:
             for frame, boxes in zip(batch, boxes_of_batch, strict=True):
                 scored_boxes = np.column_stack([boxes.boxes, boxes.score])
@@ -166,36 +169,28 @@ class _Person:
     total: float = 0.0
 
 
+@dataclass
 class _People:
     """Sums up the logits of people, moves their boxes to disk, and scores them when they are gone.
 
-    Args:
+    Attributes:
+        model: trunk and classifier.
         store: gets the tubes; scores of boxes are those of the person detector.
         labels, scene_weight, threshold: see `zero_shot_tubes`.
-        size: (width, height) of the frames.
+        frame_size: (4,) width, height, width and height of the frames.
+        people: by track; weak, so that tracks that the tracker drops are freed.
     """
 
-    def __init__(
-        self,
-        store: TubeStore,
-        labels: LabelGroups,
-        scene_weight: float,
-        threshold: float,
-        size: tuple[int, int],
-    ) -> None:
-        self.store, self.labels, self.threshold = store, labels, threshold
-        self.scene_weight = scene_weight
-        self.frame_size = np.tile(np.array(size, np.float64), 2)
-        # Weak, so that tracks that the tracker drops are freed.
-        self.people = WeakKeyDictionary[PersonTrack, _Person]()
+    model: PretrainedModel
+    store: TubeStore
+    labels: LabelGroups
+    scene_weight: float
+    threshold: float
+    frame_size: np.ndarray
+    people: WeakKeyDictionary[PersonTrack, _Person] = field(default_factory=WeakKeyDictionary)
 
     def add_logits(
-        self,
-        model: PretrainedModel,
-        clip: ClipFeatures,
-        tracks: list[PersonTrack],
-        start: int,
-        end: int,
+        self, clip: ClipFeatures, tracks: list[PersonTrack], start: int, end: int
     ) -> None:
         """Adds the logits of each person in the frames start to end, the last ones of `clip`."""
         first = end - clip.frames  # number of the clip's first frame
@@ -208,7 +203,7 @@ class _People:
                 begin - track.first_stored : stop - track.first_stored
             ]
             present[row, columns] = True
-        logits, frames = person_logits(model, clip, boxes / self.frame_size, present)
+        logits, frames = person_logits(self.model, clip, boxes / self.frame_size, present)
         for track, own, count in zip(tracks, logits, frames.tolist(), strict=True):
             person = self.people.setdefault(track, _Person())
             person.own = person.own + own * count

@@ -64,7 +64,7 @@ def run_live(
     *,
     step: int = 8,
     lookahead: int | None = None,
-    tracker: LiveTubeTracker | None = None,
+    trail: bool = False,
     frame_sinks: Iterable[FrameSink] = (),
     tube_sink: TubeSink | None = None,
     max_frames: int | None = None,
@@ -82,7 +82,7 @@ def run_live(
         predictor: of RGB frames.
         source: where people are, for external proposals.
         step, lookahead: see `iter_live_batches`.
-        tracker: links and draws; a new one by default.
+        trail: draw the path of each box's center over the last second.
         frame_sinks: get every drawn frame.
         tube_sink: gets the tubes that have ended.
         max_frames: frames to process.
@@ -103,7 +103,7 @@ def run_live(
         raise InputError(
             "--checkpoint: this detector does not find people itself; give --proposals"
         )
-    tracker = tracker or LiveTubeTracker(config.labels)
+    tracker = LiveTubeTracker(config.labels, trail=trail)
     summary = LiveSummary()
     shape: tuple[int, ...] | None = None
     emitted = time.monotonic()
