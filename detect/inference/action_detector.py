@@ -77,10 +77,7 @@ class ActionDetector(ABC):
             InputError: the video cannot be read, or an option does not exist for this model.
         """
         opened = open_video(video, fps)
-        default = TubeOptions()
-        options = TubeOptions(
-            linker=linker or default.linker, mode=mode, key_frame_step=key_frame_step
-        )
+        options = TubeOptions(linker=linker or "act", mode=mode, key_frame_step=key_frame_step)
         with (
             tempfile.TemporaryDirectory() as folder,
             self.open(opened, options, progress=False) as write_tables,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Literal
 
 from ...backbones.family import endpoint_shapes
-from ...backbones.grid import EndpointShape
 from ...backbones.torchvision_video import TORCHVISION_NETWORKS
 from ..model.config import DetectorConfig
 
@@ -45,11 +43,8 @@ class ClipGeometry:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.frames, self.frame_step = config.frames, config.frame_step
-        shapes: Mapping[str, EndpointShape]
-        if config.backbone in TORCHVISION_NETWORKS:
-            shapes = TORCHVISION_NETWORKS[config.backbone].endpoint_shapes
-        else:
-            shapes = endpoint_shapes()
+        network = TORCHVISION_NETWORKS.get(config.backbone)
+        shapes = network.endpoint_shapes if network else endpoint_shapes()
         strides = (shapes[endpoint].time_stride for endpoint in config.endpoints)
         self.time_stride = math.lcm(_MIN_TIME_STRIDE, *strides)
         self.before = self.frames // 2 * self.frame_step
