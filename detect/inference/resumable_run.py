@@ -92,19 +92,19 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
             file.
     """
     records = {}
-    wanted = json.loads(json.dumps(identity))
+    new = json.loads(json.dumps(identity))
     for job in jobs:
         record = read_record(job)
         if record is None:
             continue
-        made = {_OLD_KEYS.get(key, key): value for key, value in record["settings"].items()}
-        differences = [key for key in {**wanted, **made} if wanted.get(key) != made.get(key)]
+        old = {_OLD_KEYS.get(key, key): value for key, value in record["settings"].items()}
+        differences = [key for key in {**new, **old} if new.get(key) != old.get(key)]
         if differences:
             # With or without a checkpoint, a run has different options.
             key = "checkpoint" if "checkpoint" in differences else differences[0]
             raise InputError(
-                f"{job.folder}: contains results made {_describe(key, made.get(key))}, and this "
-                f"run is {_describe(key, wanted.get(key))}; choose another --out, or give "
+                f"{job.folder}: contains results made {_describe(key, old.get(key))}, and this "
+                f"run is {_describe(key, new.get(key))}; choose another --out, or give "
                 "--overwrite"
             )
         # Whether a missing file matters is decided where it is opened.

@@ -209,7 +209,7 @@ class TubeStore:
     ) -> Tubes:
         tubes = [self._tubes[number] for number in numbers]
         rows = np.concatenate([np.empty(0, _ROW), *batch])
-        counts = [len(one) for one in batch]
+        counts = [len(part) for part in batch]
         return Tubes(
             video=np.zeros(len(rows), np.int32),
             frame=rows["frame"].copy(),
