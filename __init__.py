@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .datasets.tables import Tubes as Tubes
     from .datasets.tables import Videos as Videos
     from .detect.evaluation.evaluate import evaluate as evaluate
+    from .detect.inference.load import load as load
     from .detect.linking.registry import link as link
 
 _PUBLIC = {
@@ -32,6 +33,7 @@ _PUBLIC = {
     "datasets.formats.registry": ("read", "write"),
     "datasets.tables": ("Actions", "Detections", "Tracks", "Tubes", "Videos"),
     "detect.evaluation.evaluate": ("evaluate",),
+    "detect.inference.load": ("load",),
     "detect.linking.registry": ("link",),
 }
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -37,6 +37,6 @@ def export(
     detector = load_detector(checkpoint)
     length = export_detector(detector, out, frames=frames, opset=opset, external_proposals=given)
     settings = detector.settings
-    size = f"{length}x{settings.height}x{settings.width_pixels}"
+    size = f"{length}x{settings.height}x{settings.width}"
     kind = f"ONNX, opset {opset}" if out.suffix == ".onnx" else "torch.export"
     print(f"{out}: {kind}, clips of {size}, {out.stat().st_size / 1e6:.1f} MB")

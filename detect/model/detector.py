@@ -18,7 +18,7 @@ from ...backbones.registry import Backbone
 from .config import DetectorConfig
 from .head import ActionHead, RoiScores
 from .losses import action_losses
-from .postprocess import KeyFrameDetections, KeyFramePredictions, decode_boxes, postprocess
+from .postprocess import KeyFrameDetections, KeyFramePredictions, decode_boxes, select_detections
 from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
@@ -83,11 +83,11 @@ class Detector(nn.Module):
 
     def grid(self, endpoint: str, clip_frames: int) -> FeatureGrid:
         """Where the cells of an endpoint lie in clips of `clip_frames` frames."""
-        size = (clip_frames, self.config.height, self.config.width_pixels)
+        size = (clip_frames, self.config.height, self.config.width)
         return self.trunk.grid(endpoint, size)
 
     def extract_features(self, clips: Tensor) -> dict[str, Tensor]:
-        """The feature maps that `propose`, `score` and `predict` use.
+        """The feature maps that `propose` and `score` use.
 
         Args:
             clips: (N, T, H, W, C) uint8 of the size in the config; C is 3 (RGB), 2 (flow) or 5
@@ -128,7 +128,7 @@ class Detector(nn.Module):
             K times (P, 4) in pixels of the clip, best first; objectness and proposal_boxes.
         """
         assert self.proposals is not None
-        size = (self.config.height, self.config.width_pixels)
+        size = (self.config.height, self.config.width)
         if self.resnet is not None:
             grid = self.resnet.grid
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
@@ -218,18 +218,6 @@ class Detector(nn.Module):
             key_frame_index=at,
         )  # fmt: skip
 
-    def predict(
-        self,
-        features: dict[str, Tensor],
-        clip_frames: int,
-        proposals: Sequence[Tensor],
-        clip_index: Tensor,
-        key_frames: Tensor,
-    ) -> KeyFramePredictions:
-        """Refined boxes and their scores, before NMS; for the arguments see `score`."""
-        scores = self.score(features, clip_frames, proposals, clip_index, key_frames)
-        return predictions_from_scores(scores, self.config)
-
     def detect(
         self,
         features: dict[str, Tensor],
@@ -239,9 +227,13 @@ class Detector(nn.Module):
         key_frames: Tensor,
         threshold: float = 0.01,
     ) -> KeyFrameDetections:
-        """`predict`, then `postprocess`."""
-        predictions = self.predict(features, clip_frames, proposals, clip_index, key_frames)
-        return postprocess(predictions, threshold=threshold)
+        """The detections after NMS whose score is above `threshold`; see `score`."""
+        scores = self.score(features, clip_frames, proposals, clip_index, key_frames)
+        predictions = predictions_from_scores(scores, self.config)
+        return select_detections(
+            predictions.probabilities, predictions.boxes, predictions.key_frame_index,
+            threshold=threshold,
+        )  # fmt: skip
 
     def _apply_head(
         self,
@@ -272,12 +264,10 @@ class Detector(nn.Module):
     def examples(self, count: int) -> None:
         self.rois_per_frame = count
 
-    maps, find = extract_features, detect
-
 
 def predictions_from_scores(scores: RoiScores, config: DetectorConfig) -> KeyFramePredictions:
     """Boxes decoded from their deltas and clipped to the frame, with their scores."""
-    size = (config.height, config.width_pixels)
+    size = (config.height, config.width)
     return KeyFramePredictions(
         boxes=decode_boxes(scores.deltas, scores.proposals, size),
         probabilities=scores.probabilities,

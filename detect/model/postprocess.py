@@ -46,26 +46,6 @@ class KeyFrameDetections:
     boxes: Tensor
 
 
-def postprocess(
-    predictions: KeyFramePredictions,
-    *,
-    threshold: float = 0.01,
-    nms_iou: float = 0.5,
-    max_detections: int = 100,
-) -> KeyFrameDetections:
-    """The detections of each class that are left after NMS.
-
-    Args:
-        threshold: a detection's score is above it.
-        nms_iou: a box is dropped if its IoU with a better one of its class is greater.
-        max_detections: the best this many of each key frame are kept.
-    """
-    return select_detections(
-        predictions.probabilities, predictions.boxes, predictions.key_frame_index,
-        threshold=threshold, nms_iou=nms_iou, max_detections=max_detections,
-    )  # fmt: skip
-
-
 def decode_boxes(deltas: Tensor, proposals: Tensor, size: tuple[int, int]) -> Tensor:
     """Proposals moved by their deltas and clipped to the frame.
 
@@ -90,7 +70,14 @@ def select_detections(
     nms_iou: float = 0.5,
     max_detections: int = 100,
 ) -> KeyFrameDetections:
-    """`postprocess` of the single parts of `KeyFramePredictions`."""
+    """The detections of each class that are left after NMS.
+
+    Args:
+        probabilities, boxes, key_frame_index: as in `KeyFramePredictions`.
+        threshold: a detection's score is above it.
+        nms_iou: a box is dropped if its IoU with a better one of its class is greater.
+        max_detections: the best this many of each key frame are kept.
+    """
     classes = probabilities.shape[1]
     boxes = boxes.expand(-1, classes, -1)
     # A box wholly outside the frame is clipped to nothing.

@@ -70,7 +70,7 @@ def test_ctrl_c_leaves_whole_files(figures: Path, trained: Path, tmp_path: Path)
         address = process.stdout.readline().split()[1]
         assert address.startswith("http://127.0.0.1:")
         with urlopen(f"{address}stream.mjpg", timeout=60) as pictures:
-            assert pictures.readline() == b"--picture\r\n"
+            assert pictures.readline() == b"--frame\r\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     finally:

@@ -16,7 +16,7 @@ from actiontubes.detect.model.head import (
     TrunkBlockFeatures,
 )
 from actiontubes.detect.model.losses import action_losses
-from actiontubes.detect.model.postprocess import KeyFramePredictions, decode_boxes, postprocess
+from actiontubes.detect.model.postprocess import KeyFrameDetections, decode_boxes, select_detections
 from actiontubes.detect.model.roi_align import roi_align_3d, window_starts
 from actiontubes.detect.model.sampling import RoiSamples, jitter_boxes, sample_rois
 from hypothesis import assume, given, settings
@@ -402,13 +402,14 @@ def slow_found(
     ]
 
 
-def predictions(
-    probabilities: Tensor, deltas: Tensor, proposals: Tensor, key: Tensor, size: tuple[int, int]
-) -> KeyFramePredictions:
-    return KeyFramePredictions(
-        boxes=decode_boxes(deltas, proposals, size), probabilities=probabilities,
-        actionness=probabilities.sum(1), key_frame_index=key,
-    )  # fmt: skip
+FRAME_SIZE = (70, 110)
+
+
+def select(
+    probabilities: Tensor, deltas: Tensor, proposals: Tensor, key: Tensor, **options: float
+) -> KeyFrameDetections:
+    boxes = decode_boxes(deltas, proposals, FRAME_SIZE)
+    return select_detections(probabilities, boxes, key, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("per_class_boxes", [False, True])
@@ -421,13 +422,16 @@ def test_found_equals_a_loop(per_class_boxes: bool, seed: int) -> None:
     key = torch.randint(0, 4, (count,), generator=generator).sort().values
     probabilities = torch.rand(count, 3, generator=generator)
     deltas = torch.randn(count, 3 if per_class_boxes else 1, 4, generator=generator)
-    found = postprocess(
-        predictions(probabilities, deltas, proposals, key, (70, 110)),
+    found = select(
+        probabilities,
+        deltas,
+        proposals,
+        key,
         threshold=0.2,
         nms_iou=0.4,
         max_detections=5,
     )
-    expected = slow_found(probabilities, deltas, proposals, key, (70, 110))
+    expected = slow_found(probabilities, deltas, proposals, key, FRAME_SIZE)
     assert found.key_frame_index.tolist() == [row[0] for row in expected]
     assert found.label.tolist() == [row[1] for row in expected]
     torch.testing.assert_close(found.score.tolist(), [row[2] for row in expected])
@@ -437,15 +441,11 @@ def test_found_equals_a_loop(per_class_boxes: bool, seed: int) -> None:
 def test_nothing_found() -> None:
     deltas, key = torch.zeros(3, 1, 4), torch.tensor([0, 0, 1])
     proposals = torch.tensor([[1.0, 1, 9, 9]]).expand(3, -1)
-    found = postprocess(predictions(torch.full((3, 2), 0.001), deltas, proposals, key, (64, 80)))
+    found = select(torch.full((3, 2), 0.001), deltas, proposals, key)
     assert len(found.key_frame_index) == len(found.label) == len(found.score) == 0
     assert found.boxes.shape == (0, 4)
     none = torch.empty(0)
-    found = postprocess(
-        predictions(
-            none.reshape(0, 2), none.reshape(0, 2, 4), none.reshape(0, 4), none.long(), (64, 80)
-        )
-    )
+    found = select(none.reshape(0, 2), none.reshape(0, 2, 4), none.reshape(0, 4), none.long())
     assert found.boxes.shape == (0, 4)
 
 
@@ -453,9 +453,7 @@ def test_boxes_that_refinement_empties_are_left_out() -> None:
     """The first goes off the picture."""
     proposals = torch.tensor([[0.0, 0, 20, 20], [10, 10, 40, 40]])
     deltas = torch.tensor([[[-30.0, 0, 0, 0]], [[0.0, 0, 0, 0]]])
-    found = postprocess(
-        predictions(torch.full((2, 1), 0.9), deltas, proposals, torch.zeros(2).long(), (64, 80))
-    )
+    found = select(torch.full((2, 1), 0.9), deltas, proposals, torch.zeros(2).long())
     assert found.boxes.tolist() == [[10, 10, 40, 40]]
 
 
