@@ -137,9 +137,9 @@ def _box_kinds(overlaps: FrameOverlaps, protocol: Protocol, threshold: float) ->
     frame, truth_frame = row_keys([boxes, truth], "video", "frame")
     by_frame = np.argsort(truth_frame, kind="stable")
     start, count = find_runs(frame, truth_frame[by_frame])
-    has_action = np.isin(*row_keys([boxes, truth], "video", "label"))
+    action, truth_action = row_keys([boxes, truth], "video", "label")
     kind = np.full(len(boxes), _OTHER)
-    kind[has_action & (count == 0)] = _TIMING
+    kind[np.isin(action, truth_action) & (count == 0)] = _TIMING
     detection, target = expand_runs(start, count)
     target = by_frame[target]
     same = boxes.label[detection] == truth.label[target]

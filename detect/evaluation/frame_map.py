@@ -128,7 +128,7 @@ def frame_overlaps(
     truth = np.argsort(ground_truth.tube, kind="stable")
     truth = truth[np.argsort(truth_keys[truth], kind="stable")]
     truth_boxes, truth_keys = ground_truth.boxes.take(truth, axis=0), truth_keys[truth]
-    annotated = np.isin(*row_keys([detections, ground_truth], "video", "frame"))
+    frames, truth_frames = row_keys([detections, ground_truth], "video", "frame")
     start, count = find_runs(keys, truth_keys)
     extents = sorted({protocol.frame_extent for protocol in protocols})
     parts: dict[BoxExtent, list[OverlapPairs]] = {extent: [] for extent in extents}
@@ -144,7 +144,7 @@ def frame_overlaps(
     pairs = {extent: sort_pairs(concatenate_rows(chunks)) for extent, chunks in parts.items()}
     return FrameOverlaps(
         ground_truth=ground_truth, detections=detections, ranking=position[ranked],
-        annotated=annotated, truth=truth, pairs=pairs,
+        annotated=np.isin(frames, truth_frames), truth=truth, pairs=pairs,
     )  # fmt: skip
 
 
