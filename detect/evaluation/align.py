@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,10 @@ def read_aligned(
         ground_truth = read_annotations(Path(ground_truth))
     listed = None if videos is None else Path(videos)
     truth, details = choose_videos(ground_truth, split, listed)
-    readers = {"detections": partial(read_detections, annotations=annotations), "tubes": read_tubes}
+    readers: dict[str, Callable[..., Any]] = {
+        "detections": partial(read_detections, annotations=annotations),
+        "tubes": read_tubes,
+    }
     tables: dict[str, tuple[Any, str]] = {}  # with the file's name, for messages
     for kind, table in (("detections", detections), ("tubes", tubes)):
         if isinstance(table, str | Path):
