@@ -110,10 +110,15 @@ def fuse(first: VideoScores, second: VideoScores, order: Sequence[int]) -> Video
         order: for each class of `first`, its index among those of `second`.
     """
     video = None
-    if first.video is not None and second.video is not None:
-        video = (first.video + second.video[:, order]) / 2
-    clip = (first.clip + second.clip[:, order]) / 2
-    return replace(first, clip=clip, video=video, read=first.read & second.read)
+    if first.video_logits is not None and second.video_logits is not None:
+        video = (first.video_logits + second.video_logits[:, order]) / 2
+    clip = (first.clip_logits + second.clip_logits[:, order]) / 2
+    return replace(
+        first,
+        clip_logits=clip,
+        video_logits=video,
+        is_readable=first.is_readable & second.is_readable,
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES, open_label_writer
-from ...datasets.tables import Tubes, Videos, select_rows
+from ...datasets.tables import Tubes, make_videos, select_rows
 from ...datasets.video.reader import VideoInfo
 from .video_input import VideoInput
 
@@ -58,18 +58,6 @@ def frames_bar(info: VideoInfo, progress: bool) -> tqdm:
     )  # fmt: skip
 
 
-def video_table(name: str, info: VideoInfo) -> Videos:
-    """The table of one video, without a split; `info.num_frames` must be known."""
-    assert info.num_frames is not None
-    frames, width, height = (
-        np.array([value], np.int64) for value in (info.num_frames, info.width, info.height)
-    )
-    return Videos(
-        video=(name,), num_frames=frames, width=width, height=height, fps=np.array([info.fps]),
-        split=("",),
-    )  # fmt: skip
-
-
 def write_video_info(
     store: TubeStore, video: VideoInput, labels: tuple[str, ...], num_frames: int, folder: Path
 ) -> VideoSummary:
@@ -82,8 +70,9 @@ def write_video_info(
         num_frames: of the video.
         folder: where to write.
     """
-    info = replace(video.info, num_frames=num_frames)
-    write_table(video_table(video.name, info), folder / OUTPUT_FILES.videos)
+    info = video.info
+    videos = make_videos([video.name], num_frames, info.width, info.height, info.fps)
+    write_table(videos, folder / OUTPUT_FILES.videos)
     with open_label_writer(folder / OUTPUT_FILES.labels) as writer:
         writer.writerows(
             (video.name, number, label, f"{score:.6f}")

@@ -16,8 +16,8 @@ import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, open_label_writer
-from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
-from actiontubes.datasets.video.reader import VideoInfo, read_video
+from actiontubes.datasets.tables import Detections, Tubes, Videos, make_videos, select_rows
+from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference import resumable_run
 from actiontubes.detect.inference.distributed import ProcessShare, folder_lock, process_share
 from actiontubes.detect.inference.resumable_run import (
@@ -31,7 +31,7 @@ from actiontubes.detect.inference.resumable_run import (
     plan_jobs,
     process_videos,
 )
-from actiontubes.detect.inference.video_output import VideoSummary, video_table
+from actiontubes.detect.inference.video_output import VideoSummary
 from actiontubes.detect.linking.registry import link
 from actiontubes.detect.visualization.video import draw_video
 
@@ -49,10 +49,8 @@ def write_results(
         np.repeat([0.9, 0.5], 16), np.concatenate([corner, corner + 20], axis=1), (name,),
         ("run", "sit"),
     )  # fmt: skip
-    info = VideoInfo(Path(name), 320, 240, 25.0, 16)
-    for table, file in zip(
-        (found, link(found), video_table(name, info)), RESULT_FILES[:3], strict=True
-    ):
+    tables = found, link(found), make_videos([name], 16, 320, 240, 25.0)
+    for table, file in zip(tables, RESULT_FILES[:3], strict=True):
         write_table(table, folder / file)
     with open_label_writer(folder / OUTPUT_FILES.labels) as labels:
         labels.writerows([(name, 0, "run", "0.9"), (name, 1, "sit", "0.5")])
