@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ...datasets.tables import Detections
 from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
 from ..people.appearance import track_appearance
+from ..people.person_boxes import PersonBoxes
 from ..people.proposals import ProposalSource
 from .video_input import VideoInput
 from .video_output import StoredRows, TubeStore, VideoSummary, frames_bar, write_video_info
@@ -70,10 +72,16 @@ def zero_shot_tubes(
     opened = source.open(info)
     tracker = PersonTracker(appearance=track_appearance)
     ended: list[PersonTrack] = []
-    clip: list[np.ndarray] = []
+    clip: deque[np.ndarray] = deque(maxlen=clip_length)
     size = trunk_size(info.width, info.height)
     counted = 0  # frames whose logits are summed up
     number = 0  # of the next frame
+
+    def with_person_boxes(
+        batches: Iterator[np.ndarray],
+    ) -> Iterator[tuple[np.ndarray, list[PersonBoxes]]]:
+        for index, batch in enumerate(batches):
+            yield batch, opened.propose(batch, index * _FRAMES_PER_BATCH)
 
     def add_clip(people: _People) -> None:
         """Adds the logits of the frames from `counted` on, with earlier frames as context."""
@@ -98,13 +106,7 @@ def zero_shot_tubes(
         TemporaryFile(dir=folder) as file,
         frames_bar(info, progress) as bar,
         prefetch(_batches(video.frames(0)), 2) as batches,
-        prefetch(
-            (
-                (batch, opened.propose(batch, index * _FRAMES_PER_BATCH))
-                for index, batch in enumerate(batches)
-            ),
-            2,
-        ) as batches_with_boxes,
+        prefetch(with_person_boxes(batches), 2) as batches_with_boxes,
     ):
         store = TubeStore(file)
         people = _People(
@@ -115,8 +117,6 @@ def zero_shot_tubes(
             for frame, boxes in zip(batch, boxes_of_batch, strict=True):
                 scored_boxes = np.column_stack([boxes.boxes, boxes.score])
                 ended += tracker.update(number, scored_boxes, frame)
-                if len(clip) == clip_length:
-                    del clip[0]
                 clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
                 number += 1
                 if number - counted == clip_length:
