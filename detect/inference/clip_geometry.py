@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from ...backbones.family import endpoint_shapes
-from ...backbones.torchvision_video import TORCHVISION_NETWORKS
+from ...backbones.registry import backbone_endpoint_shapes
 from ..model.config import DetectorConfig
 
 Mode = Literal["shared", "per_clip"]
@@ -43,8 +42,7 @@ class ClipGeometry:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.frames, self.frame_step = config.frames, config.frame_step
-        network = TORCHVISION_NETWORKS.get(config.backbone)
-        shapes = network.endpoint_shapes if network else endpoint_shapes()
+        shapes = backbone_endpoint_shapes(config.backbone)
         strides = (shapes[endpoint].time_stride for endpoint in config.endpoints)
         self.time_stride = math.lcm(_MIN_TIME_STRIDE, *strides)
         self.before = self.frames // 2 * self.frame_step
