@@ -16,9 +16,10 @@ from ...backbones.flow_input import FLOW_MEAN, FLOW_STD
 from ...backbones.grid import FeatureGrid
 from ...backbones.registry import Backbone
 from .config import DetectorConfig
-from .head import ActionHead, RoiScores
+from .head import ActionHead
 from .losses import action_losses
-from .postprocess import KeyFrameDetections, KeyFramePredictions, decode_boxes, select_detections
+from .postprocess import RoiScores
+from .roi_align import Rois
 from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
@@ -180,9 +181,8 @@ class Detector(nn.Module):
             proposals = [torch.cat(pair) for pair in zip(proposals, jittered)]
         samples = sample_rois(proposals, boxes, labels, seeds, count=self.rois_per_frame)
         at = samples.key_frame_index
-        logits, deltas = self._apply_head(
-            features, clips.shape[1], samples.boxes, clip_index[at], key_frames[at]
-        )
+        rois = Rois(samples.boxes, clip_index[at], key_frames[at])
+        logits, deltas = self.apply_head(features, clips.shape[1], rois)
         losses |= action_losses(
             logits, deltas, samples, multi_label=self.head.multi_label,
             separate_background=self.head.separate_background,
@@ -209,43 +209,17 @@ class Detector(nn.Module):
         """
         counts = torch.tensor([len(each) for each in proposals], device=clip_index.device)
         at = torch.arange(len(counts), device=clip_index.device).repeat_interleave(counts)
-        rois = torch.cat(list(proposals))
-        logits, deltas = self._apply_head(
-            features, clip_frames, rois, clip_index[at], key_frames[at]
-        )
-        return RoiScores(
-            probabilities=self.head.probabilities(logits), deltas=deltas, proposals=rois,
-            key_frame_index=at,
-        )  # fmt: skip
+        rois = Rois(torch.cat(list(proposals)), clip_index[at], key_frames[at])
+        logits, deltas = self.apply_head(features, clip_frames, rois)
+        return RoiScores(self.head.probabilities(logits), deltas, rois.boxes)
 
-    def detect(
-        self,
-        features: dict[str, Tensor],
-        clip_frames: int,
-        proposals: Sequence[Tensor],
-        clip_index: Tensor,
-        key_frames: Tensor,
-        threshold: float = 0.01,
-    ) -> KeyFrameDetections:
-        """The detections after NMS whose score is above `threshold`; see `score`."""
-        scores = self.score(features, clip_frames, proposals, clip_index, key_frames)
-        predictions = predictions_from_scores(scores, self.config)
-        return select_detections(
-            predictions.probabilities, predictions.boxes, predictions.key_frame_index,
-            threshold=threshold,
-        )  # fmt: skip
-
-    def _apply_head(
-        self,
-        features: dict[str, Tensor],
-        clip_frames: int,
-        rois: Tensor,
-        clip_index: Tensor,
-        key_frames: Tensor,
+    def apply_head(
+        self, features: dict[str, Tensor], clip_frames: int, rois: Rois
     ) -> tuple[Tensor, Tensor]:
+        """Logits and box deltas of proposals; see `ActionHead.forward` and `score`."""
         endpoint = self.config.endpoint
         grid = self.grid(endpoint, clip_frames)
-        return self.head(features[endpoint], grid, rois, clip_index, key_frames, self.window)
+        return self.head(features[endpoint], grid, rois, self.window)
 
     # Until the last callers have the new names.
     @property
@@ -263,14 +237,3 @@ class Detector(nn.Module):
     @examples.setter
     def examples(self, count: int) -> None:
         self.rois_per_frame = count
-
-
-def predictions_from_scores(scores: RoiScores, config: DetectorConfig) -> KeyFramePredictions:
-    """Boxes decoded from their deltas and clipped to the frame, with their scores."""
-    size = (config.height, config.width_pixels)
-    return KeyFramePredictions(
-        boxes=decode_boxes(scores.deltas, scores.proposals, size),
-        probabilities=scores.probabilities,
-        actionness=scores.actionness(config.multi_label),
-        key_frame_index=scores.key_frame_index,
-    )

@@ -37,6 +37,7 @@ from ...backbones.registry import Backbone as Trunk
 from ...backbones.registry import build_backbone, load_backbone
 from ...datasets.errors import InputError, choose_from
 from .head import MeanPoolFeatures, TrunkBlockFeatures
+from .roi_align import Rois
 from .rpn import features_at_key_frames
 
 try:
@@ -69,17 +70,10 @@ def add_actiontubes_config(cfg: CfgNode) -> None:
             remaining blocks.
         HIDDEN: units of the fully connected layers.
     """
-    cfg.MODEL.S3D = CfgNode(
-        {
-            "NAME": "s3d-g",
-            "WEIGHTS": "",
-            "WIDTH": 1.0,
-            "ENDPOINT": "Mixed_4e",
-            "FREEZE_TO": "",
-            "FRAMES": 20,
-            "KEY_FRAME_BACKBONE": "",
-        }
-    )
+    cfg.MODEL.S3D = CfgNode({
+        "NAME": "s3d-g", "WEIGHTS": "", "WIDTH": 1.0, "ENDPOINT": "Mixed_4e", "FREEZE_TO": "",
+        "FRAMES": 20, "KEY_FRAME_BACKBONE": "",
+    })  # fmt: skip
     cfg.MODEL.ROI_ACTION_HEAD = CfgNode({"FEATURES": "mean", "HIDDEN": 1024})
 
 
@@ -157,12 +151,10 @@ class ActionFeatures(nn.Module):
     def forward(self, maps: list[Tensor], boxes: list[Any]) -> Tensor:
         """One map (N, C, T', H', W') and N `Boxes`, R in all → (R, features.out_channels)."""
         (clips,) = maps
-        rois = convert_boxes_to_pooler_format(boxes)
-        clip_index = rois[:, 0].long()
-        key_frames = torch.full_like(clip_index, self.frames // 2)
-        features, _ = self.features(
-            clips, self.grid, rois[:, 1:], clip_index, key_frames, window=clips.shape[2]
-        )
+        rows = convert_boxes_to_pooler_format(boxes)
+        clip_index = rows[:, 0].long()
+        rois = Rois(rows[:, 1:], clip_index, torch.full_like(clip_index, self.frames // 2))
+        features, _ = self.features(clips, self.grid, rois, window=clips.shape[2])
         return features
 
 

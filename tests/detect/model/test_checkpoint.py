@@ -55,9 +55,9 @@ def outputs(detector: Detector) -> list[Tensor]:
         proposals = [torch.tensor([[10.0, 10, 40, 50], [2, 2, 70, 60]])]
         if detector.proposals is not None:
             proposals, _ = detector.propose(maps, clips, zero, key)
-        found = detector.detect(maps, settings.frames, proposals, zero, key, threshold=0.0)
-    assert len(found.score)
-    return [found.key_frame_index, found.label, found.score, found.boxes]
+        scores = detector.score(maps, settings.frames, proposals, zero, key)
+    assert len(scores.probabilities)
+    return list(scores)
 
 
 @pytest.mark.parametrize(

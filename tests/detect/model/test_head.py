@@ -12,12 +12,16 @@ from actiontubes.backbones.grid import FeatureGrid
 from actiontubes.detect.model.head import (
     ActionHead,
     MeanPoolFeatures,
-    RoiScores,
     TrunkBlockFeatures,
 )
 from actiontubes.detect.model.losses import action_losses
-from actiontubes.detect.model.postprocess import KeyFrameDetections, decode_boxes, select_detections
-from actiontubes.detect.model.roi_align import roi_align_3d, window_starts
+from actiontubes.detect.model.postprocess import (
+    KeyFrameDetections,
+    actionness,
+    decode_boxes,
+    select_detections,
+)
+from actiontubes.detect.model.roi_align import Rois, roi_align_3d, window_starts
 from actiontubes.detect.model.sampling import RoiSamples, jitter_boxes, sample_rois
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -250,7 +254,7 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     boxes = torch.tensor([[20.0, 24, 90, 70], [40, 30, 48, 38], [17, 16, 60, 80]])
     boxes = boxes[torch.arange(len(frames)) % 3]
     clip = torch.zeros(len(frames), dtype=torch.long)
-    found, _ = make()(maps, grid, boxes, clip, frames, window)
+    found, _ = make()(maps, grid, Rois(boxes, clip, frames), window)
     cell = grid.stride[1]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # a pixel is counted by its centre
     assert (found[:, 2] - centre[:, 0]).abs().max() < 0.1 * cell
@@ -263,7 +267,8 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     inside = (frames >= centres[0]) & (frames <= centres[-1])
     assert inside.sum() > 4
     assert (found[inside, 0] - frames[inside]).abs().max() <= grid.stride[0] / 2 + 1e-4
-    at_centre, _ = make()(maps, grid, boxes[: len(centres)], clip[: len(centres)], centres, window)
+    rois = Rois(boxes[: len(centres)], clip[: len(centres)], centres)
+    at_centre, _ = make()(maps, grid, rois, window)
     assert (at_centre[:, 0] - centres).abs().max() < 0.1 * grid.stride[0]
 
 
@@ -284,7 +289,7 @@ def test_window_and_key_frame_equal_pooling_every_step() -> None:
     clip, keys = torch.tensor([0, 1, 1, 0, 0, 1, 0]), torch.tensor([0, 4, 9, 15, 18, 30, 35])
     features = MeanPoolFeatures(6, 4, size=3)
     features.layers = features.box_layers = nn.Sequential(nn.Flatten(1))
-    found, on_key_frames = features(maps, grid, boxes, clip, keys, 4)
+    found, on_key_frames = features(maps, grid, Rois(boxes, clip, keys), 4)
     pooled = roi_align_3d(maps, boxes, clip, grid, 3)
     for i, start in enumerate(window_starts(keys, grid, 4, 9).tolist()):
         expected = pooled[i, :, start : start + 4].mean(dim=1).flatten()
@@ -309,7 +314,7 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
     boxes = torch.tensor([[20.0, 20, 60, 60]]).expand(3, -1)
     blocks = TrunkBlockFeatures(Spy(), 3, 3)
     blocks.box_layers = nn.Flatten(1)
-    mean, on_key_frame = blocks(maps, grid, boxes, torch.zeros(3).long(), keys, 3)
+    mean, on_key_frame = blocks(maps, grid, Rois(boxes, torch.zeros(3).long(), keys), 3)
     assert seen[0].tolist() == [[0, 1, 2], [2, 3, 4], [5, 6, 7]]
     assert mean.tolist() == [[1.0] * 3, [3.0] * 3, [6.0] * 3]
     # Boxes are seen on the key frame itself, wherever it stands between two time steps.
@@ -329,10 +334,10 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     )  # fmt: skip
     grid = FeatureGrid((0.0, 0.0, 0.0), (4, 16, 16))
     boxes = boxes_around(torch.Generator().manual_seed(0), 7)
-    clip, keys = torch.zeros(7, dtype=torch.long), torch.full((7,), 10)
+    rois = Rois(boxes, torch.zeros(7, dtype=torch.long), torch.full((7,), 10))
     # A window longer than the map is the whole map.
     for window in (5, 50):
-        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, boxes, clip, keys, window)
+        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, rois, window)
         assert logits.shape == (7, 5 + (not multi_label))
         assert deltas.shape == (7, 5 if per_class_boxes else 1, 4)
     found = head.probabilities(logits)
@@ -341,10 +346,8 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
         alone = head.separate_background
         background = logits[:, 0].sigmoid() if alone else logits.softmax(dim=1)[:, 0]
         torch.testing.assert_close(found.sum(dim=1) + background, torch.ones(7))
-    key = torch.zeros(7, dtype=torch.long)
-    actionness = RoiScores(found, deltas, boxes, key).actionness(multi_label)
     expected = found.max(dim=1).values if multi_label else 1 - background
-    torch.testing.assert_close(actionness, expected)
+    torch.testing.assert_close(actionness(found, multi_label), expected)
     # A new head refines next to nothing, and prefers no class.
     assert deltas.abs().max() < 0.05 and found.std(dim=1).max() < 0.05
 
@@ -358,7 +361,7 @@ def test_norms_of_a_new_head_survive_few_proposals() -> None:
     for count in (0, 1):
         boxes = torch.tensor([[10.0, 10, 50, 60]])[:count]
         none = torch.zeros(count, dtype=torch.long)
-        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, boxes, none, none, 5)
+        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, Rois(boxes, none, none), 5)
         assert logits.shape == (count, 3)
         (logits.sum() + deltas.sum()).backward()
     for parameter in head.parameters():
