@@ -1,107 +1,246 @@
-"""A parser from a function's signature and docstring."""
+"""Command line and YAML file of a command, from its function's signature and docstrings.
+
+A parameter is an option, or a positional word if it is not keyword-only; each field of a parameter
+that is a dataclass is an option, too, with the help of the dataclass's docstring.
+"""
 
 from __future__ import annotations
 
 import difflib
 import inspect
 import types
-import typing
 from argparse import ArgumentError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from itertools import pairwise
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from ..datasets.errors import error_line
+from ..datasets.errors import InputError, as_option, error_line
+from ..datasets.options import check_option, option_name, option_types
+
+# Words of version 0.1 that the command line and YAML files still accept.
+OLD_NAMES = {
+    "optimiser": "optimizer",
+    "warm_up": "warmup",
+    "colour": "color",
+    "unbalanced": "no_balance",
+    "examples": "rois_per_frame",
+    "own_background": "separate_background",
+    "smoothing": "label_smoothing",
+    "choices": "set",
+    "given": "external_proposals",
+    "every": "key_frame_step",
+    "scene": "scene_weight",
+}
+
+
+class Omit:
+    """Fields that are no options of a command: `Annotated[Schedule, Omit("evaluate_every")]`."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a command.
+
+    Attributes:
+        parameter: of the command's function.
+        field: of the parameter, if it is a dataclass.
+        name: on the command line and in YAML, with underscores.
+        hint: the type, perhaps Annotated.
+        default: MISSING if the option is required.
+        help: one sentence.
+        positional: whether it is a word without a name.
+    """
+
+    parameter: str
+    field: str | None = None
+    name: str
+    hint: Any
+    default: Any
+    help: str
+    positional: bool = False
+
+    @property
+    def kind(self) -> Any:
+        """The type without its annotations."""
+        return get_args(self.hint)[0] if get_origin(self.hint) is Annotated else self.hint
+
+    @property
+    def elements(self) -> tuple[Any, ...]:
+        """The types in a list or tuple, perhaps followed by Ellipsis; none of another type."""
+        optional = get_origin(self.kind) in (Union, types.UnionType)
+        inner = next(
+            (each for each in get_args(self.kind) if each is not type(None)) if optional
+            else iter((self.kind,))
+        )  # fmt: skip
+        return get_args(inner) if get_origin(inner) in (list, tuple) else ()
+
+    @property
+    def switches_off(self) -> bool:
+        """Whether it is a flag --no-NAME."""
+        return self.kind is bool and self.default is True
+
+    @property
+    def key(self) -> str:
+        return f"no_{self.name}" if self.switches_off else self.name
+
+    def value(self, given: Any) -> Any:
+        """What the command gets for a value of the command line or the YAML file.
+
+        Raises:
+            InputError: another type, number of values or range.
+        """
+        option = as_option(self.key)
+        if self.kind is bool:
+            if not isinstance(given, bool):
+                raise InputError(f"{option}: must be true or false, not {given}")
+            return given != self.switches_off
+        if isinstance(given, list):
+            count = len(self.elements)
+            if count > 1 and Ellipsis not in self.elements and len(given) != count:
+                raise InputError(f"{option}: needs {count} numbers, not {len(given)}")
+            given = tuple(given) if count > 1 else given
+        check_option(self.name, given, self.hint)
+        return given
 
 
 def parse_arguments(function: Callable, command: str, arguments: list[str]) -> dict[str, Any]:
-    """The function's keyword arguments, read from the command line and its YAML file."""
-    from docstring_parser import parse as parse_docstring
+    """The function's keyword arguments, read from the command line and its YAML file.
+
+    Raises:
+        InputError: an unknown option, or a value that it must not have.
+    """
     from jsonargparse import ArgumentParser
 
-    from ..datasets.errors import InputError, as_option
-
-    text = parse_docstring(function.__doc__ or "")
-    explained = {entry.arg_name: entry.description for entry in text.params}
+    _, description = _explanations(function)
+    options = list(options_of(function))
     parser = ArgumentParser(
         prog=f"actiontubes {command}",
-        description=f"{text.short_description}\n\n{text.long_description or ''}",
+        description=description,
         exit_on_error=False,
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
-    hints = get_type_hints(function)
-    for name, parameter in inspect.signature(function).parameters.items():
-        _add_argument(parser, parameter, hints[name], explained[name] or "")
+    for option in options:
+        _add_argument(parser, option, with_old_names="--help" not in arguments)
     try:
         values = parser.parse_args(_with_recipes(arguments)).as_dict()
     except ArgumentError as error:
-        # What jsonargparse says of a bare word in a YAML file where a list belongs.
-        bare_word = "item assignment" in str(error)
-        why = (
-            "in a YAML file, write several values as a list: [a, b]"
-            if bare_word
-            else error_line(error)
-        )
-        why += _nearest_options(why, hints)
-        if "parsing config" in why:
-            files = [name for word, name in pairwise(arguments) if word == "--config"]
-            why = f"{', '.join(files)}: {why}"
-        raise InputError(f"{why} (see `actiontubes {command} --help`)") from error
-    for name, kind in hints.items():
-        if kind is bool and not isinstance(values[name], bool):
-            raise InputError(f"{as_option(name)}: must be true or false, not {values[name]}")
-    return {name: values[name] for name in hints if name != "return"}
+        raise InputError(_reason(error, arguments, [option.key for option in options])
+                         + f" (see `actiontubes {command} --help`)") from error  # fmt: skip
+    groups: dict[str, dict[str, Any]] = {}
+    result = {}
+    for option in options:
+        value = option.value(values[option.key])
+        if option.field is None:
+            result[option.parameter] = value
+        else:
+            groups.setdefault(option.parameter, {})[option.field] = value
+    hints = get_type_hints(function)
+    for name, group in groups.items():
+        default = inspect.signature(function).parameters[name].default
+        has_default = default is not inspect.Parameter.empty
+        result[name] = replace(default, **group) if has_default else hints[name](**group)
+    return result
+
+
+def options_of(function: Callable) -> Iterator[Option]:
+    """The options of a command, in the order of its parameters."""
+    explained, _ = _explanations(function)
+    hints = get_type_hints(function, include_extras=True)
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind, *extras = get_args(hints[name]) if _is_annotated(hints[name]) else (hints[name],)
+        default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
+        if not (isinstance(kind, type) and is_dataclass(kind)):
+            yield Option(
+                parameter=name, name=name, hint=hints[name], default=default, help=explained[name],
+                positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
+            )  # fmt: skip
+            continue
+        omitted = {field for extra in extras if isinstance(extra, Omit) for field in extra.names}
+        types_of, (help_of, _) = option_types(kind), _explanations(kind)
+        for field in fields(kind):
+            if field.name not in omitted:
+                hint = types_of[field.name]
+                yield Option(
+                    parameter=name, field=field.name, name=option_name(field.name, hint),
+                    hint=hint, help=help_of[field.name],
+                    default=field.default if default is MISSING else getattr(default, field.name),
+                )  # fmt: skip
+
+
+def _is_annotated(hint: Any) -> bool:
+    return get_origin(hint) is Annotated
+
+
+def _explanations(documented: Any) -> tuple[dict[str, str], str]:
+    """The help of each parameter or field in a docstring, and the text before them."""
+    from docstring_parser import parse
+
+    text = parse(documented.__doc__ or "")
+    explained = {entry.arg_name: entry.description or "" for entry in text.params}
+    return explained, f"{text.short_description}\n\n{text.long_description or ''}"
+
+
+def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
+    """A bool becomes a flag; a list or tuple takes several words."""
+    settings: dict[str, Any] = {"help": option.help, "type": option.kind}
+    if option.elements:
+        settings |= {"type": option.elements[0], "nargs": "+"}
+    if option.positional:
+        names = [option.name]
+        if option.default is not MISSING:
+            settings |= {"nargs": "?", "default": option.default}
+    else:
+        old = [old for old, new in OLD_NAMES.items() if new == option.key and with_old_names]
+        # In a YAML file an old name has underscores, too.
+        names = [as_option(option.key), *map(as_option, old), *(f"--{name}" for name in old)]
+        if option.default is MISSING:
+            settings["required"] = True
+        else:
+            is_tuple = isinstance(option.default, tuple)
+            settings["default"] = list(option.default) if is_tuple else option.default
+    if option.kind is bool:
+        del settings["type"]
+        settings |= {"action": "store_true", "default": option.default and not option.switches_off}
+    parser.add_argument(*dict.fromkeys(names), **settings)
+
+
+def _reason(error: ArgumentError, arguments: list[str], options: list[str]) -> str:
+    """An error of the parser in words for the user."""
+    reason = error_line(error)
+    if "item assignment" in reason:  # jsonargparse on a bare word where a list belongs
+        reason = "in a YAML file, write several values as a list: [a, b]"
+    reason += _nearest_options(reason, options)
+    if "parsing config" in reason:
+        files = [name for word, name in pairwise(arguments) if word == "--config"]
+        reason = f"{', '.join(files)}: {reason}"
+    return reason
 
 
 def _with_recipes(arguments: list[str]) -> list[str]:
-    """--config NAME as the path of the recipe that comes with the package."""
+    """The words, with --config NAME as the path of the recipe that comes with the package."""
     from importlib.resources import files
     from pathlib import Path
 
-    named: list[str] = []
+    words: list[str] = []
     for word in arguments:
-        named += word.split("=", 1) if word.startswith("--config=") else [word]
-    for place, name in enumerate(named[1:], 1):
+        words += word.split("=", 1) if word.startswith("--config=") else [word]
+    for i, (option, name) in enumerate(pairwise(words), 1):
         recipe = files(__package__) / "recipes" / f"{name}.yaml"
-        if named[place - 1] == "--config" and not Path(name).is_file() and recipe.is_file():
-            named[place] = str(recipe)
-    return named
+        if option == "--config" and not Path(name).is_file() and recipe.is_file():
+            words[i] = str(recipe)
+    return words
 
 
-def _add_argument(parser: Any, parameter: inspect.Parameter, kind: Any, explained: str) -> None:
-    """Keyword-only, it becomes an option, required without a default; else a positional word.
-
-    A bool is a flag, a list takes several words.
-    """
-    name, default = parameter.name, parameter.default
-    optional = get_origin(kind) in (typing.Union, types.UnionType) and type(None) in get_args(kind)
-    inner = next(arg for arg in get_args(kind) if arg is not type(None)) if optional else kind
-    several = get_origin(inner) is list
-    flag = f"--{name.replace('_', '-')}"
-    if default is inspect.Parameter.empty and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-        parser.add_argument(flag, type=kind, required=True, help=explained)
-    elif default is inspect.Parameter.empty:
-        (element,) = get_args(inner) if several else (inner,)
-        parser.add_argument(name, type=element, nargs="+" if several else None, help=explained)
-    elif parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
-        parser.add_argument(name, type=inner, nargs="?", default=default, help=explained)
-    elif kind is bool:
-        parser.add_argument(flag, action="store_true", default=default, help=explained)
-    elif several:
-        (element,) = get_args(inner)
-        parser.add_argument(flag, type=element, nargs="+", default=default, help=explained)
-    else:
-        parser.add_argument(flag, type=kind, default=default, help=explained)
-
-
-def _nearest_options(why: str, names: Iterable[str]) -> str:
+def _nearest_options(reason: str, names: Iterable[str]) -> str:
     """For the unknown options that an error names, the closest ones there are."""
-    from ..datasets.errors import as_option
-
-    if "nrecognized arguments" not in why:
+    if "nrecognized arguments" not in reason:
         return ""
-    options = [as_option(name) for name in names if name != "return"]
-    words = [word.partition("=")[0] for word in why.split() if word.startswith("--")]
-    near = [found for word in words for found in difflib.get_close_matches(word, options, 1)]
+    options = [as_option(name) for name in names]
+    words = [word.partition("=")[0] for word in reason.split() if word.startswith("--")]
+    near = [match for word in words for match in difflib.get_close_matches(word, options, 1)]
     return f"; did you mean {' and '.join(near)}?" if near else ""

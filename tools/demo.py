@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 
 from ..detect.experiments.demo import make_demo_data
+from .arguments import parse_arguments
 
 _MIN_DRAWN_SCORE = 0.3
 _NUM_DRAWN_VIDEOS = 6
@@ -45,8 +45,6 @@ def demo(
         steps: Training steps. Default: the recipe's.
         seed: Random seed of the data set, the weights and the training.
     """
-    import yaml
-
     from ..datasets.figures.motion import PAIRS
     from ..datasets.files import write_json
     from ..datasets.formats.registry import read_ground_truth
@@ -62,14 +60,14 @@ def demo(
     from .train import train
 
     start = time.perf_counter()
-    recipe = yaml.safe_load((files(__package__) / "recipes" / "demo.yaml").read_text("utf-8"))
-    if backbone is not None:
-        recipe["backbone"] = backbone
-    if steps is not None:
-        recipe["steps"] = steps
     data, trained = out / "data", out / "trained"
+    words = ["--config", "demo", "--data", str(data), "--out", str(trained), "--resume"]
+    words += ["--seed", str(seed)]
+    for option, value in (("--backbone", backbone), ("--steps", steps)):
+        words += [] if value is None else [option, str(value)]
+    options = parse_arguments(train, "train", words)
     make_demo_data(data, videos, seed)
-    train(data=data, out=trained, seed=seed, resume=True, **recipe)
+    train(**options)
 
     boxes_file, tubes_file = trained / "detections.parquet", trained / "tubes.parquet"
     truth, _ = read_ground_truth(data)
@@ -79,7 +77,8 @@ def demo(
     write_json(results, out / "results.json")
     pairs = score_pairs(truth, detections, results["frame_ap"]["0.5"], PAIRS)
     write_json({name: asdict(scores) for name, scores in pairs.items()}, out / "pairs.json")
-    columns = {recipe["backbone"]: pairs} | ({} if recipe["backbone"] == "i2d" else {"i2d": I2D})
+    network = options["config"].backbone
+    columns = {network: pairs} | ({} if network == "i2d" else {"i2d": I2D})
     page = write_report(
         out / "report", truth, detections=detections, tubes=tubes, media=data / "videos",
         first_sections=[Section(_PAIRS_TITLE, _PAIRS_TEXT, pairs_table(columns))],

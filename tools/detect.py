@@ -18,8 +18,8 @@ def detect(
     weights: str | None = None,
     proposals: str | None = None,
     labels: list[str] | None = None,
-    scene: float | None = None,
-    every: int | None = None,
+    scene_weight: float | None = None,
+    key_frame_step: int | None = None,
     mode: Literal["shared", "per_clip"] | None = None,
     link: str | None = None,
     precision: Literal["no", "bf16", "fp16"] | None = None,
@@ -59,10 +59,10 @@ def detect(
             proposals needs none; if given, these replace them.
         labels: Without --checkpoint: only these Kinetics-400 classes; or ucf101-24 or jhmdb for the
             classes of that data set.
-        scene: Without --checkpoint: weight of the whole frame against the person's own region, 0 to
-            1. Default: 0.5.
-        every: With --checkpoint: run the detector on every Nth frame and interpolate the others.
-            Default: 1.
+        scene_weight: Without --checkpoint: weight of the whole frame against the person's own
+            region, 0 to 1. Default: 0.5.
+        key_frame_step: With --checkpoint: run the detector on every Nth frame and interpolate the
+            others. Default: 1.
         mode: With --checkpoint: shared (default) computes features once for many frames; per_clip
             runs a separate clip for each frame, as published, and is much slower.
         link: With --checkpoint: how boxes are linked into tubes: act (default), viterbi, online or
@@ -105,25 +105,25 @@ def detect(
     if checkpoint is None:
         refuse_options(
             "only works with --checkpoint; leave it out, or give a checkpoint",
-            fuse=fuse, key_frame_step=every, mode=mode, link=link, precision=precision,
+            fuse=fuse, key_frame_step=key_frame_step, mode=mode, link=link, precision=precision,
             compile=compile or None,
         )  # fmt: skip
         detector: ActionDetector = load_zero_shot(
             backbone, weights, proposals=proposals, labels=labels,
-            scene_weight=0.5 if scene is None else scene,
+            scene_weight=0.5 if scene_weight is None else scene_weight,
             threshold=0.05 if threshold is None else threshold, device=torch_device,
         )  # fmt: skip
     else:
         refuse_options(
             "cannot be used with --checkpoint, which already contains the network and its classes; "
             "leave it out",
-            backbone=backbone, weights=weights, labels=labels, scene_weight=scene,
+            backbone=backbone, weights=weights, labels=labels, scene_weight=scene_weight,
         )  # fmt: skip
         options = TubeOptions(
             linker=link or options.linker,
             threshold=options.threshold if threshold is None else threshold,
             mode=mode or options.mode,
-            key_frame_step=options.key_frame_step if every is None else every,
+            key_frame_step=options.key_frame_step if key_frame_step is None else key_frame_step,
         )
         detector = load_checkpoint(
             checkpoint, fuse=fuse, proposals=proposals, device=torch_device,

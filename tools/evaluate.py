@@ -24,7 +24,7 @@ def evaluate(
     split: int | None = None,
     videos: Path | None = None,
     protocol: str = "act",
-    choices: list[str] | None = None,
+    set: list[str] | None = None,
     frame_suppression: Literal["none", "act", "moc"] = "none",
     frame_iou: list[float] | None = None,
     video_iou: list[float] | None = None,
@@ -51,7 +51,7 @@ def evaluate(
         videos: Evaluate the videos listed in this file, one a line (such as testlist01.txt); class
             folder, extension and class number are optional.
         protocol: Evaluation rules; all prints all protocols side by side.
-        choices: Change single rules of the protocol, such as tube_suppression=none
+        set: Change single rules of the protocol, such as tube_suppression=none
             frame_extent=continuous.
         frame_suppression: NMS of each frame and class before frame-mAP: act removes boxes with IoU
             above 0.3 with a better one; moc lowers their scores (above 0.6).
@@ -71,7 +71,7 @@ def evaluate(
             if not 0 < threshold <= 1:
                 raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
     rules = PROTOCOLS if protocol == "all" else [get_protocol(protocol)]
-    chosen = [override_protocol(each, choices) for each in rules]
+    chosen = [override_protocol(each, set) for each in rules]
     tables = read_aligned(
         ground_truth, detections, tubes, split=split, videos=videos, annotations=annotations
     )

@@ -31,7 +31,7 @@ def link(
     out: Path,
     method: str = "act",
     preset: str | None = None,
-    choices: list[str] | None = None,
+    set: list[str] | None = None,
     trim: Literal["none", "two-label", "subarray"] = "none",
     ground_truth: Path | None = None,
     videos: Path | None = None,
@@ -45,7 +45,7 @@ def link(
             Schmid, Saha et al., YOWO), online (incremental: Singh et al.), or one of the presets.
         preset: Parameters of which paper: act or moc for --method act; peng, saha or yowo for
             viterbi; singh or 3d-retinanet for online. Default: the first of them.
-        choices: Change single parameters, such as gap=3 min_length=8.
+        set: Change single parameters, such as gap=3 min_length=8.
         trim: Trim tubes in time: two-label dynamic programming (Saha et al., Singh et al.), or
             Peng's maximum subarray, which needs --ground-truth.
         ground_truth: Training ground truth: gives --trim subarray the mean tube lengths, and names
@@ -64,7 +64,7 @@ def link(
             "length of each class"
         )
     boxes, is_fraction = _read_boxes(detections, truth)
-    overrides = parse_overrides(choices)
+    overrides = parse_overrides(set)
     if is_fraction:
         # A pixel more would be a frame more, and any two boxes would overlap.
         overrides = {"extent": "continuous", **overrides}
@@ -75,7 +75,7 @@ def link(
     elif trim == "subarray" and truth is not None:
         lengths = mean_tube_lengths(truth)
         absent = sorted(
-            {tubes.label_names[label] for label in np.unique(tubes.label)} - set(lengths)
+            {tubes.label_names[label] for label in np.unique(tubes.label)} - lengths.keys()
         )
         if absent:
             raise InputError(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..datasets.errors import InputError
-from ..detect.training.options import make_accelerator
+from ..datasets.options import at_least
+from ..detect.training.options import RunOptions, Schedule
+from .arguments import Omit
 
 if TYPE_CHECKING:
     from ..detect.experiments.study_clips import Stream, StudyClips
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 _BACKBONES = [
     "i2d", "i3d", "s3d", "s3d-g", "s3d-g(temporal)", "top-heavy-i3d(K)", "bottom-heavy-i3d(K)",
 ]  # fmt: skip
+_SCHEDULE = Schedule(
+    steps=400, batch=32, optimizer="adamw", lr=4e-3, warmup=20, decay="cosine", weight_decay=1e-3,
+    save_every=100,
+)  # fmt: skip
 
 
 def study(
@@ -33,7 +39,7 @@ def study(
     backbones: list[str] | None = None,
     streams: list[Literal["rgb", "flow", "both"]] | None = None,
     flow_method: Literal["tvl1", "dis"] = "tvl1",
-    seeds: list[int] | None = None,
+    seeds: Annotated[list[int] | None, at_least(0)] = None,
     endpoint: str = "Mixed_3c",
     width: float = 0.25,
     weights: str | None = None,
@@ -41,18 +47,11 @@ def study(
     frames: int | None = None,
     frame_step: int = 2,
     size: list[int] | None = None,
-    steps: int = 400,
-    batch: int = 32,
-    optimiser: Literal["sgd", "adamw"] = "adamw",
-    lr: float = 4e-3,
-    warm_up: int = 20,
-    decay: Literal["steps", "cosine"] = "cosine",
-    weight_decay: float = 1e-3,
-    save_every: int = 100,
-    precision: Literal["no", "bf16"] = "no",
-    device: Literal["auto", "cpu"] = "auto",
     memory: float = 2.0,
-    workers: int = 0,
+    schedule: Annotated[
+        Schedule, Omit("accumulate", "clip_norm", "ema", "evaluate_every")
+    ] = _SCHEDULE,
+    run: Annotated[RunOptions, Omit("compile", "trackers", "resume", "seed")],
 ) -> None:
     """Train several networks on the same budget, and compare accuracy with cost.
 
@@ -93,25 +92,12 @@ def study(
         frame_step: For actors: use every Nth frame of the video.
         size: For actors: height and width in pixels (default 80 64). For videos: side of the crop
             (default 224).
-        steps: Optimizer steps of each run.
-        batch: Clips in a batch.
-        optimiser: sgd (with momentum 0.9) or adamw.
-        lr: Learning rate after warm-up.
-        warm_up: Steps of linear learning rate warm-up.
-        decay: Learning rate schedule: steps (divided by 10 after 3/4 and 7/8 of the steps, as in
-            the paper) or cosine.
-        weight_decay: Weight decay; not applied to norms and biases.
-        save_every: Save a checkpoint every N steps.
-        precision: Mixed precision: bf16, or fp16 on older GPUs.
-        device: auto uses a GPU if there is one.
         memory: Gigabytes of memory for actor clips, so that videos are read only once (per worker).
-        workers: Processes that load clips.
     """
     from ..backbones.memory import keep_freed_memory
-    from ..datasets.clips.actor_clips import ActorClipConfig
-    from ..datasets.clips.classification_clips import CropConfig
     from ..datasets.clips.classification_set import open_classification_set
     from ..datasets.clips.detection_set import open_detection_sets
+    from ..datasets.clips.options import ActorClipConfig, CropConfig
     from ..datasets.figures.motion import PAIRS
     from ..detect.experiments.study import (
         SETTINGS_FILE,
@@ -130,18 +116,13 @@ def study(
         video_study_clips,
     )
     from ..detect.experiments.study_report import TABLE_FILE, write_study_report
-    from ..detect.training.options import Schedule
 
     if clips == "videos" and data is None:
         raise InputError(
             "--clips videos: needs --data; without --data the study draws its own videos, and "
             "those are only for --clips actors"
         )
-    network = Network(endpoint, width, weights, dropout)
-    schedule = Schedule(
-        steps=steps, batch=batch, optimiser=optimiser, lr=lr, warm_up=warm_up, decay=decay,
-        weight_decay=weight_decay, save_every=save_every,
-    )  # fmt: skip
+    network = Network(last=endpoint, width=width, weights=weights, dropout=dropout)
     names = expand_sweeps(backbones or _BACKBONES, endpoint)
     runs = plan_runs(names, streams or ["rgb"], [0, 1, 2] if seeds is None else seeds)
     if not runs:
@@ -149,20 +130,22 @@ def study(
     sides = _numbers(size, (80, 64) if clips == "actors" else (224,))
     length = frames if frames is not None else 9 if clips == "actors" else 64
     if clips == "actors":
-        actors = ActorClipConfig(length, frame_step, sides[0], sides[1], flow_method=flow_method)
+        actors = ActorClipConfig(
+            frames=length, frame_step=frame_step, size=(sides[0], sides[1]), flow_method=flow_method
+        )
         shape = asdict(actors)
     else:
-        crops = CropConfig(length, sides[0])
+        crops = CropConfig(frames=length, size=sides[0])
         shape = asdict(crops) | {"flow_method": flow_method}
     drawn = data is None
     folder = out / "data" if data is None else data
     settings = {
         "data": {"videos": videos} if drawn else str(folder.resolve()), "clips": clips,
         "split": split, "train_videos": train_videos, "test_videos": test_videos, "pairs": pairs,
-        "precision": precision, **asdict(network), **asdict(schedule), **shape,
+        "precision": run.precision, **asdict(network), **asdict(schedule), **shape,
     }  # fmt: skip
     del settings["save_every"]  # which changes nothing
-    accelerator = make_accelerator(precision, device, None, out)
+    accelerator = run.accelerator(out)
     if drawn and accelerator.is_main_process:
         _draw_figures(folder, videos)
     accelerator.wait_for_everyone()
@@ -193,14 +176,14 @@ def study(
         return opened
 
     keep_freed_memory()
-    run_study(runs, open_clips, Study(out, network, schedule, accelerator, opposite, workers))
+    run_study(runs, open_clips, Study(out, network, schedule, run, opposite))
     if not accelerator.is_main_process:
         return
     records = read_records(out)
     title = (
         f"{'The drawn figures' if drawn else folder.name}: clips of {length} frames of "
         f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times {width:g}; "
-        f"{steps} steps of {batch} clips; {records[0]['clips']} clips to test on."
+        f"{schedule.steps} steps of {schedule.batch} clips; {records[0]['clips']} clips to test on."
     )
     page = write_study_report(records, out, title)
     print((out / TABLE_FILE).read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""How training clips vary: mirrored, zoomed, cut and recoloured, the whole clip by one draw.
+"""Augmentation: a clip is mirrored, zoomed, cropped and recolored, all its frames alike.
 
-Pictures are RGB (C = 3), flow (C = 2) or both (C = 5, RGB first), see `flow`.
+Frames are RGB (C = 3), optical flow (C = 2) or both (C = 5, RGB first).
 """
 
 from __future__ import annotations
@@ -9,188 +9,167 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError, as_option
 from ..flow.estimate import FLOW_ZERO
 from ..video.resize import resize
+from .options import Augmentation
 
-# Of a box that the cut leaves less of, too little is seen to name it.
-_LEAST_LEFT = 0.3
-# Around a picture smaller than the clip: the middle of the range, 0 once it is centred.
-_GREY = 127
-# Luma of ITU-R BT.601, as torchvision's rgb_to_grayscale has it.
+# A box that the crop leaves a smaller share of is dropped: too little of the person is visible.
+_MIN_VISIBLE_SHARE = 0.3
+# Around a frame smaller than the clip: the middle of the range, 0 once it is normalized.
+_GRAY = 127
+# Luma of ITU-R BT.601, as torchvision's rgb_to_grayscale uses.
 _LUMA = np.array([0.2989, 0.587, 0.114])
-# Every so many rows and columns are enough for the mean grey of a picture.
+# Every eighth row and column is enough for the mean gray of a frame.
 _SPARSE = 8
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """How far clips may vary.
-
-    Attributes:
-        flip: the share of clips that are mirrored.
-        scale: the least and the largest zoom; below 1 the picture is smaller than the clip, with
-            grey around it.
-        crop: whether a zoomed picture is cut at a random place; else in the middle.
-        colour: by which share brightness, contrast and saturation may be lower or higher.
-    """
-
-    flip: float = 0.5
-    scale: tuple[float, float] = (0.75, 1.25)
-    crop: bool = True
-    colour: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "colour"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"{as_option(name)} {getattr(self, name)}: must be between 0 and 1"
-                )
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise InputError(
-                f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest "
-                "zoom, greater than 0 and in this order"
-            )
 
 
 @dataclass(frozen=True, eq=False)
 class ClipTransform:
-    """What is done to one clip.
+    """What is done to all frames of one clip, and to its boxes.
 
     Attributes:
-        cut: x1, y1, x2, y2, whole pixels of the picture: the part that is seen.
+        crop: x1, y1, x2, y2, whole pixels of the frame: the part that is used.
         place: x1, y1, x2, y2, whole pixels of the clip: where that part goes.
         size: height and width of the clip.
-        flip: whether the clip is mirrored, at last.
-        colour: (3, 4) matrix and offset of RGB, or None. Flow keeps its values, but for the sign of
-            its x-component in a mirrored clip.
+        flip: whether the clip is mirrored at the end.
+        color: (3, 4) matrix and offset of RGB, or None. Flow keeps its values, except for the sign
+            of its x-component in a mirrored clip.
     """
 
-    cut: tuple[int, int, int, int]
+    crop: tuple[int, int, int, int]
     place: tuple[int, int, int, int]
     size: tuple[int, int]
     flip: bool = False
-    colour: np.ndarray | None = None
+    color: np.ndarray | None = None
 
-    def pictures(self, pictures: np.ndarray) -> np.ndarray:
+    def apply_to_frames(self, frames: np.ndarray) -> np.ndarray:
         """(T, h, w, C) uint8 → (T, H, W, C) uint8."""
         import cv2
 
-        channels = pictures.shape[3]
-        x1, y1, x2, y2 = self.cut
+        channels = frames.shape[3]
+        x1, y1, x2, y2 = self.crop
         left, top, right, bottom = self.place
         if self.flip:
             left, right = self.size[1] - right, self.size[1] - left
         width, height = right - left, bottom - top
-        clip = np.empty((len(pictures), *self.size, channels), np.uint8)
+        clip = np.empty((len(frames), *self.size, channels), np.uint8)
         has_flow = channels != 3
         if (height, width) != self.size:
-            clip[:] = _GREY
+            clip[:] = _GRAY
             if has_flow:
                 clip[..., -2:] = FLOW_ZERO
-        # The smaller of the two pictures is the one to recolour and to mirror.
+        # Recoloring and mirroring are done at the smaller of the two sizes.
         shrinks = width * height < (x2 - x1) * (y2 - y1)
-        for picture, target in zip(pictures[:, y1:y2, x1:x2], clip):
+        for frame, target in zip(frames[:, y1:y2, x1:x2], clip):
             if shrinks:
-                picture = resize(picture, height, width)
-            if self.colour is not None and channels > 2:
-                picture = _recoloured(picture, self.colour)
+                frame = resize(frame, height, width)
+            if self.color is not None and channels > 2:
+                frame = _recolor(frame, self.color)
             if self.flip:
-                picture = cv2.flip(picture, 1)
+                frame = cv2.flip(frame, 1)
             if not shrinks:
-                picture = resize(picture, height, width)
-            target[top:bottom, left:right] = picture
+                frame = resize(frame, height, width)
+            target[top:bottom, left:right] = frame
         if has_flow and self.flip:
-            np.negative(clip[..., -2], out=clip[..., -2])  # modulo 256
+            np.negative(clip[..., -2], out=clip[..., -2])  # modulo 256, so 128 (zero) stays 128
         return clip
 
-    def boxes(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes in pixels of the picture, from its edge, as boxes in pixels of the clip.
+    def apply_to_boxes(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes of the frame as boxes of the clip.
 
         Args:
-            boxes: (G, 4) float, x1 y1 x2 y2.
+            boxes: (G, 4) float, x1 y1 x2 y2 in pixels of the frame.
 
         Returns:
-            (G, 4) float, cut at the part of the picture that is seen; and (G,) bool, whether enough
-            is left of each.
+            (G, 4) float in pixels of the clip, clipped at the crop; and (G,) bool, whether enough
+            of each box is left.
         """
-        cut, place = (np.array(box, np.float64).reshape(2, 2) for box in (self.cut, self.place))
+        crop, place = (np.array(box, np.float64).reshape(2, 2) for box in (self.crop, self.place))
         corners = boxes.reshape(-1, 2, 2)
-        seen = np.clip(corners, *cut)
+        visible = np.clip(corners, *crop)
         area = np.prod(corners[:, 1] - corners[:, 0], axis=1)
-        kept = np.prod(seen[:, 1] - seen[:, 0], axis=1) >= _LEAST_LEFT * area
-        seen = place[0] + (seen - cut[0]) * (place[1] - place[0]) / (cut[1] - cut[0])
+        kept = np.prod(visible[:, 1] - visible[:, 0], axis=1) >= _MIN_VISIBLE_SHARE * area
+        visible = place[0] + (visible - crop[0]) * (place[1] - place[0]) / (crop[1] - crop[0])
         if self.flip:
-            seen[..., 0] = self.size[1] - seen[:, ::-1, 0]
-        return seen.reshape(-1, 4), kept
+            visible[..., 0] = self.size[1] - visible[:, ::-1, 0]
+        return visible.reshape(-1, 4), kept
 
 
 def sample_transform(
     augmentation: Augmentation | None,
     rng: np.random.Generator,
-    pictures: np.ndarray,
+    frames: np.ndarray,
     height: int,
     width: int,
 ) -> ClipTransform:
-    """Draws what is done to a clip.
+    """Draws the transform of a clip.
 
     Args:
-        augmentation: how far clips may vary; None stretches the whole picture to the clip.
-        rng: all that is random comes from it.
-        pictures: (T, h, w, C) uint8.
+        augmentation: how much clips vary; None stretches the whole frame to the clip.
+        rng: all randomness comes from it.
+        frames: (T, h, w, C) uint8.
         height, width: of the clip.
     """
-    h, w = pictures.shape[1:3]
+    h, w = frames.shape[1:3]
     if augmentation is None:
         return ClipTransform((0, 0, w, h), (0, 0, width, height), (height, width))
     zoom = np.exp(rng.uniform(*np.log(augmentation.scale)))
     x, y = rng.random(2) if augmentation.crop else (0.5, 0.5)
-    x1, x2, left, right = _side(w, width, zoom, x)
-    y1, y2, top, bottom = _side(h, height, zoom, y)
+    x1, x2, left, right = _crop_and_place(w, width, zoom, x)
+    y1, y2, top, bottom = _crop_and_place(h, height, zoom, y)
     flip = bool(rng.random() < augmentation.flip)
-    low, high = 1 - augmentation.colour, 1 + augmentation.colour
+    low, high = 1 - augmentation.color, 1 + augmentation.color
     brightness, contrast, saturation = rng.uniform(low, high, 3)
-    colour = None
-    if augmentation.colour and pictures.shape[3] > 2:
-        sparse = pictures[len(pictures) // 2, ::_SPARSE, ::_SPARSE, :3]
-        grey = (sparse.mean((0, 1)) @ _LUMA).item()
-        colour = colour_matrix(brightness, contrast, saturation, grey)
+    color = None
+    if augmentation.color and frames.shape[3] > 2:
+        sparse = frames[len(frames) // 2, ::_SPARSE, ::_SPARSE, :3]
+        gray = (sparse.mean((0, 1)) @ _LUMA).item()
+        color = color_matrix(brightness, contrast, saturation, gray)
     return ClipTransform(
-        (x1, y1, x2, y2), (left, top, right, bottom), (height, width), flip, colour
+        (x1, y1, x2, y2), (left, top, right, bottom), (height, width), flip=flip, color=color
     )
 
 
-def _side(length: int, target: int, zoom: float, where: float) -> tuple[int, int, int, int]:
-    """Start and end of what is seen of a side, and where it goes in the clip."""
+def _crop_and_place(
+    length: int, target: int, zoom: float, position: float
+) -> tuple[int, int, int, int]:
+    """Along one axis: start and end of the crop in the frame, and of its place in the clip.
+
+    Args:
+        length: of the frame.
+        target: of the clip.
+        zoom: above 1 the frame is cropped, below 1 it fills only a part of the clip.
+        position: of the crop or the place, from 0 at the start to 1 at the end.
+    """
     if zoom >= 1:
-        seen = max(1, round(length / zoom))
-        start = round(where * (length - seen))
-        return start, start + seen, 0, target
+        visible = max(1, round(length / zoom))
+        start = round(position * (length - visible))
+        return start, start + visible, 0, target
     filled = max(1, round(target * zoom))
-    start = round(where * (target - filled))
+    start = round(position * (target - filled))
     return 0, length, start, start + filled
 
 
-def colour_matrix(brightness: float, contrast: float, saturation: float, grey: float) -> np.ndarray:
-    """Brightness, then contrast, then saturation, each a factor as of torchvision, as one matrix.
+def color_matrix(brightness: float, contrast: float, saturation: float, gray: float) -> np.ndarray:
+    """Brightness, then contrast, then saturation, as torchvision defines them, as one matrix.
 
     Args:
         brightness, contrast, saturation: factors; 1 changes nothing.
-        grey: the mean grey of the pictures before, which contrast pulls towards.
+        gray: the mean gray of the original frames, towards which contrast pulls.
 
     Returns:
-        (3, 4): a matrix for RGB, and what is added then.
+        (3, 4): a matrix for RGB, and the offset that is added then.
     """
     mixed = saturation * np.eye(3) + (1 - saturation) * _LUMA
-    offset = np.full((3, 1), (1 - contrast) * brightness * grey)
+    offset = np.full((3, 1), (1 - contrast) * brightness * gray)
     return np.hstack([contrast * brightness * mixed, offset])
 
 
-def _recoloured(picture: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(h, w, C) uint8 with other colours in its first three channels."""
+def _recolor(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(h, w, C) uint8 with a color matrix applied to its first three channels."""
     import cv2
 
-    if picture.shape[2] == 3:
-        return cv2.transform(picture, matrix)
-    rgb = cv2.transform(np.ascontiguousarray(picture[..., :3]), matrix)
-    return np.concatenate([rgb, picture[..., 3:]], axis=2)
+    if frame.shape[2] == 3:
+        return cv2.transform(frame, matrix)
+    rgb = cv2.transform(np.ascontiguousarray(frame[..., :3]), matrix)
+    return np.concatenate([rgb, frame[..., 3:]], axis=2)

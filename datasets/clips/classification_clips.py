@@ -1,7 +1,7 @@
 """Clips with one label each, to train and test classification on.
 
-As in `clips`, everything about a sample follows from (seed, position): no global random state is
-read or changed, and a resumed or shared run sees the very same samples.
+As in `detection_clips`, a sample depends only on (seed, position): no global random state is read
+or changed, and a resumed or shared run sees the very same samples.
 """
 
 from __future__ import annotations
@@ -12,28 +12,32 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import InputError, as_option
+from ..errors import InputError
+from ..flow import FlowMethod
 from ..flow.cache import read_frames_with_flow
-from ..flow.estimate import STREAM_CHANNELS, FlowMethod
+from ..flow.estimate import STREAM_CHANNELS
+from ..options import at_least, check_option
 from ..video.media import measure_video, read_frames
-from .augmentation import Augmentation, ClipTransform, sample_transform
+from .augmentation import ClipTransform, sample_transform
 from .classification_set import ClassificationSet
+from .options import Augmentation, CropConfig
 
 Reader = Callable[[Path, int, int], Iterator[np.ndarray]]
-"""Of a video, a first frame and the one to stop before: (H, W, C) uint8 each."""
+"""Reads frames (H, W, C) uint8 of a video, from a first one to the one before another."""
 
-# The crop's share of the picture's shorter side: 224 of 256 (paper, section 3).
-_SEEN = 224 / 256
-# So many videos in a row that cannot be read are no accident.
-_MOST_UNREADABLE = 10
-# A whole video is held in memory for a test: at 224x224 this is 3 GB.
-_LONGEST = 20_000
+# The crop's share of the frame's shorter side: 224 of 256 (paper, section 3).
+_CROP_SHARE = 224 / 256
+# That many consecutive unreadable videos are not an accident.
+_MAX_UNREADABLE = 10
+# A whole video is kept in memory for a test: at 224x224 this is 3 GB.
+_MAX_FRAMES = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class ClassificationSample:
     Attributes:
         clip: (T, H, W, C) uint8, RGB or flow.
         label: the class, from 0.
-        name: tells where it is from, such as "<video>:<first frame>".
+        name: its origin, such as "<video>:<first frame>".
         seed: 0 to 2**31 - 1, for whatever is drawn at random later for this sample.
     """
 
@@ -77,91 +81,66 @@ class ClassificationBatch:
         )
 
     def pin_memory(self) -> ClassificationBatch:
-        """The batch with the clips in page-locked memory, as DataLoader asks for."""
+        """The batch with the clips in page-locked memory, as DataLoader expects."""
         return replace(self, clips=self.clips.pin_memory())
 
 
 def collate(samples: Sequence[ClassificationSample]) -> ClassificationBatch:
-    """Samples as a batch; for DataLoader's `collate_fn`."""
+    """Makes a batch of samples; for DataLoader's `collate_fn`."""
     return ClassificationBatch(
-        torch.stack([sample.clip for sample in samples]),
-        torch.tensor([sample.label for sample in samples]),
-        [sample.name for sample in samples],
-        [sample.seed for sample in samples],
+        clips=torch.stack([sample.clip for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
+        names=[sample.name for sample in samples],
+        seeds=[sample.seed for sample in samples],
     )
 
 
-@dataclass(frozen=True)
-class CropConfig:
-    """How clips are cut out of whole videos for training.
-
-    Attributes:
-        frames: in a row, from a random one on; shorter videos are repeated.
-        size: pixels a side of the square that is cut at a random place, 7/8 of the picture's
-            shorter side (224 of 256, as the paper).
-        flip: share of the clips that are mirrored, but none of `left_right_labels`.
-        colour: by which share brightness, contrast and saturation may be lower or higher.
-    """
-
-    frames: int = 64
-    size: int = 224
-    flip: float = 0.5
-    colour: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("frames", "size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{as_option(name)} {getattr(self, name)}: must be 1 or more")
-        self.augmentation()
-
-    def augmentation(self) -> Augmentation:
-        """What is drawn beside the square; an error where a share is none."""
-        return Augmentation(self.flip, (1.0, 1.0), False, self.colour)
-
-
 class ClassificationClips(Dataset[ClassificationSample]):
-    """Training clips of labelled videos, at any position from 0 on.
+    """Random training clips of labelled videos, at any position from 0 on.
 
-    Each video comes once in as many positions as there are videos, in an order drawn anew. In place
-    of a video that cannot be read comes the next one of that order, with a warning.
+    Each pass takes every video once, in an order drawn anew. A video that cannot be read is
+    replaced by the next one of that order, with a warning.
 
     Args:
-        videos: to draw from.
-        settings: see there.
-        seed: not negative; another one gives other samples.
-        read: `read_frames`, or for flow `flow_reader`.
+        videos: the training videos.
+        config: how clips are cut.
+        seed: at least 0; another one gives other samples.
+        read: `read_frames`, or for flow `flow_reader(...)`.
     """
 
     def __init__(
         self,
         videos: ClassificationSet,
-        settings: CropConfig,
+        config: CropConfig,
         *,
         seed: int,
         read: Reader = read_frames,
     ) -> None:
-        if seed < 0:
-            raise InputError(f"--seed {seed}: must be 0 or more")
+        check_option("seed", seed, Annotated[int, at_least(0)])
         if not len(videos):
             raise InputError("there is no training video; check --data and --split")
-        self._videos, self._settings, self._seed, self._read = videos, settings, seed, read
-        self._sided = left_right_labels(videos.labels)
+        self._videos, self._config, self._seed, self._read = videos, config, seed, read
+        # Only flip and color are used; the crop is drawn below.
+        self._augmentation = Augmentation(
+            flip=config.flip, scale=(1.0, 1.0), crop=False, color=config.color
+        )
+        self._left_right = left_right_labels(videos.labels)
         self._counts: dict[int, int] = {}
         self._unreadable: set[int] = set()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     def __len__(self) -> int:
-        """The number of videos: a measure of one pass, no limit to positions."""
+        """The number of videos: the size of one pass, not a limit to positions."""
         return len(self._videos)
 
     def __getitem__(self, position: int) -> ClassificationSample:
         """The sample at any position from 0 on.
 
         Raises:
-            InputError: ten videos in a row cannot be read.
+            InputError: ten consecutive videos cannot be read.
         """
-        for place in range(position, position + _MOST_UNREADABLE):
-            video = self._video(place)
+        for attempt in range(_MAX_UNREADABLE):
+            video = self._video(position + attempt)
             try:
                 return self._clip(video, np.random.default_rng((self._seed, position)))
             except (InputError, OSError) as error:
@@ -170,48 +149,46 @@ class ClassificationClips(Dataset[ClassificationSample]):
                     warnings.warn(f"{error}; using another video instead", stacklevel=2)
                 last = error
         raise InputError(
-            f"{last}; the {_MOST_UNREADABLE - 1} videos tried before it could not be read either"
+            f"{last}; the {_MAX_UNREADABLE - 1} videos tried before it could not be read either"
         )
 
     def _video(self, position: int) -> int:
-        turn, place = divmod(position, len(self._videos))
-        if self._order[0] != turn:
-            rng = np.random.default_rng((self._seed, turn, 1))
-            self._order = turn, rng.permutation(len(self._videos))
-        return int(self._order[1][place])
+        epoch, index = divmod(position, len(self._videos))
+        if self._order[0] != epoch:
+            rng = np.random.default_rng((self._seed, epoch, 1))
+            self._order = epoch, rng.permutation(len(self._videos))
+        return int(self._order[1][index])
 
     def _clip(self, video: int, rng: np.random.Generator) -> ClassificationSample:
-        settings, path = self._settings, self._videos.media[video]
+        config, path = self._config, self._videos.media[video]
         if video not in self._counts:
             self._counts[video] = frame_count(path)
         label = int(self._videos.label[video])
-        where, x, y = rng.random(3)
-        start = int(where * (max(self._counts[video] - settings.frames, 0) + 1))
-        pictures = read_looped(path, start, settings.frames, self._read)
-        drawn = sample_transform(
-            settings.augmentation(), rng, pictures, settings.size, settings.size
-        )
-        _, height, width, _ = pictures.shape
-        change = replace(
-            square_crop(height, width, settings.size, x, y),
-            flip=drawn.flip and label not in self._sided,
-            colour=drawn.colour,
+        position, x, y = rng.random(3)
+        start = int(position * (max(self._counts[video] - config.frames, 0) + 1))
+        frames = read_repeated(path, start, config.frames, self._read)
+        drawn = sample_transform(self._augmentation, rng, frames, config.size, config.size)
+        _, height, width, _ = frames.shape
+        transform = replace(
+            square_crop(height, width, config.size, x, y),
+            flip=drawn.flip and label not in self._left_right,
+            color=drawn.color,
         )
         return ClassificationSample(
-            torch.from_numpy(change.pictures(pictures)), label,
-            f"{self._videos.names[video]}:{start}", int(rng.integers(2**31)),
+            clip=torch.from_numpy(transform.apply_to_frames(frames)), label=label,
+            name=f"{self._videos.names[video]}:{start}", seed=int(rng.integers(2**31)),
         )  # fmt: skip
 
 
 class FullVideos(Dataset[ClassificationSample]):
     """All frames of each video, the middle square of 7/8 of the shorter side.
 
-    Of a video that cannot be read it warns, and has no frames.
+    A video that cannot be read gives a warning, and a sample without frames.
 
     Args:
         videos: V of them.
-        size: pixels a side of the square.
-        frames: a shorter video is repeated up to so many frames.
+        size: side of the square in pixels.
+        frames: a shorter video is repeated up to this many frames.
         read: as of `ClassificationClips`.
     """
 
@@ -230,23 +207,23 @@ class FullVideos(Dataset[ClassificationSample]):
     def __getitem__(self, video: int) -> ClassificationSample:
         name, label = self._videos.names[video], int(self._videos.label[video])
         try:
-            pictures = np.concatenate(list(self._squares(self._videos.media[video])))
+            frames = np.concatenate(list(self._squares(self._videos.media[video])))
         except (InputError, OSError) as error:
             warnings.warn(f"{error}; skipping this video", stacklevel=2)
             return ClassificationSample(torch.empty(0, self._size, self._size, 3), label, name)
-        count = max(len(pictures), self._frames)
-        return ClassificationSample(torch.from_numpy(repeat_frames(pictures, count)), label, name)
+        count = max(len(frames), self._frames)
+        return ClassificationSample(torch.from_numpy(repeat_frames(frames, count)), label, name)
 
     def _squares(self, path: Path) -> Iterator[np.ndarray]:
-        """(1, size, size, C) for each frame: of the large ones only one is held."""
+        """(1, size, size, C) for each frame; only one full frame is in memory at a time."""
         count = 0
-        for picture in self._read(path, 0, _LONGEST + 1):
-            height, width, _ = picture.shape
-            yield square_crop(height, width, self._size).pictures(picture[None])
+        for frame in self._read(path, 0, _MAX_FRAMES + 1):
+            height, width, _ = frame.shape
+            yield square_crop(height, width, self._size).apply_to_frames(frame[None])
             count += 1
-        if count > _LONGEST:
+        if count > _MAX_FRAMES:
             raise InputError(
-                f"{path}: has more than {_LONGEST} frames, too long for classification; cut "
+                f"{path}: has more than {_MAX_FRAMES} frames, too long for classification; cut "
                 "it into clips"
             )
         if not count:
@@ -255,33 +232,33 @@ class FullVideos(Dataset[ClassificationSample]):
 
 def flow_reader(method: FlowMethod) -> Reader:
     """Reads the flow of videos, from the cache beside them or computed now."""
-    return partial(_read_flow, method=method)  # which a loader's processes can be given
+    return partial(_read_flow, method=method)  # unlike a closure, it can be sent to a process
 
 
 def _read_flow(path: Path, start: int, stop: int, method: FlowMethod) -> Iterator[np.ndarray]:
-    for picture in read_frames_with_flow(path, start, stop, method):
-        yield picture[..., STREAM_CHANNELS["flow"]]
+    for frame in read_frames_with_flow(path, start, stop, method):
+        yield frame[..., STREAM_CHANNELS["flow"]]
 
 
-def read_looped(path: Path, start: int, count: int, read: Reader = read_frames) -> np.ndarray:
+def read_repeated(path: Path, start: int, count: int, read: Reader = read_frames) -> np.ndarray:
     """`count` frames from `start` on, (count, H, W, C) uint8; repeated where there are fewer.
 
-    Where nothing is left at `start`, which a container that counts wrongly may say, from the
-    video's end back.
+    A container may count too many frames: if there is none at `start`, the last `count` frames of
+    the video are taken.
 
     Raises:
         InputError: nothing can be read.
     """
-    pictures = list(read(path, start, start + count))
-    if not pictures and start:
-        pictures = list(read(path, 0, start))[-count:]
-    if not pictures:
+    frames = list(read(path, start, start + count))
+    if not frames and start:
+        frames = list(read(path, 0, start))[-count:]
+    if not frames:
         raise InputError(f"{path}: contains no frames")
-    return repeat_frames(np.stack(pictures), count)
+    return repeat_frames(np.stack(frames), count)
 
 
 def frame_count(path: Path) -> int:
-    """The number of frames as the container says, or else by decoding them all."""
+    """The number of frames that the container states, or else that are decoded."""
     if not path.is_dir():
         from ..video.reader import probe
 
@@ -291,39 +268,40 @@ def frame_count(path: Path) -> int:
     return measure_video(path)[0]
 
 
-def repeat_frames(pictures: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` of the pictures, which are repeated from the first one on."""
-    if len(pictures) == count:
-        return pictures
-    return pictures[np.arange(count) % len(pictures)]
+def repeat_frames(frames: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` frames of a video that is played again and again."""
+    if len(frames) == count:
+        return frames
+    return frames[np.arange(count) % len(frames)]
 
 
 def square_crop(
     height: int, width: int, size: int, x: float = 0.5, y: float = 0.5
 ) -> ClipTransform:
-    """A square out of pictures (height, width), as if their shorter side were resized to 256
-    pixels and 224 of them cut out, or as many to `size`.
+    """A square out of frames, as if their shorter side were resized to 256 pixels, 224 of them
+    cropped, and the crop resized to `size`.
 
     Args:
-        size: of the clip, pixels a side.
-        x, y: where it lies, 0 at the left or top edge, 1 at the right or bottom.
+        height, width: of the frames.
+        size: side of the clip in pixels.
+        x, y: position of the crop, 0 at the left or top edge, 1 at the right or bottom.
     """
-    side = max(1, round(_SEEN * min(height, width)))
+    side = max(1, round(_CROP_SHARE * min(height, width)))
     left, top = round(x * (width - side)), round(y * (height - side))
     return ClipTransform((left, top, left + side, top + side), (0, 0, size, size), (size, size))
 
 
 def left_right_labels(labels: Iterable[str]) -> frozenset[int]:
-    """The classes that a mirror makes another class of.
+    """The classes that mirroring turns into another class.
 
-    Those whose name, with left and right exchanged, is another one's, such as Something-Something's
+    Their name, with left and right exchanged, is another class's, as in Something-Something's
     "Pushing something from left to right".
     """
     exchange = {"left": "right", "right": "left"}
     names = [name.lower() for name in labels]
     known = set(names)
 
-    def other(name: str) -> str:
+    def mirrored(name: str) -> str:
         return re.sub(r"\b(left|right)\b", lambda word: exchange[word.group()], name)
 
-    return frozenset(i for i, name in enumerate(names) if name != other(name) in known)
+    return frozenset(i for i, name in enumerate(names) if name != mirrored(name) in known)

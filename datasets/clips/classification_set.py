@@ -1,4 +1,4 @@
-"""Videos with one label each, for classification, as the usual data sets come."""
+"""Videos with one label each, from folders or lists in the formats of the usual data sets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..labels import match_labels
 from ..video.media import locate_videos
 from ..video_names import strip_extension, strip_timestamps
 
-# Of Kinetics some videos are always gone; more missing than this is a wrong folder.
-_MOST_MISSING = 0.5
+# Some of Kinetics' videos are always missing; a larger share means a wrong folder.
+_MAX_MISSING_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,22 +55,22 @@ def open_classification_set(
     """Opens a part of a classification data set and finds its videos.
 
     Args:
-        data: a folder or list that `video_lists.read_lists` takes.
-        part: "train" or "test"; both have all videos where nothing says a split.
-        media: the folder of the videos, searched with all that is below it (default: the data's).
-        test_data: another such folder or list, to test on in place of a test part of `data`.
-        split: which split, from 1, where the data set has several.
+        data: a folder or list that `read_lists` reads.
+        part: "train" or "test"; both have all videos where nothing defines a split.
+        media: the folder of the videos, searched recursively (default: the data's).
+        test_data: another such folder or list, to test on instead of the test part of `data`.
+        split: counted from 1, where the data set has several.
         labels: the classes in the order wanted (default: the data set's own order, or sorted).
-            Upper and lower case, and _ and space, are the same. Where all labels of the lists are
-            numbers, they count these classes from 0.
-        allow_missing: go on where more than half of the videos are missing.
+            Case, and _ or space, make no difference. If all labels of the lists are numbers, they
+            are indices of these classes, from 0.
+        allow_missing: continue if more than half of the videos are missing.
 
     Raises:
         InputError: a list that cannot be read, with its row; a class that is not among `labels`; no
-            video is there, or too few.
+            video is found, or too few.
 
     Warns:
-        some videos are missing.
+        Some videos are missing.
     """
     lists = read_lists(data, split)
     if test_data is not None:
@@ -82,21 +82,22 @@ def open_classification_set(
     train, test = lists.train or lists.test, lists.test or lists.train
     classes = tuple(labels or lists.labels or _sorted({label for _, label in (*train, *test)}))
     rows, home = (train, data) if part == "train" else (test, test_data or data)
-    found = _find(media or (home if home.is_dir() else home.parent), [name for name, _ in rows])
+    folder = media or (home if home.is_dir() else home.parent)
+    paths = _find_media(folder, [name for name, _ in rows])
     name = f"{part}{split}" if lists.numbered else part
-    there = _present(rows, found, name, media or home, allow_missing)
-    code = _codes(rows, classes, home)
+    present = _present(rows, paths, name, media or home, allow_missing)
+    code = _label_codes(rows, classes, home)
     return ClassificationSet(
-        tuple(name for name, _ in there),
-        tuple(found[name] for name, _ in there),
-        np.array([code[label] for _, label in there], np.int64),
-        classes,
-        name,
+        names=tuple(name for name, _ in present),
+        media=tuple(paths[name] for name, _ in present),
+        label=np.array([code[label] for _, label in present], np.int64),
+        labels=classes,
+        split=name,
     )
 
 
 def with_labels(videos: ClassificationSet, labels: Sequence[str]) -> ClassificationSet:
-    """The same videos, their labels counted in another order of the same classes."""
+    """The same videos with the same classes in another order."""
     codes = match_labels(videos.labels, labels).astype(np.int64)
     return replace(videos, label=codes[videos.label], labels=tuple(labels))
 
@@ -107,7 +108,8 @@ def _sorted(labels: set[str]) -> list[str]:
     return sorted(labels)
 
 
-def _codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str, int]:
+def _label_codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str, int]:
+    """The code of each label of the rows; labels that are numbers are codes themselves."""
     known: Sequence[str] = labels
     if all(label.isdecimal() for _, label in rows) and not all(map(str.isdecimal, labels)):
         known = [str(number) for number in range(len(labels))]
@@ -124,10 +126,10 @@ def _codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> dict[str
 
 
 def _present(
-    rows: Sequence[Row], found: Mapping[str, Path], part: str, folder: Path, allow_missing: bool
+    rows: Sequence[Row], paths: Mapping[str, Path], part: str, folder: Path, allow_missing: bool
 ) -> list[Row]:
-    """The rows whose video is there."""
-    missing = [name for name, _ in rows if name not in found]
+    """The rows whose video was found."""
+    missing = [name for name, _ in rows if name not in paths]
     if missing:
         if len(missing) == len(rows):
             raise InputError(
@@ -135,7 +137,7 @@ def _present(
                 f"{missing[0]}); give their folder with --media"
             )
         few = f"{len(missing)} of the {len(rows)} {part} videos"
-        if len(missing) > _MOST_MISSING * len(rows) and not allow_missing:
+        if len(missing) > _MAX_MISSING_SHARE * len(rows) and not allow_missing:
             raise InputError(
                 f"{folder}: {few} were not found (the first is {missing[0]}); give their folder "
                 "with --media, or continue with --allow-missing"
@@ -144,25 +146,25 @@ def _present(
             f"{folder}: ignoring {few} that were not found; the first is {missing[0]}",
             stacklevel=3,
         )
-    return [row for row in rows if row[0] in found]
+    return [row for row in rows if row[0] in paths]
 
 
-def _find(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
-    """The media of names: paths from the folder on, or else names as `locate_videos` takes them.
+def _find_media(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
+    """The media of names: relative paths, or else names as `locate_videos` finds them.
 
-    Of Kinetics' names the times may be missing in the file's.
+    Kinetics' names contain times, which the file's name may lack.
     """
     if not folder.is_dir():
         raise InputError(f"--media {folder}: folder not found")
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for name in names:
         path = folder / name
         if path.is_file() or (path.is_dir() and any(map(is_numbered_frame, path.iterdir()))):
-            found[name] = path
+            paths[name] = path
     for shorten in (str, lambda name: strip_timestamps(strip_extension(name))):
-        if len(found) < len(names):
-            # All names, so that none is taken for the only one with its last part.
+        if len(paths) < len(names):
+            # All names together, so that an ambiguous one is noticed.
             wanted = {name: shorten(name) for name in names}
             media = locate_videos(folder, wanted.values())
-            found = {n: media[word] for n, word in wanted.items() if word in media} | found
-    return found
+            paths = {n: media[word] for n, word in wanted.items() if word in media} | paths
+    return paths

@@ -20,7 +20,8 @@ from ..errors import InputError
 from ..files import atomic_write
 from ..video.decode import open_video
 from ..video.media import read_frames
-from .estimate import FlowMethod, append_flow, flow_size, iter_flow, stack_flow
+from . import FlowMethod
+from .estimate import append_flow, flow_size, iter_flow, stack_flow
 
 _FPS = 25  # frame k of a cache is at k / 25 s, whatever the video's rate
 

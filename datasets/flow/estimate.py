@@ -19,14 +19,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from queue import SimpleQueue
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-
-FlowMethod = Literal["tvl1", "dis"]
-Streams = Literal["rgb", "flow", "both"]
+from . import FlowMethod, Streams
 
 MAX_DISPLACEMENT = 20.0
 """Pixels per frame at which each component is clipped."""

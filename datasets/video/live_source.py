@@ -35,12 +35,12 @@ class LiveFrame:
     Attributes:
         number: its place in the source, from 0, counting dropped frames.
         time: its arrival, in seconds of `time.monotonic`.
-        picture: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB.
     """
 
     number: int
     time: float
-    picture: np.ndarray
+    image: np.ndarray
 
 
 def open_live_source(source: str, *, timeout: float, at_once: bool = False) -> OpenSource:

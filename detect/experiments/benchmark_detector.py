@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import s3d
@@ -23,9 +22,9 @@ from ...backbones.family import ENDPOINTS, get_variant
 from ...backbones.registry import Backbone
 from ...backbones.weights.convert import from_torchvision_s3d
 from ...datasets.box_coordinates import rescale_boxes
-from ...datasets.clips.augmentation import Augmentation
-from ...datasets.clips.detection_clips import ClipConfig, DetectionClips
+from ...datasets.clips.detection_clips import DetectionClips
 from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
+from ...datasets.clips.options import Augmentation, ClipConfig
 from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
@@ -35,16 +34,16 @@ from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
 from ..people.person_boxes import FunctionSource
-from ..training.detector import train_detector
-from ..training.loop import make_optimizer
-from ..training.options import Schedule
+from ..training.detector import DetectionTask
+from ..training.loop import fit, make_optimizer
+from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES
 from .benchmark_videos import STAGES, benchmark_videos
 from .timing import has_bfloat16, median, time_rounds
 
 # Three people a frame: x1 y1 x2 y2 as fractions of the frame.
 _PERSON_BOXES = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
-_PROPOSAL_KINDS: tuple[ProposalKind, ...] = ("given", "features", "resnet50")
+_PROPOSAL_KINDS: tuple[ProposalKind, ...] = ("external", "features", "resnet50")
 _SCHEDULE = Schedule(steps=1, lr=1e-4)
 _WARMUP_STEPS = 4  # of the short training run, in which its worker processes start
 _TENSOR_PEAK = 989e12
@@ -92,9 +91,9 @@ class Workload:
 
     def config(self, backbone: str, proposals: ProposalKind) -> DetectorConfig:
         return DetectorConfig(
-            LABELS, backbone, endpoint=self.endpoint, proposals=proposals,
+            labels=LABELS, backbone=backbone, endpoint=self.endpoint, proposals=proposals,
             proposal_endpoint=self.endpoint, hidden=self.hidden, frames=self.frames,
-            height=self.height, width_pixels=self.width, norm="batch",
+            size=(self.height, self.width), norm="batch",
         )  # fmt: skip
 
 
@@ -173,7 +172,7 @@ def benchmark_dense(workload: Workload, on_run: OnRun) -> dict[str, Any]:
         tensor_peak_share of the shared mode, on a CPU with native bfloat16 shared_bfloat16_fps.
     """
     device, dtype = workload.device, workload.autocast_dtype
-    detector = _make_detector(workload, "given")
+    detector = _make_detector(workload, "external")
     shared, per_clip = (_make_batch(workload, mode) for mode in ("shared", "per_clip"))
     variants = {"shared": (shared, dtype), "per_clip": (per_clip, dtype)}
     if device == "cpu" and has_bfloat16("cpu"):
@@ -255,7 +254,7 @@ def benchmark_training(workload: Workload, on_run: OnRun) -> dict[str, Any]:
 
 
 def measure_data_wait(workload: Workload, train_set: DetectionSet, out: Path) -> dict[str, float]:
-    """The share of its time that `train_detector` waits for clips, in a short run.
+    """The share of its time that training waits for clips, in a short run.
 
     Clips are decoded from video files each time, with all augmentation; on a GPU in bfloat16.
 
@@ -263,14 +262,17 @@ def measure_data_wait(workload: Workload, train_set: DetectionSet, out: Path) ->
         data_wait_share, run_seconds and run_clips_per_second, of the run's steps.
     """
     on_gpu = workload.device == "cuda"
-    accelerator = Accelerator(mixed_precision="bf16" if on_gpu else "no", cpu=not on_gpu)
+    run = RunOptions(
+        workers=workload.workers, precision="bf16" if on_gpu else "no",
+        device="auto" if on_gpu else "cpu",
+    )  # fmt: skip
     clips = DetectionClips(
-        train_set, ClipConfig(workload.frames, workload.height, workload.width), seed=0,
-        augmentation=Augmentation(),
+        train_set, ClipConfig(frames=workload.frames, size=(workload.height, workload.width)),
+        seed=0, augmentation=Augmentation(),
     )  # fmt: skip
     detector = build_detector(workload.config("s3d", "features"))
     schedule = replace(_SCHEDULE, steps=_WARMUP_STEPS + workload.steps, batch=workload.batch)
-    train_detector(detector, clips, out, schedule, accelerator, workers=workload.workers)
+    fit(DetectionTask(detector), clips, out, schedule, run)
     rows = np.genfromtxt(out / LOSSES, delimiter=",", names=True)[_WARMUP_STEPS:]
     seconds, waited = (float(rows[name].sum()) for name in ("seconds", "waited"))
     return {
@@ -376,7 +378,7 @@ def _make_batch(workload: Workload, mode: Mode) -> ClipBatch:
     rng = np.random.default_rng(0)
     boxes = _person_boxes(workload.height, workload.width)[:, :4]
     size = (workload.height, workload.width, 3)
-    geometry = ClipGeometry(workload.config(workload.backbone, "given"))
+    geometry = ClipGeometry(workload.config(workload.backbone, "external"))
 
     def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for _ in range(KEY_FRAMES_PER_CLIP):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -29,8 +29,9 @@ from ...datasets.errors import InputError, choose_from
 from ...datasets.files import atomic_write, write_json
 from ..evaluation.classification import VideoScores
 from ..inference.classify import fuse, score_videos
-from ..training.classifier import new_classifier, train_classifier
-from ..training.options import Schedule
+from ..training.classifier import ClassificationTask, new_classifier
+from ..training.loop import fit
+from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES, STATE
 from .study_clips import Stream, StudyClips
 from .study_statistics import clip_accuracy
@@ -42,7 +43,7 @@ RUNS_FOLDER, SETTINGS_FILE, _SCORES_FILE = "runs", "study.json", "scores.npz"
 _SWEEP = "(K)"
 _TIMED_CLIPS, _TIMED_PASSES = 8, 5
 # Settings of version 0.1 that have other names now.
-_RENAMED_SETTINGS = {"optimiser": "optimizer", "warm_up": "warmup"}
+_RENAMED_SETTINGS = {"optimiser": "optimizer", "warm_up": "warmup", "colour": "color"}
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,15 @@ class Study:
     Attributes:
         out: gets runs/<run>.json for each run, and a folder of the same name with its checkpoint.
         network, schedule: the same for all.
-        accelerator: where and in which precision to train.
+        options: device, precision and workers; each run has a seed of its own.
         pairs: of opposite classes, as indices into the labels.
-        workers: processes that read videos.
     """
 
     out: Path
     network: Network
     schedule: Schedule
-    accelerator: Accelerator
+    options: RunOptions
     pairs: Sequence[tuple[int, int]] = ()
-    workers: int = 0
 
 
 def expand_sweeps(names: Sequence[str], last: str) -> list[str]:
@@ -172,6 +171,9 @@ def check_same_settings(settings: Mapping[str, Any], path: Path) -> None:
     for old, new in _RENAMED_SETTINGS.items():
         if old in before and new in current:
             before[new] = before.pop(old)
+    if "height" in before:  # in version 0.1 a clip's width stood in place of the network's
+        before["size"] = [before.pop("height"), before["width"]]
+        before["width"] = current["width"]
     for name in {**current, **before}:
         was, now = before.get(name), current.get(name)
         if was != now:
@@ -192,9 +194,9 @@ def run_study(
         study: what the runs have in common.
 
     Raises:
-        InputError: see `train_classifier`; scores that are needed for a fusion are missing.
+        InputError: see `fit`; scores that are needed for a fusion are missing.
     """
-    accelerator = study.accelerator
+    accelerator = study.options.accelerator(study.out)
     # All processes decide this before any of them writes a record.
     pending = [run for run in runs if not run.record(study.out).is_file()]
     accelerator.wait_for_everyone()
@@ -247,24 +249,24 @@ def train_and_score(
         study: what the runs have in common.
         on_progress: called after each step with the share of all steps that are done.
     """
-    network, accelerator = study.network, study.accelerator
+    network, accelerator = study.network, study.options.accelerator(study.out)
     folder = run.folder(study.out)
     channels_in: Literal[2, 3] = 3 if run.streams == "rgb" else 2
     model = new_classifier(
         run.backbone, clips.labels, weights=network.weights, width=network.width,
         last=network.last, dropout=network.dropout, channels_in=channels_in, seed=run.seed,
     )  # fmt: skip
-    model = train_classifier(
-        model, clips.samples(run.seed), folder, study.schedule, accelerator, resume=True,
-        workers=study.workers, seed=run.seed,
-        watch=lambda step, _: on_progress((step + 1) / study.schedule.steps),
-    )  # fmt: skip
-    half = accelerator.mixed_precision == "bf16"
+    model = fit(
+        ClassificationTask(model), clips.samples(run.seed), folder, study.schedule,
+        replace(study.options, resume=True, seed=run.seed),
+        lambda step, _: on_progress((step + 1) / study.schedule.steps),
+    ).model  # fmt: skip
+    half = study.options.precision == "bf16"
 
     def score(backwards: bool) -> VideoScores:
         return score_videos(
             model, clips.tests, frames=clips.size[0], whole=False, backwards=backwards, half=half,
-            workers=study.workers,
+            workers=study.options.workers,
         )  # fmt: skip
 
     normal = score(False)
@@ -291,7 +293,6 @@ def train_and_score(
         write_json(record, run.record(study.out))
         (folder / STATE).unlink(missing_ok=True)  # larger than all the rest, and not needed now
     accelerator.wait_for_everyone()
-    accelerator.free_memory()
 
 
 def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: bool) -> float:

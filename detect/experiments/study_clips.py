@@ -9,20 +9,20 @@ from typing import Literal
 
 from torch.utils.data import Dataset
 
-from ...datasets.clips.actor_clips import ActorClipConfig, ActorClips, ActorTestClips, ActorTubes
+from ...datasets.clips.actor_clips import ActorClips, ActorTestClips, ActorTubes
 from ...datasets.clips.classification_clips import (
     ClassificationClips,
     ClassificationSample,
-    CropConfig,
     FullVideos,
     Reader,
     flow_reader,
 )
 from ...datasets.clips.classification_set import ClassificationSet
 from ...datasets.clips.detection_set import DetectionSet
+from ...datasets.clips.options import ActorClipConfig, CropConfig
 from ...datasets.errors import InputError
+from ...datasets.flow import FlowMethod
 from ...datasets.flow.cache import cache_path, write_cache
-from ...datasets.flow.estimate import FlowMethod
 from ...datasets.video.media import read_frames
 
 Stream = Literal["rgb", "flow"]
@@ -62,7 +62,7 @@ def actor_study_clips(
     )
     return StudyClips(
         labels=train_set.labels,
-        size=(config.frames, config.height, config.width),
+        size=(config.frames, *config.size),
         samples=lambda seed: ActorClips(train_tubes, seed=seed),
         tests=ActorTestClips(test_tubes),
         media=tuple(dict.fromkeys((*train_set.media, *test_set.media))),

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 from ...backbones.classifier import PretrainedModel
@@ -24,10 +24,10 @@ from ...datasets.clips.classification_clips import (
     flow_reader,
 )
 from ...datasets.clips.classification_set import ClassificationSet
-from ...datasets.clips.loader import limit_worker_threads
+from ...datasets.clips.loader import make_loader
 from ...datasets.errors import InputError, as_option
 from ...datasets.files import write_json
-from ...datasets.flow.estimate import FlowMethod
+from ...datasets.flow import FlowMethod
 from ...datasets.labels import match_labels, same_labels
 from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
@@ -70,10 +70,7 @@ def score_videos(
     state = PartialState()
     device = next(model.head.parameters()).device
     mine = range(state.process_index, len(videos), state.num_processes)  # type: ignore[arg-type]
-    loader = DataLoader(
-        Subset(videos, mine), collate_fn=collate, num_workers=workers,
-        multiprocessing_context="spawn" if workers else None, worker_init_fn=limit_worker_threads,
-    )  # fmt: skip
+    loader = make_loader(Subset(videos, mine), collate, workers=workers)
     bar = tqdm(
         loader, desc="classifying", unit=" videos", leave=False,
         disable=not progress or not state.is_main_process,

@@ -142,7 +142,7 @@ def prefetch_clip_batches(
         device: where the clips are needed.
         threads: False does the work when a batch is asked for.
     """
-    width, height = config.width_pixels, config.height
+    width, height = config.width, config.height
     channels = STREAM_CHANNELS[config.clip_streams]
     if config.streams != "rgb":
         frames = append_missing_flow(frames, config.flow_method)

@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 import numpy as np
 from tqdm import tqdm
 
+from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from ...datasets.flow.cache import append_cached_flow
 from ...datasets.prefetch import write_in_background
@@ -212,6 +213,6 @@ def as_detections(
     """The rows as a table of one video, boxes in pixels of its `width` x `height` frames."""
     return Detections(
         video=np.zeros(len(found.frame), np.int32), frame=found.frame, label=found.label,
-        score=found.score, boxes=found.boxes * [width, height, width, height],
+        score=found.score, boxes=rescale_boxes(found.boxes, (1, 1), (width, height)),
         video_names=(name,), label_names=labels,
     )  # fmt: skip

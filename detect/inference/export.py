@@ -85,7 +85,7 @@ class ExportableDetector(nn.Module):
         rois = Rois(boxes, torch.zeros_like(key), key_frames[key])
         logits, deltas = detector.apply_head(features, self.frames, rois)
         scores = detector.head.probabilities(logits)
-        return scores, decode_boxes(deltas, boxes, (config.height, config.width_pixels)), key
+        return scores, decode_boxes(deltas, boxes, config.size), key
 
 
 class BatchedProposals(nn.Module):
@@ -152,14 +152,14 @@ def trace_detector(
     if external_proposals and detector.proposals is not None:
         detector = copy.deepcopy(detector)
         detector.proposals = detector.resnet = None
-        detector.config = replace(settings, proposals="given")
+        detector.config = replace(settings, proposals="external")
     exportable = ExportableDetector(detector, frames)
     channels = STREAM_CHANNELS[detector.config.clip_streams]
-    size = (frames, settings.height, settings.width_pixels, channels.stop - channels.start)
+    size = (frames, settings.height, settings.width, channels.stop - channels.start)
     inputs: list[Tensor] = [torch.zeros(size, dtype=torch.uint8), torch.full((3,), frames / 2)]
     shapes: list[dict[int, Any] | None] = [None, {0: Dim("key_frames", min=1)}]
     if detector.proposals is None:
-        box = [settings.width_pixels * 0.2, 5.0, settings.width_pixels * 0.8, settings.height - 5.0]
+        box = [settings.width * 0.2, 5.0, settings.width * 0.8, settings.height - 5.0]
         rows = Dim("rows")
         inputs += [torch.tensor([box] * 4), torch.tensor([0, 0, 1, 2])]
         shapes += [{0: rows}, {0: rows}]
@@ -209,7 +209,7 @@ def export_detector(
     program = trace_detector(detector, frames, external_proposals=external_proposals)
     settings = asdict(detector.config)
     if external_proposals:
-        settings["proposals"] = "given"
+        settings["proposals"] = "external"
     metadata = json.dumps({"settings": settings, "clip_frames": frames})
     with atomic_write(path) as temporary:
         if path.suffix == ".pt2":

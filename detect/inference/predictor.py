@@ -26,7 +26,7 @@ from .clip_geometry import KEY_FRAMES_AT_ONCE, ClipGeometry, Mode
 
 Proposals = Literal["own", "external"]
 _MUST_MATCH = (
-    "labels", "frames", "frame_step", "height", "width_pixels", "multi_label", "per_class_boxes",
+    "labels", "frames", "frame_step", "size", "multi_label", "per_class_boxes",
     "flow_method",
 )  # fmt: skip
 
@@ -219,7 +219,7 @@ class FusedPredictor:
 
 
 def default_proposals(config: DetectorConfig) -> Proposals:
-    return "external" if config.proposals in ("given", "external") else "own"
+    return "external" if config.proposals == "external" else "own"
 
 
 def key_frame_slices(batch: ClipBatch) -> list[slice]:
@@ -235,7 +235,7 @@ def _decode_scores(
     proposals: Sequence[Tensor],
     frame_numbers: np.ndarray,
 ) -> list[KeyFramePrediction]:
-    boxes = decode_boxes(scores.deltas, scores.proposals, (config.height, config.width_pixels))
+    boxes = decode_boxes(scores.deltas, scores.proposals, config.size)
     counts = [len(each) for each in proposals]
     return split_predictions(boxes, scores.probabilities, config, counts, frame_numbers)
 
@@ -291,7 +291,7 @@ def postprocess(
         frames.append(np.array([each.frame for each in part])[kept.key_frame_index.cpu().numpy()])
         columns.append((kept.label, kept.score, kept.boxes))
     label, score, boxes_ = (torch.cat(column).cpu().numpy() for column in zip(*columns))
-    size = np.tile([config.width_pixels, config.height], 2)
+    size = np.tile([config.width, config.height], 2)
     return FrameDetections(
         frame=np.concatenate(frames).astype(np.int32),
         label=label.astype(np.int32),

@@ -29,9 +29,11 @@ def build_detector(
             map's stride; an endpoint that leaves no blocks for the head; two trunks whose feature
             maps do not line up; or what the backbone does not offer.
     """
+    if not config.labels:
+        raise InputError("--labels: no classes; give at least one")
     if trunk is None:
         trunk = build_backbone(
-            config.backbone, width_multiplier=config.width,
+            config.backbone, width_multiplier=config.width_multiplier,
             channels_in=2 if config.streams == "flow" else 3,
             layout={"norm_momentum": _NORM_MOMENTUM} if config.norm == "batch" else None,
         )  # fmt: skip
@@ -39,17 +41,18 @@ def build_detector(
     if config.streams == "both":
         if flow_trunk is None:
             flow_trunk = build_backbone(
-                trunk.name, width_multiplier=config.width, channels_in=2, layout=trunk.layout
-            )
+                trunk.name, width_multiplier=config.width_multiplier, channels_in=2,
+                layout=trunk.layout,
+            )  # fmt: skip
         _check_same_grid(config, trunk, flow_trunk)
         flow_trunk.truncate(config.endpoint)
     head = ActionHead(
         _roi_features(config, trunk), len(config.labels), multi_label=config.multi_label,
-        separate_background=config.own_background, per_class_boxes=config.per_class_boxes,
+        separate_background=config.separate_background, per_class_boxes=config.per_class_boxes,
         dropout=config.dropout,
     )  # fmt: skip
     resnet, proposals = None, None
-    if config.proposals != "given":
+    if config.proposals != "external":
         if config.proposals == "features":
             channels = trunk.endpoint_shapes[config.proposal_endpoint].channels
         else:
@@ -93,15 +96,15 @@ def _check_endpoints(config: DetectorConfig, trunk: Backbone) -> None:
                 f"{choose_from(endpoint, trunk.endpoint_shapes)}"
             )
         stride = trunk.endpoint_shapes[endpoint].space_stride
-        if config.height % stride or config.width_pixels % stride:
+        if config.height % stride or config.width % stride:
             raise InputError(
-                f"--size {config.height} {config.width_pixels}: height and width must be "
+                f"--size {config.height} {config.width}: height and width must be "
                 f"multiples of {stride}, the stride of {endpoint}"
             )
 
 
 def _check_same_grid(config: DetectorConfig, rgb: Backbone, flow: Backbone) -> None:
-    size = (config.frames, config.height, config.width_pixels)
+    size = (config.frames, config.height, config.width)
     if rgb.grid(config.endpoint, size) != flow.grid(config.endpoint, size):
         raise InputError(
             "--streams both: the RGB and the flow weights use different padding, so their "

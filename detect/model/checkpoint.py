@@ -29,10 +29,10 @@ _MAX_METADATA_BYTES = 16 << 20
 # Limits for numbers in a file's config that its weights do not confirm.
 _MAX_VALUES = {
     "proposal_count": 1 << 16, "hidden": 1 << 16, "roi_size": 64, "frames": 1024,
-    "frame_step": 256, "height": 4096, "width_pixels": 4096,
+    "frame_step": 256, "size": 4096,
 }  # fmt: skip
 # Fields of the config as version 0.1 named them.
-_OLD_FIELDS: dict[str, str] = {}
+_OLD_FIELDS = {"own_background": "separate_background", "width": "width_multiplier"}
 
 
 def save_detector(
@@ -183,11 +183,21 @@ def _build_trunks(config: DetectorConfig, record: Mapping[str, Any]) -> list[Bac
         channels["flow_layout"] = 2
     return [
         build_backbone(
-            config.backbone, width_multiplier=config.width, channels_in=channels_in,
+            config.backbone, width_multiplier=config.width_multiplier, channels_in=channels_in,
             layout=record[key],
         )
         for key, channels_in in channels.items()
     ]  # fmt: skip
+
+
+def current_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config, of a file of any version, by their present names."""
+    values = {_OLD_FIELDS.get(name, name): value for name, value in record.items()}
+    if "width_pixels" in values:
+        values["size"] = [values.pop("height"), values.pop("width_pixels")]
+    if values.get("proposals") == "given":
+        values["proposals"] = "external"
+    return values
 
 
 def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
@@ -197,8 +207,10 @@ def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
         LookupError, TypeError, AttributeError, ValueError: the record is not of this project.
     """
     config = DetectorConfig(
-        **{_OLD_FIELDS.get(key, key): lists_to_tuples(value) for key, value in record.items()}
+        **{name: lists_to_tuples(value) for name, value in current_fields(record).items()}
     )
+    if not config.labels:
+        raise ValueError("labels: there are no classes")
     for field in fields(config):
         value = getattr(config, field.name)
         default = field.default if field.name != "labels" else ("",)
@@ -210,8 +222,9 @@ def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
                 raise TypeError(f"setting {field.name} has the wrong type: {value!r}")
         if field.name in ("mean", "std") and len(value) != 3:
             raise ValueError(f"{field.name} has {len(value)} numbers, not 3")
-        if field.name in _MAX_VALUES and value > _MAX_VALUES[field.name]:
-            raise ValueError(
-                f"setting {field.name} is {value}, above the limit of {_MAX_VALUES[field.name]}"
-            )
+        if field.name == "size" and len(value) != 2:
+            raise ValueError(f"size has {len(value)} numbers, not 2")
+        limit = _MAX_VALUES.get(field.name)
+        if limit and max(value if isinstance(value, tuple) else (value,)) > limit:
+            raise ValueError(f"setting {field.name} is {value}, above the limit of {limit}")
     return config

@@ -1,110 +1,110 @@
-"""All that a detector is built from, beside its weights."""
+"""What a detector is built from, besides its weights, and where its weights start from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from ...datasets.errors import InputError, as_option, choose_from
-from ...datasets.flow.estimate import FlowMethod, Streams
+from ...datasets.errors import InputError
+from ...datasets.flow import FlowMethod, Streams
+from ...datasets.options import (
+    OptionName,
+    at_least,
+    at_least_below,
+    check_options,
+    greater_than,
+)
 
-ProposalKind = Literal["resnet50", "resnet18", "features", "given"]
+ProposalKind = Literal["resnet50", "resnet18", "features", "external"]
 HeadKind = Literal["mean", "mixed"]
 Norm = Literal["frozen", "batch"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
-    """All that a detector is built from, beside its weights; a checkpoint carries it.
+    """All that a detector is built from, besides its weights; a checkpoint contains it.
 
     Attributes:
-        labels: the classes, in the order of the head's outputs.
-        backbone: of `inception.get_variant`, or of `torchvision_trunks.TORCHVISION`.
-        width: of the trunk's channels.
-        endpoint: whose features are pooled.
-        proposals: an RPN on a ResNet of the key frame ("resnet50", the paper's, or "resnet18"), on
-            the trunk's own features ("features"), or boxes from elsewhere ("given").
-        proposal_endpoint: of the features that the RPN sees with "features".
-        proposal_count: of a key frame, see `ProposalNetwork`.
-        head: the mean over time and two linear layers ("mean"), or the trunk's remaining blocks
-            ("mixed").
-        hidden: of the linear layers of "mean".
-        roi_size: cells along each side of a box's pooled features.
-        multi_label, own_background, per_class_boxes, dropout: see `ActionHead`.
-        frames: of the trunk's input around a key frame.
-        frame_step: frames of the video from one frame of the input to the next.
-        height, width_pixels: of the trunk's input.
-        anchor_sides: in pixels of the trunk's input.
-        mean, std: of red, green and blue in [0, 1].
-        norm: "frozen" leaves the trunk's batch norms as they were pretrained, as Faster R-CNN does,
-            and the head has none; "batch" trains them, for new weights, and the head has some too.
-        streams: what the head's features are of: RGB, optical flow, or the mean of the feature maps
-            of a trunk on each ("both"; AVA, Gu et al. 2018, section 5). An RPN sees RGB, but with
-            proposals "features" of a detector on flow alone.
-        flow_method: of `datasets.flow`.
+        labels: The classes, in the order of the head's outputs.
+        backbone: The network: one of the S3D family (`actiontubes models`), or torchvision's
+            r2plus1d_18 (endpoints layer1 to layer4), mvit_v2_s or swin3d_t (stage1 to stage4).
+        width_multiplier: Multiplier of the backbone's channels.
+        endpoint: The backbone layer whose features are pooled for each box.
+        streams: Input of the network: rgb, flow, or both (their feature maps are averaged, as in
+            AVA, Gu et al. 2018, section 5). Run `actiontubes flow` first; otherwise flow is
+            computed again for every clip.
+        flow_method: tvl1 (as in the paper) or dis (faster).
+        norm: Batch norm: frozen keeps the statistics of pretrained weights; batch trains them,
+            which random weights need, and adds some to the head.
+        proposals: Where person boxes come from: an RPN on a ResNet of the key frame (resnet50 as in
+            the paper, or resnet18), an RPN on the backbone's features, or external.
+        proposal_endpoint: The backbone layer that the RPN uses with --proposals features.
+        proposal_count: Number of proposals the RPN keeps on each key frame.
+        anchor_sides: Sides of the RPN's anchors in pixels of the input; AVA adds 32 to Faster
+            R-CNN's for small people.
+        anchor_ratios: Aspect ratios of the anchors, height / width.
+        head: mean (average over time, then two linear layers) or mixed (the remaining layers of the
+            backbone).
+        hidden: Units of each linear layer of the mean head.
+        roi_size: ROIAlign output size (N x N cells).
+        multi_label: Allow several labels for one person (AVA).
+        separate_background: Predict actionness with its own sigmoid, separate from the softmax over
+            classes; random weights then learn the classes much sooner.
+        per_class_boxes: Refine a separate box for each class.
+        dropout: Dropout rate of the head's features.
+        frames: Number of frames of the clip around a key frame.
+        frame_step: Use every Nth frame of the video.
+        size: Height and width of the input in pixels.
+        mean: Mean of red, green and blue in [0, 1], which is subtracted.
+        std: What red, green and blue are then divided by.
     """
 
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     backbone: str = "s3d-g"
-    width: float = 1.0
+    width_multiplier: Annotated[float, greater_than(0, up_to=8), OptionName("width")] = 1.0
     endpoint: str = "Mixed_4e"
-    proposals: ProposalKind = "resnet50"
-    proposal_endpoint: str = "Mixed_4e"
-    proposal_count: int = 100
-    head: HeadKind = "mean"
-    hidden: int = 1024
-    roi_size: int = 7
-    multi_label: bool = False
-    own_background: bool = False
-    per_class_boxes: bool = False
-    dropout: float = 0.0
-    frames: int = 20
-    frame_step: int = 1
-    height: int = 320
-    width_pixels: int = 400
-    # AVA adds 32 to Faster R-CNN's for small people.
-    anchor_sides: tuple[int, ...] = (32, 64, 128, 256)
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
-    norm: Norm = "frozen"
     streams: Streams = "rgb"
     flow_method: FlowMethod = "tvl1"
+    norm: Norm = "frozen"
+    proposals: ProposalKind = "resnet50"
+    proposal_endpoint: str = "Mixed_4e"
+    proposal_count: Annotated[int, at_least(1)] = 100
+    anchor_sides: Annotated[tuple[int, ...], greater_than(0)] = (32, 64, 128, 256)
+    anchor_ratios: Annotated[tuple[float, ...], greater_than(0)] = (0.5, 1.0, 2.0)
+    head: HeadKind = "mean"
+    hidden: Annotated[int, at_least(1)] = 1024
+    roi_size: Annotated[int, at_least(1)] = 7
+    multi_label: bool = False
+    separate_background: bool = False
+    per_class_boxes: bool = False
+    dropout: Annotated[float, at_least_below(0, 1)] = 0.0
+    frames: Annotated[int, at_least(1)] = 20
+    frame_step: Annotated[int, at_least(1)] = 1
+    size: Annotated[tuple[int, int], at_least(1)] = (320, 400)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: Annotated[tuple[float, ...], greater_than(0)] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        if not self.labels:
-            raise InputError("--labels: no classes; give at least one")
-        for name, words in (
-            ("proposals", ProposalKind), ("head", HeadKind), ("norm", Norm),
-            ("streams", Streams), ("flow_method", FlowMethod),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value not in get_args(words):
-                raise InputError(
-                    f"{as_option(name)} {value}: unknown; {choose_from(value, get_args(words))}"
-                )
-        counts = ("proposal_count", "hidden", "roi_size", "frames", "frame_step")
-        for name in (*counts, "height", "width_pixels"):
-            if getattr(self, name) < 1:
-                option = "--size" if name in ("height", "width_pixels") else as_option(name)
-                raise InputError(f"{option} {getattr(self, name)}: must be 1 or more")
-        if not 0 < self.width <= 8:
-            raise InputError(f"--width {self.width}: must be greater than 0 and at most 8")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"--dropout {self.dropout}: must be at least 0 and less than 1")
-        if self.multi_label and self.own_background:
+        check_options(self)
+        if self.multi_label and self.separate_background:
             raise InputError(
-                "--own-background: cannot be combined with --multi-label, which has no "
+                "--separate-background: cannot be combined with --multi-label, which has no "
                 "background class; give one of the two"
             )
-        for name in ("anchor_sides", "anchor_ratios", "std"):
-            if not min(getattr(self, name), default=0) > 0:
-                option, values = as_option(name), " ".join(map(str, getattr(self, name)))
-                raise InputError(f"{option} {values}: every number must be greater than 0")
+
+    @property
+    def height(self) -> int:
+        """Height of the input in pixels."""
+        return self.size[0]
+
+    @property
+    def width(self) -> int:
+        """Width of the input in pixels."""
+        return self.size[1]
 
     @property
     def endpoints(self) -> list[str]:
-        """Of the trunk, those whose features the head sees, and an RPN on features."""
+        """The layers whose features the head, and an RPN on features, use."""
         names = [self.endpoint]
         if self.proposals == "features":
             names.append(self.proposal_endpoint)
@@ -112,7 +112,27 @@ class DetectorConfig:
 
     @property
     def clip_streams(self) -> Streams:
-        """What a clip has to hold: a detector on flow may still look for people in RGB."""
+        """The streams of a clip: a detector on flow may still find people in RGB."""
         if self.streams == "flow" and self.proposals.startswith("resnet"):
             return "both"
         return self.streams
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialWeights:
+    """The weights that training starts from, and which of them it changes.
+
+    Attributes:
+        weights: Pretrained weights of the backbone: kinetics400, imagenet, a file (also a trained
+            detector), or null for random weights.
+        flow_weights: Pretrained weights of the flow backbone, as in --weights. Default: --weights,
+            averaged over the color channels.
+        resnet_weights: Pretrained weights of the key-frame ResNet: imagenet, a file, or null.
+        freeze: Do not train the backbone up to and including this layer (also its layers in a mixed
+            head).
+    """
+
+    weights: str | None = "kinetics400"
+    flow_weights: str | None = None
+    resnet_weights: str | None = "imagenet"
+    freeze: str | None = None

@@ -84,7 +84,7 @@ class Detector(nn.Module):
 
     def grid(self, endpoint: str, clip_frames: int) -> FeatureGrid:
         """Where the cells of an endpoint lie in clips of `clip_frames` frames."""
-        size = (clip_frames, self.config.height, self.config.width_pixels)
+        size = (clip_frames, self.config.height, self.config.width)
         return self.trunk.grid(endpoint, size)
 
     def extract_features(self, clips: Tensor) -> dict[str, Tensor]:
@@ -129,7 +129,7 @@ class Detector(nn.Module):
             K times (P, 4) in pixels of the clip, best first; objectness and proposal_boxes.
         """
         assert self.proposals is not None
-        size = (self.config.height, self.config.width_pixels)
+        size = self.config.size
         if self.resnet is not None:
             grid = self.resnet.grid
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
@@ -220,20 +220,3 @@ class Detector(nn.Module):
         endpoint = self.config.endpoint
         grid = self.grid(endpoint, clip_frames)
         return self.head(features[endpoint], grid, rois, self.window)
-
-    # Until the last callers have the new names.
-    @property
-    def settings(self) -> DetectorConfig:
-        return self.config
-
-    @settings.setter
-    def settings(self, config: DetectorConfig) -> None:
-        self.config = config
-
-    @property
-    def examples(self) -> int:
-        return self.rois_per_frame
-
-    @examples.setter
-    def examples(self, count: int) -> None:
-        self.rois_per_frame = count

@@ -121,8 +121,9 @@ def load_trunk(config: DetectorConfig, weights: str, *, channels_in: int) -> Pre
     else:
         model = load_backbone(config.backbone, weights, channels_in=channels_in)
     width = model.trunk.width_multiplier
-    if width != config.width:
+    if width != config.width_multiplier:
         raise InputError(
-            f"{option}: has width {width}, but --width is {config.width}; give --width {width}"
+            f"{option}: has width {width}, but --width is {config.width_multiplier}; "
+            f"give --width {width}"
         )
     return model

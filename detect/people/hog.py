@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...datasets.box_coordinates import rescale_boxes, xywh_to_xyxy
 from ...datasets.errors import InputError
 from .person_boxes import FunctionSource, PersonBoxes, clean_boxes
 
@@ -40,11 +41,11 @@ def hog_source(name: str, *, device: str, threshold: float) -> FunctionSource:
             cv2.resize(frame, size), hitThreshold=lowest_margin, winStride=(8, 8), padding=(8, 8),
             scale=1.1, groupThreshold=0,
         )  # fmt: skip
-        xywh = np.reshape(windows, (-1, 4))
+        xywh = np.reshape(windows, (-1, 4)).astype(np.float64)
         # The windows have a border around the person: a tenth is cut off on each side.
-        corner, extent = xywh[:, :2] + 0.1 * xywh[:, 2:], 0.8 * xywh[:, 2:]
-        boxes = np.concatenate([corner, corner + extent], axis=1)
-        boxes *= np.tile([width / size[0], height / size[1]], 2)
+        xywh[:, :2] += 0.1 * xywh[:, 2:]
+        xywh[:, 2:] *= 0.8
+        boxes = rescale_boxes(xywh_to_xyxy(xywh), size, (width, height))
         scores = 1 / (1 + np.exp(-5 * (np.ravel(margins) - 0.5)))
         # Many windows fire around one person, hence the low IoU.
         return clean_boxes(boxes, scores, (height, width), threshold=threshold, nms_iou=0.3)

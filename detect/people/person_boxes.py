@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...datasets.box_coordinates import rescale_boxes
+
 if TYPE_CHECKING:
     from ...datasets.video.reader import VideoInfo
 
@@ -35,7 +37,7 @@ class PersonBoxes:
 
     def scaled(self, scale: np.ndarray) -> PersonBoxes:
         """In a frame of another size: `scale` (2,) is new size / old size along x and y."""
-        return PersonBoxes(self.boxes * np.tile(scale, 2), self.score, self.person)
+        return PersonBoxes(rescale_boxes(self.boxes, (1, 1), scale), self.score, self.person)
 
 
 def as_person_boxes(boxes: PersonBoxes | np.ndarray) -> PersonBoxes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from .onnx_file import input_shape
 from .person_boxes import FunctionSource, PersonBoxes, clean_boxes
@@ -53,7 +54,9 @@ def yolox_source(name: str, *, device: str, threshold: float) -> FunctionSource:
         size = input_size(frame_size, own_size) if any_size else own_size
         image, scale = letterbox(frame, size)
         boxes, scores = decode_yolox(_forward(network, image, path), size, decoded)
-        return clean_boxes(boxes / np.tile(scale, 2), scores, frame_size, threshold=threshold)
+        return clean_boxes(
+            rescale_boxes(boxes, scale, (1, 1)), scores, frame_size, threshold=threshold
+        )
 
     return FunctionSource(lambda frames, first_frame: map(detect, frames))
 

@@ -6,13 +6,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ...backbones.classifier import Classifier, PretrainedModel
@@ -24,12 +22,13 @@ from ...datasets.clips.classification_clips import (
     ClassificationBatch,
     ClassificationClips,
     ClassificationSample,
-    CropConfig,
     collate,
 )
 from ...datasets.clips.classification_set import ClassificationSet, with_labels
+from ...datasets.clips.options import CropConfig
 from ...datasets.errors import InputError, choose_from
 from ...datasets.labels import same_labels
+from ...datasets.options import at_least_below, check_option, greater_than
 from ..inference.classify import (
     _LEAST_FRAMES,
     _LEAST_SIZE,
@@ -37,8 +36,8 @@ from ..inference.classify import (
     reader,
     score_classifier,
 )
-from .loop import fit
-from .options import Schedule
+from .loop import OnStep, fit
+from .options import RunOptions, Schedule
 from .state import EVALUATIONS, write_evaluation
 
 CLASSIFIER = "classifier.safetensors"
@@ -60,15 +59,15 @@ class ClassifierNetwork(nn.Module):
         assert model.head is not None
         self.model, self.trunk, self.head = model, model.trunk, model.head
         norms = [module for module in self.trunk.modules() if isinstance(module, nn.BatchNorm3d)]
-        self._still = norms if norm == "frozen" else []
+        self._frozen_norms = norms if norm == "frozen" else []
         for each in norms:
             each.momentum = _NORM_MOMENTUM
-        for each in self._still:
+        for each in self._frozen_norms:
             each.requires_grad_(False)
 
     def train(self, mode: bool = True) -> ClassifierNetwork:
         super().train(mode)
-        for norm in self._still:
+        for norm in self._frozen_norms:
             norm.eval()
         return self
 
@@ -91,27 +90,25 @@ def new_classifier(
     """A trunk and a classifier to be trained.
 
     Args:
-        backbone: of `inception.get_variant`.
-        labels: the classes. Where those of the weights are the same, their classifier goes on, in
-            their order; else it is a new one.
-        weights: see `load_pretrained`; None for new ones.
-        width: of the trunk's channels; of weights, the one they have.
-        last: the trunk's last endpoint; of weights, what comes behind it is left out. None: all.
-        dropout: of the classifier.
+        backbone: a name of `get_variant`.
+        labels: the classes. If the weights have the same classes, their classifier is trained on,
+            in their order; else it starts from random weights.
+        weights: see `load_pretrained`; None for random weights.
+        width: multiplier of the trunk's channels; must be that of the weights.
+        last: the trunk's last endpoint; weights of later layers are left out. None: all layers.
+        dropout: rate before the classifier.
         freeze: the last endpoint of the trunk that is not trained.
         channels_in: 3 for RGB, 2 for optical flow.
-        seed: of the new weights.
+        seed: of the random weights.
 
     Raises:
-        InputError: no labels, an unknown backbone or endpoint, weights that cannot be had or are of
-            another width.
+        InputError: no labels, an unknown backbone or endpoint, weights that cannot be loaded or
+            have another width.
     """
     if not labels:
         raise InputError("--labels: no classes; give at least one")
-    if not 0 <= dropout < 1:
-        raise InputError(f"--dropout {dropout}: must be at least 0 and less than 1")
-    if not 0 < width <= 8:
-        raise InputError(f"--width {width}: must be greater than 0 and at most 8")
+    check_option("dropout", dropout, Annotated[float, at_least_below(0, 1)])
+    check_option("width", width, Annotated[float, greater_than(0, up_to=8)])
     if last is not None and last not in ENDPOINTS:
         raise InputError(f"--endpoint {last}: no such layer; {choose_from(last, ENDPOINTS)}")
     torch.manual_seed(seed)
@@ -157,7 +154,7 @@ def pretrained_classifier(
     """A classifier as it was trained, on RGB or flow.
 
     Raises:
-        InputError: weights that cannot be had, or that name no classes.
+        InputError: weights that cannot be loaded, or that name no classes.
     """
     if weights is None:
         raise InputError("--steps 0: tests weights without training; give --weights")
@@ -171,98 +168,134 @@ def pretrained_classifier(
     return model
 
 
-def train_classifier(
-    model: PretrainedModel,
-    samples: Dataset[ClassificationSample],
-    out: Path,
-    schedule: Schedule,
-    accelerator: Accelerator,
-    *,
-    norm: Norm = "batch",
-    smoothing: float = 0.0,
-    evaluate: Callable[[PretrainedModel, int], Mapping[str, float]] | None = None,
-    resume: bool = False,
-    workers: int = 0,
-    compile: bool = False,
-    seed: int = 0,
-    watch: Callable[[int, Mapping[str, float]], None] | None = None,
-) -> PretrainedModel:
-    """Trains trunk and classifier; writes classifier.safetensors, state.pt and losses.csv to `out`.
+class ClassificationTask:
+    """Training of a trunk and its classifier, a `Task` of `fit`; saves classifier.safetensors.
 
-    `load_pretrained` reads the first, so a detector's trunk starts from it.
+    `load_pretrained` reads that file, so a detector's trunk can start from it.
 
     Args:
         model: with a head; trained in place.
-        samples: position to clip, from 0 on, all of one shape; it has no end.
         norm: "frozen" leaves the trunk's batch norms as they were pretrained; "batch" trains them.
-        smoothing: of the labels, the share that all classes get (Szegedy et al. 2016, section 7).
-        evaluate: called with the averaged model and the number of steps taken, on every process.
-        others: see `training.train`.
-
-    Returns:
-        the model with the averaged weights, in evaluation mode.
-
-    Raises:
-        InputError: see `training.train`.
+        label_smoothing: the share of a label that all classes get (Szegedy et al. 2016, section 7).
+        evaluator: called with the averaged model and the number of steps taken; returns scores.
     """
-    if not 0 <= smoothing < 1:
-        raise InputError(f"--smoothing {smoothing}: must be at least 0 and less than 1")
 
-    def losses(run: Callable[..., Any], batch: ClassificationBatch) -> dict[str, Tensor]:
-        logits = run(batch.clips).float()
+    def __init__(
+        self,
+        model: PretrainedModel,
+        *,
+        norm: Norm = "batch",
+        label_smoothing: float = 0.0,
+        evaluator: Callable[[PretrainedModel, int], Mapping[str, float]] | None = None,
+    ) -> None:
+        check_option("label_smoothing", label_smoothing, Annotated[float, at_least_below(0, 1)])
+        self.model = ClassifierNetwork(model, norm)
+        self._label_smoothing, self._evaluator = label_smoothing, evaluator
+        self.identity = {
+            "task": "classification", "labels": list(model.labels),
+            "backbone": model.trunk.name, "width_multiplier": model.trunk.width_multiplier,
+            "norm": norm, "mean": list(model.mean), "std": list(model.std),
+        }  # fmt: skip
+
+    def collate(self, samples: Sequence[ClassificationSample]) -> ClassificationBatch:
+        return collate(samples)
+
+    def losses(
+        self, forward: Callable[..., Any], batch: ClassificationBatch
+    ) -> Mapping[str, Tensor]:
+        logits = forward(batch.clips).float()
+        smoothing = self._label_smoothing
         return {"cross_entropy": F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)}
 
-    def score(averaged: ClassifierNetwork, step: int) -> Mapping[str, float]:
-        assert evaluate is not None
-        return evaluate(averaged.model, step)
+    def calibrate(self, averaged: ClassifierNetwork) -> Mapping[str, Any]:
+        """Nothing: a classifier's scores are not linked."""
+        return {}
 
-    trained = fit(
-        ClassifierNetwork(model, norm), samples, out, schedule, accelerator, collate=collate,
-        losses=losses, save=lambda averaged: save_pretrained(averaged.model, out / CLASSIFIER),
-        identity=_identity(model, norm), evaluate=score if evaluate else None, resume=resume,
-        workers=workers, compile=compile, seed=seed, watch=watch,
-    )  # fmt: skip
-    return trained.model
+    def save(self, averaged: ClassifierNetwork, folder: Path) -> None:
+        save_pretrained(averaged.model, folder / CLASSIFIER)
+
+    def evaluate(self, averaged: ClassifierNetwork, step: int) -> Mapping[str, float]:
+        return self._evaluator(averaged.model, step) if self._evaluator else {}
 
 
-def _identity(model: PretrainedModel, norm: Norm) -> dict[str, Any]:
-    """What a state must have been written with."""
-    return {
-        "task": "classification", "labels": list(model.labels),
-        "backbone": model.trunk.name, "width": model.trunk.width_multiplier, "norm": norm,
-        "mean": list(model.mean), "std": list(model.std),
-    }  # fmt: skip
+class ClassificationEvaluator:
+    """Tests a classifier on the test videos; before the last step on their middle clips only.
+
+    Args:
+        videos: the test videos.
+        folder: gets results.json, predictions.csv and evaluations.csv.
+        test: how videos are tested.
+        last_step: the step at which all frames are scored.
+        run: of the training.
+
+    Attributes:
+        result: the accuracies of the last test.
+    """
+
+    result: dict[str, Any]
+
+    def __init__(
+        self,
+        videos: ClassificationSet,
+        folder: Path,
+        test: ClassifierTest,
+        last_step: int,
+        run: RunOptions,
+    ) -> None:
+        self._videos, self._folder, self._test = videos, folder, test
+        self._last_step, self._accelerator = last_step, run.accelerator(folder)
+
+    def __call__(self, averaged: PretrainedModel, step: int) -> Mapping[str, float]:
+        test = self._test if step == self._last_step else replace(self._test, whole=False)
+        self.result = score_classifier(
+            averaged, self._videos, self._folder, test, self._accelerator
+        )
+        if not self._accelerator.is_main_process:
+            return {}
+        row = dict(self.result["clip"])
+        columns = {f"clip {name}": f"{value:.4f}" for name, value in row.items()}
+        write_evaluation(self._folder / EVALUATIONS, step, columns)
+        tqdm.write(f"step {step}: {format_accuracies(self.result)}")
+        return row
 
 
 def train_and_test(
     model: PretrainedModel,
     train_videos: ClassificationSet,
     test_videos: ClassificationSet,
-    out: Path,
-    schedule: Schedule,
-    crops: CropConfig,
-    trial: ClassifierTest,
-    accelerator: Accelerator,
+    folder: Path,
     *,
+    crops: CropConfig,
+    test: ClassifierTest,
+    schedule: Schedule,
+    run: RunOptions,
     norm: Norm = "batch",
-    smoothing: float = 0.0,
-    workers: int = 0,
-    resume: bool = False,
-    compile: bool = False,
-    seed: int = 0,
-    watch: Callable[[int, Mapping[str, float]], None] | None = None,
+    label_smoothing: float = 0.0,
+    on_step: OnStep | None = None,
 ) -> tuple[PretrainedModel, dict[str, Any]]:
-    """Trains and tests; writes, beside what `train_classifier` writes, evaluations.csv,
-    results.json and predictions.csv of the test videos to `out`.
-
-    Before the end only the middle clips are scored.
+    """Trains a classifier and tests it; `folder` gets what `fit` and the evaluator write.
 
     Args:
-        model: of `new_classifier` for the training videos' labels.
-        others: see `train_classifier`.
+        model: of `new_classifier`, for the training videos' labels.
+        train_videos: the training videos.
+        test_videos: the test videos, with the same labels.
+        folder: of the run.
+        crops: how training clips are cut.
+        test: how videos are tested.
+        schedule: see `fit`.
+        run: see `fit`.
+        norm: see `ClassificationTask`.
+        label_smoothing: see `ClassificationTask`.
+        on_step: see `fit`.
+
+    Returns:
+        The averaged model, in evaluation mode, and its accuracies.
+
+    Raises:
+        InputError: see `fit`; batch norm on single clips of one cell.
 
     Warns:
-        videos to test on are trained on.
+        Test videos are also training videos.
     """
     if both := len({*train_videos.media} & {*test_videos.media}):
         warnings.warn(
@@ -277,35 +310,18 @@ def train_and_test(
             "--batch 2, larger clips, or --norm frozen"
         )
     samples = ClassificationClips(
-        with_labels(train_videos, model.labels), crops, seed=seed,
-        read=reader(model, trial.flow_method),
+        with_labels(train_videos, model.labels), crops, seed=run.seed,
+        read=reader(model, test.flow_method),
     )  # fmt: skip
-    last: list[dict[str, Any]] = []
-
-    def evaluate(averaged: PretrainedModel, step: int) -> dict[str, float]:
-        at = trial if step == schedule.steps else replace(trial, whole=False)
-        result = score_classifier(averaged, test_videos, out, at, accelerator)
-        last[:] = [result]
-        if not accelerator.is_main_process:
-            return {}
-        row = dict(result["clip"])
-        write_evaluation(
-            out / EVALUATIONS, step, {f"clip {name}": f"{v:.4f}" for name, v in row.items()}
-        )
-        tqdm.write(f"step {step}: {format_accuracies(result)}")
-        return row
-
-    trained = train_classifier(
-        model, samples, out, schedule, accelerator, norm=norm, smoothing=smoothing,
-        evaluate=evaluate, resume=resume, workers=workers, compile=compile, seed=seed, watch=watch,
-    )  # fmt: skip
-    if not last:  # a finished run that was resumed
-        evaluate(trained, schedule.steps)
-    return trained, last[0]
+    evaluator = ClassificationEvaluator(test_videos, folder, test, schedule.steps, run)
+    task = ClassificationTask(
+        model, norm=norm, label_smoothing=label_smoothing, evaluator=evaluator
+    )
+    return fit(task, samples, folder, schedule, run, on_step).model, evaluator.result
 
 
 def mean_result(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean accuracies of several splits: {"clip": {"top1", "top5"}, "video": ... or None}."""
+    """The mean accuracies of several splits, {"clip": {"top1", "top5"}, "video": ... or None}."""
     mean: dict[str, Any] = {}
     for level in ("clip", "video"):
         rows = [result[level] for result in results]
@@ -316,7 +332,7 @@ def mean_result(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def format_accuracies(result: Mapping[str, Any]) -> str:
-    """The accuracies for people, in one line."""
+    """The accuracies in one line of text."""
     return ", ".join(
         f"{level}s {result[level]['top1']:.1f} top-1 {result[level]['top5']:.1f} top-5"
         for level in ("clip", "video")

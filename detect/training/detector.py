@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...datasets.clips.detection_clips import ClipConfig, DetectionBatch, DetectionClips, collate
+from ...datasets.clips.detection_clips import (
+    DetectionBatch,
+    DetectionClips,
+    DetectionSample,
+    collate,
+)
 from ...datasets.clips.detection_set import DetectionSet
+from ...datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from ...datasets.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.tables import Tubes
@@ -26,8 +30,9 @@ from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
 from ..model.config import DetectorConfig
 from ..model.detector import Detector
-from .loop import fit
-from .options import ClipSampling, Schedule
+from ..people.proposals import ProposalSource
+from .loop import OnStep, fit
+from .options import RoiTraining, RunOptions, Schedule
 from .proposals import prepare_proposals
 from .state import EVALUATIONS, write_evaluation
 
@@ -35,88 +40,161 @@ DETECTOR = "detector.safetensors"
 DETECTIONS, TUBES, RESULTS = "detections.parquet", "tubes.parquet", "results.json"
 
 
-def train_and_evaluate(
-    detector: Detector,
-    train_set: DetectionSet,
-    test_set: DetectionSet,
-    out: Path,
-    schedule: Schedule,
-    supervision: ClipSampling,
-    accelerator: Accelerator,
-    *,
-    proposals: str | None = None,
-    resume: bool = False,
-    compile: bool = False,
-    seed: int = 0,
-    watch: Callable[[int, Mapping[str, float]], None] | None = None,
-) -> tuple[Detector, Evaluation]:
-    """Trains and evaluates; writes, beside what `train_detector` writes, detections.parquet,
-    tubes.parquet, results.json and evaluations.csv of the test videos to `out`.
+class DetectionTask:
+    """Training of a detector, a `Task` of `fit`; saves detector.safetensors.
 
     Args:
-        proposals: for a detector without its own: "ground-truth", or a source of
-            `open_proposal_source`, which runs over all videos once.
-        others: see `training.train`.
-
-    Raises:
-        InputError: see `training.train`, `DetectionClips`.
+        model: as built.
+        evaluator: called with the averaged detector and the number of steps taken; returns scores.
     """
-    settings = detector.settings
-    half = accelerator.mixed_precision == "bf16"
-    if not settings.multi_label:
-        _warn_of_several_classes(train_set.tubes)
-    given, people = None, None
-    if settings.proposals == "given":
-        assert proposals is not None
-        given, people = prepare_proposals(proposals, train_set, test_set, out, accelerator, resume)
-    clips = DetectionClips(
-        train_set,
-        ClipConfig(
-            settings.frames, settings.height, settings.width_pixels, supervision.key_frames,
-            supervision.key_frame_step, supervision.margin, settings.frame_step,
-            settings.clip_streams, settings.flow_method,
-        ),
-        augmentation=supervision.augmentation, seed=seed, balance=supervision.balance,
-        background=supervision.background, cache=supervision.cache,
-        proposals=given,
-    )  # fmt: skip
-    last: list[Evaluation] = []
 
-    def evaluate(averaged: Detector, step: int) -> dict[str, float]:
-        device, dtype = next(averaged.parameters()).device, torch.bfloat16 if half else None
-        predictor = TorchPredictor(averaged, device=str(device), autocast_dtype=dtype)
-        found = predict_dataset(predictor, test_set, source=people)
-        result, tubes = evaluate_dataset(test_set, found)
-        last[:] = [result]
-        if not accelerator.is_main_process:
+    def __init__(
+        self,
+        model: Detector,
+        evaluator: Callable[[Detector, int], Mapping[str, float]] | None = None,
+    ) -> None:
+        self.model, self._evaluator = model, evaluator
+        self.identity = plain_settings(model.config)
+
+    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
+        return collate(samples)
+
+    def losses(self, forward: Callable[..., Any], batch: DetectionBatch) -> Mapping[str, Tensor]:
+        """The losses of `Detector.forward`."""
+        return forward(
+            batch.clips, batch.clip_index, batch.key_frames, batch.boxes, batch.labels,
+            key_frame_seeds(batch), batch.proposals,
+        )  # fmt: skip
+
+    def calibrate(self, averaged: Detector) -> Mapping[str, Any]:
+        """No sections yet."""
+        return {}
+
+    def save(self, averaged: Detector, folder: Path) -> None:
+        save_detector(averaged, folder / DETECTOR, sections=self.calibrate(averaged))
+
+    def evaluate(self, averaged: Detector, step: int) -> Mapping[str, float]:
+        return self._evaluator(averaged, step) if self._evaluator else {}
+
+
+class DetectionEvaluator:
+    """Evaluates a detector on the test videos.
+
+    Args:
+        test_set: the test videos.
+        folder: gets detections.parquet, tubes.parquet, results.json and evaluations.csv.
+        run: of the training.
+        people: person boxes of the test videos; for a detector without proposals of its own.
+
+    Attributes:
+        result: the last evaluation.
+    """
+
+    result: Evaluation
+
+    def __init__(
+        self,
+        test_set: DetectionSet,
+        folder: Path,
+        run: RunOptions,
+        people: ProposalSource | None = None,
+    ) -> None:
+        self._test_set, self._folder, self._people = test_set, folder, people
+        self._half = run.precision == "bf16"
+        self._is_main_process = run.accelerator(folder).is_main_process
+
+    def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
+        folder = self._folder
+        predictor = TorchPredictor(
+            averaged,
+            device=str(next(averaged.parameters()).device),
+            autocast_dtype=torch.bfloat16 if self._half else None,
+        )
+        detections = predict_dataset(predictor, self._test_set, source=self._people)
+        self.result, tubes = evaluate_dataset(self._test_set, detections)
+        if not self._is_main_process:
             return {}
-        write_table(found, out / DETECTIONS)
-        write_table(tubes, out / TUBES)
-        scores = result.as_json()
-        write_json(scores, out / RESULTS)
+        write_table(detections, folder / DETECTIONS)
+        write_table(tubes, folder / TUBES)
+        scores = self.result.as_json()
+        write_json(scores, folder / RESULTS)
         row = {
             "frame-mAP@0.5": scores["frame_map"]["0.5"],
             "video-mAP@0.5": scores["video_map"]["0.5"],
         }
-        write_evaluation(
-            out / EVALUATIONS, step,
-            {"protocol": scores["protocol"], **{name: f"{v:.4f}" for name, v in row.items()}},
-        )  # fmt: skip
+        columns = {name: f"{value:.4f}" for name, value in row.items()}
+        write_evaluation(folder / EVALUATIONS, step, {"protocol": scores["protocol"], **columns})
         values = ", ".join(f"{name} {value:.1f}" for name, value in row.items())
         tqdm.write(f"step {step}: {values} (protocol {scores['protocol']})")
         return row
 
-    trained = train_detector(
-        detector, clips, out, schedule, accelerator, evaluate=evaluate, resume=resume,
-        workers=supervision.workers, compile=compile, seed=seed, watch=watch,
+
+def train_and_evaluate(
+    detector: Detector,
+    train_set: DetectionSet,
+    test_set: DetectionSet,
+    folder: Path,
+    *,
+    clips: ClipConfig,
+    sampling: ClipSampling,
+    augmentation: Augmentation,
+    rois: RoiTraining,
+    schedule: Schedule,
+    run: RunOptions,
+    proposals: str | None = None,
+    on_step: OnStep | None = None,
+) -> tuple[Detector, Evaluation]:
+    """Trains a detector and evaluates it on the test videos.
+
+    Writes to `folder` what `fit` and `DetectionEvaluator` do.
+
+    Args:
+        detector: as built.
+        train_set: the training videos.
+        test_set: the test videos, with the same labels.
+        folder: of the run.
+        clips: number and distance of key frames, and margin; the rest of a clip's shape is that of
+            the detector's input.
+        sampling: which clips are drawn.
+        augmentation: how much clips vary.
+        rois: what the head is trained on.
+        schedule: see `fit`.
+        run: see `fit`.
+        proposals: for a detector with external proposals: "ground-truth", or a source of
+            `open_proposal_source`, which is run once over all videos.
+        on_step: see `fit`.
+
+    Returns:
+        The averaged detector, in evaluation mode, and its last evaluation.
+
+    Raises:
+        InputError: see `fit` and `DetectionClips`.
+    """
+    config = detector.config
+    if not config.multi_label:
+        _warn_of_several_classes(train_set.tubes)
+    detector.rois_per_frame, detector.jitter = rois.rois_per_frame, rois.jitter
+    detector.box_weight = rois.box_weight
+    detector.proposal_box_weight = rois.proposal_box_weight
+    table, people = None, None
+    if config.proposals == "external":
+        assert proposals is not None
+        table, people = prepare_proposals(proposals, train_set, test_set, folder, run)
+    samples = DetectionClips(
+        train_set,
+        replace(
+            clips, frames=config.frames, size=config.size, frame_step=config.frame_step,
+            streams=config.clip_streams, flow_method=config.flow_method,
+        ),
+        augmentation=augmentation, seed=run.seed, proposals=table, sampling=sampling,
     )  # fmt: skip
-    if not last:  # a finished run that was resumed
-        evaluate(trained, schedule.steps)
-    return trained, last[0]
+    evaluator = DetectionEvaluator(test_set, folder, run, people)
+    task = DetectionTask(detector, evaluator)
+    return fit(task, samples, folder, schedule, run, on_step), evaluator.result
 
 
 def _warn_of_several_classes(truth: Tubes) -> None:
-    """A softmax knows one class a person; of boxes with several the first is learnt."""
+    """Warns that a softmax learns only the first class of a person with several."""
     rows = np.column_stack([truth.video, truth.frame, truth.boxes])
     several = len(np.unique(np.column_stack([rows, truth.label]), axis=0))
     several -= len(np.unique(rows, axis=0))
@@ -128,55 +206,12 @@ def _warn_of_several_classes(truth: Tubes) -> None:
         )
 
 
-def train_detector(
-    detector: Detector,
-    clips: Dataset,
-    out: Path,
-    schedule: Schedule,
-    accelerator: Accelerator,
-    *,
-    evaluate: Callable[[Detector, int], Mapping[str, float]] | None = None,
-    resume: bool = False,
-    workers: int = 0,
-    compile: bool = False,
-    seed: int = 0,
-    watch: Callable[[int, Mapping[str, float]], None] | None = None,
-) -> Detector:
-    """Trains a detector; writes detector.safetensors, state.pt and losses.csv to the folder `out`.
-
-    Args:
-        detector: as built.
-        clips: `datasets.clips.Clips`, position to sample; it has no end.
-        others: see `training.train`.
-
-    Returns:
-        the detector with the averaged weights, in evaluation mode.
-
-    Raises:
-        InputError: see `training.train`.
-    """
-    return fit(
-        detector, clips, out, schedule, accelerator, collate=collate, losses=detector_losses,
-        save=lambda averaged: save_detector(averaged, out / DETECTOR),
-        identity=plain_settings(detector.settings), evaluate=evaluate, resume=resume,
-        workers=workers, compile=compile, seed=seed, watch=watch,
-    )  # fmt: skip
+def key_frame_seeds(batch: DetectionBatch) -> list[int]:
+    """A seed for each key frame: its clip's plus its position in the clip, whatever the batch."""
+    clips = batch.clip_index.tolist()
+    return [batch.seeds[clip] + i - clips.index(clip) for i, clip in enumerate(clips)]
 
 
-def detector_losses(run: Callable[..., Any], batch: DetectionBatch) -> Mapping[str, Tensor]:
-    """See `Detector.forward`."""
-    return run(
-        batch.clips, batch.clip_of, batch.key_frames, batch.boxes, batch.labels, key_seeds(batch),
-        batch.given,
-    )  # fmt: skip
-
-
-def key_seeds(batch: DetectionBatch) -> list[int]:
-    """A seed for each key frame, from that of its clip and the place in it, whatever the batch."""
-    clips = batch.clip_of.tolist()
-    return [batch.seeds[clip] + place - clips.index(clip) for place, clip in enumerate(clips)]
-
-
-def plain_settings(settings: DetectorConfig) -> dict[str, Any]:
-    """The settings as values that a state may hold."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(settings).items()}
+def plain_settings(config: DetectorConfig) -> dict[str, Any]:
+    """The config as values that state.pt may hold."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}

@@ -1,97 +1,116 @@
-"""Options of training: schedule, sampling of clips, device and precision. Imports no torch."""
+"""Options of training: a field is an option of the command line. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ...datasets.clips.augmentation import Augmentation
-from ...datasets.errors import InputError, as_option
+from ...datasets.errors import InputError
+from ...datasets.options import at_least, at_least_below, check_options, greater_than
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-@dataclass(frozen=True)
-class ClipSampling:
-    """How clips are drawn for training; see `DetectionClips` and `ClipConfig`.
+@dataclass(frozen=True, kw_only=True)
+class RoiTraining:
+    """What a detector's head is trained on, and how much its losses count.
 
     Attributes:
-        key_frames, key_frame_step, margin: of a clip.
-        balance, background, cache: of `DetectionClips`.
-        workers: processes that read clips.
-        augmentation: how clips vary, or None.
+        rois_per_frame: Proposals sampled on each key frame to train the head.
+        jitter: Randomly shifted copies of each ground truth box that are added to the proposals in
+            training.
+        box_weight: Weight of the head's box loss.
+        proposal_box_weight: Weight of the RPN's box loss.
     """
 
-    key_frames: int = 1
-    key_frame_step: int = 4
-    margin: int = 0
-    balance: bool = True
-    background: float = 0.1
-    cache: bool = False
-    workers: int = 0
-    augmentation: Augmentation | None = None
+    rois_per_frame: Annotated[int, at_least(1)] = 64
+    jitter: Annotated[int, at_least(0)] = 0
+    box_weight: Annotated[float, at_least(0)] = 1.0
+    proposal_box_weight: Annotated[float, at_least(0)] = 1.0
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise InputError(f"--workers {self.workers}: must be 0 or more")
+        check_options(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions:
+    """A classifier of whole videos and the weights that it starts from.
+
+    Attributes:
+        streams: Input of the network: rgb or flow (run `actiontubes flow` first; otherwise it is
+            computed every time).
+        backbone: The network, one of the S3D family (`actiontubes models`).
+        width: Multiplier of the backbone's channels.
+        weights: Pretrained weights: kinetics400, imagenet, a file, or null for random weights.
+        freeze: Do not train the backbone up to and including this layer; Mixed_5c trains only the
+            classifier.
+        norm: Batch norm: frozen keeps the statistics of pretrained weights; batch trains them,
+            which random weights need.
+        dropout: Dropout rate before the classifier.
+        label_smoothing: Label smoothing.
+    """
+
+    streams: Literal["rgb", "flow"] = "rgb"
+    backbone: str = "s3d-g"
+    width: Annotated[float, greater_than(0, up_to=8)] = 1.0
+    weights: str | None = "kinetics400"
+    freeze: str | None = None
+    norm: Literal["frozen", "batch"] = "frozen"
+    dropout: Annotated[float, at_least_below(0, 1)] = 0.2
+    label_smoothing: Annotated[float, at_least_below(0, 1)] = 0.0
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def channels_in(self) -> Literal[2, 3]:
+        """Channels of the input."""
+        return 2 if self.streams == "flow" else 3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """How long and how fast a network learns.
 
     Attributes:
-        steps: optimiser steps.
-        batch: clips a step and process.
-        accumulate: batches summed up before a step is taken.
-        optimiser: SGD with momentum 0.9, as the paper; or AdamW.
-        lr: learning rate after the warm-up.
-        warm_up: steps over which it rises to `lr` from a thousandth of it.
-        decay: "steps" divides it by 10 after 3/4 and 7/8 of the steps (the paper's schedule of
-            classification: 60k and 70k of 80k); "cosine" lets it fall to 0.
-        weight_decay: of all weights but norms and biases.
-        clip_norm: largest norm of the gradients.
-        ema: decay of the moving average of the weights that is evaluated and saved; 0 for none.
-        save_every: steps from one checkpoint to the next.
-        evaluate_every: steps from one evaluation to the next; 0 only at the end.
+        steps: Optimizer steps.
+        batch: Clips in a batch, for each process.
+        accumulate: Batches accumulated for one optimizer step.
+        optimizer: sgd (with momentum 0.9, as in the paper) or adamw.
+        lr: Learning rate after warmup.
+        warmup: Steps of linear learning rate warmup, from a thousandth of --lr.
+        decay: Learning rate schedule: steps (divided by 10 after 3/4 and 7/8 of the steps, as in
+            the paper's 60k and 70k of 80k) or cosine (falls to 0).
+        weight_decay: Weight decay; not applied to norms and biases.
+        clip_norm: Gradients are clipped to this norm.
+        ema: Decay of the moving average of the weights that is evaluated and saved; 0 turns it off.
+        save_every: Save a checkpoint every N steps.
+        evaluate_every: Evaluate every N steps (a classifier on the middle clips); 0 evaluates only
+            at the end.
     """
 
-    steps: int
-    batch: int = 4
-    accumulate: int = 1
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.01
-    warm_up: int = 500
+    steps: Annotated[int, at_least(1)] = 10_000
+    batch: Annotated[int, at_least(1)] = 4
+    accumulate: Annotated[int, at_least(1)] = 1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, greater_than(0)] = 0.01
+    warmup: Annotated[int, at_least(0)] = 500
     decay: Literal["steps", "cosine"] = "steps"
-    weight_decay: float = 1e-4
-    clip_norm: float = 10.0
-    ema: float = 0.999
-    save_every: int = 500
-    evaluate_every: int = 0
+    weight_decay: Annotated[float, at_least(0)] = 1e-4
+    clip_norm: Annotated[float, greater_than(0)] = 10.0
+    ema: Annotated[float, at_least_below(0, 1)] = 0.999
+    save_every: Annotated[int, at_least(1)] = 500
+    evaluate_every: Annotated[int, at_least(0)] = 0
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "batch": 1, "accumulate": 1, "save_every": 1}
-        least |= dict.fromkeys(("warm_up", "weight_decay", "ema", "evaluate_every"), 0)
-        for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise InputError(
-                    f"{as_option(name)} {getattr(self, name)}: must be {value} or more"
-                )
-        for name in ("lr", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{as_option(name)} {getattr(self, name)}: must be greater than 0")
-        if self.ema >= 1:
-            raise InputError(
-                f"--ema {self.ema}: must be less than 1, such as 0.999 (at 1 the average never "
-                "changes)"
-            )
+        check_options(self)
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, from 0."""
-        warm = min(1.0, (step + 1) / (self.warm_up + 1))
+        """The learning rate of a step, counted from 0."""
+        warm = min(1.0, (step + 1) / (self.warmup + 1))
         done = step / self.steps
         if self.decay == "cosine":
             factor = (1 + math.cos(math.pi * done)) / 2
@@ -100,25 +119,62 @@ class Schedule:
         return self.lr * factor * max(warm, 1e-3)
 
 
-def make_accelerator(
-    precision: str, device: str, trackers: list[str] | None, out: Path
-) -> Accelerator:
-    """Device, precision and trackers as the options say; an InputError where one is not there."""
-    from accelerate import Accelerator
-    from accelerate.tracking import get_available_trackers
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and how a run computes.
 
-    # accelerate itself leaves out trackers that are not installed.
-    there = [str(tracker) for tracker in get_available_trackers()]
-    for tracker in trackers or ():
-        if tracker not in there:
+    Attributes:
+        workers: Processes that load clips.
+        precision: Mixed precision: bf16, or fp16 on older GPUs.
+        compile: Compile the model with torch.compile; worth it on a GPU.
+        trackers: Where to log: tensorboard, or another tracker supported by accelerate.
+        device: auto uses a GPU if there is one.
+        resume: Continue the run in OUT.
+        seed: Random seed of the weights, clips and augmentation.
+    """
+
+    workers: Annotated[int, at_least(0)] = 0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
+    trackers: tuple[str, ...] | None = None
+    device: Literal["auto", "cpu"] = "auto"
+    resume: bool = False
+    seed: Annotated[int, at_least(0)] = 0
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def accelerator(self, folder: Path) -> Accelerator:
+        """Device, processes, precision and trackers of a run; all calls share one state.
+
+        Args:
+            folder: where trackers write.
+
+        Raises:
+            InputError: a tracker is not installed, or the precision not supported.
+        """
+        from accelerate import Accelerator
+        from accelerate.tracking import get_available_trackers
+
+        # accelerate itself leaves out trackers that are not installed.
+        available = [str(tracker) for tracker in get_available_trackers()]
+        for tracker in self.trackers or ():
+            if tracker not in available:
+                raise InputError(
+                    f"--trackers {tracker}: is not installed; installed are {', '.join(available)}"
+                )
+        try:
+            return Accelerator(
+                mixed_precision=self.precision, cpu=self.device == "cpu",
+                log_with=list(self.trackers) if self.trackers else None, project_dir=folder,
+            )  # fmt: skip
+        except ValueError as error:
             raise InputError(
-                f"--trackers {tracker}: is not installed; installed are {', '.join(there)}"
-            )
-    try:
-        return Accelerator(
-            mixed_precision=precision, cpu=device == "cpu", log_with=trackers, project_dir=out
-        )
-    except ValueError as error:
-        raise InputError(
-            f"--precision {precision}: not supported on this machine ({error})"
-        ) from error
+                f"--precision {self.precision}: not supported on this machine ({error})"
+            ) from error
+
+
+def split_folders(out: Path, splits: tuple[int, ...] | None) -> dict[int, Path]:
+    """The output folder of each split: `out` itself for one, else a subfolder for each."""
+    several = splits is not None and len(splits) > 1
+    return {split: out / f"split{split}" if several else out for split in splits or (1,)}

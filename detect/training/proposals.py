@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from accelerate import Accelerator
 from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
@@ -15,32 +14,37 @@ from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
 from ..people.table import TableSource
+from .options import RunOptions
 
 RPN_KINDS = ("resnet50", "resnet18", "features")
 
 
 def prepare_proposals(
-    source: str,
-    train_set: DetectionSet,
-    test_set: DetectionSet,
-    out: Path,
-    accelerator: Accelerator,
-    resume: bool,
+    source: str, train_set: DetectionSet, test_set: DetectionSet, folder: Path, run: RunOptions
 ) -> tuple[Detections | None, TableSource]:
-    """Proposals of all videos: as a table for training, and as a source for detection."""
+    """Person boxes of all videos, as a table for training and as a source for detection.
+
+    Args:
+        source: "ground-truth", whose boxes training jitters (the table is None); or a source of
+            `open_proposal_source`.
+        train_set, test_set: the videos.
+        folder: gets proposals.parquet, unless the source is a table; a resumed run reads it.
+        run: its device and whether it is resumed.
+    """
     if source == "ground-truth":
         tubes = test_set.tubes
-        score = np.ones(len(tubes))
         truth = Detections(
-            tubes.video, tubes.frame, np.zeros_like(tubes.label), score, tubes.boxes,
-            tubes.video_names, ("person",),
+            video=tubes.video, frame=tubes.frame, label=np.zeros_like(tubes.label),
+            score=np.ones(len(tubes)), boxes=tubes.boxes, video_names=tubes.video_names,
+            label_names=("person",),
         )  # fmt: skip
         return None, TableSource(truth, name="the ground truth")
     if source.endswith((".parquet", ".csv")):
         path = Path(source)
     else:
-        path = out / "proposals.parquet"
-        if accelerator.is_main_process and not (resume and path.is_file()):
+        path = folder / "proposals.parquet"
+        accelerator = run.accelerator(folder)
+        if accelerator.is_main_process and not (run.resume and path.is_file()):
             device = accelerator.device.type
             write_table(_find_people(source, [train_set, test_set], device), path)
         accelerator.wait_for_everyone()
@@ -49,24 +53,24 @@ def prepare_proposals(
 
 
 def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:
+    """The person boxes of all frames of all videos, in pixels of the videos' tables."""
     people = open_proposal_source(source, device=device)
-    todo = {name: (videos, number) for videos in sets for number, name in enumerate(videos.names)}
-    names, video, frame, rows = tuple(todo), [], [], []
-    for code, (videos, number) in enumerate(
-        tqdm(todo.values(), desc="finding people", unit=" videos", leave=False)
+    rows_of = {name: (videos, row) for videos in sets for row, name in enumerate(videos.names)}
+    video, frame, found = [], [], []
+    for code, (videos, row) in enumerate(
+        tqdm(rows_of.values(), desc="finding people", unit=" videos", leave=False)
     ):
-        pictures = read_frames(videos.media[number], 0, int(videos.num_frames[number]))
-        opened = people.open(video_info(videos, number))
-        for place, picture in enumerate(pictures):
-            size = np.array(picture.shape[1::-1])
-            scale = np.array([videos.width[number], videos.height[number]]) / size
-            boxes = opened.propose(picture[None], place)[0].scaled(scale)
+        opened = people.open(video_info(videos, row))
+        images = read_frames(videos.media[row], 0, int(videos.num_frames[row]))
+        for number, image in enumerate(images):
+            scale = np.array([videos.width[row], videos.height[row]]) / image.shape[1::-1]
+            boxes = opened.propose(image[None], number)[0].scaled(scale)
             video += [code] * len(boxes)
-            frame += [place] * len(boxes)
-            rows.append(np.column_stack([boxes.boxes, boxes.score]))
-    table = np.concatenate(rows) if rows else np.empty((0, 5))
+            frame += [number] * len(boxes)
+            found.append(np.column_stack([boxes.boxes, boxes.score]))
+    rows = np.concatenate(found) if found else np.empty((0, 5))
     return Detections(
-        np.array(video, np.int32), np.array(frame, np.int32), np.zeros(len(video), np.int32),
-        np.clip(table[:, 4], 0, 1).astype(np.float64), table[:, :4].astype(np.float64), names,
-        ("person",),
+        video=np.array(video, np.int32), frame=np.array(frame, np.int32),
+        label=np.zeros(len(video), np.int32), score=np.clip(rows[:, 4], 0, 1).astype(np.float64),
+        boxes=rows[:, :4].astype(np.float64), video_names=tuple(rows_of), label_names=("person",),
     )  # fmt: skip

@@ -1,13 +1,13 @@
-"""What a training run leaves in its folder: state.pt to go on from, its losses, evaluations."""
+"""What a training run leaves in its folder: state.pt to continue from, losses, evaluations."""
 
 from __future__ import annotations
 
 import csv
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,27 +15,27 @@ from torch import nn
 
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
+from ..model.checkpoint import current_fields
+
+if TYPE_CHECKING:
+    from .loop import Task
 
 STATE, LOSSES, EVALUATIONS = "state.pt", "losses.csv", "evaluations.csv"
 _SHOWN = 200  # characters of a setting in an error's line
 
 
 def save_state(
-    out: Path,
-    model: nn.Module,
-    averaged: Any,
-    optimizer: Any,
-    scaler: Any,
-    step: int,
-    identity: Mapping[str, Any],
-    save: Callable[[Any], None],
+    folder: Path, task: Task, averaged: nn.Module, optimizer: Any, scaler: Any, step: int
 ) -> None:
-    """Writes all that the run needs to go on, and lets `save` write the averaged model.
+    """Writes all that the run needs to continue, and lets the task save the averaged model.
 
     Args:
+        folder: of the run.
+        task: its model, as it is trained, and its identity are stored.
+        averaged: the model with the averaged weights.
+        optimizer: of the run.
         scaler: of the gradients in half precision, or None.
         step: steps taken.
-        identity, save: see `training.train`.
 
     Raises:
         InputError: the disk is full; the last state is untouched.
@@ -44,28 +44,28 @@ def save_state(
     torch.save(
         {
             "step": step,
-            "model": model.state_dict(),
+            "model": task.model.state_dict(),
             "averaged": averaged.state_dict(),
             "optimizer": optimizer.state_dict(),
             "scaler": scaler and scaler.state_dict(),
-            "settings": dict(identity),
+            "settings": dict(task.identity),
         },
         content,
     )
     try:
-        with atomic_write(out / STATE) as temporary:
+        with atomic_write(folder / STATE) as temporary:
             temporary.write_bytes(content.getbuffer())
-        save(averaged)
+        task.save(averaged, folder)
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError(
-            f"{out / STATE}: could not be saved at step {step} ({reason}); free some disk "
+            f"{folder / STATE}: could not be saved at step {step} ({reason}); free some disk "
             "space and run again with --resume (the previous state is intact)"
         ) from error
 
 
 def require_no_run(out: Path) -> None:
-    """Raises an InputError where a folder holds the state of a run."""
+    """Refuses a folder that holds the state of a run."""
     if (out / STATE).is_file():
         raise InputError(
             f"{out / STATE}: this folder already contains a training run; continue it with "
@@ -83,60 +83,57 @@ def load_state(
     *,
     resume: bool,
 ) -> int:
-    """Takes over the state of an earlier run of the same model, if there is one.
+    """Loads the state of an earlier run of the same model, if there is one.
 
     Args:
         path: the file, which may be missing.
         model, averaged, optimizer, scaler: get their states.
-        identity: what the earlier run must have been of.
-        resume: whether an earlier run is wanted.
+        identity: what the earlier run must have been written with.
+        resume: whether an earlier run is to be continued.
 
     Returns:
-        steps taken.
+        Steps taken.
 
     Raises:
         InputError: there is a run and `resume` is off; the file is damaged, or of another model or
-            optimiser.
+            optimizer.
     """
     if not path.is_file():
         return 0
     if not resume:
         require_no_run(path.parent)
-    anew = "resume with the same options and data, or choose another --out"
+    remedy = "resume with the same options and data, or choose another --out"
     try:
-        # Of files of the run's own making, too, nothing but tensors and plain values is read.
+        # Files of the run itself are not trusted either: only tensors and plain values are read.
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:  # torch does not look at its check sums
+            if archive.testzip() is not None:  # torch does not check the checksums
                 raise zipfile.BadZipFile
         state = torch.load(path, map_location="cpu", weights_only=True)
-        step, before, groups = (
-            int(state["step"]), dict(state["settings"]), state["optimizer"]["param_groups"],
-        )  # fmt: skip
-        options = [set(group) for group in groups]
+        step, before = int(state["step"]), current_fields(state["settings"])
+        groups = [set(group) for group in state["optimizer"]["param_groups"]]
     except Exception as error:
         raise InputError(
             f"{path}: is damaged or not a training state ({type(error).__name__}); choose "
             "another --out to start again"
         ) from error
     for name in {**identity, **before}:
-        was, now = before.get(name), identity.get(name)
-        if was != now:
+        if before.get(name) != identity.get(name):
             raise InputError(
-                f"{path}: this run was started with {name} {_shown(was)}, now it is "
-                f"{_shown(now)}; {anew}"
+                f"{path}: this run was started with {name} {_shown(before.get(name))}, now it is "
+                f"{_shown(identity.get(name))}; {remedy}"
             )
-    if options != [set(group) for group in optimizer.state_dict()["param_groups"]]:
-        raise InputError(f"{path}: was written with another optimizer; {anew}")
+    if groups != [set(group) for group in optimizer.state_dict()["param_groups"]]:
+        raise InputError(f"{path}: was written with another optimizer; {remedy}")
     try:
         model.load_state_dict(state["model"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
         if scaler is not None and state["scaler"] is not None:
             scaler.load_state_dict(state["scaler"])
-    # Frozen layers, too, change what the optimiser knows.
+    # The optimizer's state also depends on which layers are frozen.
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: does not match this model ({reason}); {anew}") from error
+        raise InputError(f"{path}: does not match this model ({reason}); {remedy}") from error
     return step
 
 
@@ -146,7 +143,7 @@ def _shown(value: Any) -> str:
 
 
 def rows_before(path: Path, step: int) -> list[list[str]]:
-    """The header and the whole rows of a CSV file whose first column, a step, is less than that."""
+    """The header and the complete rows of a CSV file up to a step, which the first column holds."""
     if not step or not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -156,9 +153,10 @@ def rows_before(path: Path, step: int) -> list[list[str]]:
 
 
 def write_evaluation(path: Path, step: int, values: Mapping[str, str]) -> None:
-    """Adds a step to the table of evaluations, whole or not at all.
+    """Adds a step to the table of evaluations, atomically.
 
-    A resumed run may come by a step for the second time: that step's rows and later ones go.
+    A resumed run may take a step for the second time; the rows of that step and later ones are
+    replaced.
     """
     rows = rows_before(path, step) or [["step", *values]]
     rows.append([str(step), *values.values()])
@@ -170,7 +168,7 @@ def write_evaluation(path: Path, step: int, values: Mapping[str, str]) -> None:
 
 
 class LossLog:
-    """losses.csv, a row a step; of a resumed run the rows behind its state are written anew.
+    """losses.csv, one row a step; a resumed run replaces the rows after its state.
 
     Args:
         path: of the file.

@@ -82,8 +82,8 @@ def test_a_network_is_added_by_one_line(
     torch.save(pretrained.state_dict(), tmp_path / "weights.pt")
     config = DetectorConfig(
         labels=("stand up", "sit down"), backbone="two-convolutions", endpoint="early", head=head,
-        proposals="features", proposal_endpoint="early", hidden=8, roi_size=2, frames=4, height=32,
-        width_pixels=48, norm="frozen", anchor_sides=(16, 32),
+        proposals="features", proposal_endpoint="early", hidden=8, roi_size=2, frames=4, size=(32,
+        48), norm="frozen", anchor_sides=(16, 32),
     )  # fmt: skip
     detector = new_detector(config, weights=str(tmp_path / "weights.pt")).train()
     assert detector.config.mean == (0.4, 0.4, 0.4)

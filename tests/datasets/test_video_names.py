@@ -14,6 +14,7 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.formats.registry import read_ground_truth
 from actiontubes.datasets.tables import Detections, Tubes
 from actiontubes.datasets.video.media import locate_videos
+from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.datasets.video_names import (
     ListedName,
     VideoIndex,
@@ -24,7 +25,7 @@ from actiontubes.datasets.video_names import (
     unique_names,
 )
 from actiontubes.detect.evaluation.align import align_to_ground_truth
-from actiontubes.detect.people.proposals import table_proposals
+from actiontubes.detect.people.table import TableSource
 from actiontubes.detect.visualization.video import select_video
 
 FORMS = (
@@ -65,8 +66,9 @@ def by_evaluation(name: str, known: tuple[str, ...], _: Path) -> str | None:
 
 def by_proposals(name: str, known: tuple[str, ...], _: Path) -> str | None:
     frames = np.zeros((1, 99, 99, 3), np.uint8)
-    boxes = table_proposals(rows(known, Detections), name)(frames, 0)[0]
-    return known[int(boxes[0, 0])]
+    video = VideoInfo(path=Path(name), width=99, height=99, fps=25.0, num_frames=1)
+    (people,) = TableSource(rows(known, Detections)).open(video).propose(frames, 0)
+    return known[int(people.boxes[0, 0])]
 
 
 def by_drawing(name: str, known: tuple[str, ...], _: Path) -> str | None:

@@ -40,7 +40,7 @@ def detect_key_frames() -> Callable[..., KeyFrameDetections]:
         threshold: float = 0.01,
     ) -> KeyFrameDetections:
         scores = detector.score(features, clip_frames, proposals, clip_index, key_frames)
-        size = (detector.config.height, detector.config.width_pixels)
+        size = detector.config.size
         boxes = decode_boxes(scores.deltas, scores.proposals, size)
         counts = torch.tensor([len(each) for each in proposals])
         key_frame_index = torch.arange(len(proposals)).repeat_interleave(counts)

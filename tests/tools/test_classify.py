@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import re
 from collections.abc import Callable
@@ -14,10 +13,10 @@ import pytest
 import torch
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.weights.load import load_pretrained
-from actiontubes.datasets.clips.classification_clips import CropConfig
+from actiontubes.datasets.clips.options import ClassificationData, CropConfig
 from actiontubes.detect.inference.classify import ClassifierTest
-from actiontubes.detect.training import classifier as classification_recipe
-from actiontubes.detect.training.options import Schedule
+from actiontubes.detect.training.options import ClassifierOptions, Schedule
+from actiontubes.tools.arguments import parse_arguments
 from actiontubes.tools.classify import classify as classify_function
 
 TINY = (
@@ -143,8 +142,8 @@ def test_videos_that_cannot_be_read(classify: Callable, data: Path, tmp_path: Pa
 OPTIONS: dict[str, tuple[object, ...]] = {
     "backbone": ("s3d",), "width": (0.125,), "freeze": ("Mixed_3b",), "norm": ("frozen",),
     "weights": ("w.pth",), "frames": (16,), "size": (64,), "dropout": (0.25,),
-    "smoothing": (0.1,), "flip": (0.125,), "colour": (0.375,), "workers": (1,), "steps": (11,),
-    "batch": (3,), "accumulate": (2,), "optimiser": ("adamw",), "lr": (0.02,), "warm_up": (13,),
+    "label_smoothing": (0.1,), "flip": (0.125,), "color": (0.375,), "workers": (1,), "steps": (11,),
+    "batch": (3,), "accumulate": (2,), "optimizer": ("adamw",), "lr": (0.02,), "warmup": (13,),
     "decay": ("cosine",), "weight_decay": (0.002,), "clip_norm": (4.0,), "ema": (0.75,),
     "save_every": (14,), "evaluate_every": (15,), "seed": (16,), "labels": ("sit", "run"),
 }  # fmt: skip
@@ -162,15 +161,15 @@ def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatc
     def new_classifier(backbone: str, labels: tuple[str, ...], **options: Any) -> None:
         asked.update(options, backbone=backbone, labels=labels)
 
-    def classify_on(
-        model: Any, train: Any, test: Any, out: Any, schedule: Any, crops: Any, trial: Any,
-        accelerator: Any, **options: Any,
+    def train_and_test(
+        model: Any, train: Any, test_set: Any, folder: Path, *, crops: Any, test: Any,
+        schedule: Any, run: Any, **options: Any,
     ) -> None:  # fmt: skip
-        asked.update(vars(trial) | vars(crops) | vars(schedule) | options)
+        asked.update(vars(test) | vars(crops) | vars(schedule) | vars(run) | options)
         raise Stop
 
     monkeypatch.setattr(classification, "new_classifier", new_classifier)
-    monkeypatch.setattr(classification_recipe, "train_and_test", classify_on)
+    monkeypatch.setattr(classification, "train_and_test", train_and_test)
     words = ["--compile", "--reverse", "--clips-only", "--flow-method", "dis"]
     for name, values in OPTIONS.items():
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -179,20 +178,17 @@ def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatc
     expected = {name: v[0] if len(v) == 1 else v for name, v in OPTIONS.items()}
     expected |= {"compile": True, "backwards": True, "whole": False, "resume": False}
     expected |= {"channels_in": 3, "flow_method": "dis"}
-    expected["class_map"] = None
+    expected |= {"class_map": None, "precision": "no", "trackers": None, "device": "cpu"}
     assert asked == expected
 
 
 def test_defaults_are_those_of_the_library() -> None:
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(classify_function).parameters.items()
-    }
-    libraries = {**vars(Schedule(10_000)), **vars(ClassifierTest()), **vars(CropConfig())}
+    options = parse_arguments(classify_function, "classify", ["--data", "videos"])
     # Of clips there are six to a GPU, with little weight decay (the paper).
-    libraries |= {"batch": 6, "weight_decay": 1e-7}
-    shared = {name: value for name, value in defaults.items() if name in libraries}
-    assert shared == {name: libraries[name] for name in shared} and len(shared) > 15
+    assert options["schedule"] == Schedule(batch=6, weight_decay=1e-7)
+    assert options["crops"] == CropConfig() and options["network"] == ClassifierOptions()
+    assert options["data"] == ClassificationData(data=Path("videos"))
+    assert (CropConfig().frames, CropConfig().size) == (ClassifierTest().frames, 224)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +214,7 @@ def test_defaults_are_those_of_the_library() -> None:
         ("--frames 7", "--frames 7: must be 8 or more"),
         ("--flip 1.5", "--flip 1.5: must be between 0 and 1"),
         ("--dropout 1", "--dropout 1.0: must be at least 0 and less than 1"),
-        ("--smoothing 1", "--smoothing 1.0: must be at least 0 and less than 1"),
+        ("--label-smoothing 1", "--label-smoothing 1.0: must be at least 0 and less than 1"),
         ("--steps -1", "--steps -1: must be 0 or more"),
         ("--lr 0", "--lr 0.0: must be greater than 0"),
         ("--workers -1", "--workers -1: must be 0 or more"),

@@ -44,10 +44,10 @@ def given(tmp_path_factory) -> Path:
     """A detector of made-up classes that needs person boxes."""
     torch.manual_seed(1)
     settings = DetectorConfig(
-        CLASSES, backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given", hidden=8,
-        frames=4, height=48, width_pixels=64, norm="batch",
+        labels=CLASSES, backbone="i2d", width_multiplier=0.0625, endpoint="Mixed_3c",
+        proposals="external", hidden=8, frames=4, size=(48, 64), norm="batch",
     )  # fmt: skip
-    path = tmp_path_factory.mktemp("given") / "detector.safetensors"
+    path = tmp_path_factory.mktemp("external") / "detector.safetensors"
     save_detector(build_detector(settings).eval(), path)
     return path
 

@@ -28,8 +28,8 @@ LENGTHS = {"a": 20, "b": 300, "c": 31, "d": 12}
 def checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(1)
     settings = DetectorConfig(
-        ("clap", "dive"), backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given",
-        hidden=8, frames=4, height=48, width_pixels=64, norm="batch",
+        labels=("clap", "dive"), backbone="i2d", width_multiplier=0.0625, endpoint="Mixed_3c",
+        proposals="external", hidden=8, frames=4, size=(48, 64), norm="batch",
     )  # fmt: skip
     path = tmp_path_factory.mktemp("many") / "detector.safetensors"
     save_detector(build_detector(settings).eval(), path)

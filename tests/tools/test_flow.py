@@ -82,7 +82,7 @@ def test_from_training_to_tubes(
     rgb = train("rgb", "--steps", 1)
     both = train("both", "--streams", "both", "--steps", 1, "--weights", rgb,
                  "--flow-weights", flow)  # fmt: skip
-    assert load_detector(both).settings.streams == "both"
+    assert load_detector(both).config.streams == "both"
     video = Path(shutil.copy(figures / "videos" / "test_000.mp4", tmp_path / "v.mp4"))
 
     def detected(out: str, *words: object) -> Detections:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 import types
 import warnings
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.options import at_least, between, check_options
 from actiontubes.tools import main as command_line
+from actiontubes.tools.arguments import Omit, parse_arguments
 from actiontubes.tools.main import COMMANDS, main
 
 calls: list[dict[str, Any]] = []
@@ -101,6 +104,87 @@ def test_errors_are_one_line(capsys, words: list[str], message: str) -> None:
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("actiontubes made_up: ") and message in err
     assert err.count("\n") == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paint:
+    """What is painted on a shape.
+
+    Attributes:
+        color: Strength of the color.
+        layers: Number of layers.
+        corners: Two corners.
+        shiny: Whether it shines.
+        hidden: Not an option.
+    """
+
+    color: Annotated[float, between(0, 1)] = 0.5
+    layers: Annotated[int, at_least(1)] = 1
+    corners: tuple[int, int] = (3, 4)
+    shiny: bool = True
+    hidden: int = 7
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+def run_paint(record: type, *words: str) -> Any:
+    """Parses the words for a command that has the record as one of its parameters."""
+
+    def paint(*, out: Path = Path("x"), what: Any) -> None:
+        """Paint.
+
+        Args:
+            out: A file.
+        """
+
+    paint.__annotations__["what"] = Annotated[record, Omit("hidden")]
+    return parse_arguments(paint, "paint", list(words))["what"]
+
+
+def test_fields_of_a_dataclass_are_options(tmp_path: Path) -> None:
+    config = tmp_path / "paint.yaml"
+    config.write_text("layers: 3\ncorners: [5, 6]\nno_shiny: true\n")
+    assert run_paint(Paint) == Paint()
+    assert run_paint(Paint, "--config", str(config), "--color", "1") == Paint(
+        color=1.0, layers=3, corners=(5, 6), shiny=False
+    )
+    assert run_paint(Paint, "--corners", "1", "2", "--no-shiny").corners == (1, 2)
+    for words, message in (
+        ("--color 1.5", "--color 1.5: must be between 0 and 1"),
+        ("--layers 0", "--layers 0: must be 1 or more"),
+        ("--corners 1 2 3", "--corners: needs 2 numbers, not 3"),
+        ("--hidden 3", "--hidden"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run_paint(Paint, *words.split())
+
+
+def test_a_field_more_is_an_option_more(tmp_path: Path, capsys) -> None:
+    """On the command line, in YAML and in the help, without another edit."""
+    more = make_dataclass(
+        "More", [("gloss", Annotated[int, at_least(2)], 2)], bases=(Paint,), frozen=True
+    )
+    more.__doc__ = f"{Paint.__doc__}    gloss: How it shines.\n"
+    assert run_paint(more, "--gloss", "5").gloss == 5
+    config = tmp_path / "more.yaml"
+    config.write_text("gloss: 4\n")
+    assert run_paint(more, "--config", str(config)).gloss == 4
+    with pytest.raises(InputError, match="--gloss 1: must be 2 or more"):
+        run_paint(more, "--gloss", "1")
+    with pytest.raises(SystemExit):
+        run_paint(more, "--help")
+    assert "How it shines. (type: int, default: 2)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_old_words_are_accepted_but_not_shown(tmp_path: Path, capsys) -> None:
+    config = tmp_path / "old.yaml"
+    config.write_text("colour: 0.25\n")
+    assert run_paint(Paint, "--colour", "0.75").color == 0.75
+    assert run_paint(Paint, "--config", str(config)).color == 0.25
+    with pytest.raises(SystemExit):
+        run_paint(Paint, "--help")
+    assert "colour" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

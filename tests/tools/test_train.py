@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import json
 import re
 import shutil
@@ -18,10 +17,17 @@ from actiontubes.backbones.classifier import PretrainedModel
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
-from actiontubes.datasets.clips.augmentation import Augmentation
-from actiontubes.detect.model.config import DetectorConfig
-from actiontubes.detect.training import detector as recipes
-from actiontubes.detect.training.options import ClipSampling, Schedule
+from actiontubes.datasets.clips.options import (
+    Augmentation,
+    ClipConfig,
+    ClipSampling,
+    DetectionData,
+)
+from actiontubes.detect.model import pretrained
+from actiontubes.detect.model.config import DetectorConfig, InitialWeights
+from actiontubes.detect.training import detector as training
+from actiontubes.detect.training.options import RoiTraining, RunOptions, Schedule
+from actiontubes.tools.arguments import options_of, parse_arguments
 from actiontubes.tools.train import train as train_function
 
 ROWS = """video,frame,label,x1,y1,x2,y2,tube
@@ -113,7 +119,7 @@ def test_a_run_is_neither_lost_nor_mixed(train: Callable, tmp_path: Path) -> Non
     )
     labels = train("--steps", 6, "--resume", "--labels", "sit", "run", "lie")
     assert labels.code == 2 and len(labels.err) == 1
-    assert "out/state.pt: labels was ['run', 'sit'] and is ['sit', 'run', 'lie']" in labels.err[0]
+    assert "started with labels ['run', 'sit'], now it is ['sit', 'run', 'lie']" in labels.err[0]
     assert (tmp_path / "out" / "state.pt").read_bytes() == state
     finished = train("--steps", 6, "--resume")
     assert finished.code == 0 and "frame-mAP@0.5" in finished.out
@@ -153,19 +159,19 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "anchor_sides": (7, 9), "anchor_ratios": (0.3, 3.0), "head": ("mixed",), "hidden": (17,),
     "roi_size": (5,), "dropout": (0.25,), "frames": (6,), "frame_step": (3,), "size": (96, 112),
     "key_frames": (2,), "key_frame_step": (5,), "margin": (19,), "flip": (0.125,),
-    "scale": (0.9, 1.1), "colour": (0.375,), "background": (0.625,), "examples": (12,),
+    "scale": (0.9, 1.1), "color": (0.375,), "background": (0.625,), "rois_per_frame": (12,),
     "jitter": (18,), "workers": (1,),
-    "steps": (11,), "batch": (3,), "accumulate": (2,), "optimiser": ("adamw",), "lr": (0.02,),
-    "warm_up": (13,), "decay": ("cosine",), "weight_decay": (0.002,), "clip_norm": (4.0,),
+    "steps": (11,), "batch": (3,), "accumulate": (2,), "optimizer": ("adamw",), "lr": (0.02,),
+    "warmup": (13,), "decay": ("cosine",), "weight_decay": (0.002,), "clip_norm": (4.0,),
     "ema": (0.75,), "save_every": (14,), "evaluate_every": (15,), "seed": (16,),
     "box_weight": (1.5,), "proposal_box_weight": (2.5,), "streams": ("both",),
     "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
 }  # fmt: skip
-FLAGS = ("per_class_boxes", "unbalanced", "cache", "compile")
+FLAGS = ("per_class_boxes", "no_balance", "cache", "compile")
 
 
-@pytest.mark.parametrize("scoring", ["multi_label", "own_background"])
+@pytest.mark.parametrize("scoring", ["multi_label", "separate_background"])
 def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scoring: str) -> None:
     """Each at a value that no other has."""
     asked: dict[str, Any] = {}
@@ -173,19 +179,21 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
     class Stop(Exception):
         pass
 
-    def new_detector(settings: DetectorConfig, **options: Any) -> Any:
-        asked.update(vars(settings), **options)
-        return lambda: None
+    def new_detector(config: DetectorConfig, **options: Any) -> None:
+        asked.update(vars(config), **options)
 
-    def train_on(
-        detector: Any, train_set, test_set, out, schedule, supervision, accelerator, **rest
-    ):
-        asked.update(vars(schedule), **vars(supervision), **vars(supervision.augmentation))
-        asked.update(vars(detector), **rest, train=train_set.names, test=test_set.names)
+    def train_and_evaluate(
+        detector: None, train_set: Any, test_set: Any, folder: Path, *, proposals: str,
+        **groups: Any,
+    ) -> None:  # fmt: skip
+        of_groups = {k: v for group in groups.values() for k, v in vars(group).items()}
+        # A clip's shape is the detector's.
+        asked.update({**of_groups, **asked, "key_frame_step": groups["clips"].key_frame_step})
+        asked.update(proposals=proposals, train=train_set.names, test=test_set.names)
         raise Stop
 
-    monkeypatch.setattr(recipes, "new_detector", new_detector)
-    monkeypatch.setattr(recipes, "train_and_evaluate", train_on)
+    monkeypatch.setattr(pretrained, "new_detector", new_detector)
+    monkeypatch.setattr(training, "train_and_evaluate", train_and_evaluate)
     words = [f"--{name.replace('_', '-')}" for name in (scoring, *FLAGS)]
     for name, values in OPTIONS.items():
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -197,32 +205,23 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
         if name not in ("size", "splits", "train_videos", "test_videos")
     }
     expected = alone | {
-        "own_background": scoring == "own_background", "multi_label": scoring == "multi_label",
-        "per_class_boxes": True, "balance": False, "cache": True,
-        "compile": True, "height": 96, "width_pixels": 112, "crop": True, "resume": False,
-        "train": ("a",), "test": ("b",),
+        "separate_background": scoring == "separate_background", "multi_label": scoring ==
+        "multi_label", "per_class_boxes": True, "balance": False, "cache": True, "compile": True,
+        "size": (96, 112), "crop": True, "resume": False, "train": ("a",), "test": ("b",),
     }  # fmt: skip
+    expected["width_multiplier"] = expected.pop("width")
     assert {name: value for name, value in asked.items() if name in expected} == expected
-    rest = {"mean", "std", "augmentation"}
-    assert set(asked) - rest == set(expected)
+    assert set(asked) - {"mean", "std", "precision", "trackers", "device"} == set(expected)
 
 
 def test_defaults_are_those_of_the_library() -> None:
     """And the paper's, where it has some."""
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(train_function).parameters.items()
-    }
-    libraries = {
-        **vars(DetectorConfig(("run",))), **vars(Schedule(10_000)), **vars(ClipSampling()),
-        **vars(Augmentation()),
-    }  # fmt: skip
-    shared = {
-        name: value
-        for name, value in defaults.items()
-        if name in libraries and value is not None and name != "labels"
-    }
-    assert shared == {name: libraries[name] for name in shared} and len(shared) > 30
+    options = parse_arguments(train_function, "train", ["--data", "figures"])
+    assert options["data"] == DetectionData(data=Path("figures"))
+    assert options["config"] == DetectorConfig() and options["schedule"] == Schedule()
+    assert options["clips"] == ClipConfig() and options["augmentation"] == Augmentation()
+    assert options["sampling"] == ClipSampling() and options["rois"] == RoiTraining()
+    assert options["initial"] == InitialWeights() and options["run"] == RunOptions()
 
 
 def test_help_suffices(command, capsys) -> None:
@@ -232,8 +231,9 @@ def test_help_suffices(command, capsys) -> None:
     flat = " ".join(text.split())
     for name in ("demo", "jhmdb", "ucf101-24", "ucf101-24-mini", "custom"):
         assert name in flat
-    for name in inspect.signature(train_function).parameters:
-        option = f"--{name.replace('_', '-')}"
+    options = list(options_of(train_function))
+    assert len(options) > 60
+    for option in (f"--{each.key.replace('_', '-')}" for each in options):
         said = re.search(rf"^  {option}( [^ ].*?)?(  .*)?\n((?:   .*\n)*)", text, re.MULTILINE)
         assert said, option
         explained = f"{said[2] or ''} {said[3]}".partition("(type:")[0].partition("(default:")[0]
@@ -261,8 +261,8 @@ def test_help_suffices(command, capsys) -> None:
         ("--endpoint Mixed_9", "--endpoint Mixed_9: i2d has no such layer; choose from"),
         ("--proposal-endpoint Mixed_9", "--proposal-endpoint Mixed_9: i2d has no such layer"),
         ("--size 50 64", "must be multiples of 8, the stride of Mixed_3c"),
-        ("--size 48", "--size: needs two numbers, not 1"),
-        ("--size 0 64", "--size 0: must be 1 or more"),
+        ("--size 48", "--size: needs 2 numbers, not 1"),
+        ("--size 0 64", "--size 0 64: every number must be 1 or more"),
         ("--head mixed --endpoint Mixed_5c --size 64 64", "no layers are left after Mixed_5c"),
         ("--proposals yolo", "--proposals yolo: unknown"),
         ("--proposals absent.csv", "absent.csv: file not found"),
@@ -276,10 +276,10 @@ def test_help_suffices(command, capsys) -> None:
         ("--width 0.5 --weights narrow.safetensors", "--weights narrow.safetensors: has width"),
         *((f"--{name} 0", f"--{name} 0: must be 1 or more") for name in (
             "proposal-count", "hidden", "roi-size", "frames", "frame-step", "key-frames",
-            "key-frame-step", "examples", "steps", "batch", "accumulate", "save-every")),
+            "key-frame-step", "rois-per-frame", "steps", "batch", "accumulate", "save-every")),
         *((f"--{name} -1", f"--{name} -1") for name in (
-            "workers", "jitter", "margin", "warm-up", "evaluate-every", "weight-decay", "seed",
-            "ema", "lr", "dropout", "flip", "colour", "background", "clip-norm")),
+            "workers", "jitter", "margin", "warmup", "evaluate-every", "weight-decay", "seed",
+            "ema", "lr", "dropout", "flip", "color", "background", "clip-norm")),
     ],
 )  # fmt: skip
 def test_bad_options_are_told_before_any_work(
@@ -326,7 +326,7 @@ def replaced(data: Path, file: str, old: str, new: str) -> None:
         (lambda data: replaced(data, "videos.csv", "c,12,64,48,test", "c,12,64,48,train"),
          "defines no test videos"),
         (lambda data: (data / "videos.csv").write_text("video,num_frames\na,12\n"),
-         "videos.csv: column width is missing"),
+         "videos.csv: column width, height is missing"),
     ],
 )  # fmt: skip
 def test_bad_data_is_told_before_any_work(

@@ -45,7 +45,7 @@ def iter_live_batches(
     before, after = geometry.context("shared")
     step = geometry.round_up(step)
     ahead = min(after, geometry.after if lookahead is None else lookahead)
-    size = np.array([config.width_pixels, config.height])
+    size = np.array([config.width, config.height])
     past: deque[np.ndarray] = deque(maxlen=before)
     waiting: list[tuple[LiveFrame, np.ndarray]] = []
     proposals: list[torch.Tensor] = []  # of the waiting frames
@@ -67,10 +67,10 @@ def iter_live_batches(
         return batch, key_frames
 
     for frame in frames:
-        image = resize(frame.picture, config.height, config.width_pixels)
+        image = resize(frame.image, config.height, config.width)
         if source is not None:
-            (boxes,) = source.propose(frame.picture[None], frame.number)
-            scale = size / frame.picture.shape[1::-1]
+            (boxes,) = source.propose(frame.image[None], frame.number)
+            scale = size / frame.image.shape[1::-1]
             proposals.append(torch.from_numpy(boxes.scaled(scale).boxes).float())
         if not past:
             past.extend([image] * before)

@@ -16,6 +16,7 @@ from itertools import islice
 import numpy as np
 from tqdm import tqdm
 
+from ....datasets.box_coordinates import rescale_boxes
 from ....datasets.errors import InputError
 from ....datasets.tables import Tubes
 from ....datasets.video.live_source import LiveSource
@@ -122,8 +123,8 @@ def run_live(
             for batch, key_frames in batches:
                 found = postprocess(predictor.predict(batch), config, threshold=threshold)
                 for index, frame in enumerate(key_frames):
-                    if shape is not None and frame.picture.shape != shape:
-                        new = f"{frame.picture.shape[1]}x{frame.picture.shape[0]}"
+                    if shape is not None and frame.image.shape != shape:
+                        new = f"{frame.image.shape[1]}x{frame.image.shape[0]}"
                         warnings.warn(
                             f"{live_source.name}: the frame size changed from "
                             f"{shape[1]}x{shape[0]} to {new} at frame {frame.number}; all tubes "
@@ -131,9 +132,9 @@ def run_live(
                             stacklevel=2,
                         )
                         emit(tracker.finish())
-                    shape = frame.picture.shape
+                    shape = frame.image.shape
                     rows = found.frame == index
-                    boxes = found.boxes[rows] * np.tile(shape[1::-1], 2)
+                    boxes = rescale_boxes(found.boxes[rows], (1, 1), shape[1::-1])
                     drawn = tracker.add(frame, found.label[rows], found.score[rows], boxes, scale)
                     latency = time.monotonic() - frame.time
                     summary.latencies.append(latency)

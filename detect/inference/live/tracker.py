@@ -131,7 +131,7 @@ class LiveTubeTracker:
                 for number in shown.tube.tolist()
             }
         return draw_frame(
-            frame.picture, shown.boxes, [self.labels[each] for each in shown.label],
+            frame.image, shown.boxes, [self.labels[each] for each in shown.label],
             shown.tube_score, shown.tube, trails=trails, scale=scale,
         )  # fmt: skip
 

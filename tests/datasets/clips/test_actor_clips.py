@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.datasets.clips.actor_clips import (
-    ActorClipConfig,
     ActorClips,
     ActorTestClips,
     ActorTubes,
-    window_change,
+    window_transform,
 )
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
+from actiontubes.datasets.clips.options import ActorClipConfig
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.flow.estimate import FLOW_ZERO
 from actiontubes.datasets.tables import Tubes
@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 FRAMES, HEIGHT, WIDTH = 30, 60, 100
-SMALL = ActorClipConfig(frames=5, frame_step=2, height=40, width=32, jitter=0.1)
+SMALL = ActorClipConfig(frames=5, frame_step=2, size=(40, 32), jitter=0.1)
 BOX_SIZE = np.array([12, 24])  # the largest of the walker, so that one pixel is 40 / (1.25 * 24)
 SCALE = 40 / (1.25 * 24)
 LABELS = ("walk", "turn left", "turn right")
@@ -76,7 +76,7 @@ def white(picture: np.ndarray) -> np.ndarray:
 def test_the_middle_frame_is_the_box_s(video_set: DetectionSet) -> None:
     tubes = ActorTubes(video_set, SMALL)
     assert len(tubes) == 2 and tubes.label.tolist() == [1, 0]
-    assert [tubes.boxes(tube) for tube in (0, 1)] == [4, 20]
+    assert [tubes.num_boxes(tube) for tube in (0, 1)] == [4, 20]
     assert tubes.name(1, 0) == "a:5" and tubes.name(1, 19) == "a:24"
     clip = tubes.clip(1, 8)
     assert clip.shape == (5, 40, 32, 3) and clip.dtype == np.uint8
@@ -184,8 +184,8 @@ def test_flow(video_set: DetectionSet) -> None:
 )
 def test_windows_are_cut_where_they_lie(x: float, y: float, width: float, height: float) -> None:
     seen = np.array([x, y, max(x + width, 1), max(y + height, 1)])
-    change = window_change(seen, (HEIGHT, WIDTH), (40, 32))
-    cut, place = (np.array(box).reshape(2, 2) for box in (change.cut, change.place))
+    change = window_transform(seen, (HEIGHT, WIDTH), (40, 32))
+    cut, place = (np.array(box).reshape(2, 2) for box in (change.crop, change.place))
     assert (cut >= 0).all() and (cut <= [WIDTH, HEIGHT]).all() and (cut[1] > cut[0]).all()
     assert (place >= 0).all() and (place <= [32, 40]).all() and (place[1] > place[0]).all()
     start, stop = seen.reshape(2, 2)

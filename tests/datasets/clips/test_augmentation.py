@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.datasets.clips.augmentation import (
-    Augmentation,
     ClipTransform,
-    colour_matrix,
+    color_matrix,
     sample_transform,
 )
+from actiontubes.datasets.clips.options import Augmentation
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.video.resize import resize
 from hypothesis import given, settings
@@ -61,11 +61,11 @@ def test_a_rectangle_stays_in_its_box(
     seed: int,
 ) -> None:
     pictures, box = drawn
-    augmentation = Augmentation(flip=0.5, scale=scale, crop=crop, colour=0.1)
+    augmentation = Augmentation(flip=0.5, scale=scale, crop=crop, color=0.1)
     change = sample_transform(augmentation, np.random.default_rng(seed), pictures, height, width)
-    clip = change.pictures(pictures)
+    clip = change.apply_to_frames(pictures)
     assert clip.shape == (2, height, width, 3) and clip.dtype == np.uint8
-    (changed,), (kept,) = change.boxes(box)
+    (changed,), (kept,) = change.apply_to_boxes(box)
     if not kept:
         return
     found = found_box(clip[0])
@@ -84,17 +84,17 @@ def test_mirrored_twice_is_as_before(drawn: tuple[np.ndarray, np.ndarray]) -> No
     pictures, box = drawn
     _, height, width, _ = pictures.shape
     mirror = ClipTransform((0, 0, width, height), (0, 0, width, height), (height, width), flip=True)
-    once = mirror.pictures(pictures)
+    once = mirror.apply_to_frames(pictures)
     assert (once == pictures[:, :, ::-1]).all()
-    assert (mirror.pictures(once) == pictures).all()
-    assert mirror.boxes(mirror.boxes(box)[0])[0].tolist() == box.tolist()
+    assert (mirror.apply_to_frames(once) == pictures).all()
+    assert mirror.apply_to_boxes(mirror.apply_to_boxes(box)[0])[0].tolist() == box.tolist()
 
 
 def test_without_augmentation_the_picture_is_stretched() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (3, 24, 32, 3), np.uint8)
     change = sample_transform(None, np.random.default_rng(0), pictures, 48, 128)
-    assert (change.pictures(pictures)[1] == resize(pictures[1], 48, 128)).all()
-    boxes, kept = change.boxes(np.array([[1.0, 2, 30, 20]]))
+    assert (change.apply_to_frames(pictures)[1] == resize(pictures[1], 48, 128)).all()
+    boxes, kept = change.apply_to_boxes(np.array([[1.0, 2, 30, 20]]))
     assert boxes.tolist() == [[4, 4, 120, 40]] and kept.all()
 
 
@@ -102,11 +102,11 @@ def test_boxes_cut_by_hand() -> None:
     """The right half of a 40 x 20 picture, twice as large, mirrored."""
     change = ClipTransform((20, 0, 40, 20), (0, 0, 40, 40), (40, 40), flip=True)
     boxes = np.array([[22.0, 2, 26, 10], [13, 0, 23, 20], [12, 0, 22, 20], [0, 0, 9, 9]])
-    changed, kept = change.boxes(boxes)
+    changed, kept = change.apply_to_boxes(boxes)
     # 0.3 of the second is left, 0.2 of the third, nothing of the last.
     assert kept.tolist() == [True, True, False, False]
     assert changed[:2].tolist() == [[28, 4, 36, 20], [34, 0, 40, 40]]
-    none, kept = change.boxes(np.empty((0, 4)))
+    none, kept = change.apply_to_boxes(np.empty((0, 4)))
     assert none.shape == (0, 4) and kept.shape == (0,)
 
 
@@ -119,7 +119,7 @@ def test_colours_as_torchvision_has_them(factors: tuple[float, float, float]) ->
     expected = F.adjust_brightness(image, factors[0])
     expected = F.adjust_saturation(F.adjust_contrast(expected, factors[1]), factors[2])
     grey = F.rgb_to_grayscale(image).mean().item()
-    matrix = colour_matrix(*factors, grey)
+    matrix = color_matrix(*factors, grey)
     ours = picture @ matrix[:, :3].T + matrix[:, 3]
     np.testing.assert_allclose(ours, expected.permute(1, 2, 0), atol=2e-3)
 
@@ -127,13 +127,15 @@ def test_colours_as_torchvision_has_them(factors: tuple[float, float, float]) ->
 def test_colours_of_a_clip_change_all_alike() -> None:
     pictures = np.random.default_rng(0).integers(60, 180, (4, 24, 32, 3), np.uint8)
     pictures[2] = pictures[0]
-    augmentation = Augmentation(flip=0, scale=(1, 1), colour=0.4)
-    clip = sample_transform(augmentation, np.random.default_rng(1), pictures, 24, 32).pictures(
+    augmentation = Augmentation(flip=0, scale=(1, 1), color=0.4)
+    clip = sample_transform(
+        augmentation, np.random.default_rng(1), pictures, 24, 32
+    ).apply_to_frames(pictures)
+    assert (clip[0] == clip[2]).all() and (clip[0] != pictures[0]).any()
+    still = Augmentation(flip=0, scale=(1, 1), color=0)
+    clip = sample_transform(still, np.random.default_rng(1), pictures, 24, 32).apply_to_frames(
         pictures
     )
-    assert (clip[0] == clip[2]).all() and (clip[0] != pictures[0]).any()
-    still = Augmentation(flip=0, scale=(1, 1), colour=0)
-    clip = sample_transform(still, np.random.default_rng(1), pictures, 24, 32).pictures(pictures)
     assert (clip == pictures).all()
 
 
@@ -146,11 +148,11 @@ def test_zooms_and_places_cover_their_range() -> None:
     # Zooms are drawn by their logarithm, so that as many go out as come in.
     assert 900 < len(out) < 1100
     assert 500 < sum(change.flip for change in changes) < 700
-    cuts = np.array([change.cut for change in changes if change not in out])
+    cuts = np.array([change.crop for change in changes if change not in out])
     assert cuts[:, :2].min() == 0 and cuts[:, 2].max() == 200 and cuts[:, 3].max() == 100
     assert cuts[:, 0].max() > 90 and 100 <= (cuts[:, 2] - cuts[:, 0]).min() < 104
     middle = sample_transform(Augmentation(scale=(2, 2), crop=False), rng, pictures, 100, 200)
-    assert middle.cut == (50, 25, 150, 75)
+    assert middle.crop == (50, 25, 150, 75)
 
 
 def test_resize_keeps_means_and_edges() -> None:
@@ -170,7 +172,7 @@ def test_resize_keeps_means_and_edges() -> None:
     ("options", "message"),
     [
         ({"flip": 1.5}, "--flip 1.5: must be between 0 and 1"),
-        ({"colour": -0.1}, "--colour -0.1: must be between 0 and 1"),
+        ({"color": -0.1}, "--color -0.1: must be between 0 and 1"),
         ({"scale": (1.2, 0.8)}, r"--scale 1.2 0.8: "),
         ({"scale": (0.0, 1.0)}, "scale"),
     ],

@@ -15,17 +15,17 @@ import torch
 from actiontubes.datasets.clips.classification_clips import (
     ClassificationClips,
     ClassificationSample,
-    CropConfig,
     FullVideos,
     collate,
     flow_reader,
     frame_count,
     left_right_labels,
-    read_looped,
+    read_repeated,
     repeat_frames,
     square_crop,
 )
 from actiontubes.datasets.clips.classification_set import ClassificationSet
+from actiontubes.datasets.clips.options import CropConfig
 from actiontubes.datasets.errors import InputError
 
 HEIGHT, WIDTH = 64, 96
@@ -85,7 +85,7 @@ def test_frames_in_a_row_from_anywhere(media: list[Path]) -> None:
             assert found == [int(first) + t for t in range(12)]
     assert starts["v5"] == starts["v12"] == {0}
     assert starts["v40"] <= {*range(29)} and len(starts["v40"]) > 15
-    long = ClassificationClips(labelled(media[:1]), CropConfig(39, 28), seed=3)
+    long = ClassificationClips(labelled(media[:1]), CropConfig(frames=39, size=28), seed=3)
     assert {long[position].name for position in range(12)} == {"v40:0", "v40:1"}
 
 
@@ -97,7 +97,9 @@ def test_each_video_once_in_a_pass(media: list[Path]) -> None:
 
 def test_squares_of_seven_eighths_of_the_shorter_side(media: list[Path]) -> None:
     """56 of 64 pixels, anywhere: the means of red and green tell the square's middle."""
-    clips = ClassificationClips(labelled(media[:1]), CropConfig(12, 28, flip=0.5), seed=0)
+    clips = ClassificationClips(
+        labelled(media[:1]), CropConfig(frames=12, size=28, flip=0.5), seed=0
+    )
     middles, mirrored = [], 0
     for position in range(100):
         clip = clips[position].clip[0].float()
@@ -115,7 +117,7 @@ def test_squares_of_seven_eighths_of_the_shorter_side(media: list[Path]) -> None
 
 
 def test_the_same_whatever_was_asked_before(media: list[Path]) -> None:
-    settings = CropConfig(12, 28, colour=0.3)
+    settings = CropConfig(frames=12, size=28, color=0.3)
     one, other = (ClassificationClips(labelled(media), settings, seed=7) for _ in range(2))
     late = other[41]
     for position in (*range(5), 41):
@@ -131,7 +133,7 @@ def test_the_same_whatever_was_asked_before(media: list[Path]) -> None:
 
 def test_flow_in_place_of_pictures(media: list[Path]) -> None:
     """Both read the same squares of the same frames; flow has no colour to change."""
-    settings = CropConfig(8, 28, flip=0.0, colour=0.3)
+    settings = CropConfig(frames=8, size=28, flip=0.0, color=0.3)
     reader = pickle.loads(pickle.dumps(flow_reader("dis")))
     flow = ClassificationClips(labelled(media[1:2]), settings, seed=1, read=reader)[0]
     pictures = ClassificationClips(labelled(media[1:2]), settings, seed=1)[0]
@@ -147,7 +149,7 @@ def test_left_and_right_are_never_mirrored(media: list[Path]) -> None:
               "turning left")  # fmt: skip
     assert left_right_labels(labels) == {0, 1}
     videos = labelled([media[0], media[0], media[0], media[0]], labels)
-    clips = ClassificationClips(videos, CropConfig(8, 28, flip=1.0), seed=0)
+    clips = ClassificationClips(videos, CropConfig(frames=8, size=28, flip=1.0), seed=0)
     for position in range(8):
         sample = clips[position]
         mirrored = sample.clip[0, 0, 0, 0] > sample.clip[0, 0, -1, 0]
@@ -170,9 +172,9 @@ def test_a_video_that_cannot_be_read_gives_way(media: list[Path], tmp_path: Path
 
 
 def test_a_container_that_counts_too_many_frames(media: list[Path]) -> None:
-    assert read_looped(media[1], 3, 4)[:, 0, 0, 2].tolist() == [9, 12, 9, 12]
-    assert read_looped(media[1], 9, 4)[:, 0, 0, 2].tolist() == [3, 6, 9, 12]
-    assert read_looped(media[1], 50, 7)[:, 0, 0, 2].tolist() == [0, 3, 6, 9, 12, 0, 3]
+    assert read_repeated(media[1], 3, 4)[:, 0, 0, 2].tolist() == [9, 12, 9, 12]
+    assert read_repeated(media[1], 9, 4)[:, 0, 0, 2].tolist() == [3, 6, 9, 12]
+    assert read_repeated(media[1], 50, 7)[:, 0, 0, 2].tolist() == [0, 3, 6, 9, 12, 0, 3]
 
 
 def test_counts(media: list[Path], tmp_path: Path, numbered: Any) -> None:
@@ -206,10 +208,10 @@ def test_whole_videos(media: list[Path], tmp_path: Path) -> None:
 def test_squares_stay_in_the_picture(height: int, width: int) -> None:
     for x in (0.0, 0.3, 1.0):
         change = square_crop(height, width, 112, x, 1 - x)
-        x1, y1, x2, y2 = change.cut
+        x1, y1, x2, y2 = change.crop
         assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height and x2 - x1 == y2 - y1
         assert change.place == (0, 0, 112, 112)
-    assert square_crop(240, 320, 112).cut == (55, 15, 265, 225)
+    assert square_crop(240, 320, 112).crop == (55, 15, 265, 225)
 
 
 def test_looping() -> None:
@@ -234,7 +236,7 @@ def test_batches_move_as_one() -> None:
     ("changes", "message"),
     [
         ({"frames": 0}, "--frames 0"), ({"size": 0}, "--size 0"), ({"flip": 2.0}, "--flip 2.0"),
-        ({"colour": -1.0}, "colour"),
+        ({"color": -1.0}, "color"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:

@@ -13,15 +13,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from actiontubes.datasets.clips.augmentation import Augmentation
 from actiontubes.datasets.clips.detection_clips import (
-    ClipConfig,
     DetectionClips,
     DetectionSample,
     collate,
 )
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
 from actiontubes.datasets.clips.loader import limit_worker_threads
+from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.tables import Tubes
 from actiontubes.datasets.video.reader import read_frames_at
@@ -31,7 +30,7 @@ from torch.utils.data import DataLoader
 Shared = Callable[[str], Path]
 
 FRAMES = 40
-SMALL = ClipConfig(frames=6, height=48, width=64, key_frames=3, key_frame_step=4)
+SMALL = ClipConfig(frames=6, size=(48, 64), key_frames=3, key_frame_step=4)
 
 
 def video_set(
@@ -69,7 +68,9 @@ def videos(media: list[Path]) -> DetectionSet:
 
 
 def test_key_frames_carry_the_boxes_of_their_pictures(videos: DetectionSet, numbered: Any) -> None:
-    clips = DetectionClips(videos, SMALL, augmentation=None, seed=3, background=0.2)
+    clips = DetectionClips(
+        videos, SMALL, augmentation=None, seed=3, sampling=ClipSampling(background=0.2)
+    )
     assert SMALL.length == 14 and len(clips) == 80
     over_the_end = places = 0
     for position in range(60):
@@ -105,7 +106,10 @@ def random_states() -> tuple:
 
 
 def test_a_sample_follows_from_seed_and_position(videos: DetectionSet) -> None:
-    options: dict[str, Any] = {"augmentation": Augmentation(), "background": 0.3}
+    options: dict[str, Any] = {
+        "augmentation": Augmentation(),
+        "sampling": ClipSampling(background=0.3),
+    }
     clips = DetectionClips(videos, SMALL, seed=1, **options)
     before = random_states()
     first = [clips[position] for position in range(8)]
@@ -134,11 +138,13 @@ def test_a_sample_follows_from_seed_and_position(videos: DetectionSet) -> None:
 
 
 def test_batches(videos: DetectionSet) -> None:
-    clips = DetectionClips(videos, SMALL, augmentation=None, seed=0, background=0.5)
+    clips = DetectionClips(
+        videos, SMALL, augmentation=None, seed=0, sampling=ClipSampling(background=0.5)
+    )
     samples = [clips[position] for position in range(3)]
     batch = collate(samples)
     assert batch.clips.shape == (3, 14, 48, 64, 3)
-    assert batch.clip_of.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert batch.clip_index.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert batch.key_frames.tolist() == [3, 7, 11] * 3
     assert len(batch.boxes) == len(batch.labels) == 9 and batch.boxes[4] is samples[1].boxes[1]
     assert batch.seeds == [sample.seed for sample in samples]
@@ -155,7 +161,11 @@ def test_coinciding_boxes_are_one_of_several_classes(media: list[Path]) -> None:
     ]
     one = replace(SMALL, key_frames=1)
     clips = DetectionClips(
-        video_set(media[:1], rows, ("x", "y", "z")), one, augmentation=None, seed=0, background=0
+        video_set(media[:1], rows, ("x", "y", "z")),
+        one,
+        augmentation=None,
+        seed=0,
+        sampling=ClipSampling(background=0),
     )
     sample = next(clips[i] for i in range(99) if clips[i].name == "a:2")
     assert sample.boxes[0].tolist() == [[8, 8, 20, 20], [30, 8, 40, 20]]
@@ -164,9 +174,13 @@ def test_coinciding_boxes_are_one_of_several_classes(media: list[Path]) -> None:
 
 def test_boxes_are_cut_at_the_picture_and_no_thinner_than_a_pixel(media: list[Path]) -> None:
     rows = [(0, 5, 0, 0, -3, -3, 70, 50), (0, 5, 0, 1, 64, 7, 64, 7), (0, 5, 0, 2, 9, 9, 9, 12)]
-    settings = replace(SMALL, key_frames=1, height=96)
+    settings = replace(SMALL, key_frames=1, size=(96, 64))
     clips = DetectionClips(
-        video_set(media[:1], rows, ("x",)), settings, augmentation=None, seed=0, background=0
+        video_set(media[:1], rows, ("x",)),
+        settings,
+        augmentation=None,
+        seed=0,
+        sampling=ClipSampling(background=0),
     )
     assert clips[0].boxes[0].tolist() == [[0, 0, 64, 96], [9, 18, 10, 24], [63, 14, 64, 16]]
 
@@ -175,7 +189,11 @@ def test_a_margin_shows_more_frames_around_the_same_key_frames(media: list[Path]
     videos = video_set(media, [(0, frame, 0, 0, 1, 4, 40, 30) for frame in range(12)], ("x",))
     plain, wide = (
         DetectionClips(
-            videos, replace(SMALL, margin=margin), augmentation=None, seed=0, background=0
+            videos,
+            replace(SMALL, margin=margin),
+            augmentation=None,
+            seed=0,
+            sampling=ClipSampling(background=0),
         )
         for margin in (0, 5)
     )
@@ -194,10 +212,12 @@ def test_rare_classes_are_drawn_by_the_square_root_of_their_tubes(media: list[Pa
     rows = [(0, frame, 0, tube, tube, 4, 40, 30) for tube in range(9) for frame in range(12)]
     rows += [(1, frame, 1, 9, 1, 4, 40, 30) for frame in (30, 31)]
     videos = video_set(media, rows, ("common", "rare"))
-    tiny = ClipConfig(frames=1, height=8, width=8)
+    tiny = ClipConfig(frames=1, size=(8, 8))
 
     def drawn(**options: Any) -> Counter:
-        clips = DetectionClips(videos, tiny, augmentation=None, seed=0, cache=True, **options)
+        clips = DetectionClips(
+            videos, tiny, augmentation=None, seed=0, sampling=ClipSampling(cache=True, **options)
+        )
         return Counter(clips[i].name for i in range(2000))
 
     by_class = drawn(background=0)
@@ -214,7 +234,8 @@ def test_rare_classes_are_drawn_by_the_square_root_of_their_tubes(media: list[Pa
 def test_cached_clips_are_the_same(videos: DetectionSet) -> None:
     options: dict[str, Any] = {"augmentation": Augmentation(), "seed": 5}
     plain, cached = (
-        DetectionClips(videos, SMALL, cache=cache, **options) for cache in (False, True)
+        DetectionClips(videos, SMALL, sampling=ClipSampling(cache=cache), **options)
+        for cache in (False, True)
     )
     assert all(same(plain[i], cached[i]) for i in range(6))
     assert all(same(cached[i], cached[i]) for i in range(6))
@@ -226,7 +247,8 @@ def test_cached_videos_are_no_larger_than_needed(tmp_path: Path, numbered: Any) 
     videos = video_set([path], rows, ("x",), size=4)
     options: dict[str, Any] = {"augmentation": None, "seed": 5}
     plain, cached = (
-        DetectionClips(videos, SMALL, cache=cache, **options) for cache in (False, True)
+        DetectionClips(videos, SMALL, sampling=ClipSampling(cache=cache), **options)
+        for cache in (False, True)
     )
     one, other = plain[2], cached[2]
     assert cached._cache is not None and cached._cache[0].shape == (FRAMES, 72, 96, 3)
@@ -254,7 +276,7 @@ def test_a_video_shorter_than_its_table(tmp_path: Path, numbered: Any) -> None:
 def clip_name(clips: DetectionClips, position: int) -> str:
     """First frame of a sample, without reading it."""
     rng = np.random.default_rng((0, position))
-    return str(clips._draw_frame(rng)[1] - SMALL.places[rng.integers(3)])
+    return str(clips._draw_frame(rng)[1] - SMALL.key_frame_positions[rng.integers(3)])
 
 
 def test_frames_as_pictures(tmp_path: Path, numbered: Any) -> None:
@@ -263,12 +285,16 @@ def test_frames_as_pictures(tmp_path: Path, numbered: Any) -> None:
         cv2.imwrite(str(tmp_path / f"a/{frame + 1:05d}.png"), numbered.frame(frame)[..., ::-1])
     rows = [(0, 20, 0, 0, 1, 8, 60, 40)]
     videos = video_set([tmp_path / "a"], rows, ("x",))
-    sample = DetectionClips(videos, SMALL, augmentation=None, seed=0, background=0)[0]
+    sample = DetectionClips(
+        videos, SMALL, augmentation=None, seed=0, sampling=ClipSampling(background=0)
+    )[0]
     assert 20 in numbered.numbers(sample.clip[sample.key_frames].numpy())
     assert sample.clip[0, 0, 0].tolist() == [220, 30, 30]
     (tmp_path / "a/00021.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"00021\.png: cannot be read as an image"):
-        DetectionClips(videos, SMALL, augmentation=None, seed=0, background=0)[0]
+        DetectionClips(
+            videos, SMALL, augmentation=None, seed=0, sampling=ClipSampling(background=0)
+        )[0]
 
 
 @pytest.mark.parametrize(
@@ -277,6 +303,7 @@ def test_frames_as_pictures(tmp_path: Path, numbered: Any) -> None:
         (lambda: ClipConfig(frames=0), "--frames 0: must be 1 or more"),
         (lambda: ClipConfig(key_frame_step=-1), "--key-frame-step -1"),
         (lambda: ClipConfig(margin=-1), "--margin -1: must be 0 or more"),
+        (lambda: ClipSampling(background=1.5), "--background 1.5: must be between 0 and 1"),
     ],
 )
 def test_settings_refused(make: Callable[[], Any], message: str) -> None:
@@ -284,13 +311,9 @@ def test_settings_refused(make: Callable[[], Any], message: str) -> None:
         make()
 
 
-def test_options_refused(videos: DetectionSet) -> None:
-    for options, message in (
-        ({"background": 1.5}, "--background 1.5"),
-        ({"seed": -1}, "--seed -1"),
-    ):
-        with pytest.raises(InputError, match=message):
-            DetectionClips(videos, SMALL, **{"augmentation": None, "seed": 0, **options})
+def test_a_negative_seed_is_refused(videos: DetectionSet) -> None:
+    with pytest.raises(InputError, match="--seed -1"):
+        DetectionClips(videos, SMALL, augmentation=None, seed=-1)
 
 
 def test_real_videos_larger_than_their_boxes_mean(shared: Shared) -> None:
@@ -302,7 +325,9 @@ def test_real_videos_larger_than_their_boxes_mean(shared: Shared) -> None:
         train_videos=["v_HorseRiding_g01_c03"],
         test_videos=["v_HorseRiding_g01_c03"],
     )
-    clips = DetectionClips(train, ClipConfig(), augmentation=None, seed=0, background=0)
+    clips = DetectionClips(
+        train, ClipConfig(), augmentation=None, seed=0, sampling=ClipSampling(background=0)
+    )
     sample = clips[0]
     frame = int(sample.name.rpartition(":")[2]) + 10
     (picture,) = read_frames_at(train.media[0], [frame])

@@ -9,8 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from actiontubes.datasets.clips.detection_clips import ClipConfig, DetectionClips
+from actiontubes.datasets.clips.detection_clips import DetectionClips
 from actiontubes.datasets.clips.detection_set import DetectionSet
+from actiontubes.datasets.clips.options import ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.flow.cache import (
     append_cached_flow,
@@ -149,8 +150,10 @@ def test_training_clips(video: Path, cached: bool, memory: bool) -> None:
     videos = DetectionSet(tubes, ("v",), ("run",), (video,), count, count * 0 + 64, count * 0 + 64)
     samples = {}
     for streams in ("rgb", "flow", "both"):
-        settings = ClipConfig(5, 32, 48, streams=streams, flow_method="dis")  # type: ignore[arg-type]
-        clips = DetectionClips(videos, settings, augmentation=None, seed=1, cache=memory)
+        settings = ClipConfig(frames=5, size=(32, 48), streams=streams, flow_method="dis")  # type: ignore[arg-type]
+        clips = DetectionClips(
+            videos, settings, augmentation=None, seed=1, sampling=ClipSampling(cache=memory)
+        )
         samples[streams] = [clips[position].clip.numpy() for position in range(6)]
     for rgb, flow, both in zip(*samples.values()):
         assert rgb.shape == (5, 32, 48, 3) and flow.shape == (5, 32, 48, 2)

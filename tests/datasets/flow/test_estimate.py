@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from actiontubes.datasets.clips.augmentation import Augmentation, ClipTransform, sample_transform
+from actiontubes.datasets.clips.augmentation import ClipTransform, sample_transform
+from actiontubes.datasets.clips.options import Augmentation
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.flow.estimate import (
     FLOW_ZERO,
@@ -208,11 +209,11 @@ def with_random_flow(height: int = 24, width: int = 32) -> np.ndarray:
 def test_mirrored_clips() -> None:
     both = with_random_flow()
     change = ClipTransform((0, 0, 32, 24), (0, 0, 32, 24), (24, 32), flip=True)
-    clip = change.pictures(both)
+    clip = change.apply_to_frames(both)
     assert np.array_equal(clip[..., :3], both[:, :, ::-1, :3])
     assert np.array_equal(clip[..., 3:], mirror(both[..., 3:]))
-    assert np.array_equal(change.pictures(clip), both)
-    assert np.array_equal(change.pictures(both[..., 3:]), clip[..., 3:])
+    assert np.array_equal(change.apply_to_frames(clip), both)
+    assert np.array_equal(change.apply_to_frames(both[..., 3:]), clip[..., 3:])
 
 
 @pytest.mark.parametrize("size", [(24, 32), (48, 80), (10, 12), (7, 9)])
@@ -220,15 +221,17 @@ def test_channels_are_changed_apart(size: tuple[int, int]) -> None:
     """RGB is what it is without flow, flow what it is without RGB, colours do not touch it."""
     both = with_random_flow()
     rng = np.random.default_rng(2)
-    changes = sample_transform(Augmentation(scale=(0.6, 0.6), colour=0.5), rng, both, *size)
-    clip = changes.pictures(both)
+    changes = sample_transform(Augmentation(scale=(0.6, 0.6), color=0.5), rng, both, *size)
+    clip = changes.apply_to_frames(both)
     assert clip.shape == (3, *size, 5)
-    assert np.array_equal(clip[..., :3], changes.pictures(both[..., :3].copy()))
-    assert np.array_equal(clip[..., 3:], changes.pictures(both[..., 3:].copy()))
+    assert np.array_equal(clip[..., :3], changes.apply_to_frames(both[..., :3].copy()))
+    assert np.array_equal(clip[..., 3:], changes.apply_to_frames(both[..., 3:].copy()))
     still = stack_flow(both[0, ..., :3], np.full((24, 32, 2), FLOW_ZERO, np.uint8))
-    assert (changes.pictures(still[None])[..., 3:] == FLOW_ZERO).all()  # around the picture, too
+    assert (
+        changes.apply_to_frames(still[None])[..., 3:] == FLOW_ZERO
+    ).all()  # around the picture, too
     assert np.array_equal(resize(both[0], *size)[..., 3:], resize(both[0, ..., 3:].copy(), *size))
     alone = sample_transform(
         Augmentation(scale=(0.6, 0.6)), np.random.default_rng(2), both[..., 3:], *size
     )
-    assert alone.colour is None and (alone.cut, alone.place) == (changes.cut, changes.place)
+    assert alone.color is None and (alone.crop, alone.place) == (changes.crop, changes.place)

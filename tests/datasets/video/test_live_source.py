@@ -84,7 +84,7 @@ def test_the_oldest_are_dropped() -> None:
     assert [next(frames).number for _ in range(3)] == [8, 9, 10]
     threading.Thread(target=camera.give, args=(1,)).start()
     frame = next(frames)
-    assert (frame.number, frame.picture[0, 0, 0]) == (11, 11)
+    assert (frame.number, frame.image[0, 0, 0]) == (11, 11)
     assert source.dropped == 7
     source.stop()
     assert list(frames) == []
@@ -103,7 +103,7 @@ def test_without_dropping_the_source_waits() -> None:
     seen = []
     for frame in source.frames():
         assert ahead.wait(20)
-        seen.append((frame.number, frame.picture[0, 0, 0]))
+        seen.append((frame.number, frame.image[0, 0, 0]))
     assert seen == [(number, number) for number in range(50)] and source.dropped == 0
 
 

@@ -44,7 +44,7 @@ def test_figures_agree(measured) -> None:
     assert len(names) == count_runs(TINY), "the bar ends when the runs do"
     assert result["device"] == "cpu" and result["workload"]["endpoint"] == "Mixed_3c"
     dense, training = result["dense"], result["train"]
-    assert set(dense["end_to_end_fps"]) == {"given", "features", "resnet50"}
+    assert set(dense["end_to_end_fps"]) == {"external", "features", "resnet50"}
     for source, stages in dense["stages"].items():
         shares = {stage: stages[stage] for stage in STAGES}
         assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) > 0, source

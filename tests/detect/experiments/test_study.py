@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from actiontubes.backbones.family import ENDPOINTS, VARIANTS, get_variant
 from actiontubes.backbones.weights.load import load_file
 from actiontubes.datasets.clips.classification_clips import ClassificationSample
@@ -29,7 +28,7 @@ from actiontubes.detect.experiments.study import (
 )
 from actiontubes.detect.experiments.study_clips import Stream, StudyClips, parse_pairs
 from actiontubes.detect.training.classifier import new_classifier
-from actiontubes.detect.training.options import Schedule
+from actiontubes.detect.training.options import RunOptions, Schedule
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 LABELS = ("left", "right", "still")
 TINY = Network("Mixed_3c", 0.0625)
 STEPS = Schedule(
-    steps=4, batch=2, optimiser="adamw", lr=0.01, warm_up=1, ema=0.5, decay="cosine", save_every=2
+    steps=4, batch=2, optimizer="adamw", lr=0.01, warmup=1, ema=0.5, decay="cosine", save_every=2
 )
 PAIRS = [(0, 1)]
 
@@ -76,7 +75,7 @@ def fail_to_open(stream: Stream) -> StudyClips:
 
 
 def tiny_study(out: Path) -> Study:
-    return Study(out, TINY, STEPS, Accelerator(cpu=True), PAIRS)
+    return Study(out, TINY, STEPS, RunOptions(device="cpu"), PAIRS)
 
 
 def studied(out: Path, runs: Sequence[Run], open_clips: Any = open_bars) -> list[dict[str, Any]]:

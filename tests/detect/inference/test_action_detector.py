@@ -29,8 +29,8 @@ COUNT = 20
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = DetectorConfig(
-        ("run", "sit"), backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given",
-        hidden=8, frames=4, height=48, width_pixels=64, norm="batch",
+        labels=("run", "sit"), backbone="i2d", width_multiplier=0.0625, endpoint="Mixed_3c",
+        proposals="external", hidden=8, frames=4, size=(48, 64), norm="batch",
     )  # fmt: skip
     detector = build_detector(config).eval()
     # "run" scores 0.73 everywhere, which is above the threshold of boxes in tubes.

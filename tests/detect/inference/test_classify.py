@@ -20,10 +20,10 @@ from actiontubes.backbones.weights.cache import CATALOG, cached_path
 from actiontubes.backbones.weights.load import kinetics400_labels
 from actiontubes.datasets.clips.classification_clips import (
     ClassificationSample,
-    CropConfig,
     FullVideos,
 )
 from actiontubes.datasets.clips.classification_set import ClassificationSet
+from actiontubes.datasets.clips.options import CropConfig
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.evaluation.classification import (
     VideoScores,
@@ -47,7 +47,7 @@ from actiontubes.detect.training.classifier import (
     pretrained_classifier,
     train_and_test,
 )
-from actiontubes.detect.training.options import Schedule
+from actiontubes.detect.training.options import RunOptions, Schedule
 from torch.utils.data import Dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -271,16 +271,16 @@ def test_from_videos_to_results(two_colours: ClassificationSet, tmp_path: Path) 
     """Trained in the order of the model's classes, tested in that of the data's."""
     model = new_classifier("i2d", ("bright", "dark"), width=0.05)
     schedule = Schedule(
-        steps=40, batch=4, optimiser="adamw", lr=0.005, warm_up=0, ema=0.5, evaluate_every=25
+        steps=40, batch=4, optimizer="adamw", lr=0.005, warmup=0, ema=0.5, evaluate_every=25
     )
-    crops, trial = CropConfig(8, 64), ClassifierTest(8, 64)
+    crops, trial = CropConfig(frames=8, size=64), ClassifierTest(8, 64)
     test = replace(two_colours, split="test")
 
-    def run(**options: Any) -> dict[str, Any]:
+    def run(resume: bool = False) -> dict[str, Any]:
         with pytest.warns(UserWarning, match="4 of the 4 test videos are also training videos"):
             _, result = train_and_test(
-                model, two_colours, test, tmp_path, schedule, crops, trial, Accelerator(cpu=True),
-                **options,
+                model, two_colours, test, tmp_path, crops=crops, test=trial, schedule=schedule,
+                run=RunOptions(device="cpu", resume=resume),
             )  # fmt: skip
         return result
 

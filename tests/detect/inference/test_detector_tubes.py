@@ -118,8 +118,8 @@ def test_stored_tubes_come_best_first(tmp_path: Path) -> None:
 def detector() -> Detector:
     torch.manual_seed(0)
     settings = DetectorConfig(
-        ("run", "sit"), backbone="i2d", width=0.0625, endpoint="Mixed_3c", proposals="given",
-        hidden=8, frames=4, height=48, width_pixels=64, norm="batch",
+        labels=("run", "sit"), backbone="i2d", width_multiplier=0.0625, endpoint="Mixed_3c",
+        proposals="external", hidden=8, frames=4, size=(48, 64), norm="batch",
     )  # fmt: skip
     return build_detector(settings).eval()
 

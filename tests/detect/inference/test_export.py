@@ -41,12 +41,13 @@ pytest.importorskip("onnxscript")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = DetectorConfig(
-    ("stand up", "sit down"), "s3d-g", 0.0625, "MaxPool_3a_3x3", "features", "Conv2d_2c_3x3",
-    proposal_count=20, hidden=16, roi_size=3, frames=8, height=48, width_pixels=64,
-    anchor_sides=(16, 32), mean=(0.4, 0.5, 0.6), per_class_boxes=True, norm="batch",
+    labels=("stand up", "sit down"), backbone="s3d-g", width_multiplier=0.0625,
+    endpoint="MaxPool_3a_3x3", proposals="features", proposal_endpoint="Conv2d_2c_3x3",
+    proposal_count=20, hidden=16, roi_size=3, frames=8, size=(48, 64), anchor_sides=(16, 32),
+    mean=(0.4, 0.5, 0.6), per_class_boxes=True, norm="batch",
 )  # fmt: skip
 GIVEN = replace(
-    SETTINGS, backbone="i3d", proposals="given", per_class_boxes=False, multi_label=True,
+    SETTINGS, backbone="i3d", proposals="external", per_class_boxes=False, multi_label=True,
     frame_step=2,
 )  # fmt: skip
 
@@ -72,7 +73,7 @@ def picture(seed: int, length: int, settings: DetectorConfig) -> np.ndarray:
     """(T, H, W, 3) of noise that changes slowly."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (length, 6, 8, 3), dtype=np.uint8)
-    return coarse.repeat(settings.height // 6, 1).repeat(settings.width_pixels // 8, 2)
+    return coarse.repeat(settings.height // 6, 1).repeat(settings.width // 8, 2)
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +214,8 @@ def test_torch_export(tmp_path: Path, detect_key_frames: Callable[..., KeyFrameD
     """A program of torch.export with one of the trunk's blocks in the head, saved and loaded."""
     settings = replace(SETTINGS, backbone="i2d", proposal_endpoint="MaxPool_3a_3x3", frames=4)
     detector = disturbed(settings)
-    rest = Trunk(get_variant("i2d"), settings.width).truncate(settings.endpoint)
-    shapes = endpoint_shapes(settings.width)
+    rest = Trunk(get_variant("i2d"), settings.width_multiplier).truncate(settings.endpoint)
+    shapes = endpoint_shapes(settings.width_multiplier)
     before, behind = (shapes[name][0] for name in (settings.endpoint, "Mixed_3b"))
     blocks = torch.nn.Sequential(rest.Mixed_3b)
     detector.head = ActionHead(TrunkBlockFeatures(blocks, before, behind, size=3), 2).eval()

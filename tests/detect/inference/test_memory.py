@@ -154,9 +154,9 @@ def crowded(tmp_path_factory) -> Path:
     """A cheap detector with its own proposals and many boxes on every frame."""
     torch.manual_seed(0)
     settings = DetectorConfig(
-        ("clap", "dive", "run"), backbone="i2d", width=0.0625, endpoint="Mixed_3c", hidden=8,
-        proposals="features", proposal_endpoint="Mixed_3c", proposal_count=CROWD, frames=4,
-        height=48, width_pixels=64, norm="batch", anchor_sides=(8, 16),
+        labels=("clap", "dive", "run"), backbone="i2d", width_multiplier=0.0625,
+        endpoint="Mixed_3c", hidden=8, proposals="features", proposal_endpoint="Mixed_3c",
+        proposal_count=CROWD, frames=4, size=(48, 64), norm="batch", anchor_sides=(8, 16),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("crowded") / "detector.safetensors"
     save_detector(build_detector(settings).eval(), path)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def geometry(context: int, step: int = 1, **changes: Any) -> ClipGeometry:
-    return ClipGeometry(DetectorConfig(("run",), frames=context, frame_step=step, **changes))
+    return ClipGeometry(DetectorConfig(labels=("run",), frames=context, frame_step=step, **changes))
 
 
 def numbered_frames(count: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
@@ -141,9 +141,9 @@ def test_memory_does_not_grow() -> None:
 def narrow(**changes: Any) -> Detector:
     torch.manual_seed(0)
     values: dict[str, Any] = {
-        "labels": ("a", "b", "c"), "backbone": "i2d", "width": 0.05, "proposals": "given",
-        "hidden": 16, "roi_size": 2, "frames": 8, "height": 32, "width_pixels": 48,
-        "norm": "batch", "anchor_sides": (16, 32),
+        "labels": ("a", "b", "c"), "backbone": "i2d", "width_multiplier": 0.05, "proposals":
+        "external", "hidden": 16, "roi_size": 2, "frames": 8, "size": (32, 48), "norm": "batch",
+        "anchor_sides": (16, 32),
     }  # fmt: skip
     detector = build_detector(DetectorConfig(**values | changes))
     # So that small differences of features are differences of scores, and boxes move.
@@ -199,13 +199,13 @@ def test_both_ways_agree_on_a_trunk_that_sees_single_frames() -> None:
     assert not np.allclose(shared[2][:, 1], shared[4][:, 1], atol=1e-3)
 
 
-@pytest.mark.parametrize("proposals", ["given", "features", "resnet18"])
+@pytest.mark.parametrize("proposals", ["external", "features", "resnet18"])
 def test_both_ways_agree_on_a_still_video(proposals: str) -> None:
     """With i2d, which has no zeros around a clip's ends."""
     detector = narrow(proposals=proposals, proposal_count=5)
     assert detector.window == 2
     frames = video(6, 6)
-    external = proposals == "given"
+    external = proposals == "external"
     shared = results(detector, frames, external)
     per_clip = results(detector, frames, external, mode="per_clip")
     assert list(shared) == list(per_clip) == list(range(6))
@@ -301,7 +301,9 @@ def test_only_full_clips_are_compiled(monkeypatch, mode: Any, frames: int, step:
         return lambda clips, names: calls.append(clips.shape[2]) or plain(clips, names)
 
     monkeypatch.setattr(torch, "compile", compiling)
-    detector = narrow(frames=frames, frame_step=step, endpoint="MaxPool_3a_3x3", width=0.01)
+    detector = narrow(
+        frames=frames, frame_step=step, endpoint="MaxPool_3a_3x3", width_multiplier=0.01
+    )
     compile_trunk(detector, mode)
     count = 2 * KEY_FRAMES_PER_CLIP * step + 5 if mode == "shared" else 9
     parts = list(iter_clip_batches(((frame, np.zeros((0, 4))) for frame in video(count)),

@@ -27,9 +27,9 @@ from torch import Tensor
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = DetectorConfig(
-    ("stand up", "sit down"), "s3d-g", 0.05, "Mixed_4b", "features", "Mixed_3c",
-    hidden=8, roi_size=2, frames=8, height=64, width_pixels=80, norm="batch",
-    anchor_sides=(16, 32), mean=(0.4, 0.5, 0.6),
+    labels=("stand up", "sit down"), backbone="s3d-g", width_multiplier=0.05, endpoint="Mixed_4b",
+    proposals="features", proposal_endpoint="Mixed_3c", hidden=8, roi_size=2, frames=8, size=(64,
+    80), norm="batch", anchor_sides=(16, 32), mean=(0.4, 0.5, 0.6),
 )  # fmt: skip
 KEY = "actiontubes-detector"
 
@@ -47,7 +47,7 @@ def disturbed(settings: DetectorConfig, trunk: Trunk | None = None) -> Detector:
 def outputs(detector: Detector) -> list[Tensor]:
     settings = detector.config
     generator = torch.Generator().manual_seed(1)
-    shape = (1, settings.frames, settings.height, settings.width_pixels, 3)
+    shape = (1, settings.frames, settings.height, settings.width, 3)
     clips = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     zero, key = torch.zeros(1, dtype=torch.long), torch.tensor([settings.frames // 2])
     with torch.inference_mode():
@@ -65,7 +65,7 @@ def outputs(detector: Detector) -> list[Tensor]:
     [
         SETTINGS,
         replace(SETTINGS, norm="frozen", per_class_boxes=True, dropout=0.3),
-        replace(SETTINGS, proposals="given", head="mixed", multi_label=True, labels=("a",)),
+        replace(SETTINGS, proposals="external", head="mixed", multi_label=True, labels=("a",)),
         replace(SETTINGS, backbone="top-heavy-i3d(Mixed_3c)", frame_step=3),
         replace(SETTINGS, proposals="resnet18"),
     ],
@@ -83,8 +83,8 @@ def test_round_trip(settings: DetectorConfig, tmp_path: Path) -> None:
 
 def test_round_trip_of_another_layout(tmp_path: Path) -> None:
     variant = replace(get_variant("s3d-g"), layout=HOWTO100M_LAYOUT)
-    settings = replace(SETTINGS, norm="frozen", proposals="given")
-    detector = disturbed(settings, Trunk(variant, settings.width))
+    settings = replace(SETTINGS, norm="frozen", proposals="external")
+    detector = disturbed(settings, Trunk(variant, settings.width_multiplier))
     save_detector(detector, tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors")
     assert loaded.trunk.layout == asdict(HOWTO100M_LAYOUT)
@@ -188,8 +188,8 @@ def rewritten(saved: Path, path: Path, change: Change) -> Path:
         (lambda r, t: r["config"].update(frames=True), "frames"),
         (lambda r, t: r["config"].update(frames=10**9), "frames"),
         (lambda r, t: r["config"].update(frame_step=10**9), "frame_step"),
-        (lambda r, t: r["config"].update(height=64 * 10**6), "height"),
-        (lambda r, t: r["config"].update(height=65), "65"),
+        (lambda r, t: r["config"].update(size=[64 * 10**6, 80]), "size"),
+        (lambda r, t: r["config"].update(size=[65, 80]), "65"),
         (lambda r, t: r["config"].update(roi_size=64), "shape"),
         (lambda r, t: r["config"].update(roi_size=10**6), "roi_size"),
         (lambda r, t: r["config"].update(hidden=1 << 16, roi_size=64, width=8.0), "shape"),

@@ -22,14 +22,14 @@ from torch import Tensor, nn
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = DetectorConfig(
-    ("a", "b", "c"), "s3d-g", 0.05, proposals="features", proposal_count=20,
-    hidden=16, roi_size=3, frames=8, height=64, width_pixels=80, anchor_sides=(16, 32, 48),
+    labels=("a", "b", "c"), backbone="s3d-g", width_multiplier=0.05, proposals="features",
+    proposal_count=20, hidden=16, roi_size=3, frames=8, size=(64, 80), anchor_sides=(16, 32, 48),
 )  # fmt: skip
 WAYS = {
     "features": SETTINGS,
     "resnet18": replace(SETTINGS, proposals="resnet18"),
-    "given": replace(SETTINGS, proposals="given", backbone="i3d"),
-    "mixed": replace(SETTINGS, head="mixed", proposals="given"),
+    "external": replace(SETTINGS, proposals="external", backbone="i3d"),
+    "mixed": replace(SETTINGS, head="mixed", proposals="external"),
     "sigmoids": replace(SETTINGS, multi_label=True, per_class_boxes=True, backbone="fast-s3d"),
     "elsewhere": replace(SETTINGS, endpoint="Mixed_3c", proposal_endpoint="Mixed_4b"),
 }
@@ -76,7 +76,7 @@ def test_losses_of_a_batch_are_the_mean_over_its_key_frames(settings: DetectorCo
         for i, clip in enumerate(CLIP_OF.tolist())
     ]  # fmt: skip
     names = ["action", "action_boxes"]
-    if settings.proposals != "given":
+    if settings.proposals != "external":
         names = ["objectness", "proposal_boxes", *names]
     assert list(whole) == names
     for name in names:
@@ -101,7 +101,7 @@ def test_background_alone_gives_finite_gradients(settings: DetectorConfig, norm:
     for name, value in detector.state_dict().items():
         assert value.isfinite().all(), name
     assert losses["action_boxes"] == 0
-    if settings.proposals == "given":
+    if settings.proposals == "external":
         assert losses["action"] == 0  # without people there is nothing to jitter
     else:
         assert losses["objectness"] > 0 and losses["action"] > 0
@@ -121,7 +121,7 @@ def test_every_weight_learns(settings: DetectorConfig) -> None:
 
 
 def test_jittered_people_join_the_proposals_in_training() -> None:
-    detector = build(WAYS["given"]).train()
+    detector = build(WAYS["external"]).train()
     corner = [torch.tensor([[0.0, 0, 9, 9]])] * 4
     around = [
         torch.cat([far, jitter_boxes(people, seed, copies=5)])
@@ -141,7 +141,7 @@ def test_jittered_people_join_the_proposals_in_training() -> None:
         assert len(detector.score(maps, 16, corner, CLIP_OF, KEYS).proposals) == 4
 
 
-@pytest.mark.parametrize("way", ["given", "mixed"])
+@pytest.mark.parametrize("way", ["external", "mixed"])
 def test_a_batch_without_people_has_zero_gradients(
     way: str, detect_key_frames: Callable[..., KeyFrameDetections]
 ) -> None:
@@ -214,7 +214,9 @@ def test_frozen_layers_stay_when_norms_learn() -> None:
 def test_given_proposals_join_those_of_the_network() -> None:
     detector = build(replace(SETTINGS, proposal_count=1)).train()
     seen: list[Tensor] = []
-    hook = detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[2].boxes))
+    hook = detector.head.register_forward_hook(
+        lambda module, inputs, out: seen.append(inputs[2].boxes)
+    )
     mine = torch.tensor([[3.0, 4, 50, 51]])
     detector(clips(), CLIP_OF, KEYS, BOXES, LABELS, SEEDS, [mine] * 4)
     hook.remove()
@@ -222,7 +224,7 @@ def test_given_proposals_join_those_of_the_network() -> None:
 
 
 def test_proposals_given_alone() -> None:
-    detector = build(WAYS["given"]).train()
+    detector = build(WAYS["external"]).train()
     seen: list[Tensor] = []
     detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[2].boxes))
     mine = torch.tensor([[3.0, 4, 50, 51]])
@@ -270,7 +272,7 @@ def test_a_pretrained_trunk_is_cut_and_kept() -> None:
     for head, rest in (("mean", ""), ("mixed", "head.features.blocks.")):
         taken = Trunk(get_variant("s3d-g"), 0.05)
         taken.load_state_dict(weights)
-        detector = build_detector(replace(SETTINGS, head=head, proposals="given"), taken)
+        detector = build_detector(replace(SETTINGS, head=head, proposals="external"), taken)
         assert detector.trunk.last == "Mixed_4e"
         state = detector.state_dict()
         for key, value in weights.items():
@@ -282,18 +284,18 @@ def test_a_pretrained_trunk_is_cut_and_kept() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"height": 70}, ("70 80", "16", "Mixed_4e")),
+        ({"size": (70, 80)}, ("70 80", "16", "Mixed_4e")),
         ({"endpoint": "Mixed_5b"}, ("64 80", "32")),
         ({"endpoint": "Mixed_9z"}, ("Mixed_9z", "Mixed_4b")),
         ({"proposal_endpoint": "fc"}, ("fc", "Mixed_4b")),
-        ({"head": "mixed", "endpoint": "Mixed_5c", "width_pixels": 96}, ("mixed", "Mixed_5c")),
+        ({"head": "mixed", "endpoint": "Mixed_5c", "size": (64, 96)}, ("mixed", "Mixed_5c")),
         ({"head": "mixed", "endpoint": "Mixed_4b"}, ("mixed", "Mixed_4e")),
         ({"backbone": "resnet"}, ("resnet", "s3d-g")),
         ({"labels": ()}, ("labels",)),
         ({"norm": "group"}, ("norm", "group", "frozen")),
         ({"head": "max"}, ("head", "max", "mixed")),
         ({"proposals": "rpn"}, ("proposals", "rpn", "features")),
-        ({"width": 0.0}, ("width",)),
+        ({"width_multiplier": 0.0}, ("width",)),
         ({"frames": 0}, ("frames", "0")),
         ({"roi_size": -1}, ("--roi-size", "-1")),
         ({"dropout": 1.0}, ("dropout", "1.0")),

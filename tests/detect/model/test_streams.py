@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from actiontubes.backbones.classifier import PretrainedModel, normalize
 from actiontubes.backbones.family import I3D_LAYOUT, get_variant
 from actiontubes.backbones.flow_input import FLOW_MEAN, FLOW_STD
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.clips.detection_set import open_detection_sets
+from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.datasets.flow.cache import cache_path, write_cache
@@ -47,15 +47,16 @@ from actiontubes.detect.model.postprocess import decode_boxes
 from actiontubes.detect.model.pretrained import new_detector
 from actiontubes.detect.people.person_boxes import FunctionSource
 from actiontubes.detect.training.detector import train_and_evaluate
-from actiontubes.detect.training.options import ClipSampling, Schedule
+from actiontubes.detect.training.options import RoiTraining, RunOptions, Schedule
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SETTINGS = DetectorConfig(
-    ("run", "sit"), "s3d-g", 0.05, "Mixed_3c", "features", "Mixed_3c", proposal_count=6, hidden=8,
-    roi_size=2, frames=4, height=48, width_pixels=64, anchor_sides=(16, 32), norm="batch",
-    streams="both", flow_method="dis",
+    labels=("run", "sit"), backbone="s3d-g", width_multiplier=0.05, endpoint="Mixed_3c",
+    proposals="features", proposal_endpoint="Mixed_3c", proposal_count=6, hidden=8, roi_size=2,
+    frames=4, size=(48, 64), anchor_sides=(16, 32), norm="batch", streams="both",
+    flow_method="dis",
 )  # fmt: skip
 ZERO, KEY = torch.zeros(1, dtype=torch.long), torch.tensor([2])
 
@@ -142,7 +143,7 @@ def test_round_trip(streams: str, head: str, tmp_path: Path) -> None:
 
 
 def test_settings_of_older_files() -> None:
-    assert DetectorConfig(("a",)).streams == "rgb"
+    assert DetectorConfig(labels=("a",)).streams == "rgb"
     for name, word in (("streams", "two"), ("flow_method", "farneback")):
         with pytest.raises(InputError, match=f"--{name.replace('_', '-')} {word}"):
             replace(SETTINGS, **{name: word})
@@ -192,7 +193,10 @@ def test_detectors_that_give_no_trunk(tmp_path: Path) -> None:
         ),
         (replace(SETTINGS, streams="flow", endpoint="Mixed_4b"), "the layers up to Mixed_3c only"),
         (replace(SETTINGS, streams="flow", head="mixed"), "the layers up to Mixed_3c only"),
-        (replace(SETTINGS, streams="flow", width=0.1), "has width 0.05, but --width is 0.1"),
+        (
+            replace(SETTINGS, streams="flow", width_multiplier=0.1),
+            "has width 0.05, but --width is 0.1",
+        ),
     ):
         with pytest.raises(InputError, match=words):
             new_detector(settings, weights=path)
@@ -228,7 +232,7 @@ def test_fused_scores_are_the_mean() -> None:
                         for one, each in zip((rgb, flow), features))  # fmt: skip
     (prediction,) = fused.predict(batch)
     mean = (ours.probabilities + theirs.probabilities) / 2
-    size = (fused.config.height, fused.config.width_pixels)
+    size = (fused.config.height, fused.config.width)
     boxes = decode_boxes((ours.deltas + theirs.deltas) / 2, proposals[0], size)
     assert prediction.frame == 7
     torch.testing.assert_close(prediction.probabilities, mean)
@@ -248,7 +252,7 @@ def test_a_detector_fused_with_itself_finds_the_same() -> None:
     np.testing.assert_allclose(alone.boxes, fused.boxes, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{"labels": ("sit", "run")}, {"height": 96}, {"frames": 8}])
+@pytest.mark.parametrize("changes", [{"labels": ("sit", "run")}, {"size": (96, 64)}, {"frames": 8}])
 def test_detectors_that_do_not_fit_together(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"differ in {next(iter(changes))}"):
         FusedPredictor(TorchPredictor(detector()), TorchPredictor(detector(**changes)))
@@ -264,7 +268,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("streams", "proposals"), [("flow", "given"), ("both", "features")])
+@pytest.mark.parametrize(("streams", "proposals"), [("flow", "external"), ("both", "features")])
 def test_cached_and_computed_flow_find_the_same(
     figures: Path, tmp_path: Path, streams: str, proposals: str
 ) -> None:
@@ -279,7 +283,7 @@ def test_cached_and_computed_flow_find_the_same(
 
     def tables(folder: Path) -> Detections:
         folder.mkdir()
-        given = FunctionSource(people) if proposals == "given" else None
+        given = FunctionSource(people) if proposals == "external" else None
         opened, options = open_video_file(video, "v"), TubeOptions(key_frame_step=7)
         with detector_tubes(opened, TorchPredictor(made), given, options, progress=False) as run:
             run(folder)
@@ -293,7 +297,7 @@ def test_cached_and_computed_flow_find_the_same(
     assert np.array_equal(computed.boxes, cached.boxes)
     # And as a library: flow given with the frames, or left to it.
     frames = list(read_video(video))
-    given = FunctionSource(people) if proposals == "given" else None
+    given = FunctionSource(people) if proposals == "external" else None
     for pictures in (frames, list(append_flow(frames, "dis"))):
         found = concatenate_detections(
             list(predict_frames(TorchPredictor(made), pictures, source=given, key_frame_step=7))
@@ -308,8 +312,9 @@ def test_training_on_both_streams(figures: Path, tmp_path: Path) -> None:
     seen = []
     trained, _ = train_and_evaluate(
         new_detector(settings), train_set, test_set, tmp_path / "out",
-        Schedule(steps=2, batch=1, warm_up=0, ema=0), ClipSampling(), Accelerator(cpu=True),
-        watch=lambda step, losses: seen.append(losses),
+        clips=ClipConfig(), sampling=ClipSampling(), augmentation=Augmentation(),
+        rois=RoiTraining(), schedule=Schedule(steps=2, batch=1, warmup=0, ema=0),
+        run=RunOptions(device="cpu"), on_step=lambda step, losses: seen.append(losses),
     )  # fmt: skip
     assert len(seen) == 2 and all(math.isfinite(v) for losses in seen for v in losses.values())
     fresh = new_detector(settings)

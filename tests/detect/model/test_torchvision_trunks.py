@@ -25,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def settings(name: str) -> DetectorConfig:
     second = list(TORCHVISION_NETWORKS[name].endpoint_shapes)[1]
     return DetectorConfig(
-        ("stand up", "sit down"), name, endpoint=second, proposals="features",
-        proposal_endpoint=second, proposal_count=10, hidden=8, roi_size=3, frames=8, height=64,
-        width_pixels=64, norm="batch", anchor_sides=(16, 32),
+        labels=("stand up", "sit down"), backbone=name, endpoint=second, proposals="features",
+        proposal_endpoint=second, proposal_count=10, hidden=8, roi_size=3, frames=8, size=(64, 64),
+        norm="batch", anchor_sides=(16, 32),
     )  # fmt: skip
 
 
@@ -80,7 +80,10 @@ def test_trained_saved_and_used(name: str, tmp_path: Path) -> None:
             {"endpoint": "Mixed_4e"},
             "r2plus1d_18 has no such layer; choose from layer1, layer2, layer3, layer4",
         ),
-        ({"width": 0.5}, "--width 0.5: only works with the S3D family; with r2plus1d_18 use 1.0"),
+        (
+            {"width_multiplier": 0.5},
+            "--width 0.5: only works with the S3D family; with r2plus1d_18 use 1.0",
+        ),
         ({"head": "mixed"}, "--head mixed: only works with the S3D family"),
         ({"streams": "flow"}, "--streams: optical flow only works with the S3D family"),
         ({"height": 66}, "must be multiples of 4, the stride of layer2"),

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
@@ -20,18 +19,19 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.pretrained import new_detector
 from actiontubes.detect.training.classifier import (
+    ClassificationTask,
     ClassifierNetwork,
     new_classifier,
-    train_classifier,
 )
-from actiontubes.detect.training.options import Schedule
+from actiontubes.detect.training.loop import fit
+from actiontubes.detect.training.options import RunOptions, Schedule
 from torch import nn
 from torch.utils.data import Dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 LABELS = ("left to right", "right to left")
-STEPS = Schedule(steps=6, batch=2, lr=0.02, warm_up=1, ema=0.9, save_every=2)
+STEPS = Schedule(steps=6, batch=2, lr=0.02, warmup=1, ema=0.9, save_every=2)
 
 
 class MovingBars(Dataset[ClassificationSample]):
@@ -54,10 +54,12 @@ def tiny(**changes: Any) -> PretrainedModel:
 
 
 def trained(out: Path, model: PretrainedModel | None = None, **options: Any) -> PretrainedModel:
-    values: dict[str, Any] = {"schedule": STEPS, "seed": 5} | options
-    return train_classifier(
-        model or tiny(), MovingBars(), out, values.pop("schedule"), Accelerator(cpu=True), **values
-    )
+    values: dict[str, Any] = {"schedule": STEPS, "on_step": None} | options
+    schedule, on_step = values.pop("schedule"), values.pop("on_step")
+    of_task = {k: values.pop(k) for k in ("norm", "label_smoothing", "evaluator") if k in values}
+    task = ClassificationTask(model or tiny(), **of_task)
+    run = RunOptions(**{"seed": 5, "device": "cpu"} | values)
+    return fit(task, MovingBars(), out, schedule, run, on_step).model
 
 
 def states(model: PretrainedModel) -> dict[str, torch.Tensor]:
@@ -83,13 +85,13 @@ class Interrupted(Exception):
 
 
 def test_stopped_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
-    def watch(step: int, values: Mapping[str, float]) -> None:
+    def on_step(step: int, values: Mapping[str, float]) -> None:
         assert list(values) == ["cross_entropy"]
         if step == 4:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        trained(tmp_path, watch=watch)
+        trained(tmp_path, on_step=on_step)
     trained(tmp_path, resume=True)
     for part in ("model", "averaged"):
         ours, theirs = saved(tmp_path)[part], saved(undisturbed)[part]
@@ -102,7 +104,7 @@ def test_stopped_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
     ("model", "options", "message"),
     [
         ({}, {}, "this folder already contains a training run; continue it with --resume"),
-        ({"width": 0.1}, {"resume": True}, "started with width 0.05, now it is 0.1"),
+        ({"width": 0.1}, {"resume": True}, "started with width_multiplier 0.05, now it is 0.1"),
         ({}, {"resume": True, "norm": "frozen"}, "started with norm batch, now it is frozen"),
     ],
 )
@@ -129,8 +131,8 @@ def test_the_detector_s_trunk_starts_from_it(undisturbed: Path) -> None:
     averaged = saved(undisturbed)["averaged"]
     assert all(torch.equal(value, averaged[name]) for name, value in states(model).items())
     settings = DetectorConfig(
-        ("run",), "i3d", 0.05, "Mixed_4b", "features", "Mixed_4b", hidden=8, frames=8, height=32,
-        width_pixels=32,
+        labels=("run",), backbone="i3d", width_multiplier=0.05, endpoint="Mixed_4b",
+        proposals="features", proposal_endpoint="Mixed_4b", hidden=8, frames=8, size=(32, 32),
     )  # fmt: skip
     detector = new_detector(settings, weights=str(path))
     for name, value in detector.trunk.state_dict().items():
@@ -139,7 +141,7 @@ def test_the_detector_s_trunk_starts_from_it(undisturbed: Path) -> None:
 
 def test_it_learns_which_way_a_bar_moves(tmp_path: Path) -> None:
     schedule = Schedule(
-        steps=60, batch=4, optimiser="adamw", lr=4e-3, warm_up=3, decay="cosine", ema=0.8
+        steps=60, batch=4, optimizer="adamw", lr=4e-3, warmup=3, decay="cosine", ema=0.8
     )
     scores: list[tuple[int, float]] = []
     clips = torch.stack([MovingBars()[1000 + i].clip for i in range(8)])
@@ -151,7 +153,7 @@ def test_it_learns_which_way_a_bar_moves(tmp_path: Path) -> None:
         scores.append((step, right.float().mean().item()))
         return {"top1": scores[-1][1]}
 
-    model = trained(tmp_path, schedule=replace(schedule, evaluate_every=40), evaluate=evaluate)
+    model = trained(tmp_path, schedule=replace(schedule, evaluate_every=40), evaluator=evaluate)
     assert [step for step, _ in scores] == [40, 60]
     assert scores[-1][1] == 1.0
     with torch.no_grad():
@@ -170,8 +172,8 @@ def test_the_loss_by_hand(tmp_path: Path, smoothing: float) -> None:
     target = torch.eye(2) * (1 - smoothing) + smoothing / 2
     seen: list[float] = []
     trained(
-        tmp_path, tiny(dropout=0.0), schedule=replace(STEPS, steps=1), smoothing=smoothing,
-        watch=lambda _, values: seen.append(values["cross_entropy"]),
+        tmp_path, tiny(dropout=0.0), schedule=replace(STEPS, steps=1), label_smoothing=smoothing,
+        on_step=lambda _, values: seen.append(values["cross_entropy"]),
     )  # fmt: skip
     assert seen == [pytest.approx(-(target * share).sum(1).mean().item(), rel=1e-5)]
 
@@ -241,5 +243,5 @@ def test_weights_of_another_width(tmp_path: Path) -> None:
 def test_no_class_and_too_much_smoothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--labels: no classes"):
         new_classifier("i3d", ())
-    with pytest.raises(InputError, match="--smoothing 1"):
-        trained(tmp_path, smoothing=1.0)
+    with pytest.raises(InputError, match="--label-smoothing 1"):
+        trained(tmp_path, label_smoothing=1.0)

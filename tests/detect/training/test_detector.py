@@ -10,19 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate import Accelerator
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
+from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.pretrained import freeze_layers, new_detector
 from actiontubes.detect.training.detector import train_and_evaluate
-from actiontubes.detect.training.options import ClipSampling, Schedule
+from actiontubes.detect.training.loop import OnStep
+from actiontubes.detect.training.options import RoiTraining, RunOptions, Schedule
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SCHEDULE = Schedule(steps=5, batch=1, warm_up=0, save_every=2, evaluate_every=1)
+SCHEDULE = Schedule(steps=5, batch=1, warmup=0, save_every=2, evaluate_every=1)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +38,18 @@ def run(
     train_set: DetectionSet,
     test_set: DetectionSet,
     schedule: Schedule = SCHEDULE,
-    **options,
+    on_step: OnStep | None = None,
+    resume: bool = False,
 ) -> None:
     settings = DetectorConfig(
-        train_set.labels, "i2d", 0.05, "Mixed_4b", "features", "Mixed_4b", 10,
-        hidden=8, roi_size=2, frames=4, height=32, width_pixels=32, norm="batch",
+        labels=train_set.labels, backbone="i2d", width_multiplier=0.05, endpoint="Mixed_4b",
+        proposals="features", proposal_endpoint="Mixed_4b", proposal_count=10,
+        hidden=8, roi_size=2, frames=4, size=(32, 32), norm="batch",
     )  # fmt: skip
     train_and_evaluate(
-        new_detector(settings), train_set, test_set, out, schedule, ClipSampling(),
-        Accelerator(cpu=True), **options,
+        new_detector(settings, seed=0), train_set, test_set, out, clips=ClipConfig(),
+        sampling=ClipSampling(), augmentation=Augmentation(), rois=RoiTraining(),
+        schedule=schedule, run=RunOptions(device="cpu", resume=resume), on_step=on_step,
     )  # fmt: skip
 
 
@@ -58,12 +62,12 @@ def test_evaluations_of_a_run_that_was_stopped(
 ) -> None:
     """In its fourth step, with the state of the second: the third is evaluated again."""
 
-    def watch(step: int, _: Mapping[str, float]) -> None:
+    def on_step(step: int, _: Mapping[str, float]) -> None:
         if step == 3:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        run(tmp_path, *sets, watch=watch)
+        run(tmp_path, *sets, on_step=on_step)
     run(tmp_path, *sets, resume=True)
     with (tmp_path / "evaluations.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -103,8 +107,8 @@ def test_boxes_of_several_classes_ask_for_several_labels(
 
 def test_freezing_reaches_into_the_head() -> None:
     settings = DetectorConfig(
-        ("run", "sit"), backbone="i3d", width=0.0625, endpoint="Mixed_4f", head="mixed",
-        proposals="given", height=64, width_pixels=64, norm="batch",
+        labels=("run", "sit"), backbone="i3d", width_multiplier=0.0625, endpoint="Mixed_4f",
+        head="mixed", proposals="external", size=(64, 64), norm="batch",
     )  # fmt: skip
     with pytest.raises(InputError, match="--freeze Mixed_5b: cannot be combined with --norm batch"):
         new_detector(settings, freeze="Mixed_5b")

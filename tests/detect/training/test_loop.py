@@ -23,17 +23,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from actiontubes.datasets.clips.detection_clips import DetectionSample, collate
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.model.build import build_detector
-from actiontubes.detect.model.checkpoint import load_detector, save_detector
+from actiontubes.detect.model.checkpoint import load_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
 from actiontubes.detect.model.postprocess import KeyFrameDetections
-from actiontubes.detect.training.detector import key_seeds, plain_settings, train_detector
-from actiontubes.detect.training.loop import make_optimizer, sync_batch_norms, update_average
-from actiontubes.detect.training.options import Schedule
+from actiontubes.detect.training.detector import DetectionTask, key_frame_seeds
+from actiontubes.detect.training.loop import fit, make_optimizer, sync_batch_norms, update_average
+from actiontubes.detect.training.options import RunOptions, Schedule
 from actiontubes.detect.training.state import LossLog
 from torch import nn
 from torch.utils.data import Dataset
@@ -43,11 +42,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 HEIGHT, WIDTH, FRAMES = 64, 80, 8
 SETTINGS = DetectorConfig(
-    ("red", "blue"), "s3d-g", 0.05, "Mixed_4b", "features", "Mixed_4b",
-    proposal_count=20, hidden=16, roi_size=3, frames=FRAMES, height=HEIGHT, width_pixels=WIDTH,
-    anchor_sides=(16, 32, 48),
+    labels=("red", "blue"), backbone="s3d-g", width_multiplier=0.05, endpoint="Mixed_4b",
+    proposals="features", proposal_endpoint="Mixed_4b", proposal_count=20, hidden=16, roi_size=3,
+    frames=FRAMES, size=(HEIGHT, WIDTH), anchor_sides=(16, 32, 48),
 )  # fmt: skip
-STEPS = Schedule(steps=14, batch=2, lr=0.02, warm_up=3, ema=0.9, save_every=4)
+STEPS = Schedule(steps=14, batch=2, lr=0.02, warmup=3, ema=0.9, save_every=4)
 
 
 class Rectangles(Dataset[DetectionSample]):
@@ -88,7 +87,7 @@ def tiny(**changes: Any) -> Detector:
     batch = collate([Rectangles()[100 + i] for i in range(4)])
     with torch.no_grad():
         detector(
-            batch.clips, batch.clip_of, batch.key_frames, batch.boxes, batch.labels, batch.seeds
+            batch.clips, batch.clip_index, batch.key_frames, batch.boxes, batch.labels, batch.seeds
         )
     for norm, before in zip(norms, momentum):
         norm.momentum = before
@@ -98,11 +97,11 @@ def tiny(**changes: Any) -> Detector:
 def trained(
     out: Path, schedule: Schedule = STEPS, detector: Detector | None = None, **options: Any
 ) -> Detector:
-    values: dict[str, Any] = {"clips": Rectangles(), "seed": 5} | options
-    return train_detector(
-        detector or tiny(dropout=0.2), values.pop("clips"), out, schedule,
-        Accelerator(cpu=True), **values,
-    )  # fmt: skip
+    values: dict[str, Any] = {"clips": Rectangles(), "evaluator": None, "on_step": None} | options
+    task = DetectionTask(detector or tiny(dropout=0.2), values.pop("evaluator"))
+    clips, on_step = values.pop("clips"), values.pop("on_step")
+    run = RunOptions(**{"seed": 5, "device": "cpu"} | values)
+    return fit(task, clips, out, schedule, run, on_step)
 
 
 def losses(out: Path) -> np.ndarray:
@@ -171,12 +170,12 @@ class Interrupted(Exception):
 def test_stopped_again_and_again(undisturbed: Path, tmp_path: Path) -> None:
     for stop in (2, 5, 6, 11):
 
-        def watch(step: int, _: Mapping[str, float], stop: int = stop) -> None:
+        def on_step(step: int, _: Mapping[str, float], stop: int = stop) -> None:
             if step == stop:
                 raise Interrupted
 
         with pytest.raises(Interrupted):
-            trained(tmp_path, resume=True, watch=watch)
+            trained(tmp_path, resume=True, on_step=on_step)
         assert len(losses(tmp_path)) == stop + 1
     trained(tmp_path, resume=True)
     check_same(tmp_path, undisturbed)
@@ -207,7 +206,7 @@ def compare_steps(one: Path, other: Path) -> None:
     assert moved > 20
 
 
-FEW = Schedule(steps=3, batch=4, lr=0.05, warm_up=0, decay="cosine")
+FEW = Schedule(steps=3, batch=4, lr=0.05, warmup=0, decay="cosine")
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +238,7 @@ def test_two_batches_accumulated_take_the_step_of_one(
 
 def test_seeds_of_key_frames_do_not_depend_on_the_batch() -> None:
     def seeds(samples: list[DetectionSample]) -> list[int]:
-        return key_seeds(collate(samples))
+        return key_frame_seeds(collate(samples))
 
     frames = {"key_frames": torch.tensor([2, 4, 6])}
     samples = [replace(Rectangles()[i], **frames) for i in range(4)]
@@ -336,7 +335,7 @@ def test_states_of_another_run(run: Path) -> None:
     refused(run, "labels", "options and data", detector=tiny(labels=("red", "blue", "green")))
     refused(run, "backbone", "s3d-g", "i3d", detector=tiny(backbone="i3d"))
     refused(run, "frames", "8", "12", detector=tiny(frames=12, dropout=0.2))
-    refused(run, "optimizer", schedule=replace(STEPS, optimiser="adamw"))
+    refused(run, "optimizer", schedule=replace(STEPS, optimizer="adamw"))
     frozen = tiny(dropout=0.2)
     frozen.trunk.freeze("Mixed_3c")
     refused(run, "does not match", detector=frozen)
@@ -347,13 +346,13 @@ def test_a_full_disk_leaves_the_last_state(undisturbed: Path, tmp_path: Path) ->
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = (undisturbed / "state.pt").stat().st_size
 
-    def watch(step: int, _: Mapping[str, float]) -> None:
+    def on_step(step: int, _: Mapping[str, float]) -> None:
         if step == 5:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, hard))
 
     try:
         with pytest.raises(InputError) as error:
-            trained(tmp_path, watch=watch)
+            trained(tmp_path, on_step=on_step)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     message = str(error.value)
@@ -387,11 +386,8 @@ def test_a_full_disk_while_the_detector_is_saved(undisturbed: Path, tmp_path: Pa
         try:
             with pytest.raises(InputError, match="could not be saved") as error:
                 optimizer = make_optimizer(detector, STEPS)
-                training_state.save_state(
-                    tmp_path, detector, detector, optimizer, None, 3,
-                    plain_settings(detector.settings),
-                    lambda averaged: save_detector(averaged, tmp_path / "detector.safetensors"),
-                )  # fmt: skip
+                task = DetectionTask(detector)
+                training_state.save_state(tmp_path, task, detector, optimizer, None, 3)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(error.value) and len(written) == 1
@@ -431,13 +427,13 @@ def test_losses_torn_by_a_kill(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     detector = tiny()
 
-    def watch(step: int, _: Mapping[str, float]) -> None:
+    def on_step(step: int, _: Mapping[str, float]) -> None:
         if step == 8:
             with torch.no_grad():
                 detector.head.scores.bias.fill_(math.nan)
 
     with pytest.raises(InputError) as error:
-        trained(tmp_path, detector=detector, watch=watch)
+        trained(tmp_path, detector=detector, on_step=on_step)
     message = str(error.value)
     assert "\n" not in message and "step 9" in message and "action nan" in message
     assert "objectness 0." in message and "drawn18:0, drawn19:0" in message
@@ -455,7 +451,7 @@ def test_evaluations_and_their_steps(tmp_path: Path) -> None:
         return {"score": 1.0}
 
     few = replace(STEPS, steps=5, evaluate_every=2)
-    trained(tmp_path / "a", few, evaluate=evaluate)
+    trained(tmp_path / "a", few, evaluator=evaluate)
     assert seen == [2, 4, 5]
     trained(tmp_path / "b", replace(few, evaluate_every=0))
     np.testing.assert_allclose(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=1e-6)
@@ -463,18 +459,18 @@ def test_evaluations_and_their_steps(tmp_path: Path) -> None:
 
 def test_rates_of_the_paper_s_steps() -> None:
     """0.1, from 60k of 80k steps on a tenth of it, from 70k on a hundredth."""
-    schedule = Schedule(steps=80_000, lr=0.1, warm_up=500)
+    schedule = Schedule(steps=80_000, lr=0.1, warmup=500)
     expected = {
         0: 0.1 / 501, 249: 0.1 * 250 / 501, 500: 0.1, 59_999: 0.1, 60_000: 0.01, 69_999: 0.01,
         70_000: 0.001, 79_999: 0.001,
     }  # fmt: skip
     for step, rate in expected.items():
         assert schedule.rate(step) == pytest.approx(rate)
-    assert Schedule(steps=10_000, lr=1.0, warm_up=5_000).rate(0) == pytest.approx(1e-3)
+    assert Schedule(steps=10_000, lr=1.0, warmup=5_000).rate(0) == pytest.approx(1e-3)
 
 
 def test_rates_of_a_cosine() -> None:
-    schedule = Schedule(steps=1000, lr=0.4, warm_up=10, decay="cosine")
+    schedule = Schedule(steps=1000, lr=0.4, warmup=10, decay="cosine")
     for step, rate in {
         250: 0.4 * (1 + math.sqrt(0.5)) / 2,
         500: 0.2,
@@ -490,9 +486,9 @@ def test_rates_of_a_cosine() -> None:
     ("changes", "word"),
     [
         ({"steps": 0}, "steps"), ({"batch": 0}, "batch"), ({"accumulate": -1}, "accumulate"),
-        ({"lr": 0.0}, "lr"), ({"lr": math.nan}, "lr"), ({"warm_up": -1}, "warm_up"),
-        ({"weight_decay": -0.1}, "weight_decay"), ({"clip_norm": 0.0}, "clip_norm"),
-        ({"ema": 1.0}, "ema"), ({"ema": -0.5}, "ema"), ({"save_every": 0}, "save_every"),
+        ({"lr": 0.0}, "lr"), ({"lr": math.nan}, "lr"), ({"warmup": -1}, "--warmup"),
+        ({"weight_decay": -0.1}, "--weight-decay"), ({"clip_norm": 0.0}, "--clip-norm"),
+        ({"ema": 1.0}, "ema"), ({"ema": -0.5}, "ema"), ({"save_every": 0}, "--save-every"),
     ],
 )  # fmt: skip
 def test_schedules_that_cannot_be(changes: dict[str, Any], word: str) -> None:
@@ -533,13 +529,13 @@ def test_what_weight_decay_is_for() -> None:
     assert not any("Conv2d" in name for name in decayed + others)
     trained_ones = {name for name, p in detector.named_parameters() if p.requires_grad}
     assert {*decayed, *others} == trained_ones
-    assert isinstance(make_optimizer(detector, replace(STEPS, optimiser="adamw")),
+    assert isinstance(make_optimizer(detector, replace(STEPS, optimizer="adamw")),
                       torch.optim.AdamW)  # fmt: skip
 
 
 def test_gradients_are_clipped_together(tmp_path: Path) -> None:
     """A first step of SGD is the gradient times the learning rate."""
-    few = Schedule(steps=1, batch=2, lr=2.0, warm_up=0, weight_decay=0.0, clip_norm=0.01)
+    few = Schedule(steps=1, batch=2, lr=2.0, warmup=0, weight_decay=0.0, clip_norm=0.01)
     detector = tiny()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     trained(tmp_path, few, detector)
@@ -597,12 +593,12 @@ def test_sixty_steps_find_a_moving_rectangle(
     changes: dict[str, Any], tmp_path: Path, detect_key_frames: Callable[..., KeyFrameDetections]
 ) -> None:
     sample = Rectangles(only=8)[0]
-    detector = tiny(width=0.1, hidden=64, **changes)
+    detector = tiny(width_multiplier=0.1, hidden=64, **changes)
     # Of so small a map few anchors and proposals are positive: as many negative ones are enough.
     assert detector.proposals is not None
-    detector.examples = detector.proposals.sampler.count = 16
+    detector.rois_per_frame = detector.proposals.sampler.count = 16
     schedule = Schedule(
-        steps=60, batch=1, optimiser="adamw", lr=4e-3, warm_up=3, decay="cosine", ema=0.5
+        steps=60, batch=1, optimizer="adamw", lr=4e-3, warmup=3, decay="cosine", ema=0.5
     )
     found = trained(tmp_path, schedule, detector, clips=Rectangles(only=8))
     clips, clip_of = sample.clip[None], torch.zeros(1, dtype=torch.long)
@@ -625,11 +621,11 @@ def main(out: Path, how: str, step: int = -1) -> None:
         trained(out, replace(FEW, batch=2), tiny())
         return
 
-    def watch(now: int, _: Mapping[str, float]) -> None:
+    def on_step(now: int, _: Mapping[str, float]) -> None:
         if now == step:
             os.kill(os.getpid(), 9)
 
-    trained(out, watch=watch)
+    trained(out, on_step=on_step)
 
 
 if __name__ == "__main__":

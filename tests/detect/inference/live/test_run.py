@@ -29,7 +29,7 @@ from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SETTINGS = DetectorConfig(("walk", "run"), frames=8, height=24, width_pixels=32)
+SETTINGS = DetectorConfig(labels=("walk", "run"), frames=8, size=(24, 32))
 
 
 def picture(number: int, height: int = 24, width: int = 32) -> np.ndarray:
@@ -89,7 +89,7 @@ def test_pieces_are_those_of_a_whole_video() -> None:
 @pytest.mark.parametrize(("step", "lookahead"), [(4, 0), (8, 2), (5, None), (16, 100)])
 @pytest.mark.parametrize("frame_step", [1, 2])
 def test_every_frame_is_a_key_frame_once(step: int, lookahead: int | None, frame_step: int) -> None:
-    settings = DetectorConfig(("walk",), frames=8, height=24, width_pixels=32,
+    settings = DetectorConfig(labels=("walk",), frames=8, size=(24, 32),
                                 frame_step=frame_step)  # fmt: skip
     came = 0
 
@@ -149,7 +149,7 @@ def test_tubes_grow_end_and_are_numbered_on() -> None:
     tubes = LiveTubeTracker(("walk", "run"))
     drawn = walked(tubes, range(20))
     # Drawn once it is long enough to count, under its better label.
-    unlike = [not np.array_equal(d, f.picture) for d, f in zip(drawn, frames(range(20)))]
+    unlike = [not np.array_equal(d, f.image) for d, f in zip(drawn, frames(range(20)))]
     assert unlike == [False] * (LIVE_LINKING.min_length - 1) + [True] * (
         21 - LIVE_LINKING.min_length
     )
@@ -239,7 +239,7 @@ def test_the_end_of_a_run(tmp_path: Path) -> None:
     source = LiveSource(endless, "0")
     with pytest.raises(InputError, match="does not find people itself; give --proposals"):
         run_live(source, Given(), progress=False)  # type: ignore[arg-type]
-    flow = DetectorConfig(("walk",), streams="flow", proposals="given")
+    flow = DetectorConfig(labels=("walk",), streams="flow", proposals="external")
     with pytest.raises(InputError, match="RGB detectors only"):
         run_live(source, Walker(flow), progress=False)  # type: ignore[arg-type]
 
