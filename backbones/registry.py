@@ -93,8 +93,8 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     **dict.fromkeys(VARIANTS, build_trunk),
     **dict.fromkeys(TORCHVISION_NETWORKS, build_torchvision_trunk),
 }
-"""Networks by name, without what stands in brackets. Each is a function with the parameters of
-`build_backbone`; to add one, add its line here."""
+"""Networks by name, without what stands in brackets. Each is a function that is called with all
+parameters of `build_backbone`, by keyword; to add one, add its line here."""
 
 
 def build_backbone(
@@ -119,7 +119,9 @@ def build_backbone(
     build = BACKBONES.get(name.split("(")[0])
     if build is None:
         raise InputError(f"--backbone {name}: unknown network; {choose_from(name, BACKBONES)}")
-    return build(name, width_multiplier=width_multiplier, channels_in=channels_in, layout=layout)
+    return build(
+        name, width_multiplier=width_multiplier, channels_in=channels_in, layout=layout or {}
+    )
 
 
 def load_backbone(name: str, weights: str, *, channels_in: int = 3) -> PretrainedModel:

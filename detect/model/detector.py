@@ -84,8 +84,7 @@ class Detector(nn.Module):
 
     def grid(self, endpoint: str, clip_frames: int) -> FeatureGrid:
         """Where the cells of an endpoint lie in clips of `clip_frames` frames."""
-        size = (clip_frames, self.config.height, self.config.width)
-        return self.trunk.grid(endpoint, size)
+        return self.trunk.grid(endpoint, (clip_frames, *self.config.size))
 
     def extract_features(self, clips: Tensor) -> dict[str, Tensor]:
         """The feature maps that `propose` and `score` use.
@@ -129,7 +128,6 @@ class Detector(nn.Module):
             K times (P, 4) in pixels of the clip, best first; objectness and proposal_boxes.
         """
         assert self.proposals is not None
-        size = self.config.size
         if self.resnet is not None:
             grid = self.resnet.grid
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
@@ -138,7 +136,7 @@ class Detector(nn.Module):
             key_features = features_at_key_frames(
                 features[_RPN_FEATURES], grid, clip_index, key_frames
             )
-        return self.proposals(key_features, grid, size, boxes, seeds)
+        return self.proposals(key_features, grid, self.config.size, boxes, seeds)
 
     def forward(
         self,

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...backbones.classifier import PretrainedModel
 from ...backbones.grid import FeatureGrid
 from ...backbones.registry import Backbone as Trunk
 from ...backbones.registry import build_backbone, load_backbone
@@ -238,7 +239,7 @@ def _build_trunk(cfg: CfgNode) -> tuple[Trunk, nn.Sequential]:
                 f"MODEL.S3D.WIDTH {settings.WIDTH}: the weights {settings.WEIGHTS} have width "
                 f"{trunk.width_multiplier}"
             )
-        _warn_if_other_normalization(cfg, model.mean, model.std)
+        _warn_if_other_normalization(cfg, model)
     else:
         trunk = build_backbone(settings.NAME, width_multiplier=settings.WIDTH)
     _check_endpoint(trunk, "MODEL.S3D.ENDPOINT", settings.ENDPOINT)
@@ -252,11 +253,9 @@ def _check_endpoint(trunk: Trunk, key: str, endpoint: str) -> None:
         raise InputError(f"{key} {endpoint}: no such layer; {choose_from(endpoint, names)}")
 
 
-def _warn_if_other_normalization(
-    cfg: CfgNode, mean: tuple[float, ...], std: tuple[float, ...]
-) -> None:
+def _warn_if_other_normalization(cfg: CfgNode, model: PretrainedModel) -> None:
     configured = [*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD]
-    expected = [round(255 * value, 2) for value in (*mean, *std)]
+    expected = [round(255 * value, 2) for value in (*model.mean, *model.std)]
     same = len(configured) == 6 and np.allclose(configured, expected, rtol=0, atol=0.5)
     if not same or cfg.INPUT.FORMAT != "RGB":
         warnings.warn(

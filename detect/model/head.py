@@ -175,13 +175,10 @@ class ActionHead(nn.Module):
         self.deltas = nn.Linear(features.box_channels, 4 * (classes if per_class_boxes else 1))
         self.background = nn.Linear(features.box_channels, 1) if separate_background else None
         # As Fast R-CNN: at first refined boxes are the proposals, nearly.
-        nn.init.normal_(self.scores.weight, std=0.01)
-        nn.init.zeros_(self.scores.bias)
-        nn.init.normal_(self.deltas.weight, std=0.001)
-        nn.init.zeros_(self.deltas.bias)
-        if self.background is not None:
-            nn.init.normal_(self.background.weight, std=0.001)
-            nn.init.zeros_(self.background.bias)
+        for layer, std in ((self.scores, 0.01), (self.deltas, 0.001), (self.background, 0.001)):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=std)
+                nn.init.zeros_(layer.bias)
 
     def forward(
         self, features: Tensor, grid: FeatureGrid, rois: Rois, window: int

@@ -120,7 +120,7 @@ def test_every_weight_learns(settings: DetectorConfig) -> None:
             assert (parameter.grad is None) == frozen, name
 
 
-def test_jittered_people_join_the_proposals_in_training() -> None:
+def test_jittered_boxes_are_added_to_the_proposals_in_training() -> None:
     detector = build(WAYS["external"]).train()
     corner = [torch.tensor([[0.0, 0, 9, 9]])] * 4
     around = [
@@ -211,7 +211,7 @@ def test_frozen_layers_stay_when_norms_learn() -> None:
                 assert (module.conv.weight.grad is None) == frozen == (not module.norm.training)
 
 
-def test_given_proposals_join_those_of_the_network() -> None:
+def test_external_proposals_are_added_to_those_of_the_network() -> None:
     detector = build(replace(SETTINGS, proposal_count=1)).train()
     seen: list[Tensor] = []
     hook = detector.head.register_forward_hook(
@@ -223,7 +223,7 @@ def test_given_proposals_join_those_of_the_network() -> None:
     assert sum((boxes == mine).all(dim=1).sum().item() for boxes in seen) == 4
 
 
-def test_proposals_given_alone() -> None:
+def test_external_proposals_alone() -> None:
     detector = build(WAYS["external"]).train()
     seen: list[Tensor] = []
     detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[2].boxes))
@@ -266,7 +266,7 @@ def test_the_window_covers_the_context() -> None:
     assert build_detector(replace(SETTINGS, endpoint="Mixed_3c", frames=20)).window == 10
 
 
-def test_a_pretrained_trunk_is_cut_and_kept() -> None:
+def test_a_pretrained_trunk_is_truncated_and_used() -> None:
     trunk = Trunk(get_variant("s3d-g"), 0.05)
     weights = {key: value.clone() for key, value in trunk.state_dict().items()}
     for head, rest in (("mean", ""), ("mixed", "head.features.blocks.")):
@@ -303,7 +303,9 @@ def test_a_pretrained_trunk_is_cut_and_kept() -> None:
         ({"anchor_ratios": ()}, ("--anchor-ratios",)),
     ],
 )
-def test_settings_that_do_not_fit(changes: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_unfit_configs_are_refused(
+    changes: dict[str, Any], words: tuple[str, ...]
+) -> None:
     with pytest.raises(InputError) as error:
         build_detector(replace(SETTINGS, **changes))
     assert "\n" not in str(error.value)
