@@ -79,7 +79,7 @@ def init_temporal_kernel(weight: Tensor) -> None:
 
     TF-slim (s3dg.py) starts with the identity alone. The mean over time of identities does not
     depend on the direction of time, and a network learns that direction slowly from there: on crops
-    of the demo's figures, after 200 steps of batch 32, it told apart 56 % of pairs of opposite
+    of the demo's figures, after 200 steps of batch 32, it distinguished 56 % of pairs of opposite
     actions; from normal random weights 63 %, from these 78 %.
 
     Args:

@@ -126,6 +126,6 @@ def build_backbone(
 
 def load_backbone(name: str, weights: str, *, channels_in: int = 3) -> PretrainedModel:
     """A whole network with pretrained weights; see `Backbone.load_pretrained`."""
-    with torch.device("meta"):  # asked for its weights only, it needs no memory
+    with torch.device("meta"):  # built only to find the right loader, it needs no memory
         network = build_backbone(name, channels_in=channels_in)
     return network.load_pretrained(weights)

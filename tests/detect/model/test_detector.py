@@ -303,9 +303,7 @@ def test_a_pretrained_trunk_is_truncated_and_used() -> None:
         ({"anchor_ratios": ()}, ("--anchor-ratios",)),
     ],
 )
-def test_unfit_configs_are_refused(
-    changes: dict[str, Any], words: tuple[str, ...]
-) -> None:
+def test_unfit_configs_are_refused(changes: dict[str, Any], words: tuple[str, ...]) -> None:
     with pytest.raises(InputError) as error:
         build_detector(replace(SETTINGS, **changes))
     assert "\n" not in str(error.value)
