@@ -91,9 +91,7 @@ def temporal_average_pool(x: Tensor, steps: int) -> Tensor:
     return _from_strip(F.avg_pool2d(_as_strip(x), (steps, 1), 1), *x.shape[3:])
 
 
-def _pool_plane(
-    x: Tensor, kernel: Sequence[int], stride: Sequence[int], pads: tuple[Pair, Pair]
-) -> Tensor:
+def _pool_plane(x: Tensor, kernel: list[int], stride: list[int], pads: tuple[Pair, Pair]) -> Tensor:
     """Max pooling of (N, C, H, W), with minus infinity before and after each axis."""
     # `ceil_mode` pads by one more after than before by itself, without a copy.
     ceil = all(
@@ -225,7 +223,7 @@ class MaxPool3d(nn.Module):
             y = _pool_plane(_as_frames(x), kernel, stride, (h if rows is None else rows, w))
             x = _from_frames(y, x.shape[0])
         if kt > 1 or st > 1:
-            y = _pool_plane(_as_strip(x), (kt, 1), (st, 1), (t, (0, 0)))
+            y = _pool_plane(_as_strip(x), [kt, 1], [st, 1], (t, (0, 0)))
             x = _from_strip(y, *x.shape[3:])
         return x
 

@@ -120,8 +120,9 @@ def build_backbone(
     if build is None:
         raise InputError(f"--backbone {name}: unknown network; {choose_from(name, BACKBONES)}")
     return build(
-        name, width_multiplier=width_multiplier, channels_in=channels_in, layout=layout or {}
-    )
+        name, width_multiplier=width_multiplier, channels_in=channels_in,
+        layout={} if layout is None else layout,
+    )  # fmt: skip
 
 
 def load_backbone(name: str, weights: str, *, channels_in: int = 3) -> PretrainedModel:

@@ -203,7 +203,7 @@ def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
         raise ValueError("labels: there are no classes")
     for field in fields(config):
         value = getattr(config, field.name)
-        default = field.default if field.name != "labels" else ("",)
+        default: Any = field.default if field.name != "labels" else ("",)
         pairs = [(value, default)]
         if isinstance(value, tuple) and isinstance(default, tuple):
             pairs = [(one, default[0]) for one in value]
