@@ -67,7 +67,7 @@ class Backbone(Protocol):
         """
 
     def grid(self, endpoint: str, size: Size3) -> FeatureGrid:
-        """Where the cells of an endpoint lie in clips of `size` (T, H, W)."""
+        """Where the cells of an endpoint up to `last` lie in clips of `size` (T, H, W)."""
 
     def truncate(self, last: str) -> nn.Sequential:
         """Removes the blocks behind the endpoint `last` and returns them."""

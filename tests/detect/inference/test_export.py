@@ -200,7 +200,7 @@ def test_batched_proposals(keys: int) -> None:
     ).eval()
     for value in network.rpn.head.parameters():
         torch.nn.init.normal_(value, std=0.3)
-    grid = disturbed(SETTINGS).grid("Mixed_3b", 16)
+    grid = disturbed(SETTINGS).grid(SETTINGS.endpoint, 16)
     maps, size = torch.randn(keys, 8, 6, 8), (48, 64)
     with torch.inference_mode():
         expected, _ = network(maps, grid, size)
