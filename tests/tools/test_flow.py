@@ -86,8 +86,8 @@ def test_from_training_to_tubes(
     video = Path(shutil.copy(figures / "videos" / "test_000.mp4", tmp_path / "v.mp4"))
 
     def detected(out: str, *words: object) -> Detections:
-        done = command("detect", video, "--out", tmp_path / out, "--tables-only", "--every", 9,
-                       *words)  # fmt: skip
+        options = ["--out", tmp_path / out, "--tables-only", "--key-frame-step", 9, *words]
+        done = command("detect", video, *options)
         assert done.code == 0, done.err
         return read_table(Detections, tmp_path / out / "detections.parquet")
 
