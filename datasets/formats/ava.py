@@ -113,13 +113,10 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
             ) from None
     boxes = values[:, 1:5]
     second = values[:, 0]
-    checks: tuple[tuple[np.ndarray, str], ...] = (
-        (~np.all(np.isfinite(values), axis=1), "contains NaN or infinity"),
-        (has_swapped_corners(boxes), "x2 < x1 or y2 < y1"),
-        ((second < 0) | (second % 1 != 0), "the second must be a whole number of 0 or more"),
-    )
-    for bad, why in checks:
-        refuse_rows(bad, path, why, numbers)
+    refuse_rows(~np.all(np.isfinite(values), axis=1), path, "contains NaN or infinity", numbers)
+    refuse_rows(has_swapped_corners(boxes), path, "x2 < x1 or y2 < y1", numbers)
+    bad = (second < 0) | (second % 1 != 0)
+    refuse_rows(bad, path, "the second must be a whole number of 0 or more", numbers)
     video_names, video = np.unique([row[0] for row in rows], return_inverse=True)
     actions = sorted({row[6] for row in rows}, key=lambda name: (len(name), name))
     place = {name: index for index, name in enumerate(actions)}
