@@ -28,7 +28,12 @@ class AvaFormat(AnnotationFormat):
     name = "AVA's CSV"
 
     def matches(self, path: Path) -> bool:
-        return path.suffix == ".csv" and path.is_file() and is_ava(path)
+        """Whether a CSV file's first row has seven or eight values and is not a header."""
+        if path.suffix != ".csv" or not path.is_file():
+            return False
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            first = next(csv.reader(file), [])
+        return len(first) in (7, 8) and "video" not in first and "frame" not in first
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
         tubes = read_ava_ground_truth(path)
@@ -36,13 +41,6 @@ class AvaFormat(AnnotationFormat):
 
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
         return read_ava_detections(path)
-
-
-def is_ava(path: Path) -> bool:
-    """Whether a CSV file's first row has seven or eight values and is not a header."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        first = next(csv.reader(file), [])
-    return len(first) in (7, 8) and "video" not in first and "frame" not in first
 
 
 def read_ava_ground_truth(path: Path) -> Tubes:
