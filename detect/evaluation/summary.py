@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .average_precision import ClassAP
 from .error_analysis import ERROR_KINDS
 from .evaluate import Evaluation, mean_over_thresholds
-from .frame_map import ClassAP
 
 # What a reader of a protocol's numbers should know about its public code.
 _REMARKS = {
