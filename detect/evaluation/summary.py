@@ -35,7 +35,8 @@ def summary_table(evaluations: Sequence[Evaluation]) -> str:
             line(f"  {kind}", [percent(each[part][kind]) for each in errors])
             for kind in ERROR_KINDS
         ]
-    return "\n".join([*lines, "", *(f"{x}: {_REMARKS[x]}" for x in names if x in _REMARKS)])
+    remarks = [f"{name}: {_REMARKS[name]}" for name in names if name in _REMARKS]
+    return "\n".join([*lines, "", *remarks])
 
 
 def class_table(evaluation: Evaluation) -> str:

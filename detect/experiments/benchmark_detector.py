@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,10 @@ from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
 from ...datasets.clips.options import Augmentation, ClipConfig
 from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
+from ...datasets.tables import Detections
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
 from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
-from ..inference.predictor import FrameDetections, TorchPredictor, postprocess
+from ..inference.predictor import TorchPredictor, postprocess
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
@@ -173,7 +174,7 @@ def benchmark_dense(workload: Workload) -> dict[str, Any]:
     if device == "cpu" and has_bfloat16("cpu"):
         variants["shared_bfloat16"] = (shared, torch.bfloat16)
 
-    def predict(batch: ClipBatch, dtype: torch.dtype | None) -> FrameDetections:
+    def predict(batch: ClipBatch, dtype: torch.dtype | None) -> Detections:
         predictor = TorchPredictor(detector, device=device, autocast_dtype=dtype)
         return postprocess(predictor.predict(batch), predictor.config)
 
@@ -366,11 +367,10 @@ def _make_batch(workload: Workload, mode: Mode) -> ClipBatch:
     size = (workload.height, workload.width, 3)
     geometry = ClipGeometry(workload.config(workload.backbone, "external"))
 
-    def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for _ in range(KEY_FRAMES_PER_CLIP):
-            yield rng.integers(256, size=size, dtype=np.uint8), boxes
-
-    return next(iter_clip_batches(frames(), geometry, mode=mode))
+    frames = (
+        (rng.integers(256, size=size, dtype=np.uint8), boxes) for _ in range(KEY_FRAMES_PER_CLIP)
+    )
+    return next(iter_clip_batches(frames, geometry, mode=mode))
 
 
 def _peak_share(flops: int, seconds: float) -> float | None:

@@ -90,7 +90,7 @@ class OnnxPredictor:
         """Clip, key frames (a slice of the batch) and first frame of each window.
 
         Args:
-            part: the key frames to look at; within a clip they rise in time.
+            part: some key frames of the batch; within a clip they rise in time.
         """
         length, stride = batch.clips.shape[1], self.geometry.time_stride
         clip_index = batch.clip_index.tolist()

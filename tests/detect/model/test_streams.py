@@ -22,7 +22,7 @@ from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.datasets.flow.cache import cache_path, write_cache
 from actiontubes.datasets.flow.estimate import append_flow
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.tables import Detections
+from actiontubes.datasets.tables import Detections, concatenate_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference.clip_batches import ClipBatch
 from actiontubes.detect.inference.detector_tubes import TubeOptions, detector_tubes
@@ -30,7 +30,6 @@ from actiontubes.detect.inference.predict_dataset import predict_dataset
 from actiontubes.detect.inference.predictor import (
     FusedPredictor,
     TorchPredictor,
-    concatenate_detections,
     predict_frames,
 )
 from actiontubes.detect.inference.video_input import open_video_file
@@ -244,7 +243,7 @@ def test_a_detector_fused_with_itself_finds_the_same() -> None:
     one = TorchPredictor(detector(1, streams="rgb"))
     frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(6)]
     alone, fused = (
-        concatenate_detections(list(predict_frames(predictor, frames)))
+        concatenate_rows(list(predict_frames(predictor, frames)))
         for predictor in (one, FusedPredictor(one, one))
     )
     np.testing.assert_array_equal(alone.label, fused.label)
@@ -299,7 +298,7 @@ def test_cached_and_computed_flow_find_the_same(
     frames = list(read_video(video))
     given = FunctionSource(people) if proposals == "external" else None
     for pictures in (frames, list(append_flow(frames, "dis"))):
-        found = concatenate_detections(
+        found = concatenate_rows(
             list(predict_frames(TorchPredictor(made), pictures, source=given, key_frame_step=7))
         )
         looked = computed.frame % 7 == 0
