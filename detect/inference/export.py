@@ -31,6 +31,7 @@ from ...datasets.files import atomic_write
 from ...datasets.flow.estimate import STREAM_CHANNELS
 from ..model.detector import Detector
 from ..model.postprocess import decode_boxes
+from ..model.roi_align import Rois
 from ..model.rpn import ProposalNetwork
 from .clip_geometry import ClipGeometry
 from .onnx_predictor import METADATA_KEY
@@ -82,17 +83,10 @@ class ExportableDetector(nn.Module):
             # BatchedProposals returns those of all key frames at once.
             (boxes, key), _ = detector.propose(features, clip[None], first_clip, key_frames)
             torch._check(boxes.shape[0] > 0)
-        grid = detector.grid(config.endpoint, self.frames)
-        logits, deltas = detector.head(
-            features[config.endpoint],
-            grid,
-            boxes,
-            torch.zeros_like(key),
-            key_frames[key],
-            detector.window,
-        )
+        rois = Rois(boxes, torch.zeros_like(key), key_frames[key])
+        logits, deltas = detector.apply_head(features, self.frames, rois)
         scores = detector.head.probabilities(logits)
-        return scores, decode_boxes(deltas, boxes, (config.height, config.width)), key
+        return scores, decode_boxes(deltas, boxes, config.size), key
 
 
 class BatchedProposals(nn.Module):

@@ -20,9 +20,8 @@ from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from ...datasets.tables import Detections
 from ..model.config import DetectorConfig
-from ..model.detector import Detector, predictions_from_scores
-from ..model.head import RoiScores
-from ..model.postprocess import KeyFramePredictions, select_detections
+from ..model.detector import Detector
+from ..model.postprocess import RoiScores, actionness, decode_boxes, select_detections
 from ..people.proposals import OpenSource
 from .clip_batches import ClipBatch, prefetch_clip_batches
 from .clip_geometry import KEY_FRAMES_AT_ONCE, ClipGeometry, Mode
@@ -150,10 +149,7 @@ class TorchPredictor:
     ) -> list[KeyFramePrediction]:
         """Scores and refines the proposals of some key frames; see `propose`."""
         scores = self.score(features, proposals, batch, rows)
-        return split_predictions(
-            predictions_from_scores(scores, self.config), [len(boxes) for boxes in proposals],
-            batch.frame_numbers[rows],
-        )  # fmt: skip
+        return _decode_scores(scores, self.config, proposals, batch.frame_numbers[rows])
 
     def _places(self, batch: ClipBatch, rows: slice) -> tuple[Tensor, Tensor]:
         positions = batch.key_frame_positions[rows].to(self.device)
@@ -202,10 +198,8 @@ class FusedPredictor:
                     probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
                     deltas=torch.lerp(a.deltas, b.deltas, 0.5),
                 )
-                predictions += split_predictions(
-                    predictions_from_scores(mean, self.config),
-                    [len(boxes) for boxes in proposals], batch.frame_numbers[rows],
-                )  # fmt: skip
+                frame_numbers = batch.frame_numbers[rows]
+                predictions += _decode_scores(mean, self.config, proposals, frame_numbers)
         return predictions
 
 
@@ -220,25 +214,37 @@ def key_frame_slices(batch: ClipBatch) -> list[slice]:
             for start in range(0, count, KEY_FRAMES_AT_ONCE)]  # fmt: skip
 
 
+def _decode_scores(
+    scores: RoiScores,
+    config: DetectorConfig,
+    proposals: Sequence[Tensor],
+    frame_numbers: np.ndarray,
+) -> list[KeyFramePrediction]:
+    boxes = decode_boxes(scores.deltas, scores.proposals, config.size)
+    counts = [len(each) for each in proposals]
+    return split_predictions(boxes, scores.probabilities, config, counts, frame_numbers)
+
+
 def split_predictions(
-    predictions: KeyFramePredictions, counts: list[int], frame_numbers: np.ndarray
+    boxes: Tensor,
+    probabilities: Tensor,
+    config: DetectorConfig,
+    counts: list[int],
+    frame_numbers: np.ndarray,
 ) -> list[KeyFramePrediction]:
     """The predictions of each of K key frames.
 
     Args:
-        predictions: of all, one key frame after the other.
+        boxes, probabilities: as in `KeyFramePrediction`, of all, one key frame after the other.
+        config: of the network.
         counts: rows of each key frame.
         frame_numbers: (K,) in the video.
     """
-    columns = predictions.boxes, predictions.probabilities, predictions.actionness
+    columns = boxes, probabilities, actionness(probabilities, config.multi_label)
     parts = zip(*(column.split(counts) for column in columns))
     return [
-        KeyFramePrediction(
-            frame=frame, boxes=boxes, probabilities=probabilities, actionness=actionness
-        )
-        for frame, (boxes, probabilities, actionness) in zip(
-            frame_numbers.tolist(), parts, strict=True
-        )
+        KeyFramePrediction(frame=frame, boxes=part[0], probabilities=part[1], actionness=part[2])
+        for frame, part in zip(frame_numbers.tolist(), parts, strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
 from actiontubes.detect.model.head import ActionHead, TrunkBlockFeatures
+from actiontubes.detect.model.postprocess import KeyFrameDetections
 from actiontubes.detect.model.rpn import ProposalNetwork
 
 pytest.importorskip("onnxscript")
@@ -197,7 +198,7 @@ def test_batched_proposals(keys: int) -> None:
     ).eval()
     for value in network.rpn.head.parameters():
         torch.nn.init.normal_(value, std=0.3)
-    grid = disturbed(CONFIG).grid("Mixed_3b", 16)
+    grid = disturbed(CONFIG).grid(CONFIG.endpoint, 16)
     maps, size = torch.randn(keys, 8, 6, 8), (48, 64)
     with torch.inference_mode():
         expected, _ = network(maps, grid, size)
@@ -207,7 +208,7 @@ def test_batched_proposals(keys: int) -> None:
     torch.testing.assert_close(boxes, torch.cat(expected), atol=1e-4, rtol=0)
 
 
-def test_torch_export(tmp_path: Path) -> None:
+def test_torch_export(tmp_path: Path, detect_key_frames: Callable[..., KeyFrameDetections]) -> None:
     """A program of torch.export with one of the trunk's blocks in the head, saved and loaded."""
     config = replace(CONFIG, backbone="i2d", proposal_endpoint="MaxPool_3a_3x3", frames=4)
     detector = disturbed(config)
@@ -230,7 +231,7 @@ def test_torch_export(tmp_path: Path) -> None:
         with torch.inference_mode():
             maps = detector.extract_features(clip[None])
             proposals, _ = detector.propose(maps, clip[None], zero, places)
-            expected = detector.detect(maps, 8, proposals, zero, places, threshold=0.0)
+            expected = detect_key_frames(detector, maps, 8, proposals, zero, places, threshold=0.0)
         assert key.bincount().tolist() == [len(each) for each in proposals]
         for number in range(len(key_frames)):
             best = scores[key == number].max()
