@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .datasets.tables import Videos as Videos
     from .detect.evaluation.evaluate import evaluate as evaluate
     from .detect.inference.load import load as load
-    from .detect.linking.registry import link as link
+    from .detect.linking.linker import link as link
 
 _PUBLIC = {
     "datasets.errors": ("InputError",),
@@ -34,7 +34,7 @@ _PUBLIC = {
     "datasets.tables": ("Actions", "Detections", "Tracks", "Tubes", "Videos"),
     "detect.evaluation.evaluate": ("evaluate",),
     "detect.inference.load": ("load",),
-    "detect.linking.registry": ("link",),
+    "detect.linking.linker": ("link",),
 }
 _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = list(_MODULES)

@@ -14,7 +14,7 @@ from ..datasets.formats.ava import AvaFormat
 from ..datasets.formats.registry import find_format, read_detections, read_ground_truth
 from ..datasets.table_io import read_table, write_table
 from ..datasets.tables import Detections, Tubelets, Videos
-from ..detect.linking.registry import link as link_tables
+from ..detect.linking.linker import link as link_tables
 from ..detect.linking.trimming import mean_tube_lengths, trim_max_subarray, trim_two_labels
 from .overrides import parse_overrides
 

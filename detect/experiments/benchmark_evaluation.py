@@ -17,7 +17,7 @@ from ..evaluation.evaluate import VIDEO_THRESHOLDS, evaluate_tables
 from ..evaluation.frame_map import frame_ap, frame_overlaps
 from ..evaluation.protocols import ACT, PROTOCOLS
 from ..evaluation.video_map import rank_tubes, tube_overlaps, video_ap
-from ..linking.registry import link
+from ..linking.linker import link
 from .plain_loop import plain_frame_ap, plain_link
 
 _CLASSES = 24

@@ -17,8 +17,8 @@ from ...datasets.options import at_least, check_options
 from ...datasets.prefetch import write_in_background
 from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
-from ..linking.linker import LinkConfig
-from ..linking.registry import make_linker
+from ..linking.interface import LinkConfig
+from ..linking.linker import make_linker
 from ..people.proposals import ProposalSource
 from .clip_batches import prefetch_clip_batches
 from .clip_geometry import Mode
@@ -39,7 +39,7 @@ class TubeOptions:
     """How the tubes of a trained detector are made.
 
     Attributes:
-        linker: a key of `linking.registry.LINKERS`.
+        linker: a key of `linking.linker.LINKERS`.
         threshold: the lowest score of boxes in tubes. Detections are kept from 0.01 on, as average
             precision needs them.
         mode: see `Mode`.

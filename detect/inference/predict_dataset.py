@@ -19,7 +19,7 @@ from ...datasets.video.media import read_frames
 from ...datasets.video.reader import VideoInfo
 from ..evaluation.evaluate import Evaluation, evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
-from ..linking.registry import link
+from ..linking.linker import link
 from ..people.proposals import ProposalSource
 from .detector_tubes import TUBE_SCORE_THRESHOLD
 from .predictor import Predictor, predict_frames

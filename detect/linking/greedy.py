@@ -21,7 +21,7 @@ from ..boxes.joins import join
 from ..boxes.matching import greedy_match, sort_by_preference
 from ..boxes.nms import nms_rows
 from .assembly import TubeBoxes, assemble_tubes, no_boxes, no_tubes
-from .linker import Calibration, LinkConfig, LinkResult
+from .interface import Calibration, LinkConfig, LinkResult
 
 
 @dataclass(frozen=True, kw_only=True)

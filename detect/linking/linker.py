@@ -1,66 +1,78 @@
-"""What every linker offers; `registry.LINKERS` lists them by name."""
+"""The linkers by name, and linking with one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from ...datasets.tables import Actions, Detections, Tracks, Tubelets, Tubes
+from ...datasets.errors import InputError, choose_from
+from ...datasets.tables import Detections, Tubelets, Tubes, Videos
+from .assembly import merge_tubes
+from .greedy import ACT, MOC, RETINANET, SINGH, make_greedy_linker
+from .interface import Calibration, LinkConfig, Linker
+from .viterbi import PENG, SAHA, YOWO, make_viterbi_linker
+
+LINKERS: dict[str, Callable[[LinkConfig, Videos | None, Calibration | None], Linker]] = {
+    "act": partial(make_greedy_linker, ACT),
+    "moc": partial(make_greedy_linker, MOC),
+    "online": partial(make_greedy_linker, SINGH),
+    "singh": partial(make_greedy_linker, SINGH),
+    "3d-retinanet": partial(make_greedy_linker, RETINANET),
+    "viterbi": partial(make_viterbi_linker, PENG),
+    "peng": partial(make_viterbi_linker, PENG),
+    "saha": partial(make_viterbi_linker, SAHA),
+    "yowo": partial(make_viterbi_linker, YOWO),
+}
+"""The linkers that `actiontubes link`, `actiontubes detect` and `actiontubes.link` know."""
 
 
-@dataclass(frozen=True)
-class LinkConfig:
-    """What a caller asks of a linker, whichever it is.
+def make_linker(
+    name: str,
+    config: LinkConfig | None = None,
+    videos: Videos | None = None,
+    calibration: Calibration | None = None,
+) -> Linker:
+    """A new linker.
 
-    Attributes:
-        key_frame_step: frames from one frame with detections to the next.
-        overrides: parameters of the linker that differ from its preset, by field name; text is
-            converted to the field's type.
+    Args:
+        name: a key of `LINKERS`.
+        config: None is the preset as it is.
+        videos: their lengths, which YOWO's linker needs.
+        calibration: of the detector, from its checkpoint.
+
+    Raises:
+        InputError: no linker or parameter of that name, or not a value of the parameter.
     """
+    if name not in LINKERS:
+        raise InputError(f"linker {name}: does not exist; {choose_from(name, LINKERS)}")
+    return LINKERS[name](config or LinkConfig(), videos, calibration)
 
-    key_frame_step: int = 1
-    overrides: Mapping[str, Any] = field(default_factory=dict)
 
+def link(
+    detections: Detections | Tubelets,
+    linker: str | Linker = "act",
+    *,
+    videos: Videos | None = None,
+    **overrides: Any,
+) -> Tubes:
+    """Links detections of any number of videos into action tubes.
 
-@dataclass(frozen=True)
-class Calibration:
-    """What was measured of a detector for its linker, as its checkpoint keeps it.
+    Args:
+        detections: boxes, or tubelets, of any number of videos.
+        linker: a key of `LINKERS`, or a linker that has linked nothing yet.
+        videos: their lengths, which YOWO's linker needs.
+        overrides: parameters of the linker, by field name (see `GreedyConfig`, `ViterbiConfig`).
 
-    Attributes:
-        values: plain JSON.
+    Returns:
+        tubes numbered from 0 by video, class and start, without gaps, with `score` and
+        `tube_score`. No box is in two of them. `trimming` cuts them in time.
+
+    Raises:
+        InputError: see `make_linker`.
     """
-
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class LinkResult:
-    """What a linker knows to be final.
-
-    Attributes:
-        tubes: with `score` and `tube_score`, without gaps; each tube's rows together, by frame.
-        tracks: where the people are, from a linker that tracks people.
-        actions: what they do, from such a linker.
-    """
-
-    tubes: Tubes
-    tracks: Tracks | None = None
-    actions: Actions | None = None
-
-
-class Linker(Protocol):
-    """Links detections as they come, or those of whole videos in one call."""
-
-    def update(self, detections: Detections | Tubelets) -> LinkResult:
-        """Takes all detections of the next frames; returns the tubes that ended since.
-
-        Args:
-            detections: of frames after those of earlier calls, with the same names of videos and
-                labels. Tubelets are the detections of ACT and MOC; `as_detections` gives the boxes.
-        """
-        ...
-
-    def finish(self) -> LinkResult:
-        """Returns the tubes that `update` has not returned; their numbers are new, too."""
-        ...
+    if isinstance(linker, str):
+        linker = make_linker(linker, LinkConfig(overrides=overrides), videos)
+    elif overrides:
+        raise TypeError("parameters go with a linker's name; this linker has its own")
+    return merge_tubes([linker.update(detections).tubes, linker.finish().tubes])

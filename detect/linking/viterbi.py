@@ -14,7 +14,7 @@ from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import expand_runs, join
 from ..boxes.nms import nms
 from .assembly import TubeBoxes, assemble_tubes, no_tubes
-from .linker import Calibration, LinkConfig, LinkResult
+from .interface import Calibration, LinkConfig, LinkResult
 
 
 @dataclass(frozen=True, kw_only=True)

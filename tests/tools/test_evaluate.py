@@ -19,7 +19,7 @@ from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
 from actiontubes.detect.linking.greedy import GreedyConfig, make_greedy_linker
-from actiontubes.detect.linking.registry import LINKERS, link
+from actiontubes.detect.linking.linker import LINKERS, link
 from actiontubes.tools.main import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -18,7 +18,7 @@ from actiontubes.datasets.formats.registry import (
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
-from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.linker import link
 
 
 @pytest.fixture

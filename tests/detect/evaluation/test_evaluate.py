@@ -13,7 +13,7 @@ from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.evaluation.evaluate import evaluate, evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT, YOWO
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
-from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.linker import link
 
 
 @pytest.fixture(scope="module")

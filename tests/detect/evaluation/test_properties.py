@@ -12,7 +12,7 @@ from actiontubes.detect.evaluation.align import align_to_ground_truth
 from actiontubes.detect.evaluation.evaluate import Evaluation, evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT, MULTISPORTS, PROTOCOLS, ROAD, Protocol
 from actiontubes.detect.experiments.plain_loop import plain_frame_ap
-from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.linker import link
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

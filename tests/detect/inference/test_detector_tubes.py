@@ -33,8 +33,8 @@ from actiontubes.detect.inference.predictor import (
 from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.inference.video_output import TubeStore, VideoSummary
 from actiontubes.detect.linking.greedy import ACT, GreedyLinker
-from actiontubes.detect.linking.linker import LinkConfig, Linker
-from actiontubes.detect.linking.registry import link, make_linker
+from actiontubes.detect.linking.interface import LinkConfig, Linker
+from actiontubes.detect.linking.linker import link, make_linker
 from actiontubes.detect.linking.viterbi import PENG, ViterbiLinker
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig

@@ -32,7 +32,7 @@ from actiontubes.detect.inference.resumable_run import (
     process_videos,
 )
 from actiontubes.detect.inference.video_output import VideoSummary
-from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.linker import link
 from actiontubes.detect.visualization.video import draw_video
 
 IDENTITY = {"checkpoint": "0" * 64, "key_frame_step": 1, "labels": None}

@@ -14,7 +14,7 @@ from actiontubes.datasets.tables import Detections, Tubelets, Tubes, select_rows
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
 from actiontubes.detect.experiments.plain_loop import plain_link
 from actiontubes.detect.linking.greedy import ACT, MOC, RETINANET, SINGH, GreedyConfig, GreedyLinker
-from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.linker import link
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

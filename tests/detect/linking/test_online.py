@@ -17,7 +17,7 @@ from actiontubes.detect.linking.greedy import (
     GreedyConfig,
     GreedyLinker,
 )
-from actiontubes.detect.linking.registry import LINKERS, link, make_linker
+from actiontubes.detect.linking.linker import LINKERS, link, make_linker
 
 
 def one_video() -> Detections:

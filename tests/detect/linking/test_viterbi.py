@@ -19,7 +19,7 @@ from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT
 from actiontubes.detect.evaluation.protocols import YOWO as YOWO_PROTOCOL
 from actiontubes.detect.evaluation.video_map import nms_tubes
-from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.linker import link
 from actiontubes.detect.linking.viterbi import (
     PENG,
     SAHA,

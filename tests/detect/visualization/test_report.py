@@ -22,7 +22,7 @@ from actiontubes.detect.evaluation.align import align_to_ground_truth
 from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import PROTOCOLS
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
-from actiontubes.detect.linking.registry import link
+from actiontubes.detect.linking.linker import link
 from actiontubes.detect.visualization.plots import (
     BLUE,
     GREEN,

@@ -10,8 +10,8 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.tables import Detections, Tubelets
 from actiontubes.detect.linking.assembly import TubeBoxes, assemble_tubes, no_tubes
 from actiontubes.detect.linking.greedy import ACT, GreedyLinker
-from actiontubes.detect.linking.linker import LinkConfig, LinkResult
-from actiontubes.detect.linking.registry import LINKERS, link, make_linker
+from actiontubes.detect.linking.interface import LinkConfig, LinkResult
+from actiontubes.detect.linking.linker import LINKERS, link, make_linker
 from actiontubes.detect.linking.viterbi import PENG, ViterbiLinker
 
 
