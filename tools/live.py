@@ -7,9 +7,10 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from ..datasets.errors import InputError, as_option
+from ..datasets.errors import InputError
+from ..datasets.options import at_least, greater_than
 
 if TYPE_CHECKING:
     from ..datasets.video.live_source import LiveSource
@@ -24,13 +25,13 @@ def live(
     show: bool = False,
     port: int = 8000,
     proposals: str | None = None,
-    step: int = 8,
-    look_ahead: int | None = None,
+    step: Annotated[int, at_least(1)] = 8,
+    look_ahead: Annotated[int | None, at_least(0)] = None,
     speed: Literal["own", "max"] = "own",
     loop: bool = False,
-    frames: int | None = None,
-    timeout: float = 10.0,
-    retries: int | None = None,
+    frames: Annotated[int | None, at_least(1)] = None,
+    timeout: Annotated[float, greater_than(0)] = 10.0,
+    retries: Annotated[int | None, at_least(0)] = None,
     threshold: float = 0.4,
     precision: Literal["no", "bf16", "fp16"] = "no",
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -79,12 +80,6 @@ def live(
     from ..detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
     from ..detect.inference.load import load_checkpoint
 
-    for name, value, least in (("step", step, 1), ("look_ahead", look_ahead, 0),
-                               ("frames", frames, 1), ("retries", retries, 0)):  # fmt: skip
-        if value is not None and value < least:
-            raise InputError(f"{as_option(name)} {value}: must be {least} or more")
-    if not timeout > 0:
-        raise InputError(f"--timeout {timeout}: must be greater than 0 seconds")
     is_file = not source.isdigit() and "://" not in source
     for name, is_set in (("speed max", speed == "max"), ("loop", loop)):
         if is_set and not is_file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,16 +25,17 @@ from ...datasets.clips.classification_clips import (
 )
 from ...datasets.clips.classification_set import ClassificationSet
 from ...datasets.clips.loader import make_loader
-from ...datasets.errors import InputError, as_option
+from ...datasets.errors import InputError
 from ...datasets.files import write_json
 from ...datasets.flow import FlowMethod
 from ...datasets.labels import match_labels, same_labels
+from ...datasets.options import Options, at_least
 from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
 
 RESULTS, PREDICTIONS = "results.json", "predictions.csv"
 # Strides of the trunk's last layer in space and time.
-_LEAST_SIZE, _LEAST_FRAMES = 32, 8
+MIN_SIZE, MIN_FRAMES = 32, 8
 WINDOW = 320
 """Frames of one pass through the trunk; the ten seconds of a Kinetics video fit into one."""
 
@@ -116,7 +117,7 @@ def fuse(one: VideoScores, other: VideoScores, order: Sequence[int]) -> VideoSco
 
 
 @dataclass(frozen=True)
-class ClassifierTest:
+class ClassifierTest(Options):
     """How a classifier is tested.
 
     Attributes:
@@ -129,20 +130,13 @@ class ClassifierTest:
         workers: processes that read videos.
     """
 
-    frames: int = 64
-    size: int = 224
+    frames: Annotated[int, at_least(MIN_FRAMES)] = 64
+    size: Annotated[int, at_least(MIN_SIZE)] = 224
     whole: bool = True
     backwards: bool = False
     class_map: Mapping[str, Sequence[str]] | None = None
     flow_method: FlowMethod = "tvl1"
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("size", _LEAST_SIZE), ("frames", _LEAST_FRAMES), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise InputError(
-                    f"{as_option(name)} {getattr(self, name)}: must be {least} or more"
-                )
+    workers: Annotated[int, at_least(0)] = 0
 
 
 def score_classifier(

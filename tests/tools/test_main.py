@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.options import at_least, between, check_options
+from actiontubes.datasets.options import Options, at_least, between
 from actiontubes.tools import main as command_line
 from actiontubes.tools.arguments import Omit, parse_arguments
 from actiontubes.tools.main import COMMANDS, main
@@ -107,7 +107,7 @@ def test_errors_are_one_line(capsys, words: list[str], message: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paint:
+class Paint(Options):
     """What is painted on a shape.
 
     Attributes:
@@ -123,9 +123,6 @@ class Paint:
     corners: tuple[int, int] = (3, 4)
     shiny: bool = True
     hidden: int = 7
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def run_paint(record: type, *words: str) -> Any:
