@@ -55,7 +55,8 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        for name, hint in option_types(type(self)).items():
+        record: Any = type(self)
+        for name, hint in option_types(record).items():
             check_option(name, getattr(self, name), hint)
 
 

@@ -143,33 +143,30 @@ def _open_table(path: Path) -> Iterator[None]:
 
 def _read_columns(path: Path, kind: type) -> pyarrow.Table:
     """The file as an Arrow table, strings as strings whatever they look like."""
-    import pyarrow as pa
-
-    text = [each.name for each, column in table_fields(kind).items() if column.dtype in (None, str)]
+    present = table_columns(path)
+    missing = [name for name in file_columns(kind, optional=False) if name not in present]
+    if missing:
+        raise InputError(
+            f"{path}: column {', '.join(missing)} is missing; the file has {', '.join(present)}"
+        )
+    columns = table_fields(kind).items()
+    text = [each.name for each, column in columns if column.dtype in (None, str)]
     with _open_table(path):
+        # Neither pyarrow.dataset, behind read_table, nor Array.to_numpy: both import pandas.
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            arrow = pq.read_table(path, read_dictionary=text)
-        else:
-            import pyarrow.csv
+            with pq.ParquetFile(path, read_dictionary=set(text) & set(present)) as file:
+                return file.read([name for name in file_columns(kind) if name in present])
+        import pyarrow as pa
+        import pyarrow.csv
 
-            arrow = pyarrow.csv.read_csv(
-                path,
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types=dict.fromkeys(text, pa.string()),
-                    strings_can_be_null=True,
-                    null_values=[""],
-                ),
-            )
-    required = file_columns(kind, optional=False)
-    missing = [column for column in required if column not in arrow.column_names]
-    if missing:
-        raise InputError(
-            f"{path}: column {', '.join(missing)} is missing; the file has "
-            f"{', '.join(arrow.column_names)}"
+        convert = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(text, pa.string()),
+            strings_can_be_null=True,
+            null_values=[""],
         )
-    return arrow
+        return pyarrow.csv.read_csv(path, convert_options=convert)
 
 
 def _is_empty(values: pyarrow.ChunkedArray) -> bool:
@@ -218,7 +215,7 @@ def _read_names(arrow: pyarrow.Table, name: str, path: Path) -> tuple[np.ndarray
         values = values.dictionary_encode()
     combined = pa.concat_arrays(values.unify_dictionaries().chunks)
     names = [str(text) for text in combined.dictionary.to_pylist()]
-    codes = combined.indices.to_numpy(zero_copy_only=False)
+    codes = np.from_dlpack(combined.indices)
     order = np.argsort(np.array(names, dtype=object), kind="stable")
     rank = np.empty(len(names), np.int32)
     rank[order] = np.arange(len(names), dtype=np.int32)
@@ -237,12 +234,7 @@ def _read_boxes(arrow: pyarrow.Table, path: Path) -> np.ndarray:
 
 
 def _read_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> np.ndarray:
-    """A column of numbers within its limits; missing ones become the default."""
-    if column.default is not None:
-        known = arrow[name].is_valid()
-        numbers = _defaults(column, len(arrow))
-        numbers[known.to_numpy()] = _to_numbers(arrow.filter(known), name, column, path)
-        return numbers
+    """A column of numbers within its limits."""
     if column.any_text and len(arrow) and _is_text(arrow[name]):
         codes, names = _read_names(arrow, name, path)
         warnings.warn(
@@ -251,7 +243,8 @@ def _read_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -
         )
         return codes.astype(column.dtype) + (column.least or 0)
     numbers = _to_numbers(arrow, name, column, path)
-    _refuse(~np.isfinite(numbers), path, name, "is NaN or infinite")
+    if column.default is None:
+        _refuse(~np.isfinite(numbers), path, name, "is NaN or infinite")
     least, most = column.least, column.most
     if least is not None and most is not None:
         bad = (numbers < least) | (numbers > most)
@@ -262,13 +255,19 @@ def _read_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -
 
 
 def _to_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> np.ndarray:
+    """A column of numbers; missing ones become the default, or are refused without one."""
+    import pyarrow as pa
+
     values, dtype = arrow[name], column.dtype
     assert dtype is not None
-    if values.null_count:
+    if values.null_count and column.default is None:
         _refuse(values.is_null().to_numpy(), path, name, "is empty or not a number")
-    array = values.to_numpy()
-    if array.dtype.kind not in "iuf" and len(array):
+    is_number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    if len(values) and not any(is_kind(values.type) for is_kind in is_number):
         raise InputError(f"{path}: column {name} must contain numbers, not {values.type}")
+    if values.null_count:
+        values = values.cast(pa.float64()).fill_null(column.default)
+    array = np.from_dlpack(values.combine_chunks()) if len(values) else np.empty(0)
     if np.issubdtype(dtype, np.integer):
         with np.errstate(invalid="ignore"):
             whole = array.astype(np.int64)

@@ -12,6 +12,7 @@ import types
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -137,10 +138,10 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
             result.setdefault(option.parameter, {})[option.field] = value
     hints = get_type_hints(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        if is_dataclass(parameter.default):
-            result[name] = replace(parameter.default, **result[name])
-        elif is_dataclass(hints[name]):
-            result[name] = hints[name](**result[name])
+        if is_dataclass(hints[name]):
+            has_default = parameter.default is not inspect.Parameter.empty
+            make = partial(replace, parameter.default) if has_default else hints[name]
+            result[name] = make(**result[name])
     return result
 
 

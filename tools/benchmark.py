@@ -50,65 +50,46 @@ def benchmark(
     from ..datasets.errors import InputError
     from ..datasets.files import write_json
 
+    result: object
     if what == "evaluation":
-        from ..detect.experiments.benchmark_evaluation import benchmark_evaluation, benchmark_table
+        from ..detect.experiments import benchmark_evaluation
 
-        result = benchmark_evaluation(size)
-        print(benchmark_table(result))
-        if json is not None:
-            write_json(result, json)
-        return
-    import torch
-    from tqdm import tqdm
+        result = benchmark_evaluation.benchmark_evaluation(size)
+        table = benchmark_evaluation.benchmark_table(result)
+    else:
+        import torch
 
-    from ..backbones.memory import keep_freed_memory
-    from ..detect.experiments.benchmark_backbones import benchmark_backbones, list_passes
+        from ..backbones.memory import keep_freed_memory
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch finds no GPU on this machine; use --device cpu")
-    torch.set_num_threads(threads)
-    bar = tqdm(unit=" runs", leave=False)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                "--device cuda: PyTorch finds no GPU on this machine; use --device cpu"
+            )
+        torch.set_num_threads(threads)
+        if what == "detector":
+            from ..detect.experiments import benchmark_detector
 
-    def on_run(name: str) -> None:
-        bar.set_description(name)
-        bar.update()
+            keep_freed_memory()
+            batch, workers, steps = (8, 8, 40) if device == "cuda" else (1, 1, 6)
+            workload = benchmark_detector.Workload(
+                backbone=(backbones or ["s3d-g"])[0], endpoint=endpoint, frames=frames,
+                height=height, width=width, batch=batch, repeats=repeats, device=device,
+                workers=workers, steps=steps,
+            )  # fmt: skip
+            result = benchmark_detector.benchmark_detector(workload)
+            table = benchmark_detector.benchmark_table(result)
+        else:
+            from ..detect.experiments import benchmark_backbones
 
-    if what == "detector":
-        from ..detect.experiments.benchmark_detector import (
-            Workload,
-            benchmark_detector,
-            benchmark_table,
-            count_runs,
-        )
-
-        keep_freed_memory()
-        batch, workers, steps = (8, 8, 40) if device == "cuda" else (1, 1, 6)
-        workload = Workload(
-            backbone=(backbones or ["s3d-g"])[0], endpoint=endpoint, frames=frames, height=height,
-            width=width, batch=batch, repeats=repeats, device=device, workers=workers, steps=steps,
-        )  # fmt: skip
-        bar.reset(count_runs(workload))
-        with bar:
-            figures = benchmark_detector(workload, on_run)
-        print(benchmark_table(figures))
-        if json is not None:
-            write_json(figures, json)
-        return
-    names = backbones or ["s3d", "s3d-g", "i3d"]
-    # The block size that glibc itself would come to, from the first pass on.
-    keep_freed_memory(32 << 20)
-    bar.reset((repeats + 1) * len(list_passes(names, device, train)))
-    with bar:
-        rows = benchmark_backbones(
-            names, last=endpoint, frames=frames, height=height, width=width, repeats=repeats,
-            device=device, train=train, on_run=on_run,
-        )  # fmt: skip
-    print(f"1x3x{frames}x{height}x{width} to {endpoint}, {device}, {threads} threads, medians of "
-          f"{repeats} rounds")  # fmt: skip
-    print(f"{'network':18}{'seconds':>9}{'of torchvision':>16}{'clips/s':>9}{'difference':>12}")
-    for row in rows:
-        difference = "-" if row["difference"] is None else f"{row['difference']:.1e}"
-        print(f"{row['name']:18}{row['seconds']:9.3f}{row['ratio']:16.3f}"
-              f"{row['clips_per_second']:9.2f}{difference:>12}")  # fmt: skip
+            # The block size that glibc itself would come to, from the first pass on.
+            keep_freed_memory(32 << 20)
+            result = rows = benchmark_backbones.benchmark_backbones(
+                backbones or ["s3d", "s3d-g", "i3d"], last=endpoint, frames=frames, height=height,
+                width=width, repeats=repeats, device=device, train=train,
+            )  # fmt: skip
+            print(f"1x3x{frames}x{height}x{width} to {endpoint}, {device}, {threads} threads, "
+                  f"medians of {repeats} rounds")  # fmt: skip
+            table = benchmark_backbones.benchmark_table(rows)
+    print(table)
     if json is not None:
-        write_json(rows, json)
+        write_json(result, json)

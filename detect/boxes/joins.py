@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 
@@ -19,6 +22,21 @@ def pack_keys(*columns: tuple[np.ndarray, int]) -> np.ndarray:
         key *= bound
         key += values
     return key
+
+
+def row_keys(tables: Sequence[Any], *columns: str) -> list[np.ndarray]:
+    """One integer for each row of tables; rows of any of them with equal columns have equal ones.
+
+    Args:
+        tables: with the same names of videos and labels.
+        columns: names of columns of integers from 0; keys are ordered by the first, then the next.
+
+    Returns:
+        (R,) int64 for each table.
+    """
+    values = [[getattr(table, name) for name in columns] for table in tables]
+    bounds = [1 + max(int(each.max(initial=0)) for each in column) for column in zip(*values)]
+    return [pack_keys(*zip(table_values, bounds)) for table_values in values]
 
 
 def find_runs(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,10 +20,7 @@ def sort_by_preference(proposer: np.ndarray, target: np.ndarray, value: np.ndarr
         (P,) order of the pairs.
     """
     order = np.arange(len(proposer))
-    same = np.diff(proposer) == 0
-    has_choice = np.zeros(len(order), bool)
-    has_choice[1:] |= same
-    has_choice[:-1] |= same
+    has_choice = _has_equal_neighbor(np.diff(proposer) == 0, len(order))
     rows = order[has_choice]
     order[has_choice] = rows[np.lexsort((target[rows], -value[rows], proposer[rows]))]
     return order
@@ -89,12 +86,18 @@ def rank_by_score(detections: Detections | Tubelets, group: np.ndarray | None = 
     short = np.uint16 if group.max(initial=0) < 2**16 else group.dtype
     order = order[np.argsort(group[order].astype(short), kind="stable")]
     same = (np.diff(detections.score[order]) == 0) & (np.diff(group[order]) == 0)
-    tied = np.zeros(len(order), bool)
-    tied[1:] |= same
-    tied[:-1] |= same
+    tied = _has_equal_neighbor(same, len(order))
     rows = order[tied]
     boxes = detections.boxes.take(rows, axis=0)
     boxes = boxes[:, 0] if boxes.ndim == 3 else boxes
     keys = (*boxes.T, detections.frame[rows], detections.video[rows])
     order[tied] = rows[np.lexsort((*keys, -detections.score[rows], group[rows]))]
     return order
+
+
+def _has_equal_neighbor(same: np.ndarray, count: int) -> np.ndarray:
+    """(count,) bool: is row i equal to the one before or after? `same[i]`: is it to row i + 1?"""
+    result = np.zeros(count, bool)
+    result[1:] |= same
+    result[:-1] |= same
+    return result

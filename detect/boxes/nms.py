@@ -8,7 +8,7 @@ import numpy as np
 
 from ...datasets.tables import Detections, Tubelets, Tubes, select_rows
 from .iou import BoxExtent, rowwise_iou
-from .joins import pack_keys
+from .joins import row_keys
 from .matching import rank_by_score
 
 
@@ -77,23 +77,23 @@ def nms_rows(
     One pass takes the best of every frame and class at once and removes what it suppresses; there
     are as many passes as boxes that stay in the fullest frame. Work is linear in the boxes.
     """
-    num_frames = 1 + int(tubelets.frame.max(initial=0))
-    key = pack_keys(
-        (tubelets.video, len(tubelets.video_names)),
-        (tubelets.frame, num_frames),
-        (tubelets.label, len(tubelets.label_names)),
-    )
+    (key,) = row_keys([tubelets], "video", "frame", "label")
     order = rank_by_score(tubelets, key)
     remaining = order
     kept = [np.empty(0, np.int64)]
     weight = np.ones(len(order))
     passes = len(order) if top is None or soft else top
+    boxes_by_frame = np.moveaxis(tubelets.boxes, 1, 0)
     while len(remaining) and passes:
         is_best = np.diff(key[remaining], prepend=-1) != 0
         best = remaining[is_best]
         kept.append(best)
         others, better = remaining[~is_best], best[np.cumsum(is_best) - 1][~is_best]
-        iou = _mean_iou(tubelets.boxes, others, better, extent)
+        ious = [
+            rowwise_iou(boxes.take(others, axis=0), boxes.take(better, axis=0), extent)
+            for boxes in boxes_by_frame
+        ]
+        iou = np.mean(ious, axis=0)
         weight[others[iou > iou_threshold]] = 1 - iou[iou > iou_threshold]
         remaining = others[iou <= iou_threshold]
         passes -= 1
@@ -108,13 +108,3 @@ def nms_rows(
         stays[np.concatenate(kept)] = True
         rows = order[stays[order]]
     return rows, tubelets.score[rows]
-
-
-def _mean_iou(
-    boxes: np.ndarray, rows: np.ndarray, others: np.ndarray, extent: BoxExtent
-) -> np.ndarray:
-    """(P,) mean over the K frames of the IoU of tubelets `rows` with tubelets `others`."""
-    length = boxes.shape[1]
-    pairs = [(boxes[:, k].take(rows, 0), boxes[:, k].take(others, 0)) for k in range(length)]
-    ious = [rowwise_iou(*pair, extent) for pair in pairs]
-    return sum(ious[1:], ious[0]) / length

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -66,22 +68,27 @@ def read_aligned(
         ground_truth = read_annotations(Path(ground_truth))
     listed = None if videos is None else Path(videos)
     truth, details = choose_videos(ground_truth, split, listed)
-    if detections is not None:
-        boxes_source = "detections" if isinstance(detections, Detections) else str(detections)
-        if not isinstance(detections, Detections):
-            detections = read_detections(Path(detections), truth, annotations)
-        truth = extend_labels(truth, detections, boxes_source)
-    if tubes is not None:
-        tubes_source = "tubes" if isinstance(tubes, Tubes) else str(tubes)
-        if not isinstance(tubes, Tubes):
-            tubes = read_tubes(Path(tubes), truth)
-        truth = extend_labels(truth, tubes, tubes_source)
+    readers: dict[str, Callable[..., Any]] = {
+        "detections": partial(read_detections, annotations=annotations),
+        "tubes": read_tubes,
+    }
+    tables: dict[str, tuple[Any, str]] = {}  # with the file's name, for messages
+    for kind, table in (("detections", detections), ("tubes", tubes)):
+        if isinstance(table, str | Path):
+            tables[kind] = readers[kind](Path(table), truth), str(table)
+        elif table is not None:
+            tables[kind] = table, kind
+        if kind in tables:
+            truth = extend_labels(truth, *tables[kind])
     # Only now, because every table may add classes.
-    if detections is not None:
-        detections = align_to_ground_truth(detections, truth, boxes_source, details)
-    if tubes is not None:
-        tubes = align_to_ground_truth(tubes, truth, tubes_source, details)
-    return AlignedTables(ground_truth=truth, detections=detections, tubes=tubes, videos=details)
+    aligned = {
+        kind: align_to_ground_truth(table, truth, source, details)
+        for kind, (table, source) in tables.items()
+    }
+    return AlignedTables(
+        ground_truth=truth, detections=aligned.get("detections"), tubes=aligned.get("tubes"),
+        videos=details,
+    )  # fmt: skip
 
 
 def align_to_ground_truth(
@@ -112,12 +119,24 @@ def align_to_ground_truth(
         )
     video = _match_videos(table.video_names, ground_truth.video_names, source)[table.video]
     label = remap_codes(table.label, table.label_names, ground_truth.label_names)
-    for column, known, codes, names in (
-        ("video", video >= 0, table.video, table.video_names),
-        ("label", label >= 0, table.label, table.label_names),
+    for column, known, codes, names, evaluated in (
+        ("video", video >= 0, table.video, table.video_names, ground_truth.video_names),
+        ("label", label >= 0, table.label, table.label_names, ground_truth.label_names),
     ):
-        if not known.all():
-            _report_unknown(column, known, codes, names, source, ground_truth)
+        if known.all():
+            continue
+        row = int(np.argmin(known))
+        if not known.any():
+            raise InputError(
+                f"{source}: no row has a {column} that the ground truth knows; row {row + 1} has "
+                f"{names[codes[row]]!r}, the ground truth has {some_of(evaluated, 5)}"
+            )
+        warnings.warn(
+            f"{source}: ignoring {int((~known).sum())} of {len(known)} rows whose {column} is not "
+            f"in the ground truth ({len(np.unique(codes[~known]))} different names; the first is "
+            f"{names[codes[row]]!r} in row {row + 1})",
+            stacklevel=2,
+        )
     keep = (video >= 0) & (label >= 0)
     if videos is not None:
         lengths = dict(zip(videos.video, videos.num_frames.tolist()))
@@ -180,27 +199,3 @@ def _match_videos(names: tuple[str, ...], known: tuple[str, ...], source: str) -
             )
         codes[row], written[code] = code, name
     return codes
-
-
-def _report_unknown(
-    column: str,
-    known: np.ndarray,
-    codes: np.ndarray,
-    names: tuple[str, ...],
-    source: str,
-    ground_truth: Tubes,
-) -> None:
-    row = int(np.argmin(known))
-    unknown = len(np.unique(codes[~known]))
-    evaluated = {"video": ground_truth.video_names, "label": ground_truth.label_names}[column]
-    name = names[codes[row]]
-    if not known.any():
-        raise InputError(
-            f"{source}: no row has a {column} that the ground truth knows; row {row + 1} has "
-            f"{name!r}, the ground truth has {some_of(evaluated, 5)}"
-        )
-    warnings.warn(
-        f"{source}: ignoring {int((~known).sum())} of {len(known)} rows whose {column} is not in "
-        f"the ground truth ({unknown} different names; the first is {name!r} in row {row + 1})",
-        stacklevel=3,
-    )

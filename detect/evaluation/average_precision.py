@@ -70,3 +70,26 @@ def average_precision(precision: np.ndarray, recall: np.ndarray, method: APMetho
         method: which area.
     """
     return float(split_area(recall, precision[None], method)[0])
+
+
+def evaluated_classes(
+    labels: np.ndarray,
+    truth_labels: np.ndarray,
+    label_names: tuple[str, ...],
+    ignored: tuple[str, ...],
+) -> list[tuple[str, slice, int]]:
+    """The classes that have an AP: name, slice of the detections, number of ground truths.
+
+    Args:
+        labels: (D,) of the detections, index into `label_names`, ascending.
+        truth_labels: (G,) of the ground truths.
+        label_names: of all classes.
+        ignored: names of classes to leave out; those without ground truth are, too.
+    """
+    num_positives = np.bincount(truth_labels, minlength=len(label_names))
+    bounds = np.searchsorted(labels, np.arange(len(label_names) + 1))
+    return [
+        (name, slice(bounds[index], bounds[index + 1]), int(num_positives[index]))
+        for index, name in enumerate(label_names)
+        if num_positives[index] and name not in ignored
+    ]

@@ -25,16 +25,16 @@ class VideoScores:
     Attributes:
         names: of the videos.
         label: (V,) index of each video's label.
-        clip: (V, C) logits of the middle clip.
-        video: (V, C) logits of all frames; None where only clips were classified.
-        read: (V,) bool, False for a video that could not be read.
+        clip_logits: (V, C) of the middle clip.
+        video_logits: (V, C) of all frames; None where only clips were classified.
+        is_readable: (V,) bool, False for a video that could not be read.
     """
 
     names: tuple[str, ...]
     label: np.ndarray
-    clip: np.ndarray
-    video: np.ndarray | None
-    read: np.ndarray
+    clip_logits: np.ndarray
+    video_logits: np.ndarray | None
+    is_readable: np.ndarray
 
 
 def correct_classes(
@@ -123,27 +123,26 @@ def accuracies(scores: VideoScores, labels: Sequence[str], correct: np.ndarray) 
     Raises:
         InputError: no video could be read.
     """
-    read = scores.read
-    if not read.any():
+    readable = scores.is_readable
+    if not readable.any():
         raise InputError(
-            f"none of the {len(read)} test videos could be read; the first is {scores.names[0]}"
+            f"none of the {len(readable)} test videos could be read; the first is {scores.names[0]}"
         )
-    label = scores.label[read]
-    levels = {"clip": scores.clip[read]}
-    if scores.video is not None:
-        levels["video"] = scores.video[read]
-    hits = {level: top_k_hits(logits, correct[label], 1) for level, logits in levels.items()}
-    result: dict[str, Any] = {"clip": None, "video": None}
-    for level, logits in levels.items():
-        top5 = top_k_hits(logits, correct[label], TOP_K)
-        result[level] = {"top1": _percent(hits[level]), "top5": _percent(top5)}
-    result["per_class"] = {
-        labels[code]: {"videos": int((label == code).sum())}
-        | {f"{level}_top1": _percent(hit[label == code]) for level, hit in hits.items()}
-        for code in np.unique(label)
+    label = scores.label[readable]
+    per_class: dict[str, dict[str, float]] = {
+        labels[code]: {"videos": int(np.sum(label == code))} for code in np.unique(label)
     }
-    unreadable = [name for name, known in zip(scores.names, read) if not known]
-    return result | {"videos": int(read.sum()), "unreadable": unreadable}
+    result: dict[str, Any] = {"clip": None, "video": None, "per_class": per_class}
+    for level, logits in (("clip", scores.clip_logits), ("video", scores.video_logits)):
+        if logits is None:
+            continue
+        hits = top_k_hits(logits[readable], correct[label], 1)
+        top5 = top_k_hits(logits[readable], correct[label], TOP_K)
+        result[level] = {"top1": _percent(hits), "top5": _percent(top5)}
+        for code in np.unique(label):
+            per_class[labels[code]][f"{level}_top1"] = _percent(hits[label == code])
+    unreadable = [name for name, known in zip(scores.names, readable) if not known]
+    return result | {"videos": int(readable.sum()), "unreadable": unreadable}
 
 
 def _percent(hits: np.ndarray) -> float:
@@ -164,20 +163,17 @@ def write_predictions(
         classes: C classes of the classifier.
         path: of the CSV file.
     """
-    logits = (scores.clip if scores.video is None else scores.video).astype(np.float64)
-    softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
-    softmax /= softmax.sum(axis=1, keepdims=True)
-    count = min(TOP_K, len(classes))
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :count]
-    rows = [["name", "label", *[f"{w}{k}" for k in range(1, count + 1) for w in ("best", "score")]]]
-    for number, name in enumerate(scores.names):
-        row = [name, labels[scores.label[number]]]
-        for code in best[number]:
-            known = bool(scores.read[number])
-            row += [classes[code], f"{softmax[number, code]:.6f}"] if known else ["", ""]
-        rows.append(row)
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows(rows)
+    import pandas as pd
+    from scipy.special import softmax
+
+    logits = scores.clip_logits if scores.video_logits is None else scores.video_logits
+    logits = logits.astype(np.float64)
+    probabilities = softmax(logits, axis=1)
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :TOP_K]
+    table = pd.DataFrame({"name": scores.names, "label": [labels[code] for code in scores.label]})
+    for k, codes in enumerate(best.T, 1):
+        table[f"best{k}"] = [classes[code] for code in codes]
+        table[f"score{k}"] = probabilities[np.arange(len(codes)), codes]
+    table.loc[~scores.is_readable, table.columns[2:]] = None
+    with atomic_write(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\r\n")

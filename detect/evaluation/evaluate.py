@@ -16,7 +16,7 @@ from .align import read_aligned
 from .error_analysis import frame_errors, mean_errors, video_errors
 from .frame_map import ClassAP, frame_ap, frame_overlaps
 from .protocols import Protocol, get_protocol
-from .video_map import TubeIndex, rank_tubes, tube_overlaps, video_ap
+from .video_map import rank_tubes, tube_overlaps, video_ap
 
 FRAME_THRESHOLDS = (0.3, 0.5, 0.75)
 VIDEO_THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
@@ -54,6 +54,12 @@ class Evaluation:
         return {each.threshold: each.mean for each in self.video_scores}
 
     @property
+    def scores(self) -> dict[str, list[ClassAP]]:
+        """`frame_scores` and `video_scores` by "frame" or "video", where there are any."""
+        parts = {"frame": self.frame_scores, "video": self.video_scores}
+        return {part: scores for part, scores in parts.items() if scores}
+
+    @property
     def errors(self) -> dict[str, dict[str, float | None]]:
         """The mean over classes of `frame_errors` and `video_errors`, by "frame" or "video"."""
         parts = {"frame": self.frame_errors, "video": self.video_errors}
@@ -62,15 +68,12 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """The object that `actiontubes evaluate --json` writes."""
         result: dict[str, Any] = {"protocol": self.protocol.name}
-        for part, scores, errors in (
-            ("frame", self.frame_scores, self.frame_errors),
-            ("video", self.video_scores, self.video_errors),
-        ):
-            if scores:
-                result[f"{part}_map"] = {f"{each.threshold:g}": each.mean for each in scores}
-                result[f"{part}_ap"] = {f"{each.threshold:g}": each.ap for each in scores}
-                result[f"{part}_errors"] = mean_errors(errors)
-                result[f"{part}_errors_by_class"] = errors
+        for part, scores in self.scores.items():
+            errors = self.frame_errors if part == "frame" else self.video_errors
+            result[f"{part}_map"] = {f"{each.threshold:g}": each.mean for each in scores}
+            result[f"{part}_ap"] = {f"{each.threshold:g}": each.ap for each in scores}
+            result[f"{part}_errors"] = mean_errors(errors)
+            result[f"{part}_errors_by_class"] = errors
         averaged = mean_over_thresholds(self.video_scores)
         if averaged is not None:
             result["video_map"]["0.5:0.95"] = averaged.mean
@@ -137,27 +140,17 @@ def evaluate_tables(
     if tubes is not None:
         extents = sorted({protocol.tube_extent for protocol in protocols})
         overlaps = tube_overlaps(tubes, ground_truth, extents)
-        _warn_of_gaps(tubes, overlaps.index)
+        _warn_of_gaps(tubes)
     results = []
     for protocol in protocols:
         parts: dict[str, Any] = {}
         if detections is not None:
-            parts |= {
-                "frame_scores": frame_ap(
-                    ground_truth, detections, protocol, sorted(frame_thresholds), box_overlaps
-                ),
-                "frame_errors": frame_errors(ground_truth, protocol, error_threshold, box_overlaps),
-            }
+            parts["frame_scores"] = frame_ap(box_overlaps, protocol, sorted(frame_thresholds))
+            parts["frame_errors"] = frame_errors(box_overlaps, protocol, error_threshold)
         if tubes is not None:
-            ranked = rank_tubes(ground_truth, tubes, protocol, overlaps)
-            parts |= {
-                "video_scores": video_ap(
-                    ground_truth, tubes, protocol, sorted(video_thresholds), ranked
-                ),
-                "video_errors": video_errors(
-                    ground_truth, tubes, protocol, error_threshold, ranked
-                ),
-            }
+            ranked = rank_tubes(tubes, overlaps, protocol)
+            parts["video_scores"] = video_ap(ranked, protocol, sorted(video_thresholds))
+            parts["video_errors"] = video_errors(ranked, protocol, error_threshold)
         results.append(Evaluation(protocol=protocol, error_threshold=error_threshold, **parts))
     return results
 
@@ -177,16 +170,14 @@ def mean_over_thresholds(scores: Sequence[ClassAP]) -> ClassAP | None:
     return ClassAP(float("nan"), ap, {})
 
 
-def _warn_of_gaps(tubes: Tubes, index: TubeIndex) -> None:
-    last = np.full(len(index.first_row), -1)
-    np.maximum.at(last, index.row_tube, tubes.frame)
-    first = np.full(len(index.first_row), np.iinfo(np.int32).max)
-    np.minimum.at(first, index.row_tube, tubes.frame)
-    gaps = np.flatnonzero(last - first + 1 > index.length)
-    if len(gaps):
+def _warn_of_gaps(tubes: Tubes) -> None:
+    order = np.lexsort((tubes.frame, tubes.tube))
+    tube, frame = tubes.tube[order], tubes.frame[order]
+    with_gaps = np.unique(tube[1:][(np.diff(tube) == 0) & (np.diff(frame) > 1)])
+    if len(with_gaps):
         warnings.warn(
-            f"{len(gaps)} tubes have gaps (the first is tube "
-            f"{tubes.tube[index.first_row[gaps[0]]]}); frames without a box count as not detected",
+            f"{len(with_gaps)} tubes have gaps (the first is tube {with_gaps[0]}); frames without "
+            "a box count as not detected",
             stacklevel=3,
         )
 

@@ -10,9 +10,14 @@ import numpy as np
 
 from ...datasets.tables import Detections, Tubes, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
-from ..boxes.joins import expand_runs, find_runs, pack_keys
+from ..boxes.joins import expand_runs, find_runs, row_keys
 from ..boxes.matching import first_of_each, greedy_match, rank_by_score, sort_by_preference
-from .average_precision import APMethod, average_precision, precision_recall_curve
+from .average_precision import (
+    APMethod,
+    average_precision,
+    evaluated_classes,
+    precision_recall_curve,
+)
 from .protocols import DuplicateRule, Protocol
 
 # Pairs compared at a time: bounds the memory where one frame has very many boxes.
@@ -64,6 +69,7 @@ class FrameOverlaps:
     linearly with their number.
 
     Attributes:
+        ground_truth: the table it was computed with.
         detections: by video, frame and class, the best of each first.
         ranking: (D,) indices into `detections`: label by label, best score first.
         annotated: (D,) bool, is there any ground truth on that frame?
@@ -71,6 +77,7 @@ class FrameOverlaps:
         pairs: those of the same frame and class, by the width of a box.
     """
 
+    ground_truth: Tubes
     detections: Detections
     ranking: np.ndarray
     annotated: np.ndarray
@@ -79,39 +86,25 @@ class FrameOverlaps:
 
 
 def frame_ap(
-    ground_truth: Tubes,
-    detections: Detections,
-    protocol: Protocol,
-    thresholds: Sequence[float],
-    overlaps: FrameOverlaps | None = None,
+    overlaps: FrameOverlaps, protocol: Protocol, thresholds: Sequence[float]
 ) -> list[ClassAP]:
     """Average precision of every class at each IoU threshold.
 
     Args:
-        ground_truth: its `video_names` are the videos evaluated, its `label_names` the classes.
-        detections: with the same names in the same order (see `align_to_ground_truth`).
+        overlaps: from `frame_overlaps`, of this protocol and of IoU down to the lowest threshold.
         protocol: the rules.
         thresholds: IoU thresholds, each above 0 and at most 1.
-        overlaps: from `frame_overlaps`, if it has been computed; None computes it.
 
     Returns:
         one for each threshold, AP in percent.
     """
-    if overlaps is None:
-        overlaps = frame_overlaps(ground_truth, detections, [protocol], min(thresholds))
     ranking = ranked_detections(overlaps, protocol)
-    labels = overlaps.detections.label[ranking]
+    labels, truth = overlaps.detections.label[ranking], overlaps.ground_truth
+    classes = evaluated_classes(labels, truth.label, truth.label_names, protocol.ignored_classes)
+    hits = [match_frames(overlaps, protocol, each)[ranking] >= 0 for each in thresholds]
     return [
-        class_ap(
-            match_frames(overlaps, protocol, threshold)[ranking] >= 0,
-            labels,
-            ground_truth.label,
-            ground_truth.label_names,
-            threshold,
-            protocol.frame_ap_method,
-            protocol.ignored_classes,
-        )
-        for threshold in thresholds
+        class_ap(each, classes, truth.label_names, threshold, protocol.frame_ap_method)
+        for each, threshold in zip(hits, thresholds)
     ]
 
 
@@ -121,11 +114,12 @@ def frame_overlaps(
     """Overlaps of every detection with the ground truth boxes of its frame and class.
 
     Args:
-        ground_truth, detections: aligned tables.
+        ground_truth: its `video_names` are the videos evaluated, its `label_names` the classes.
+        detections: with the same names in the same order (see `align_to_ground_truth`).
         protocols: those that will be scored.
         min_iou: the lowest IoU threshold; pairs below are left out.
     """
-    keys, truth_keys = _frame_keys(detections, ground_truth)
+    keys, truth_keys = row_keys([detections, ground_truth], "video", "frame", "label")
     ranked = rank_by_score(detections)
     rows = ranked[np.argsort(keys[ranked], kind="stable")]
     position = np.empty(len(rows), np.int64)
@@ -134,10 +128,7 @@ def frame_overlaps(
     truth = np.argsort(ground_truth.tube, kind="stable")
     truth = truth[np.argsort(truth_keys[truth], kind="stable")]
     truth_boxes, truth_keys = ground_truth.boxes.take(truth, axis=0), truth_keys[truth]
-    annotated = np.ones(len(rows), bool)
-    if any(protocol.frames == "annotated" for protocol in protocols):
-        labels = max(len(ground_truth.label_names), 1)
-        annotated = find_runs(keys // labels, truth_keys // labels)[1] > 0
+    frames, truth_frames = row_keys([detections, ground_truth], "video", "frame")
     start, count = find_runs(keys, truth_keys)
     extents = sorted({protocol.frame_extent for protocol in protocols})
     parts: dict[BoxExtent, list[OverlapPairs]] = {extent: [] for extent in extents}
@@ -152,8 +143,8 @@ def frame_overlaps(
             parts[extent].append(select_rows(chunk_pairs, iou >= min_iou))
     pairs = {extent: sort_pairs(concatenate_rows(chunks)) for extent, chunks in parts.items()}
     return FrameOverlaps(
-        detections=detections, ranking=position[ranked], annotated=annotated, truth=truth,
-        pairs=pairs,
+        ground_truth=ground_truth, detections=detections, ranking=position[ranked],
+        annotated=np.isin(frames, truth_frames), truth=truth, pairs=pairs,
     )  # fmt: skip
 
 
@@ -209,48 +200,28 @@ def match_targets(
 
 def class_ap(
     hits: np.ndarray,
-    labels: np.ndarray,
-    truth_labels: np.ndarray,
+    classes: Sequence[tuple[str, slice, int]],
     label_names: tuple[str, ...],
     threshold: float,
     method: APMethod,
-    ignored_classes: tuple[str, ...] = (),
     epsilon: float = 0.0,
 ) -> ClassAP:
     """AP of every class.
 
     Args:
         hits: (D,) bool, label by label, best score first.
-        labels: (D,) index into `label_names`, ascending.
-        truth_labels: (G,) the label of each ground truth.
-        label_names: the classes.
+        classes: from `evaluated_classes`.
+        label_names: of all classes.
         threshold: the IoU threshold, which is only recorded.
         method: how AP is computed.
-        ignored_classes: classes whose AP is None.
         epsilon: see `precision_recall_curve`.
     """
-    num_positives = np.bincount(truth_labels, minlength=len(label_names))
-    bounds = np.searchsorted(labels, np.arange(len(label_names) + 1))
     ap: dict[str, float | None] = dict.fromkeys(label_names)
     curves = {}
-    for index, name in enumerate(label_names):
-        if num_positives[index] and name not in ignored_classes:
-            class_hits = hits[bounds[index] : bounds[index + 1]]
-            curve = precision_recall_curve(class_hits, int(num_positives[index]), epsilon)
-            ap[name] = 100 * average_precision(*curve, method)
-            curves[name] = curve
+    for name, rows, num_positives in classes:
+        curves[name] = precision_recall_curve(hits[rows], num_positives, epsilon)
+        ap[name] = 100 * average_precision(*curves[name], method)
     return ClassAP(threshold, ap, curves)
-
-
-def _frame_keys(detections: Detections, ground_truth: Tubes) -> tuple[np.ndarray, np.ndarray]:
-    """One integer for each video, frame and label, the label in the lowest digits."""
-    num_frames = 1 + max(int(table.frame.max(initial=0)) for table in (detections, ground_truth))
-    bounds = len(ground_truth.video_names), num_frames, len(ground_truth.label_names)
-    keys, truth_keys = (
-        pack_keys(*zip((table.video, table.frame, table.label), bounds))
-        for table in (detections, ground_truth)
-    )
-    return keys, truth_keys
 
 
 def _chunks(count: np.ndarray) -> list[slice]:

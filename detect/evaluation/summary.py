@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .error_analysis import ERROR_KINDS, mean_errors
+from .error_analysis import ERROR_KINDS
 from .evaluate import Evaluation, mean_over_thresholds
 from .frame_map import ClassAP
 
@@ -27,15 +27,14 @@ def summary_table(evaluations: Sequence[Evaluation]) -> str:
 
     lines = [line("", names)]
     lines += [line(name, [*map(percent, row)]) for name, row in mean_rows(evaluations).items()]
-    for part in ("frame", "video"):
-        if getattr(evaluations[0], f"{part}_errors"):
-            columns = [mean_errors(getattr(each, f"{part}_errors")) for each in evaluations]
-            lines.append("")
-            lines.append(f"{part} errors @ {evaluations[0].error_threshold:g} (they add to 100)")
-            lines += [
-                line(f"  {kind}", [percent(column[kind]) for column in columns])
-                for kind in ERROR_KINDS
-            ]
+    errors = [each.errors for each in evaluations]
+    for part in errors[0]:
+        title = f"{part} errors @ {evaluations[0].error_threshold:g} (they add to 100)"
+        lines += ["", title]
+        lines += [
+            line(f"  {kind}", [percent(each[part][kind]) for each in errors])
+            for kind in ERROR_KINDS
+        ]
     return "\n".join([*lines, "", *(f"{x}: {_REMARKS[x]}" for x in names if x in _REMARKS)])
 
 
@@ -61,7 +60,7 @@ def mean_rows(evaluations: Sequence[Evaluation]) -> dict[str, list[float | None]
     """
     rows: dict[str, list[float | None]] = {}
     for each in evaluations:
-        for part, scores in (("frame", each.frame_scores), ("video", each.video_scores)):
+        for part, scores in each.scores.items():
             means = {f"{one.threshold:g}": one.mean for one in scores}
             averaged = mean_over_thresholds(scores)
             if averaged is not None:
@@ -73,9 +72,11 @@ def mean_rows(evaluations: Sequence[Evaluation]) -> dict[str, list[float | None]
 
 def scores_at(evaluation: Evaluation, threshold: float) -> dict[str, ClassAP]:
     """The scores at one IoU threshold by "frame" and "video", where it was evaluated."""
-    parts = {"frame": evaluation.frame_scores, "video": evaluation.video_scores}
     return {
-        part: one for part, scores in parts.items() for one in scores if one.threshold == threshold
+        part: each
+        for part, scores in evaluation.scores.items()
+        for each in scores
+        if each.threshold == threshold
     }
 
 

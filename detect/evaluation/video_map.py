@@ -9,7 +9,8 @@ import numpy as np
 
 from ...datasets.tables import Tubes
 from ..boxes.iou import BoxExtent, rowwise_iou
-from ..boxes.joins import join, pack_keys
+from ..boxes.joins import join, pack_keys, row_keys
+from .average_precision import evaluated_classes
 from .frame_map import ClassAP, OverlapPairs, class_ap, match_targets, sort_pairs
 from .protocols import Protocol
 
@@ -20,13 +21,23 @@ class TubeIndex:
 
     Attributes:
         row_tube: (R,) index of the tube that each row of the table belongs to.
-        first_row: (T,) a row of each tube.
         length: (T,) number of boxes of each tube.
+        label: (T,) its class.
+        score: (T,) `tube_score`; None where the table has none.
     """
 
     row_tube: np.ndarray
-    first_row: np.ndarray
     length: np.ndarray
+    label: np.ndarray
+    score: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.length)
+
+    def order(self) -> np.ndarray:
+        """(T,) tubes label by label, best score first; of equal ones, the lower number."""
+        assert self.score is not None
+        return np.lexsort((-self.score, self.label))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +45,7 @@ class TubeOverlaps:
     """Pairs of tubes that share a video and a frame; the part of video-mAP that protocols share.
 
     Attributes:
+        label_names: the classes of both tables.
         index, other_index: the tubes of the two tables.
         tube: (P,) index of the first table's tube, ascending.
         other: (P,) index of the other table's tube, ascending for each.
@@ -43,6 +55,7 @@ class TubeOverlaps:
         num_either: (P,) number of frames that either has.
     """
 
+    label_names: tuple[str, ...]
     index: TubeIndex
     other_index: TubeIndex
     tube: np.ndarray
@@ -68,60 +81,41 @@ class RankedTubes:
     overlaps: TubeOverlaps
 
 
-def video_ap(
-    ground_truth: Tubes,
-    tubes: Tubes,
-    protocol: Protocol,
-    thresholds: Sequence[float],
-    ranked: RankedTubes | None = None,
-) -> list[ClassAP]:
+def video_ap(ranked: RankedTubes, protocol: Protocol, thresholds: Sequence[float]) -> list[ClassAP]:
     """Average precision of every class at each IoU threshold.
 
     Args:
-        ground_truth: its `video_names` are the videos evaluated, its `label_names` the classes.
-        tubes: with `tube_score` and the same names in the same order (see `align_to_ground_truth`).
+        ranked: from `rank_tubes`, of this protocol.
         protocol: the rules.
         thresholds: thresholds of mean spatial IoU x temporal IoU, each above 0 and at most 1.
-        ranked: from `rank_tubes`, if it has been computed; None computes it.
 
     Returns:
         one for each threshold, AP in percent.
     """
-    ranked = ranked or rank_tubes(ground_truth, tubes, protocol)
-    labels = tubes.label[ranked.overlaps.index.first_row[ranked.order]]
-    truth_labels = ground_truth.label[ranked.overlaps.other_index.first_row]
+    overlaps = ranked.overlaps
+    labels, truth_labels = overlaps.index.label[ranked.order], overlaps.other_index.label
+    names, epsilon = overlaps.label_names, protocol.recall_epsilon
+    classes = evaluated_classes(labels, truth_labels, names, protocol.ignored_classes)
+    hits = [match_tubes(ranked, protocol, threshold) >= 0 for threshold in thresholds]
     return [
-        class_ap(
-            match_tubes(ranked, protocol, threshold) >= 0,
-            labels,
-            truth_labels,
-            ground_truth.label_names,
-            threshold,
-            protocol.tube_ap_method,
-            protocol.ignored_classes,
-            protocol.recall_epsilon,
-        )
-        for threshold in thresholds
+        class_ap(each, classes, names, threshold, protocol.tube_ap_method, epsilon)
+        for each, threshold in zip(hits, thresholds)
     ]
 
 
-def rank_tubes(
-    ground_truth: Tubes, tubes: Tubes, protocol: Protocol, overlaps: TubeOverlaps | None = None
-) -> RankedTubes:
+def rank_tubes(tubes: Tubes, overlaps: TubeOverlaps, protocol: Protocol) -> RankedTubes:
     """Suppresses, sorts and compares tubes as the protocol says.
 
     Args:
-        ground_truth, tubes: aligned tables.
+        tubes: aligned with the ground truth.
+        overlaps: from `tube_overlaps` of these tubes and the ground truth.
         protocol: the rules.
-        overlaps: from `tube_overlaps`, if it has been computed; None computes it.
     """
-    if overlaps is None:
-        overlaps = tube_overlaps(tubes, ground_truth, [protocol.tube_extent])
-    order = tube_order(tubes, overlaps.index)
+    order = overlaps.index.order()
     if protocol.tube_suppression is not None:
         order = order[nms_tubes(tubes, protocol.tube_suppression, protocol.tube_extent)[order]]
     iou = tube_iou(overlaps, protocol)
-    rank = np.full(len(overlaps.index.first_row), -1)
+    rank = np.full(len(overlaps.index), -1)
     rank[order] = np.arange(len(order))
     detection = np.where(overlaps.same_label, rank[overlaps.tube], -1)
     rows = np.argsort(detection, kind="stable")
@@ -137,7 +131,7 @@ def match_tubes(ranked: RankedTubes, protocol: Protocol, threshold: float) -> np
         passes_threshold(ranked.pairs.iou, protocol, threshold),
         protocol.tube_duplicates,
         len(ranked.order),
-        len(ranked.overlaps.other_index.first_row),
+        len(ranked.overlaps.other_index),
     )
 
 
@@ -155,18 +149,18 @@ def tube_overlaps(
 
     Args:
         tubes: the detected ones.
-        others: the ground truth, or `tubes` again.
+        others: the ground truth, with the same names of videos and labels; or `tubes` again.
         extents: the widths of a box to compute with.
         same_label: only pairs of one class.
     """
     index, other_index = index_tubes(tubes), index_tubes(others)
-    keys, other_keys = _row_keys(tubes, others, same_label)
+    columns = ("video", "frame", "label") if same_label else ("video", "frame")
+    keys, other_keys = row_keys([tubes, others], *columns)
     order = np.argsort(other_keys, kind="stable")
     left, right = join(keys, other_keys[order])
     right = order[right]
     pair = pack_keys(
-        (index.row_tube[left], len(index.first_row)),
-        (other_index.row_tube[right], len(other_index.first_row)),
+        (index.row_tube[left], len(index)), (other_index.row_tube[right], len(other_index))
     )
     pairs, members = np.unique(pair, return_inverse=True)
     num_shared = np.bincount(members, minlength=len(pairs))
@@ -176,11 +170,10 @@ def tube_overlaps(
         / num_shared
         for extent in extents
     }
-    tube, other = np.divmod(pairs, max(len(other_index.first_row), 1))
-    label, other_label = tubes.label[index.first_row], others.label[other_index.first_row]
+    tube, other = np.divmod(pairs, max(len(other_index), 1))
     return TubeOverlaps(
-        index=index, other_index=other_index, tube=tube, other=other,
-        same_label=label[tube] == other_label[other],
+        label_names=others.label_names, index=index, other_index=other_index, tube=tube,
+        other=other, same_label=index.label[tube] == other_index.label[other],
         spatial_iou=spatial_iou, num_shared=num_shared,
         num_either=index.length[tube] + other_index.length[other] - num_shared,
     )  # fmt: skip
@@ -213,8 +206,7 @@ def nms_tubes(tubes: Tubes, threshold: float, extent: BoxExtent = "inclusive") -
         (T,) bool, the tubes that stay, in the order of `index_tubes`.
     """
     pairs = tube_overlaps(tubes, tubes, [extent], same_label=True)
-    rank = np.empty(len(pairs.index.first_row), np.int64)
-    rank[tube_order(tubes, pairs.index)] = np.arange(len(rank))
+    rank = np.argsort(pairs.index.order())
     near = pairs.spatial_iou[extent] * pairs.num_shared / pairs.num_either > threshold
     near &= rank[pairs.tube] < rank[pairs.other]
     better, worse = pairs.tube[near], pairs.other[near]
@@ -231,22 +223,5 @@ def index_tubes(tubes: Tubes) -> TubeIndex:
     _, first_row, row_tube, length = np.unique(
         tubes.tube, return_index=True, return_inverse=True, return_counts=True
     )
-    return TubeIndex(row_tube, first_row, length)
-
-
-def tube_order(tubes: Tubes, index: TubeIndex) -> np.ndarray:
-    """(T,) tubes label by label, best score first; of equal ones, the lower number."""
-    assert tubes.tube_score is not None
-    return np.lexsort((-tubes.tube_score[index.first_row], tubes.label[index.first_row]))
-
-
-def _row_keys(tubes: Tubes, others: Tubes, same_label: bool) -> tuple[np.ndarray, np.ndarray]:
-    """One integer for each video and frame, and label where asked for, in both tables."""
-    num_frames = 1 + max(int(table.frame.max(initial=0)) for table in (tubes, others))
-    bounds = len(others.video_names), num_frames, len(others.label_names)
-    num_columns = 3 if same_label else 2
-    keys, other_keys = (
-        pack_keys(*list(zip((table.video, table.frame, table.label), bounds))[:num_columns])
-        for table in (tubes, others)
-    )
-    return keys, other_keys
+    score = None if tubes.tube_score is None else tubes.tube_score[first_row]
+    return TubeIndex(row_tube=row_tube, length=length, label=tubes.label[first_row], score=score)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...datasets.tables import Tubes
 from .error_analysis import false_positives
 from .frame_map import FrameOverlaps, match_frames
 from .protocols import Protocol
@@ -34,86 +33,68 @@ class WorstExample:
 
 
 def worst_false_positives(
-    ground_truth: Tubes,
-    protocol: Protocol,
-    threshold: float,
-    overlaps: FrameOverlaps,
-    videos: set[str],
-    count: int,
+    overlaps: FrameOverlaps, protocol: Protocol, threshold: float, videos: set[str], count: int
 ) -> list[WorstExample]:
     """The false positives of the highest scores, one for each video and class.
 
     Args:
-        ground_truth: the one that `overlaps` was computed with.
+        overlaps: from `frame_overlaps`.
         protocol: the rules.
         threshold: the IoU threshold.
-        overlaps: from `frame_overlaps`.
         videos: names of the videos to take them from.
         count: most examples.
     """
-    rows, kinds = false_positives(ground_truth, protocol, threshold, overlaps)
-    detections = overlaps.detections
+    truth, detections = overlaps.ground_truth, overlaps.detections
+    rows, kinds = false_positives(overlaps, protocol, threshold)
     examples: dict[tuple[str, str], WorstExample] = {}
     for i in np.lexsort((rows, -detections.score[rows])):
         row = rows[i]
-        video = ground_truth.video_names[detections.video[row]]
-        label = ground_truth.label_names[detections.label[row]]
+        video = truth.video_names[detections.video[row]]
+        label = truth.label_names[detections.label[row]]
         if len(examples) == count:
             break
         if video not in videos or (video, label) in examples:
             continue
-        on_frame = (ground_truth.video == detections.video[row]) & (
-            ground_truth.frame == detections.frame[row]
-        )
+        on_frame = (truth.video == detections.video[row]) & (truth.frame == detections.frame[row])
         examples[video, label] = WorstExample(
             video=video, frame=int(detections.frame[row]),
             title=f"{label} {detections.score[row]:.2f}", error=kinds[i],
-            box=detections.boxes[row], other_boxes=ground_truth.boxes[on_frame],
+            box=detections.boxes[row], other_boxes=truth.boxes[on_frame],
         )  # fmt: skip
     return list(examples.values())
 
 
 def worst_misses(
-    ground_truth: Tubes,
-    protocol: Protocol,
-    threshold: float,
-    overlaps: FrameOverlaps,
-    videos: set[str],
-    count: int,
+    overlaps: FrameOverlaps, protocol: Protocol, threshold: float, videos: set[str], count: int
 ) -> list[WorstExample]:
     """The ground truth tubes detected on the smallest share of frames, each on a missed frame.
 
     Args:
-        ground_truth, protocol, threshold, overlaps, videos, count: see `worst_false_positives`.
+        overlaps, protocol, threshold, videos, count: see `worst_false_positives`.
     """
-    detections = overlaps.detections
-    is_hit = np.zeros(len(ground_truth), bool)
-    hits = match_frames(overlaps, protocol, threshold)
-    is_hit[overlaps.truth[hits[hits >= 0]]] = True
+    truth, detections = overlaps.ground_truth, overlaps.detections
+    matched = match_frames(overlaps, protocol, threshold)
+    is_hit = np.isin(np.arange(len(truth)), overlaps.truth[matched[matched >= 0]])
     tube, first, index, length = np.unique(
-        ground_truth.tube, return_index=True, return_inverse=True, return_counts=True
+        truth.tube, return_index=True, return_inverse=True, return_counts=True
     )
     share = np.bincount(index, weights=is_hit, minlength=len(tube)) / length
-    examples: list[WorstExample] = []
-    for i in np.lexsort((tube, -length, share)):
-        video = ground_truth.video_names[ground_truth.video[first[i]]]
-        if len(examples) == count or share[i] == 1:
-            break
-        if video not in videos:
-            continue
+    is_shown = np.isin(truth.video_names, list(videos))[truth.video[first]] & (share < 1)
+    examples = []
+    worst = np.lexsort((tube, -length, share))
+    for i in worst[is_shown[worst]][:count]:
         rows = np.flatnonzero((index == i) & ~is_hit)
-        row = rows[np.argsort(ground_truth.frame[rows])[len(rows) // 2]]
-        same = (
-            (detections.video == ground_truth.video[row])
-            & (detections.frame == ground_truth.frame[row])
-            & (detections.label == ground_truth.label[row])
-        )
+        row = rows[np.argsort(truth.frame[rows])[len(rows) // 2]]
+        same_action = np.logical_and.reduce([
+            getattr(detections, name) == getattr(truth, name)[row]
+            for name in ("video", "frame", "label")
+        ])  # fmt: skip
         examples.append(
             WorstExample(
-                video=video, frame=int(ground_truth.frame[row]),
-                title=ground_truth.label_names[ground_truth.label[row]],
+                video=truth.video_names[truth.video[row]], frame=int(truth.frame[row]),
+                title=truth.label_names[truth.label[row]],
                 error=f"found on {100 * share[i]:.0f} % of {length[i]} frames",
-                box=ground_truth.boxes[row], other_boxes=detections.boxes[same],
+                box=truth.boxes[row], other_boxes=detections.boxes[same_action],
             )
         )  # fmt: skip
     return examples

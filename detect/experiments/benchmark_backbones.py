@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,6 @@ from ...backbones.inception import Trunk
 from .timing import has_bfloat16, median, time_rounds
 
 _REFERENCE = "torchvision s3d"
-_BFLOAT16 = ", bfloat16"
-
-
-def list_passes(names: Sequence[str], device: str, train: bool) -> list[str]:
-    """The names of what `benchmark_backbones` runs in a round."""
-    mixed = [f"{name}{_BFLOAT16}" for name in names] if train and has_bfloat16(device) else []
-    return [_REFERENCE, *names, *mixed]
 
 
 def benchmark_backbones(
@@ -32,8 +26,7 @@ def benchmark_backbones(
     repeats: int,
     device: str,
     train: bool,
-    on_run: Callable[[str], None],
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Times a forward pass in evaluation mode, or forward and backward passes in training mode.
 
     The first row is torchvision's S3D up to the same endpoint, run eagerly; our `s3d` has the same
@@ -47,7 +40,6 @@ def benchmark_backbones(
         device: "cpu", or "cuda" in bfloat16.
         train: time forward and backward with trainable norms, in float32; if the device multiplies
             in bfloat16, also each network of the family in mixed precision.
-        on_run: called with each network's name before it runs.
 
     Returns:
         Rows with name, seconds (median), ratio (median over rounds of the time divided by
@@ -71,30 +63,40 @@ def benchmark_backbones(
         network.to(device).train(train)
     networks[_REFERENCE].to(dtype)
     clip = torch.rand(1, 3, frames, height, width).to(device, dtype)
-    outputs: dict[str, Tensor] = {}
-
-    def run(name: str) -> None:
-        network = networks[name.removesuffix(_BFLOAT16)]
-        outputs[name] = _run_pass(network, clip, train, mixed=name.endswith(_BFLOAT16))
-
-    passes = {name: partial(run, name) for name in list_passes(names, device, train)}
-    times = time_rounds(passes, repeats, device, on_run)
-    rows: list[dict[str, object]] = []
-    for name, seconds in times.items():
-        difference = None
-        if name == "s3d":
-            difference = (outputs[name].float() - outputs[_REFERENCE].float()).abs().max().item()
-        rows.append({
+    passes = {name: partial(_run_pass, each, clip, train) for name, each in networks.items()}
+    if train and has_bfloat16(device):
+        for name in names:
+            mixed = partial(_run_pass, networks[name], clip, train, mixed=True)
+            passes[f"{name}, bfloat16"] = mixed
+    times = time_rounds(passes, repeats, device)
+    differences = {}
+    if "s3d" in names:
+        ours, theirs = (passes[name]().float() for name in ("s3d", _REFERENCE))
+        differences["s3d"] = (ours - theirs).abs().max().item()
+    return [
+        {
             "name": name,
             "seconds": median(seconds),
             "ratio": median(seconds / times[_REFERENCE]),
             "clips_per_second": 1 / median(seconds),
-            "difference": difference,
-        })  # fmt: skip
-    return rows
+            "difference": differences.get(name),
+        }
+        for name, seconds in times.items()
+    ]
 
 
-def _run_pass(network: nn.Module, clip: Tensor, train: bool, mixed: bool) -> Tensor:
+def benchmark_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The result of `benchmark_backbones` as text."""
+    head = f"{'network':18}{'seconds':>9}{'of torchvision':>16}{'clips/s':>9}{'difference':>12}"
+    lines = [head]
+    for row in rows:
+        difference = "-" if row["difference"] is None else f"{row['difference']:.1e}"
+        lines.append(f"{row['name']:18}{row['seconds']:9.3f}{row['ratio']:16.3f}"
+                     f"{row['clips_per_second']:9.2f}{difference:>12}")  # fmt: skip
+    return "\n".join(lines)
+
+
+def _run_pass(network: nn.Module, clip: Tensor, train: bool, mixed: bool = False) -> Tensor:
     if not train:
         with torch.inference_mode():
             return network(clip)

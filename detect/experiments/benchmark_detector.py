@@ -9,6 +9,7 @@ import copy
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,6 @@ _SCHEDULE = Schedule(steps=1, lr=1e-4)
 _WARMUP_STEPS = 4  # of the short training run, in which its worker processes start
 _TENSOR_PEAK = 989e12
 """Dense bf16 FLOP/s of an H100 SXM and an H200, by NVIDIA's data sheets."""
-
-OnRun = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -119,22 +118,20 @@ class TorchvisionTrunk(nn.Module):
         return features
 
 
-def benchmark_detector(workload: Workload, on_run: OnRun) -> dict[str, Any]:
+def benchmark_detector(workload: Workload) -> dict[str, Any]:
     """All figures of the detector.
 
     Args:
         workload: what is timed.
-        on_run: called with a name before each timed run.
 
     Returns:
         The workload, device, threads and torch's version; "dense" of `benchmark_dense` and
         `benchmark_videos`; "train" of `benchmark_training` and `measure_data_wait`.
     """
-    dense = benchmark_dense(workload, on_run)
-    training = benchmark_training(workload, on_run)
+    dense = benchmark_dense(workload)
+    training = benchmark_training(workload)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "figures"
-        on_run("making figures")
         make_figure_dataset(data, train=4, test=1, height=240, width=320, progress=False)
         train_set, test_set = open_detection_sets(data)
         dense |= benchmark_videos(
@@ -147,9 +144,7 @@ def benchmark_detector(workload: Workload, on_run: OnRun) -> dict[str, Any]:
             },
             test_set.media[0],
             FunctionSource(lambda frames, _: [_person_boxes(*frames.shape[1:3])] * len(frames)),
-            on_run=on_run,
         )  # fmt: skip
-        on_run("short training run")
         training |= measure_data_wait(workload, train_set, Path(folder) / "run")
     return {
         "workload": asdict(workload),
@@ -161,7 +156,7 @@ def benchmark_detector(workload: Workload, on_run: OnRun) -> dict[str, Any]:
     }
 
 
-def benchmark_dense(workload: Workload, on_run: OnRun) -> dict[str, Any]:
+def benchmark_dense(workload: Workload) -> dict[str, Any]:
     """Key frames a second if every frame is one: shared clips compared with a clip for each.
 
     The time of prediction and NMS with the same weights, three external person boxes a frame, and
@@ -182,21 +177,18 @@ def benchmark_dense(workload: Workload, on_run: OnRun) -> dict[str, Any]:
         predictor = TorchPredictor(detector, device=device, autocast_dtype=dtype)
         return postprocess(predictor.predict(batch), predictor.config)
 
-    runs = {f"dense, {name}": lambda v=v: predict(*v) for name, v in variants.items()}
-    seconds = time_rounds(runs, workload.repeats, device, on_run, workload.warmup)
-    fps = {
-        name: len(batch.frame_numbers) / seconds[f"dense, {name}"]
-        for name, (batch, _) in variants.items()
-    }
+    runs = {name: partial(predict, *variant) for name, variant in variants.items()}
+    seconds = time_rounds(runs, workload.repeats, device, workload.warmup)
+    fps = {name: len(variants[name][0].frame_numbers) / each for name, each in seconds.items()}
     result: dict[str, Any] = {f"{name}_fps": median(rounds) for name, rounds in fps.items()}
     result["ratio"] = median(fps["shared"] / fps["per_clip"])
     if device == "cuda":
-        flops = count_flops(runs["dense, shared"])
-        result["tensor_peak_share"] = _peak_share(flops, median(seconds["dense, shared"]))
+        flops = count_flops(runs["shared"])
+        result["tensor_peak_share"] = _peak_share(flops, median(seconds["shared"]))
     return result
 
 
-def benchmark_training(workload: Workload, on_run: OnRun) -> dict[str, Any]:
+def benchmark_training(workload: Workload) -> dict[str, Any]:
     """A training step of the detector compared with one whose trunk is torchvision's S3D.
 
     Both have the same weights, an RPN on the trunk's features and trainable norms, and compute the
@@ -226,7 +218,7 @@ def benchmark_training(workload: Workload, on_run: OnRun) -> dict[str, Any]:
         compiled.trunk.endpoints = torch.compile(compiled.trunk.endpoints)  # type: ignore[method-assign]
         steps["ours, bfloat16, compiled"] = _TrainingStep(compiled, workload, bfloat16=True)
     losses = [steps[name].loss().item() for name in ("ours", "torchvision")]
-    seconds = time_rounds(steps, workload.repeats, workload.device, on_run, workload.warmup)
+    seconds = time_rounds(steps, workload.repeats, workload.device, workload.warmup)
     rows: dict[str, dict[str, Any]] = {}
     for name, step in steps.items():
         rows[name] = {
@@ -350,12 +342,6 @@ class _TrainingStep:
         nn.utils.clip_grad_norm_(self.detector.parameters(), _SCHEDULE.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-
-def count_runs(workload: Workload) -> int:
-    """How often `benchmark_detector` calls `on_run`."""
-    variants = 4 + 2 * has_bfloat16(workload.device)
-    return (workload.warmup + workload.repeats) * variants + 3 * len(_PROPOSAL_KINDS) + 2
 
 
 def _make_detector(workload: Workload, proposals: ProposalKind) -> Detector:

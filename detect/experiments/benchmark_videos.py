@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from ...datasets.video.reader import read_video
 from ..inference.clip_batches import prefetch_clip_batches
 from ..inference.detector_tubes import TubeBuilder, TubeOptions, as_detections, detector_tubes
@@ -22,11 +24,7 @@ and refining boxes; linking."""
 
 
 def benchmark_videos(
-    predictors: Mapping[str, TorchPredictor],
-    video: Path,
-    source: FunctionSource,
-    *,
-    on_run: Callable[[str], None],
+    predictors: Mapping[str, TorchPredictor], video: Path, source: FunctionSource
 ) -> dict[str, Any]:
     """Frames a second from a video file to its tables, every frame a key frame.
 
@@ -34,7 +32,6 @@ def benchmark_videos(
         predictors: by the kind of their proposals.
         video: the file.
         source: where people are, for external proposals.
-        on_run: called with a name before each of the three runs of a predictor.
 
     Returns:
         end_to_end_fps: by predictor, the second of two runs of `detector_tubes`, whose stages
@@ -42,17 +39,15 @@ def benchmark_videos(
         stage waits for the one before, the seconds_per_frame of all, and the slowest as "limit".
     """
     result: dict[str, Any] = {"end_to_end_fps": {}, "stages": {}}
-    for name, predictor in predictors.items():
+    for name, predictor in tqdm(predictors.items(), "videos", leave=False):
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(2):
-                on_run(f"a video, {name}")
                 start = time.perf_counter()
                 opened = open_video_file(video, "video")
                 with detector_tubes(opened, predictor, source, progress=False) as run:
                     frames = run(Path(folder)).num_frames
                 fps = frames / (time.perf_counter() - start)
         result["end_to_end_fps"][name] = fps
-        on_run(f"stages, {name}")
         seconds = time_stages(predictor, video, source)
         total = sum(seconds.values())
         result["stages"][name] = {stage: each / total for stage, each in seconds.items()} | {

@@ -7,8 +7,7 @@ Runs that have one are skipped; a run that was interrupted is resumed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -17,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
@@ -183,16 +181,18 @@ def run_study(
         InputError: see `fit`; scores that are needed for a fusion are missing.
     """
     accelerator = study.options.accelerator(study.out)
+    is_main = accelerator.is_main_process
     # All processes decide this before any of them writes a record.
     pending = [run for run in runs if not run.record(study.out).is_file()]
     accelerator.wait_for_everyone()
     to_train = [run for run in pending if run.streams != "both"]
-    with _progress_bar(to_train, accelerator) as show_progress:
-        for stream, group in groupby(to_train, lambda run: run.streams):
-            clips = open_clips(stream)
-            for run in group:
-                train_and_score(run, clips, study, partial(show_progress, run))
-    if accelerator.is_main_process:
+    bar = tqdm(to_train, unit=" runs", leave=False, disable=not to_train or not is_main)
+    for stream, group in groupby(bar, lambda run: run.streams):
+        clips = open_clips(stream)
+        for run in group:
+            bar.set_description(f"{run.backbone} {run.streams} seed {run.seed}")
+            train_and_score(run, clips, study)
+    if is_main:
         for run in pending:
             if run.streams == "both":
                 _fuse(run, study)
@@ -221,19 +221,13 @@ def read_records(out: Path) -> list[dict[str, Any]]:
     return [record for *_, record in sorted(records, key=lambda row: row[:4])]
 
 
-def train_and_score(
-    run: Run,
-    clips: StudyClips,
-    study: Study,
-    on_progress: Callable[[float], None] = lambda share: None,
-) -> None:
+def train_and_score(run: Run, clips: StudyClips, study: Study) -> None:
     """Trains one network, resuming if it was started, scores it and writes its record.
 
     Args:
         run: on one stream.
         clips: of this stream.
         study: what the runs have in common.
-        on_progress: called after each step with the share of all steps that are done.
     """
     accelerator = study.options.accelerator(study.out)
     folder = run.folder(study.out)
@@ -243,19 +237,16 @@ def train_and_score(
     model = fit(
         ClassificationTask(model), clips.samples(run.seed), folder, study.schedule,
         replace(study.options, resume=True, seed=run.seed),
-        lambda step, _: on_progress((step + 1) / study.schedule.steps),
     ).model  # fmt: skip
     half = study.options.precision == "bf16"
 
-    def score(backwards: bool) -> VideoScores:
-        return score_videos(
-            model, clips.tests, frames=clips.size[0], whole=False, backwards=backwards, half=half,
-            workers=study.options.workers,
-        )  # fmt: skip
-
-    normal = score(False)
+    score = partial(
+        score_videos, model, clips.tests, frames=clips.size[0], whole=False, half=half,
+        workers=study.options.workers,
+    )  # fmt: skip
+    normal = score()
     # Reversing the frames of a flow clip does not give the flow of the reversed video.
-    backwards = score(True) if run.streams == "rgb" else None
+    backwards = score(backwards=True) if run.streams == "rgb" else None
     if accelerator.is_main_process:
         with torch.device("meta"):
             variant, channels_in = get_variant(run.backbone), network.channels_in
@@ -271,8 +262,8 @@ def train_and_score(
         }
         with atomic_write(folder / _SCORES_FILE) as temporary:
             np.savez(
-                temporary, names=np.array(normal.names), label=normal.label, clip=normal.clip,
-                read=normal.read,
+                temporary, names=np.array(normal.names), label=normal.label,
+                clip=normal.clip_logits, read=normal.is_readable,
             )  # fmt: skip
         record |= _accuracies(normal, backwards, study.pairs)
         write_json(record, run.record(study.out))
@@ -297,7 +288,7 @@ def clips_per_second(model: PretrainedModel, size: tuple[int, int, int], half: b
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
             model.logits(clips)
 
-    [seconds] = time_rounds({"": score}, _TIMED_PASSES, device.type).values()
+    [seconds] = time_rounds({"": score}, _TIMED_PASSES, device.type, progress=False).values()
     return _TIMED_CLIPS / median(seconds)
 
 
@@ -306,7 +297,7 @@ def _fuse(run: Run, study: Study) -> None:
     parts = [Run(run.backbone, stream, run.seed) for stream in ("rgb", "flow")]
     rgb, flow = (_read_scores(part.folder(study.out) / _SCORES_FILE) for part in parts)
     records = [_read_json(part.record(study.out)) for part in parts]
-    fused = fuse(rgb, flow, range(rgb.clip.shape[1]))
+    fused = fuse(rgb, flow, range(rgb.clip_logits.shape[1]))
     record = asdict(run) | {
         name: sum(part[name] for part in records)
         for name in ("multiply_adds", "parameters", "step_seconds")
@@ -319,14 +310,15 @@ def _accuracies(
     normal: VideoScores, backwards: VideoScores | None, pairs: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
     """The part of a record that depends on scores, of normal and of reversed clips."""
-    if not normal.read.any():
+    if not normal.is_readable.any():
         raise InputError(f"none of the test videos could be read; the first is {normal.names[0]}")
 
     def accuracy(scores: VideoScores) -> dict[str, Any]:
-        return clip_accuracy(scores.clip[scores.read], scores.label[scores.read], pairs)
+        known = scores.is_readable
+        return clip_accuracy(scores.clip_logits[known], scores.label[known], pairs)
 
     return {
-        "clips": int(normal.read.sum()),
+        "clips": int(normal.is_readable.sum()),
         "normal": accuracy(normal),
         "reversed": backwards and accuracy(backwards),
     }
@@ -349,22 +341,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise InputError(f"{path}: is damaged; delete it and run again to recompute it") from error
-
-
-@contextmanager
-def _progress_bar(
-    runs: Sequence[Run], accelerator: Accelerator
-) -> Iterator[Callable[[Run, float], None]]:
-    """A bar over all runs; yields a function of a run and the share of it that is done."""
-    with tqdm(
-        total=len(runs), unit=" runs", leave=False,
-        disable=not runs or not accelerator.is_main_process,
-        bar_format="{desc}{percentage:3.0f}%|{bar}| {n:.1f}/{total} runs "
-        "[{elapsed}<{remaining}]",
-    ) as bar:  # fmt: skip
-
-        def show(run: Run, share: float) -> None:
-            bar.set_description(f"{run.backbone} {run.streams} seed {run.seed}", refresh=False)
-            bar.update(runs.index(run) + share - bar.n)
-
-        yield show

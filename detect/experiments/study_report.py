@@ -191,9 +191,8 @@ def _draw_figures(table: pd.DataFrame, out: Path) -> None:
     rgb = table[table.streams == "rgb"]
     if len(rgb) > 1:
         plot_cost(rgb, out / "cost.svg")
-    normal = rgb[rgb.backbone.isin(_REVERSED_BACKBONES)].copy()
-    normal["group"] = normal.backbone.str.upper()
-    normal["series"] = "normal"
+    normal = rgb[rgb.backbone.isin(_REVERSED_BACKBONES)]
+    normal = normal.assign(group=normal.backbone.str.upper(), series="normal")
     backwards = normal.drop(columns=["top1", "pairs"]).assign(series="reversed")
     backwards.columns = backwards.columns.str.removeprefix("reversed_")
     gates = pd.concat([
@@ -202,9 +201,7 @@ def _draw_figures(table: pd.DataFrame, out: Path) -> None:
     ])  # fmt: skip
     several = table[table.duplicated("backbone", keep=False)]
     bars = {
-        "reversed": pd.concat(
-            [normal.assign(series="normal"), backwards.assign(series="reversed")]
-        ),
+        "reversed": pd.concat([normal, backwards]),
         "gating": gates if len(gates) > 1 else gates[:0],
         "streams": several.assign(group=several.backbone, series=several.streams),
     }

@@ -91,15 +91,10 @@ def _percent(correct: np.ndarray) -> float | None:
 def runs_table(records: Sequence[Record]) -> pd.DataFrame:
     """A row for each run: its record, and each of `MEASURES` as a float (NaN: not measured)."""
     runs = pd.DataFrame([*records])
-    for name in MEASURES:
-        runs[name] = np.array([get_measure(record, name) for record in records], float)
+    for name, (part, value) in MEASURES.items():
+        values = [None if record[part] is None else record[part][value] for record in records]
+        runs[name] = np.array(values, float)
     return runs
-
-
-def get_measure(record: Record, measure: str) -> float | None:
-    """One of `MEASURES` of a run, in percent; None if it was not measured."""
-    part, name = MEASURES[measure]
-    return None if record[part] is None else record[part][name]
 
 
 def summarize(runs: pd.DataFrame) -> pd.DataFrame:

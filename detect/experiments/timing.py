@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 
 def has_bfloat16(device: str) -> bool:
@@ -25,8 +26,8 @@ def time_rounds(
     runs: Mapping[str, Callable[[], object]],
     repeats: int,
     device: str,
-    on_run: Callable[[str], None] = lambda name: None,
     warmup: int = 1,
+    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """Runs all functions in turn, round by round.
 
@@ -34,19 +35,19 @@ def time_rounds(
         runs: functions by name.
         repeats: rounds that are timed.
         device: where they run.
-        on_run: called with a name before each run.
         warmup: rounds before these that are not timed.
+        progress: show a progress bar on stderr.
 
     Returns:
         By name (repeats,) the seconds of each timed round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(warmup + repeats):
-        for name, run in runs.items():
-            on_run(name)
-            start = synchronized_time(device)
-            run()
-            seconds[name].append(synchronized_time(device) - start)
+    bar = tqdm([*runs] * (warmup + repeats), unit=" runs", leave=False, disable=not progress)
+    for name in bar:
+        bar.set_description(name)
+        start = synchronized_time(device)
+        runs[name]()
+        seconds[name].append(synchronized_time(device) - start)
     return {name: np.array(each[warmup:]) for name, each in seconds.items()}
 
 

@@ -110,10 +110,12 @@ def fuse(one: VideoScores, other: VideoScores, order: Sequence[int]) -> VideoSco
         order: for each class of `one`, its index among those of `other`.
     """
     video = None
-    if one.video is not None and other.video is not None:
-        video = (one.video + other.video[:, order]) / 2
-    clip = (one.clip + other.clip[:, order]) / 2
-    return replace(one, clip=clip, video=video, read=one.read & other.read)
+    if one.video_logits is not None and other.video_logits is not None:
+        video = (one.video_logits + other.video_logits[:, order]) / 2
+    clip = (one.clip_logits + other.clip_logits[:, order]) / 2
+    return replace(
+        one, clip_logits=clip, video_logits=video, is_readable=one.is_readable & other.is_readable
+    )
 
 
 @dataclass(frozen=True)

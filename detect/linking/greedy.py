@@ -15,14 +15,7 @@ from typing import Literal
 import numpy as np
 
 from ...datasets.overrides import override_fields
-from ...datasets.tables import (
-    Detections,
-    Tubelets,
-    Tubes,
-    Videos,
-    concatenate_rows,
-    select_rows,
-)
+from ...datasets.tables import Detections, Tubelets, Tubes, Videos, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import join
 from ..boxes.matching import greedy_match, sort_by_preference

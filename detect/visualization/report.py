@@ -132,7 +132,7 @@ def _plot_errors(by_class: dict[str, dict[str, float]]) -> str:
 def _plot_thresholds(results: Sequence[Evaluation]) -> str:
     panels: dict[str, dict[str, np.ndarray]] = {}
     for each in results:
-        for part, scores in (("frame", each.frame_scores), ("video", each.video_scores)):
+        for part, scores in each.scores.items():
             points = [(one.threshold, one.mean) for one in scores if one.mean is not None]
             if points:
                 panels.setdefault(f"{part}-mAP", {})[each.protocol.name] = np.transpose(points)
@@ -170,9 +170,7 @@ def _worst_examples(
          "The action instances detected on the smallest share of their frames. Solid: ground "
          "truth; dashed: detections of its class."),
     ):  # fmt: skip
-        examples = find(
-            ground_truth, protocol, threshold, overlaps, set(paths) or set(names), _NUM_EXAMPLES
-        )
+        examples = find(overlaps, protocol, threshold, set(paths or names), _NUM_EXAMPLES)
         if paths:
             frames = ((each, read_frame(paths[each.video], each.frame)) for each in examples)
             images = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from actiontubes.backbones.family import ENDPOINTS, VARIANTS, get_variant
 from actiontubes.backbones.weights.load import load_file
 from actiontubes.datasets.clips.classification_clips import ClassificationSample
 from actiontubes.datasets.errors import InputError
+from actiontubes.detect.experiments import study as study_module
 from actiontubes.detect.experiments.study import (
     Run,
     Study,
@@ -28,6 +30,7 @@ from actiontubes.detect.experiments.study import (
 )
 from actiontubes.detect.experiments.study_clips import Stream, StudyClips, parse_pairs
 from actiontubes.detect.training.classifier import new_classifier
+from actiontubes.detect.training.loop import fit
 from actiontubes.detect.training.options import ClassifierOptions, RunOptions, Schedule
 from torch import nn
 from torch.utils.data import Dataset
@@ -143,14 +146,15 @@ class Stopped(Exception):
     pass
 
 
-def test_stopped_and_resumed(done: Path, tmp_path: Path) -> None:
-    def stop(share: float) -> None:
-        if share == 0.75:
+def test_stopped_and_resumed(done: Path, tmp_path: Path, monkeypatch) -> None:
+    def stop(step: int, losses: Mapping[str, float]) -> None:
+        if step == 0.75 * STEPS.steps - 1:
             raise Stopped
 
     run = Run("i3d", "rgb", 0)
-    with pytest.raises(Stopped):
-        train_and_score(run, open_bars("rgb"), tiny_study(tmp_path), stop)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(study_module, "fit", partial(fit, on_step=stop))
+        train_and_score(run, open_bars("rgb"), tiny_study(tmp_path))
     assert (run.folder(tmp_path) / "state.pt").is_file() and not run.record(tmp_path).exists()
     (resumed,) = studied(tmp_path, [run])
     np.testing.assert_allclose(

@@ -95,20 +95,20 @@ def test_middle_clips_and_all_frames(model: PretrainedModel, monkeypatch: Any) -
     found = score_videos(model, videos, frames=16, progress=False)
     assert found.names == tuple(f"video {i}" for i in range(5))
     assert found.label.tolist() == [0, 1, 2, 3, 4]
-    assert found.read.tolist() == [True] * 4 + [False]
+    assert found.is_readable.tolist() == [True] * 4 + [False]
     first = videos[0].clip
-    close(found.clip[0], logits(model, first[14:30]))
+    close(found.clip_logits[0], logits(model, first[14:30]))
     parts = [logits(model, first[i : i + 15]) for i in (0, 15, 30)]
-    assert found.video is not None
-    close(found.video[0], np.mean(parts, axis=0))
-    close(found.clip[1], logits(model, videos[1].clip[5:21]))
+    assert found.video_logits is not None
+    close(found.video_logits[0], np.mean(parts, axis=0))
+    close(found.clip_logits[1], logits(model, videos[1].clip[5:21]))
     halves = [logits(model, videos[1].clip[i : i + 13]) for i in (0, 13)]
-    close(found.video[1], np.mean(halves, axis=0))
-    assert np.array_equal(found.video[2], found.clip[2])
-    close(found.video[3], logits(model, videos[3].clip))
-    assert not found.clip[4].any()
+    close(found.video_logits[1], np.mean(halves, axis=0))
+    assert np.array_equal(found.video_logits[2], found.clip_logits[2])
+    close(found.video_logits[3], logits(model, videos[3].clip))
+    assert not found.clip_logits[4].any()
     only = score_videos(model, videos, frames=16, whole=False, progress=False)
-    assert only.video is None and np.array_equal(only.clip, found.clip)
+    assert only.video_logits is None and np.array_equal(only.clip_logits, found.clip_logits)
 
 
 def test_parts_count_by_their_frames(model: PretrainedModel, monkeypatch: Any) -> None:
@@ -116,16 +116,16 @@ def test_parts_count_by_their_frames(model: PretrainedModel, monkeypatch: Any) -
     found = score_videos(model, Drawn(31), frames=8, progress=False)
     clip = Drawn(31)[0].clip
     expected = (16 * logits(model, clip[:16]) + 15 * logits(model, clip[16:])) / 31
-    assert found.video is not None
-    close(found.video[0], expected)
+    assert found.video_logits is not None
+    close(found.video_logits[0], expected)
 
 
 def test_backwards(model: PretrainedModel) -> None:
     found = score_videos(model, Drawn(20), frames=16, backwards=True, progress=False)
     clip = Drawn(20)[0].clip.flip(0)
-    close(found.clip[0], logits(model, clip[2:18]))
-    assert found.video is not None
-    close(found.video[0], logits(model, clip))
+    close(found.clip_logits[0], logits(model, clip[2:18]))
+    assert found.video_logits is not None
+    close(found.video_logits[0], logits(model, clip))
 
 
 def test_top_by_hand() -> None:
@@ -172,10 +172,10 @@ def test_accuracies_by_hand() -> None:
     }  # fmt: skip
     assert json.loads(json.dumps(result)) == result
     assert format_accuracies(result) == "clips 50.0 top-1 75.0 top-5, videos 75.0 top-1 75.0 top-5"
-    clips = accuracies(replace(spread(), video=None), labels, right)
+    clips = accuracies(replace(spread(), video_logits=None), labels, right)
     assert clips["video"] is None and clips["clip"] == result["clip"]
     assert format_accuracies(clips) == "clips 50.0 top-1 75.0 top-5"
-    none = replace(spread(), read=np.zeros(5, bool))
+    none = replace(spread(), is_readable=np.zeros(5, bool))
     with pytest.raises(InputError, match="none of the 5 test videos could be read; the first is a"):
         accuracies(none, labels, right)
 
@@ -183,12 +183,12 @@ def test_accuracies_by_hand() -> None:
 def test_late_fusion() -> None:
     one, other = spread(), spread()
     order = [5, 4, 3, 2, 1, 0]
-    fused = fuse(one, replace(other, read=np.array([True, False, True, True, True])), order)
-    assert fused.video is not None and one.video is not None
-    assert np.array_equal(fused.clip, (one.clip + one.clip[:, ::-1]) / 2)
-    assert np.array_equal(fused.video, (one.video + one.video[:, ::-1]) / 2)
-    assert fused.read.tolist() == [True, False, True, True, False]
-    assert fuse(one, replace(other, video=None), order).video is None
+    fused = fuse(one, replace(other, is_readable=np.array([True, False, True, True, True])), order)
+    assert fused.video_logits is not None and one.video_logits is not None
+    assert np.array_equal(fused.clip_logits, (one.clip_logits + one.clip_logits[:, ::-1]) / 2)
+    assert np.array_equal(fused.video_logits, (one.video_logits + one.video_logits[:, ::-1]) / 2)
+    assert fused.is_readable.tolist() == [True, False, True, True, False]
+    assert fuse(one, replace(other, video_logits=None), order).video_logits is None
 
 
 def test_means_of_splits() -> None:
