@@ -85,7 +85,7 @@ class Option:
     def key(self) -> str:
         return f"no_{self.name}" if self.switches_off else self.name
 
-    def value(self, given: Any) -> Any:
+    def checked(self, value: Any) -> Any:
         """What the command gets for a value of the command line or the YAML file.
 
         Raises:
@@ -93,16 +93,16 @@ class Option:
         """
         option = as_option(self.key)
         if self.kind is bool:
-            if not isinstance(given, bool):
-                raise InputError(f"{option}: must be true or false, not {given}")
-            return given != self.switches_off
-        if isinstance(given, list):
+            if not isinstance(value, bool):
+                raise InputError(f"{option}: must be true or false, not {value}")
+            return value != self.switches_off
+        if isinstance(value, list):
             count = len(self.elements)
-            if count > 1 and Ellipsis not in self.elements and len(given) != count:
-                raise InputError(f"{option}: needs {count} numbers, not {len(given)}")
-            given = tuple(given) if count > 1 else given
-        check_option(self.name, given, self.hint)
-        return given
+            if count > 1 and Ellipsis not in self.elements and len(value) != count:
+                raise InputError(f"{option}: needs {count} numbers, not {len(value)}")
+            value = tuple(value) if count > 1 else value
+        check_option(self.name, value, self.hint)
+        return value
 
 
 def parse_arguments(function: Callable, command: str, arguments: list[str]) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
                          + f" (see `actiontubes {command} --help`)") from error  # fmt: skip
     result: dict[str, Any] = {}
     for option in options:
-        value = option.value(values[option.key])
+        value = option.checked(values[option.key])
         if option.field is None:
             result[option.parameter] = value
         else:

@@ -123,7 +123,10 @@ def study(
     runs = plan_runs(names, streams or ["rgb"], [0, 1, 2] if seeds is None else seeds)
     if not runs:
         raise InputError("--seeds: give at least one")
-    sides = _numbers(size, (80, 64) if clips == "actors" else (224,))
+    default_size = (80, 64) if clips == "actors" else (224,)
+    sides = default_size if size is None else tuple(size)
+    if len(sides) != len(default_size):
+        raise InputError(f"--size: needs {len(default_size)} numbers, not {len(sides)}")
     length = frames if frames is not None else 9 if clips == "actors" else 64
     if clips == "actors":
         actors = ActorClipConfig(
@@ -198,10 +201,3 @@ def _draw_figures(folder: Path, videos: int) -> None:
         make_figure_dataset(
             folder, train=videos, test=test, workers=min(cores, 8) if cores > 1 else 0
         )
-
-
-def _numbers(size: list[int] | None, default: tuple[int, ...]) -> tuple[int, ...]:
-    """As many numbers as the default has, of an option."""
-    if size is not None and len(size) != len(default):
-        raise InputError(f"--size: needs {len(default)} numbers, not {len(size)}")
-    return default if size is None else tuple(size)

@@ -174,7 +174,7 @@ class FullVideos(Dataset[ClassificationSample]):
         videos: V of them.
         size: side of the square in pixels.
         frames: a shorter video is repeated up to this many frames.
-        read: as of `ClassificationClips`.
+        read: see `ClassificationClips`.
     """
 
     def __init__(

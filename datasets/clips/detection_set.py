@@ -126,7 +126,7 @@ def open_detection_sets(
             f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
             "convert it to a table with frames and pixels"
         )
-    train_names, test_names = _parts(truth, split, train_videos, test_videos)
+    train_names, test_names = _split_names(truth, split, train_videos, test_videos)
     names = tuple(dict.fromkeys([*train_names, *test_names]))
     if labels is None:
         present = np.unique(_select_videos(truth.tubes, names).label)
@@ -158,7 +158,7 @@ def open_detection_sets(
     return part(train_names), part(test_names)
 
 
-def _parts(
+def _split_names(
     truth: GroundTruth,
     split: int,
     train_videos: Sequence[str] | None,

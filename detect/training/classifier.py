@@ -42,7 +42,7 @@ from .state import EVALUATIONS, write_evaluation
 
 CLASSIFIER = "classifier.safetensors"
 Norm = Literal["frozen", "batch"]
-# As of detectors: the family's 1e-3 suits hundreds of thousands of steps.
+# As in detectors; the family's 1e-3 suits hundreds of thousands of steps.
 _NORM_MOMENTUM = 0.1
 
 

@@ -1,4 +1,4 @@
-"""Proposals of all videos of a set, found once before training."""
+"""Proposals of all videos of two sets, computed once before training."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.options import Options, at_least, between
-from actiontubes.tools import main as command_line
 from actiontubes.tools.arguments import Omit, parse_arguments
 from actiontubes.tools.main import COMMANDS, main
 
@@ -221,7 +220,7 @@ def test_stopped_by_the_user(capsys, monkeypatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "parse_arguments", stop)
+    monkeypatch.setattr("actiontubes.tools.arguments.parse_arguments", stop)
     assert main(["made_up"]) == 130
     assert capsys.readouterr().err == "actiontubes: stopped by Ctrl-C\n"
 
@@ -230,7 +229,7 @@ def test_a_closed_pipe_is_no_error(monkeypatch) -> None:
     def closed(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(command_line, "parse_arguments", closed)
+    monkeypatch.setattr("actiontubes.tools.arguments.parse_arguments", closed)
     assert main(["made_up"]) == 0
 
 

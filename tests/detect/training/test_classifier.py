@@ -224,6 +224,11 @@ def test_weights_with_the_same_classes_keep_their_classifier(tmp_path: Path) -> 
         assert torch.equal(value, states(before)[f"trunk.{name}"])
 
 
+def test_trackers_write_into_the_folder_of_the_run(tmp_path: Path) -> None:
+    trained(tmp_path / "split2", trackers=("tensorboard",))
+    assert len([*(tmp_path / "split2").glob("events.out.tfevents.*")]) == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
