@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -127,3 +128,10 @@ def load_backbone(name: str, weights: str, *, channels_in: int = 3) -> Pretraine
     with torch.device("meta"):  # asked for its weights only, it needs no memory
         network = build_backbone(name, channels_in=channels_in)
     return network.load_pretrained(weights)
+
+
+@cache
+def backbone_endpoint_shapes(name: str) -> Mapping[str, EndpointShape]:
+    """`Backbone.endpoint_shapes` of a network of `BACKBONES`, without memory for its weights."""
+    with torch.device("meta"):
+        return build_backbone(name).endpoint_shapes

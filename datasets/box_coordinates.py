@@ -31,3 +31,8 @@ def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
 def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
     """(..., 4) x, y, width = x2 - x1, height = y2 - y1, from x1, y1, x2, y2."""
     return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
+
+
+def has_swapped_corners(boxes: np.ndarray) -> np.ndarray:
+    """(...,) bool, whether x2 < x1 or y2 < y1 in boxes (..., 4) x1 y1 x2 y2."""
+    return np.any(boxes[..., 2:4] < boxes[..., :2], axis=-1)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class InputError(ValueError):
@@ -27,6 +31,26 @@ def choose_from(word: str, known: Iterable[str], shown: int = 10) -> str:
     known = [str(name) for name in known]
     near = difflib.get_close_matches(word, known, 1)
     return f"choose from {some_of(known, shown)}" + (f" (did you mean {near[0]}?)" if near else "")
+
+
+def refuse_rows(
+    bad: np.ndarray, source: object, why: str, numbers: Sequence[int] | None = None
+) -> None:
+    """Raises an error that names the first bad row and counts the others.
+
+    Args:
+        bad: (R,) bool.
+        source: the file.
+        why: what is wrong with these rows.
+        numbers: the number of each row in the file; None counts from 1.
+
+    Raises:
+        InputError: a row is bad.
+    """
+    if bad.any():
+        row = int(bad.argmax())
+        number = row + 1 if numbers is None else numbers[row]
+        raise InputError(f"{source}: row {number}{more_rows(int(bad.sum()))}: {why}")
 
 
 def more_rows(bad: int) -> str:

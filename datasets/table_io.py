@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import InputError, more_rows
+from .box_coordinates import has_swapped_corners
+from .errors import InputError, refuse_rows
 from .files import atomic_write
 from .tables import (
     BOX_COLUMNS,
@@ -52,7 +53,8 @@ def read_table(kind: type[Table], path: Path) -> Table:
         if each.default is None and (not present or _is_empty(arrow[name])):
             values[name] = None
         elif not present:
-            values[name] = _defaults(column, len(arrow))
+            default = (column.default,) * len(arrow)
+            values[name] = default if column.dtype is str else np.array(default, column.dtype)
         elif name == "boxes":
             values[name] = _read_boxes(arrow, path)
         elif column.dtype is str:
@@ -173,19 +175,6 @@ def _is_empty(values: pyarrow.ChunkedArray) -> bool:
     return len(values) > 0 and values.null_count == len(values)
 
 
-def _defaults(column: Column, length: int) -> Any:
-    if column.dtype is str:
-        return (column.default,) * length
-    return np.full(length, column.default, column.dtype)
-
-
-def _refuse(bad: np.ndarray, path: Path, column: str, why: str) -> None:
-    """Raises an error that names the first bad row."""
-    if bad.any():
-        row = int(np.argmax(bad)) + 1
-        raise InputError(f"{path}: row {row}{more_rows(int(bad.sum()))}: {column} {why}")
-
-
 def _read_text(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> tuple[str, ...]:
     if column.default is not None:
         return tuple(str(text or column.default) for text in arrow[name].to_pylist())
@@ -210,7 +199,7 @@ def _read_names(arrow: pyarrow.Table, name: str, path: Path) -> tuple[np.ndarray
     if not _is_text(values):
         raise InputError(f"{path}: column {name} must contain text, not {values.type}")
     if values.null_count:
-        _refuse(values.is_null().to_numpy(), path, name, "is empty")
+        refuse_rows(values.is_null().to_numpy(), path, f"{name} is empty")
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     combined = pa.concat_arrays(values.unify_dictionaries().chunks)
@@ -224,58 +213,49 @@ def _read_names(arrow: pyarrow.Table, name: str, path: Path) -> tuple[np.ndarray
 
 def _read_boxes(arrow: pyarrow.Table, path: Path) -> np.ndarray:
     coordinate = Column(np.float64)
-    boxes = np.stack([_to_numbers(arrow, name, coordinate, path) for name in BOX_COLUMNS], axis=1)
-    _refuse(~np.isfinite(boxes).all(axis=1), path, "x1, y1, x2 or y2", "is NaN or infinite")
-    _refuse(
-        (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]),
-        path, "x2 < x1", "or y2 < y1; write corners x1, y1, x2, y2, not x, y, width, height",
-    )  # fmt: skip
+    boxes = np.stack([_read_numbers(arrow, name, coordinate, path) for name in BOX_COLUMNS], axis=1)
+    why = "x2 < x1 or y2 < y1; write corners x1, y1, x2, y2, not x, y, width, height"
+    refuse_rows(has_swapped_corners(boxes), path, why)
     return boxes
 
 
 def _read_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> np.ndarray:
-    """A column of numbers within its limits."""
-    if column.any_text and len(arrow) and _is_text(arrow[name]):
+    """A column of numbers within its limits; missing ones become the default."""
+    import pyarrow as pa
+
+    values, dtype = arrow[name], column.dtype
+    assert dtype is not None
+    if not len(values):
+        return np.empty(0, dtype)
+    if column.any_text and _is_text(values):
         codes, names = _read_names(arrow, name, path)
         warnings.warn(
             f"{path}: column {name} contains text; its {len(names)} different values are numbered",
             stacklevel=3,
         )
-        return codes.astype(column.dtype) + (column.least or 0)
-    numbers = _to_numbers(arrow, name, column, path)
-    if column.default is None:
-        _refuse(~np.isfinite(numbers), path, name, "is NaN or infinite")
-    least, most = column.least, column.most
-    if least is not None and most is not None:
-        bad = (numbers < least) | (numbers > most)
-        _refuse(bad, path, name, f"must be between {least} and {most}")
-    elif least is not None:
-        _refuse(numbers < least, path, name, f"must be {least} or more")
-    return numbers
-
-
-def _to_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> np.ndarray:
-    """A column of numbers; missing ones become the default, or are refused without one."""
-    import pyarrow as pa
-
-    values, dtype = arrow[name], column.dtype
-    assert dtype is not None
+        return codes.astype(dtype) + (column.least or 0)
     if values.null_count and column.default is None:
-        _refuse(values.is_null().to_numpy(), path, name, "is empty or not a number")
+        refuse_rows(values.is_null().to_numpy(), path, f"{name} is empty or not a number")
     is_number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
-    if len(values) and not any(is_kind(values.type) for is_kind in is_number):
+    if not any(is_kind(values.type) for is_kind in is_number):
         raise InputError(f"{path}: column {name} must contain numbers, not {values.type}")
     if values.null_count:
         values = values.cast(pa.float64()).fill_null(column.default)
-    array = np.from_dlpack(values.combine_chunks()) if len(values) else np.empty(0)
+    read = np.from_dlpack(values.combine_chunks())
+    if column.default is None:
+        refuse_rows(~np.isfinite(read), path, f"{name} is NaN or infinite")
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers: np.ndarray = read.astype(dtype)
     if np.issubdtype(dtype, np.integer):
-        with np.errstate(invalid="ignore"):
-            whole = array.astype(np.int64)
-        _refuse(whole != array, path, name, "is not a whole number")
-        limit = np.iinfo(dtype)
-        _refuse((whole < limit.min) | (whole > limit.max), path, name, "is too large or too small")
-        return whole.astype(dtype)
-    return array.astype(dtype)
+        refuse_rows(read % 1 != 0, path, f"{name} is not a whole number")
+        refuse_rows(numbers != read, path, f"{name} is too large or too small")
+    least, most = column.least, column.most
+    if least is not None and most is not None:
+        bad = (numbers < least) | (numbers > most)
+        refuse_rows(bad, path, f"{name} must be between {least} and {most}")
+    elif least is not None:
+        refuse_rows(numbers < least, path, f"{name} must be {least} or more")
+    return numbers
 
 
 def _unique_tubes(video: np.ndarray, tube: np.ndarray) -> np.ndarray:
@@ -298,11 +278,11 @@ def _check(table: AnyTable, path: Path) -> None:
         _check_groups(table, (table.person, table.video), "person", path)
     elif isinstance(table, Actions):
         bad = (table.end < table.start) | (table.last_frame < table.first_frame)
-        _refuse(bad, path, "the action", "ends before it starts")
+        refuse_rows(bad, path, "the action ends before it starts")
     elif isinstance(table, Videos):
         repeated = np.ones(len(table), bool)
         repeated[np.unique(table.video, return_index=True)[1]] = False
-        _refuse(repeated, path, "this video", "is listed twice")
+        refuse_rows(repeated, path, "this video is listed twice")
 
 
 def _check_groups(
@@ -312,17 +292,16 @@ def _check_groups(
     order = np.lexsort((table.frame, *keys))
     same = np.all([np.diff(key[order]) == 0 for key in keys], axis=0)
 
-    def refuse(differs: np.ndarray, column: str, why: str) -> None:
+    def refuse(differs: np.ndarray, why: str) -> None:
         bad = np.zeros(len(table), bool)
         bad[order[1:]] = same & differs
-        _refuse(bad, path, column, why)
+        refuse_rows(bad, path, why)
 
     refuse(
         np.diff(table.frame[order]) == 0,
-        f"this {group}",
-        f"already has a box on this frame; a {group} has one box a frame",
+        f"this {group} already has a box on this frame; a {group} has one box a frame",
     )
     for name in ("label", "tube_score", "person") if group == "tube" else ():
         values = getattr(table, name)
         if values is not None:
-            refuse(np.diff(values[order]) != 0, name, "must be the same in all rows of a tube")
+            refuse(np.diff(values[order]) != 0, f"{name} must be the same in all rows of a tube")

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .box_coordinates import has_swapped_corners
 from .errors import InputError, more_rows
 
 TubeRows = tuple[int, int, np.ndarray, float | None]
@@ -59,8 +60,17 @@ _SCORE = _column(np.float64, least=0, most=1)
 _COUNT = _column(np.int64, least=1)
 
 
+class _Rows:
+    """A table, whose length is the number of its rows."""
+
+    video: Sequence[str] | np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+
 @dataclass(frozen=True, eq=False)
-class Detections:
+class Detections(_Rows):
     """Scored, labelled boxes, one row each, R rows in all.
 
     Attributes:
@@ -83,12 +93,9 @@ class Detections:
     label_names: tuple[str, ...]
     person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON)
 
-    def __len__(self) -> int:
-        return len(self.video)
-
 
 @dataclass(frozen=True, eq=False)
-class Tubes:
+class Tubes(_Rows):
     """Boxes grouped into tubes, one row a box, R in all. Ground truth is `Tubes` without scores.
 
     Attributes:
@@ -115,12 +122,9 @@ class Tubes:
     label_names: tuple[str, ...]
     person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON)
 
-    def __len__(self) -> int:
-        return len(self.video)
-
 
 @dataclass(frozen=True, eq=False)
-class Tracks:
+class Tracks(_Rows):
     """Where each person is, whatever they do; one row a person and frame, R in all.
 
     Attributes:
@@ -139,12 +143,9 @@ class Tracks:
     boxes: np.ndarray = field(metadata=_FINITE)
     video_names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.video)
-
 
 @dataclass(frozen=True, eq=False)
-class Actions:
+class Actions(_Rows):
     """Who does what from when to when; one row an action of a person, R in all.
 
     Attributes:
@@ -170,12 +171,9 @@ class Actions:
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.video)
-
 
 @dataclass(frozen=True, eq=False)
-class Videos:
+class Videos(_Rows):
     """One row a video, V rows in all.
 
     Attributes:
@@ -193,8 +191,29 @@ class Videos:
     fps: np.ndarray = field(metadata=_column(np.float64, default=np.nan))
     split: tuple[str, ...] = field(metadata=_column(str, default=""))
 
-    def __len__(self) -> int:
-        return len(self.video)
+
+def make_videos(
+    names: Sequence[str],
+    num_frames: Any,
+    width: Any,
+    height: Any,
+    fps: Any = np.nan,
+    split: Sequence[str] | None = None,
+) -> Videos:
+    """Makes a table of V videos.
+
+    Args:
+        names: V names.
+        num_frames, width, height, fps: (V,) numbers, or one number for all.
+        split: V names, or None where there are no splits.
+    """
+    counts = {"num_frames": num_frames, "width": width, "height": height}
+    return Videos(
+        video=tuple(names),
+        **{name: np.full(len(names), numbers, np.int64) for name, numbers in counts.items()},
+        fps=np.full(len(names), fps, np.float64),
+        split=("",) * len(names) if split is None else tuple(split),
+    )
 
 
 AnyTable = Detections | Tubes | Tracks | Actions | Videos
@@ -326,9 +345,8 @@ def detections_from_rows(
     Raises:
         InputError: a row with an unknown video or label, or with another invalid value.
     """
-    finite = np.isfinite(rows).all(axis=1)
     for bad, why in (
-        (~finite, "a value is NaN or infinite"),
+        (~np.isfinite(rows).all(axis=1), "a value is NaN or infinite"),
         (
             (rows[:, 0] < 0) | (rows[:, 0] >= len(videos)),
             f"the video number must be 0 to {len(videos) - 1}",
@@ -339,7 +357,7 @@ def detections_from_rows(
             f"the label number must be 0 to {len(labels) - 1}",
         ),
         ((rows[:, 3] < 0) | (rows[:, 3] > 1), "score must be between 0 and 1"),
-        ((rows[:, 6] < rows[:, 4]) | (rows[:, 7] < rows[:, 5]), "x2 < x1 or y2 < y1"),
+        (has_swapped_corners(rows[:, 4:]), "x2 < x1 or y2 < y1"),
     ):
         if bad.any():
             row = int(np.argmax(bad))

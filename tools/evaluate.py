@@ -98,7 +98,7 @@ def evaluate(
         from ..datasets.formats.coco import write_coco
         from ..detect.evaluation.coco_metrics import coco_scores
 
-        write_coco(truth, boxes, coco)
+        write_coco(truth, boxes, coco / "results.json")
         for name, value in coco_scores(truth, boxes).items():
             print(f"COCO {name:8}" + ("-" if value is None else f"{value:8.2f}"))
     if report is not None:

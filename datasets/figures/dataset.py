@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..table_io import write_table
-from ..tables import Tubes, Videos
+from ..tables import Tubes, make_videos
 from ..video.writer import open_video_writer
 from .drawing import (
     CLOTHES,
@@ -146,17 +146,9 @@ def make_figure_dataset(
     else:
         truth = [draw(plan) for plan in tqdm(plans, "figures", unit="video", disable=not progress)]
     names = [plan.name for plan in plans]
-    write_table(
-        Videos(
-            video=tuple(names),
-            num_frames=np.full(len(names), frames),
-            width=np.full(len(names), width),
-            height=np.full(len(names), height),
-            fps=np.full(len(names), FPS),
-            split=("train",) * train + ("test",) * test,
-        ),
-        folder / "videos.parquet",
-    )
+    split = ["train"] * train + ["test"] * test
+    videos = make_videos(names, frames, width, height, FPS, split)
+    write_table(videos, folder / "videos.parquet")
     write_table(_ground_truth(names, truth), folder / "groundtruth.parquet")
 
 

@@ -6,12 +6,13 @@ In the layout of ACT (Kalogeiton et al. 2017) frames count from 1, videos are na
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..box_coordinates import has_swapped_corners
 from ..errors import InputError
 from ..files import load_pickle
 from ..frame_numbers import frame_of_file, from_one_based
@@ -20,8 +21,8 @@ from ..tables import (
     Tubelets,
     TubeRows,
     Tubes,
-    Videos,
     detections_from_rows,
+    make_videos,
     tubes_from_rows,
 )
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
@@ -97,13 +98,8 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
             for tube in tubes:
                 entries.append((video, int(label), _tube_rows(tube, f"{path}: {name}"), None))
     sizes = np.array([content["resolution"][name] for name in names], np.int64).reshape(-1, 2)
-    videos = Videos(
-        video=tuple(names),
-        num_frames=np.array([content["nframes"][name] for name in names], np.int64),
-        width=sizes[:, 1],
-        height=sizes[:, 0],
-        fps=np.full(len(names), np.nan),
-        split=("",) * len(names),
+    videos = make_videos(
+        names, [content["nframes"][name] for name in names], sizes[:, 1], sizes[:, 0]
     )
     tubes = tubes_from_rows(entries, tuple(names), labels)
     return GroundTruth(path=path, tubes=tubes, videos=videos, splits=splits, default_split=1)
@@ -125,16 +121,9 @@ def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
     _require(files.values(), folder, len(names))
     entries: list[TubeRows] = []
     for video, path in files.items():
-        content = load_pickle(path)
-        if not isinstance(content, dict):
-            raise InputError(
-                f"{path}: must be a dict from label number to tubes (ACT's or MOC's "
-                "<video>_tubes.pkl)"
-            )
-        for label, tubes in content.items():
-            _check_label(label, classes, path)
-            for tube, score in tubes:
-                entries.append((video, int(label), _tube_rows(tube, str(path)), float(score)))
+        content = _iter_scored_tubes(path, classes, "ACT's or MOC's <video>_tubes.pkl")
+        for label, (tube, score) in content:
+            entries.append((video, label, _tube_rows(tube, str(path)), float(score)))
     return tubes_from_rows(entries, names, classes)
 
 
@@ -210,21 +199,35 @@ def read_frame_detections(path: Path, options: ReadOptions) -> Detections:
 def read_video_detections(path: Path, options: ReadOptions) -> Tubes:
     """Reads video_detections.pkl of MultiSports: label index to (video name, score, tube)s."""
     videos, classes = options.require_names(path)
-    content = load_pickle(path)
-    if not isinstance(content, dict):
-        raise InputError(
-            f"{path}: must be a dict from label number to tubes (video_detections.pkl of "
-            "MultiSports)"
-        )
     codes = {name: video for video, name in enumerate(videos)}
     entries: list[TubeRows] = []
-    for label, tubes in content.items():
-        _check_label(label, classes, path)
-        for name, score, tube in tubes:
-            if name not in codes:
-                raise InputError(f"{path}: label {label}: video {name} is not in the ground truth")
-            entries.append((codes[name], int(label), _tube_rows(tube, str(path)), float(score)))
+    content = _iter_scored_tubes(path, classes, "video_detections.pkl of MultiSports")
+    for label, (name, score, tube) in content:
+        if name not in codes:
+            raise InputError(f"{path}: label {label}: video {name} is not in the ground truth")
+        entries.append((codes[name], label, _tube_rows(tube, str(path)), float(score)))
     return tubes_from_rows(entries, videos, classes)
+
+
+def _iter_scored_tubes(
+    path: Path, classes: tuple[str, ...], layout: str
+) -> Iterator[tuple[int, Any]]:
+    """Yields label and entry of each tube in a pickled dict from label number to tubes.
+
+    Raises:
+        InputError: it is not such a dict, which `layout` describes, or a label is not a class.
+    """
+    content = load_pickle(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must be a dict from label number to tubes ({layout})")
+    for label, tubes in content.items():
+        if not 0 <= int(label) < len(classes):
+            raise InputError(
+                f"{path}: label {label} does not exist; the ground truth has {len(classes)} "
+                "labels, counted from 0"
+            )
+        for tube in tubes:
+            yield int(label), tube
 
 
 def _tube_rows(tube: Any, source: str) -> np.ndarray:
@@ -242,7 +245,7 @@ def _tube_rows(tube: Any, source: str) -> np.ndarray:
         raise InputError(
             f"{source}: a frame number is below 1; frames count from 1 in ACT's pickles"
         )
-    if (rows[:, 3] < rows[:, 1]).any() or (rows[:, 4] < rows[:, 2]).any():
+    if has_swapped_corners(rows[:, 1:]).any():
         raise InputError(f"{source}: a box has x2 < x1 or y2 < y1")
     return rows
 
@@ -273,14 +276,6 @@ def _tubelet_rows(content: Any, path: Path) -> np.ndarray:
     raise InputError(
         f"{path}: is neither ACT's pair of arrays nor MOC's dict from label to tubelets"
     )
-
-
-def _check_label(label: Any, classes: tuple[str, ...], path: Path) -> None:
-    if not 0 <= int(label) < len(classes):
-        raise InputError(
-            f"{path}: label {label} does not exist; the ground truth has {len(classes)} labels, "
-            "counted from 0"
-        )
 
 
 def _require(paths: Iterable[Path], folder: Path, wanted: int) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, more_rows
+from ..box_coordinates import has_swapped_corners
+from ..errors import InputError, refuse_rows
 from ..tables import Detections, Tubes
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 
@@ -81,11 +82,7 @@ def read_ava_detections(path: Path) -> Detections:
     """
     columns, score, row_numbers = _read_rows(path)
     bad = (score < 0) | (score > 1)
-    if bad.any():
-        row = row_numbers[int(np.argmax(bad))]
-        raise InputError(
-            f"{path}: row {row}{more_rows(int(bad.sum()))}: score must be between 0 and 1"
-        )
+    refuse_rows(bad, path, "score must be between 0 and 1", row_numbers)
     return Detections(**columns, score=score)
 
 
@@ -115,24 +112,20 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
                 f"{path}: row {numbers[i]}: contains text where a number belongs"
             ) from None
     boxes = values[:, 1:5]
-    for bad, why in (
-        (~np.isfinite(values).all(axis=1), "contains NaN or infinity"),
-        ((boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1]), "x2 < x1 or y2 < y1"),
-        (
-            (values[:, 0] < 0) | (values[:, 0] % 1 != 0),
-            "the second must be a whole number of 0 or more",
-        ),
-    ):
-        if bad.any():
-            raise InputError(
-                f"{path}: row {numbers[int(np.argmax(bad))]}{more_rows(int(bad.sum()))}: {why}"
-            )
+    second = values[:, 0]
+    checks: tuple[tuple[np.ndarray, str], ...] = (
+        (~np.all(np.isfinite(values), axis=1), "contains NaN or infinity"),
+        (has_swapped_corners(boxes), "x2 < x1 or y2 < y1"),
+        ((second < 0) | (second % 1 != 0), "the second must be a whole number of 0 or more"),
+    )
+    for bad, why in checks:
+        refuse_rows(bad, path, why, numbers)
     video_names, video = np.unique([row[0] for row in rows], return_inverse=True)
     actions = sorted({row[6] for row in rows}, key=lambda name: (len(name), name))
     place = {name: index for index, name in enumerate(actions)}
     columns = {
         "video": video.astype(np.int32),
-        "frame": values[:, 0].astype(np.int32),
+        "frame": second.astype(np.int32),
         "label": np.array([place[row[6]] for row in rows], np.int32),
         "boxes": boxes.copy(),
         "video_names": tuple(map(str, video_names)),

@@ -16,7 +16,7 @@ from ..box_coordinates import xywh_to_xyxy, xyxy_to_xywh
 from ..errors import InputError
 from ..files import atomic_write
 from ..frame_numbers import frame_name, frame_of_file
-from ..tables import Detections, Tubes, Videos, detections_from_rows
+from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
 from .annotation_format import AnnotationFormat, ReadOptions
 
 
@@ -36,14 +36,8 @@ class CocoFormat(AnnotationFormat):
         them with their images and categories."""
         if isinstance(table, Tubes):
             _write_json(coco_ground_truth(table), path)
-            return
-        none = np.zeros(0, np.int32)
-        empty = Tubes(
-            video=none, frame=none, label=none, boxes=np.empty((0, 4)), tube=none.astype(np.int64),
-            video_names=table.video_names, label_names=table.label_names,
-        )  # fmt: skip
-        _write_json(coco_ground_truth(empty, table), path.with_name("annotations.json"))
-        _write_json(coco_results(table, empty), path)
+        else:
+            write_coco(tubes_from_rows([], table.video_names, table.label_names), table, path)
 
 
 def coco_ground_truth(ground_truth: Tubes, detections: Detections | None = None) -> dict[str, Any]:
@@ -103,13 +97,11 @@ def coco_results(detections: Detections, ground_truth: Tubes) -> list[dict[str, 
     ]
 
 
-def write_coco(ground_truth: Tubes, detections: Detections, folder: Path) -> tuple[Path, Path]:
-    """Writes annotations.json and results.json, each whole or not at all; returns their paths."""
-    paths = folder / "annotations.json", folder / "results.json"
-    contents = coco_ground_truth(ground_truth, detections), coco_results(detections, ground_truth)
-    for path, content in zip(paths, contents):
-        _write_json(content, path)
-    return paths
+def write_coco(ground_truth: Tubes, detections: Detections, path: Path) -> None:
+    """Writes COCO results, and annotations.json beside them, each whole or not at all."""
+    annotations = coco_ground_truth(ground_truth, detections)
+    _write_json(annotations, path.with_name("annotations.json"))
+    _write_json(coco_results(detections, ground_truth), path)
 
 
 def _write_json(content: Any, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError, some_of
-from ..tables import TubeRows, Tubes, Videos, tubes_from_rows
+from ..tables import TubeRows, Tubes, Videos, make_videos, tubes_from_rows
 from .matlab import load_matlab
 
 CLASSES = (
@@ -24,6 +24,8 @@ _FILES = {
     "masks": ("puppet_mask", "puppet_mask.mat", "part_mask"),
     "joints": ("joint_positions", "joint_positions.mat", "pos_img"),
 }
+_PARTS = {"1": "train", "2": "test"}
+"""How the split lists number the parts; videos of part 0 are not used."""
 
 
 def read_jhmdb_folder(
@@ -60,14 +62,7 @@ def read_jhmdb_folder(
         if not len(rows):
             raise InputError(f"{path}: shows no person in any frame; download it again")
         entries.append((video, label, rows, None))
-    videos = Videos(
-        video=tuple(names),
-        num_frames=sizes[:, 0],
-        width=sizes[:, 1],
-        height=sizes[:, 2],
-        fps=np.full(len(names), np.nan),
-        split=("",) * len(names),
-    )
+    videos = make_videos(names, sizes[:, 0], sizes[:, 1], sizes[:, 2])
     return tubes_from_rows(entries, tuple(names), CLASSES), videos
 
 
@@ -111,14 +106,14 @@ def boxes_of_joints(joints: np.ndarray) -> np.ndarray:
     return np.concatenate([np.arange(joints.shape[2])[None], low, high]).T.astype(np.float64)
 
 
-def read_splits(folder: Path) -> list[dict[str, list[str]]]:
+def read_splits(folder: Path) -> dict[str, list[str]]:
     """The official lists `<class>_test_split<k>.txt`: lines of a video and 1 (train) or 2 (test).
 
     Args:
         folder: holds 63 of them, 21 classes in 3 splits.
 
     Returns:
-        for each split "train" and "test", videos as "<class>/<video>".
+        train1, test1, ... test3: videos as "<class>/<video>".
 
     Raises:
         InputError: lists are missing, or a line has another form.
@@ -130,20 +125,20 @@ def read_splits(folder: Path) -> list[dict[str, list[str]]]:
             f"{folder}: {len(missing)} of 63 split lists are missing; unpack splits.zip from "
             f"the JHMDB site. Missing: {some_of(missing)}"
         )
-    splits: list[dict[str, list[str]]] = [{"train": [], "test": []} for _ in range(3)]
+    splits: dict[str, list[str]] = {f"{part}{k}": [] for k in (1, 2, 3) for part in _PARTS.values()}
     for (name, k), path in files.items():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             words = line.split()
             if not words:
                 continue
-            if len(words) != 2 or words[1] not in ("0", "1", "2"):
+            if len(words) != 2 or words[1] not in ("0", *_PARTS):
                 raise InputError(
                     f"{path}: line {number}: must be a video and 1 (train), 2 (test) or 0; "
                     "download it again"
                 )
-            if words[1] != "0":
-                subset = "train" if words[1] == "1" else "test"
-                splits[k - 1][subset].append(f"{name}/{words[0].removesuffix('.avi')}")
+            if words[1] in _PARTS:
+                members = splits[f"{_PARTS[words[1]]}{k}"]
+                members.append(f"{name}/{words[0].removesuffix('.avi')}")
     return splits
 
 

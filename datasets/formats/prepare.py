@@ -80,11 +80,7 @@ def prepare_jhmdb(root: Path, boxes: Boxes = "masks") -> Prepared:
     if pickle.is_file():
         truth = read_act_ground_truth(pickle)
     else:
-        splits = {
-            f"{part}{number}": names
-            for number, lists in enumerate(read_splits(root / "splits"), 1)
-            for part, names in lists.items()
-        }
+        splits = read_splits(root / "splits")
         names = sorted({name for names in splits.values() for name in names})
         _require([annotation_file(root, name, boxes) for name in names], root, JHMDB_SITE)
         tubes, videos = read_jhmdb_folder(root, names, boxes)
@@ -94,11 +90,12 @@ def prepare_jhmdb(root: Path, boxes: Boxes = "masks") -> Prepared:
         "Rename_Images": f"Rename_Images.zip of {JHMDB_SITE}",
         "Frames": f"Frames of {ACT_ARCHIVE}",
     }
-    expected = {"videos": 928, "tubes": 928}
+    expected = {
+        "videos": 928, "tubes": 928, "test1": 268, "train1": 660, "test2": 270, "train2": 658,
+        "test3": 265, "train3": 663,
+    }  # fmt: skip
     if pickle.is_file():
         expected["boxes"] = 31_852
-    expected |= {"test1": 268, "train1": 660, "test2": 270, "train2": 658}
-    expected |= {"test3": 265, "train3": 663}
     return _prepared(root, truth, sources, expected)
 
 
@@ -126,8 +123,9 @@ def prepare_ucf101_24(root: Path) -> Prepared:
             raise InputError(
                 f"{root}: testlist01.txt is missing; download it from {UCF_ANNOTATIONS}"
             )
-        expected = {"videos": 3194, "tubes": 4458, "boxes": 573_862}
-        expected |= {"test1": 910, "train1": 2284}
+        expected = {
+            "videos": 3194, "tubes": 4458, "boxes": 573_862, "test1": 910, "train1": 2284,
+        }  # fmt: skip
     elif act.is_file():
         truth = read_act_ground_truth(act)
     else:

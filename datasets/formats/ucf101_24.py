@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ..box_coordinates import xywh_to_xyxy
 from ..errors import InputError
 from ..files import load_pickle
 from ..frame_numbers import from_one_based
-from ..tables import TubeRows, Videos, tubes_from_rows
+from ..tables import TubeRows, make_videos, tubes_from_rows
 from ..video_names import match_videos, read_video_list
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 from .matlab import load_matlab
@@ -69,7 +69,8 @@ def read_pyannot(path: Path) -> GroundTruth:
         InputError: not such a file.
     """
     content = load_pickle(path)
-    if not is_pyannot(content):
+    first = next(iter(content.values()), None) if isinstance(content, dict) else None
+    if not isinstance(first, dict) or not {"annotations", "numf", "label"} <= set(first):
         raise InputError(
             f"{path}: is not pyannot.pkl: it must be a dict from video to annotations, label and "
             "numf"
@@ -137,26 +138,19 @@ def _ground_truth(
                 )
             rows = np.empty((end - start, 5))
             rows[:, 0] = np.arange(start, end)
-            rows[:, 1:] = xywh_to_xyxy(boxes.astype(np.float64))
+            rows[:, 1:] = boxes
             entries.append((video, label, rows, None))
-    videos = Videos(
-        video=tuple(names),
-        num_frames=np.array([num_frames[name] for name in names], np.int64),
-        width=np.full(len(names), WIDTH),
-        height=np.full(len(names), HEIGHT),
-        fps=np.full(len(names), FPS),
-        split=("",) * len(names),
-    )
+    xywh = tubes_from_rows(entries, tuple(names), CLASSES)
     return GroundTruth(
         path=path,
-        tubes=tubes_from_rows(entries, tuple(names), CLASSES),
-        videos=videos,
-        splits=read_official_splits(path.parent, names) or {},
+        tubes=replace(xywh, boxes=xywh_to_xyxy(xywh.boxes)),
+        videos=make_videos(names, [num_frames[name] for name in names], WIDTH, HEIGHT, FPS),
+        splits=read_official_splits(path.parent, names),
     )
 
 
-def read_official_splits(folder: Path, names: Sequence[str]) -> dict[str, list[str]] | None:
-    """The lists test1 and train1 of UCF101-24; None where there is no testlist01.txt.
+def read_official_splits(folder: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """The lists test1 and train1 of UCF101-24; none where there is no testlist01.txt.
 
     Args:
         folder: holds testlist01.txt, or a folder with the official lists.
@@ -166,7 +160,7 @@ def read_official_splits(folder: Path, names: Sequence[str]) -> dict[str, list[s
     files = (place / "testlist01.txt" for place in places)
     test = next((file for file in files if file.is_file()), None)
     if test is None:
-        return None
+        return {}
     known = set(names)
     # The lists of all 101 classes serve too.
     chosen = [name for name in match_videos(read_video_list(test), names) if name in known]
@@ -175,11 +169,3 @@ def read_official_splits(folder: Path, names: Sequence[str]) -> dict[str, list[s
         return {"test1": chosen, "train1": sorted(known - set(chosen))}
     rest = match_videos(read_video_list(train), names)
     return {"test1": chosen, "train1": [name for name in rest if name in known]}
-
-
-def is_pyannot(content: Any) -> bool:
-    """Whether a loaded pickle has the layout of pyannot.pkl."""
-    if not isinstance(content, dict) or not content:
-        return False
-    first = next(iter(content.values()))
-    return isinstance(first, dict) and {"annotations", "numf", "label"} <= set(first)

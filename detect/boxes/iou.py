@@ -22,15 +22,16 @@ def rowwise_iou(
     """Intersection over union of row i of `boxes` with row i of `others`.
 
     Args:
-        boxes: (P, 4) x1 y1 x2 y2 in pixels; the detections, which "shifted" moves.
+        boxes: (P, 4) x1 y1 x2 y2 in pixels; the detections, which "shifted" moves. Other shapes
+            (..., 4) are broadcast.
         others: (P, 4), the ground truth.
         extent: how wide a box is.
 
     Returns:
         (P,) float64 in 0..1; 0 where both areas are 0.
     """
-    x1, y1, x2, y2 = boxes.T
-    u1, v1, u2, v2 = others.T
+    x1, y1, x2, y2 = np.moveaxis(boxes, -1, 0)
+    u1, v1, u2, v2 = np.moveaxis(others, -1, 0)
     if extent == "shifted":
         x1, y1, x2, y2 = x1 + 1, y1 + 1, x2 + 2, y2 + 2
     added = 1 if extent == "inclusive" else 0
@@ -39,7 +40,7 @@ def rowwise_iou(
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     areas = (x2 - x1 + added) * (y2 - y1 + added) + (u2 - u1 + added) * (v2 - v1 + added)
     union = areas - shared
-    return np.divide(shared, union, out=np.zeros(len(union)), where=union > 0)
+    return np.divide(shared, union, out=np.zeros(union.shape), where=union > 0)
 
 
 def pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -52,9 +53,4 @@ def pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     Returns:
         (A, B) float64 in 0..1; 0 where both areas are 0.
     """
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:4], others[None, :, 2:4])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    areas, other_areas = ((x[:, 2:4] - x[:, :2]).prod(axis=1) for x in (boxes, others))
-    union = areas[:, None] + other_areas[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(union), where=union > 0)
+    return rowwise_iou(boxes[:, None, :4], others[None, :, :4])

@@ -47,15 +47,11 @@ def find_runs(left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarr
         right: (R,) keys, sorted.
 
     Returns:
-        (L,) index of the run's first key in `right`, and (L,) its length, perhaps 0.
+        (L,) index of the run's first key in `right`, and (L,) its length, perhaps 0 (and then the
+        index where the key would stand).
     """
-    if not len(right):
-        return np.zeros(len(left), np.int64), np.zeros(len(left), np.int64)
-    starts = np.flatnonzero(np.diff(right, prepend=right[0] - 1))
-    length = np.diff(starts, append=len(right))
-    keys = right[starts]
-    run = np.minimum(np.searchsorted(keys, left), len(keys) - 1)
-    return starts[run], np.where(keys[run] == left, length[run], 0)
+    start = np.searchsorted(right, left)
+    return start, np.searchsorted(right, left, "right") - start
 
 
 def expand_runs(start: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -42,23 +42,23 @@ def greedy_match(proposer: np.ndarray, target: np.ndarray, num_targets: int) -> 
     Returns:
         (P,) bool, the matched pairs: each proposer and each target is in at most one.
     """
-    pair = np.flatnonzero(np.diff(proposer, prepend=-1))  # that each proposer tries next
+    pair = np.flatnonzero(np.diff(proposer, prepend=-1))  # the one each proposer tries next
     end = np.append(pair[1:], len(proposer))
-    nobody = len(pair)
-    holder = np.full(num_targets, nobody)
-    active = np.arange(nobody)
+    no_match = len(pair)
+    match = np.full(num_targets, no_match)  # position in `pair` of each target's proposer
+    active = np.arange(no_match)
     while len(active):
         choice = target[pair[active]]
-        before = holder[choice]
-        np.minimum.at(holder, choice, active)
-        after = holder[choice]
+        before = match[choice]
+        np.minimum.at(match, choice, active)
+        after = match[choice]
         lost = active[after != active]
-        displaced = np.unique(before[(before != after) & (before < nobody)])
+        displaced = np.unique(before[(before != after) & (before < no_match)])
         rejected = np.concatenate([lost, displaced])
         pair[rejected] += 1
         active = rejected[pair[rejected] < end[rejected]]
     matched = np.zeros(len(proposer), bool)
-    matched[pair[holder[holder < nobody]]] = True
+    matched[pair[match[match < no_match]]] = True
     return matched
 
 

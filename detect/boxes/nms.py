@@ -33,19 +33,8 @@ def nms(
         the boxes that stay: by video, frame and class, best first.
     """
     tubelets = Tubelets.from_detections(detections)
-    return nms_tubelets(tubelets, iou_threshold, top, soft, extent).as_detections()
-
-
-def nms_tubelets(
-    tubelets: Tubelets,
-    iou_threshold: float,
-    top: int | None = None,
-    soft: bool = False,
-    extent: BoxExtent = "inclusive",
-) -> Tubelets:
-    """`nms` of tubelets, whose overlap is the mean IoU of their K boxes."""
     rows, score = nms_rows(tubelets, iou_threshold, top, soft, extent)
-    return replace(select_rows(tubelets, rows), score=score)
+    return replace(select_rows(detections, rows), score=score)
 
 
 def nms_across_classes(tubes: Tubes, iou_threshold: float = 0.5) -> Tubes:
@@ -73,6 +62,8 @@ def nms_rows(
     tubelets: Tubelets, iou_threshold: float, top: int | None, soft: bool, extent: BoxExtent
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows that stay, in the order of `nms`, and their scores.
+
+    Tubelets overlap by the mean IoU of their K boxes.
 
     One pass takes the best of every frame and class at once and removes what it suppresses; there
     are as many passes as boxes that stay in the fullest frame. Work is linear in the boxes.

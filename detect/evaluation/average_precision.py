@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,6 +16,27 @@ APMethod = Literal["trapezoid", "envelope"]
 * "envelope": under steps, each precision being the best at that recall or a higher one (PASCAL VOC
   2010 and later).
 """
+
+
+@dataclass(frozen=True, eq=False)
+class ClassAP:
+    """Average precision of every class at one IoU threshold.
+
+    Attributes:
+        threshold: the IoU threshold.
+        ap: percent, by class name; None where there is no ground truth.
+        curves: precision and recall, each (D,), by class name, for classes with ground truth.
+    """
+
+    threshold: float
+    ap: dict[str, float | None]
+    curves: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @property
+    def mean(self) -> float | None:
+        """mAP in percent: the mean over classes with ground truth; None if there is none."""
+        values = [value for value in self.ap.values() if value is not None]
+        return float(np.mean(values)) if values else None
 
 
 def precision_recall_curve(
@@ -93,3 +116,29 @@ def evaluated_classes(
         for index, name in enumerate(label_names)
         if num_positives[index] and name not in ignored
     ]
+
+
+def class_ap(
+    hits: np.ndarray,
+    classes: Sequence[tuple[str, slice, int]],
+    label_names: tuple[str, ...],
+    threshold: float,
+    method: APMethod,
+    epsilon: float = 0.0,
+) -> ClassAP:
+    """AP of every class.
+
+    Args:
+        hits: (D,) bool, label by label, best score first.
+        classes: from `evaluated_classes`.
+        label_names: of all classes.
+        threshold: the IoU threshold, which is only recorded.
+        method: how AP is computed.
+        epsilon: see `precision_recall_curve`.
+    """
+    ap: dict[str, float | None] = dict.fromkeys(label_names)
+    curves = {}
+    for name, rows, num_positives in classes:
+        curves[name] = precision_recall_curve(hits[rows], num_positives, epsilon)
+        ap[name] = 100 * average_precision(*curves[name], method)
+    return ClassAP(threshold, ap, curves)

@@ -13,8 +13,9 @@ import numpy as np
 from ...datasets.formats.annotation_format import GroundTruth
 from ...datasets.tables import Detections, Tubes
 from .align import read_aligned
+from .average_precision import ClassAP
 from .error_analysis import frame_errors, mean_errors, video_errors
-from .frame_map import ClassAP, frame_ap, frame_overlaps
+from .frame_map import frame_ap, frame_overlaps
 from .protocols import Protocol, get_protocol
 from .video_map import rank_tubes, tube_overlaps, video_ap
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -12,37 +11,11 @@ from ...datasets.tables import Detections, Tubes, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import expand_runs, find_runs, row_keys
 from ..boxes.matching import first_of_each, greedy_match, rank_by_score, sort_by_preference
-from .average_precision import (
-    APMethod,
-    average_precision,
-    evaluated_classes,
-    precision_recall_curve,
-)
+from .average_precision import ClassAP, class_ap, evaluated_classes
 from .protocols import DuplicateRule, Protocol
 
-# Pairs compared at a time: bounds the memory where one frame has very many boxes.
+# About how many pairs are compared at a time: bounds the memory where frames have many boxes.
 _MAX_PAIRS = 4_000_000
-
-
-@dataclass(frozen=True, eq=False)
-class ClassAP:
-    """Average precision of every class at one IoU threshold.
-
-    Attributes:
-        threshold: the IoU threshold.
-        ap: percent, by class name; None where there is no ground truth.
-        curves: precision and recall, each (D,), by class name, for classes with ground truth.
-    """
-
-    threshold: float
-    ap: dict[str, float | None]
-    curves: dict[str, tuple[np.ndarray, np.ndarray]]
-
-    @property
-    def mean(self) -> float | None:
-        """mAP in percent: the mean over classes with ground truth; None if there is none."""
-        values = [value for value in self.ap.values() if value is not None]
-        return float(np.mean(values)) if values else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +105,10 @@ def frame_overlaps(
     start, count = find_runs(keys, truth_keys)
     extents = sorted({protocol.frame_extent for protocol in protocols})
     parts: dict[BoxExtent, list[OverlapPairs]] = {extent: [] for extent in extents}
-    for chunk in _chunks(count):
+    num_chunks = 1 + int(count.sum()) // _MAX_PAIRS
+    for chunk in np.array_split(np.arange(len(count)), num_chunks):
         detection, target = expand_runs(start[chunk], count[chunk])
-        detection += chunk.start
+        detection = chunk[detection]
         boxes = detections.boxes.take(detection, axis=0)
         others = truth_boxes.take(target, axis=0)
         for extent in extents:
@@ -196,38 +170,3 @@ def match_targets(
     result = np.full(num_detections, -1)
     result[detection[matched]] = target[matched]
     return result
-
-
-def class_ap(
-    hits: np.ndarray,
-    classes: Sequence[tuple[str, slice, int]],
-    label_names: tuple[str, ...],
-    threshold: float,
-    method: APMethod,
-    epsilon: float = 0.0,
-) -> ClassAP:
-    """AP of every class.
-
-    Args:
-        hits: (D,) bool, label by label, best score first.
-        classes: from `evaluated_classes`.
-        label_names: of all classes.
-        threshold: the IoU threshold, which is only recorded.
-        method: how AP is computed.
-        epsilon: see `precision_recall_curve`.
-    """
-    ap: dict[str, float | None] = dict.fromkeys(label_names)
-    curves = {}
-    for name, rows, num_positives in classes:
-        curves[name] = precision_recall_curve(hits[rows], num_positives, epsilon)
-        ap[name] = 100 * average_precision(*curves[name], method)
-    return ClassAP(threshold, ap, curves)
-
-
-def _chunks(count: np.ndarray) -> list[slice]:
-    """Slices of rows whose pairs, `count` each, number about `_MAX_PAIRS`."""
-    ends = np.cumsum(count)
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(_MAX_PAIRS, total, _MAX_PAIRS))
-    bounds = np.unique([0, *cuts, len(count)])
-    return [slice(int(a), int(b)) for a, b in pairwise(bounds)] or [slice(0, 0)]

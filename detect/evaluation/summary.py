@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .average_precision import ClassAP
 from .error_analysis import ERROR_KINDS
 from .evaluate import Evaluation, mean_over_thresholds
-from .frame_map import ClassAP
 
 # What a reader of a protocol's numbers should know about its public code.
 _REMARKS = {
@@ -35,7 +35,8 @@ def summary_table(evaluations: Sequence[Evaluation]) -> str:
             line(f"  {kind}", [percent(each[part][kind]) for each in errors])
             for kind in ERROR_KINDS
         ]
-    return "\n".join([*lines, "", *(f"{x}: {_REMARKS[x]}" for x in names if x in _REMARKS)])
+    remarks = [f"{name}: {_REMARKS[name]}" for name in names if name in _REMARKS]
+    return "\n".join([*lines, "", *remarks])
 
 
 def class_table(evaluation: Evaluation) -> str:

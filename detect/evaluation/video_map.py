@@ -10,8 +10,8 @@ import numpy as np
 from ...datasets.tables import Tubes
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import join, pack_keys, row_keys
-from .average_precision import evaluated_classes
-from .frame_map import ClassAP, OverlapPairs, class_ap, match_targets, sort_pairs
+from .average_precision import ClassAP, class_ap, evaluated_classes
+from .frame_map import OverlapPairs, match_targets, sort_pairs
 from .protocols import Protocol
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -366,11 +366,10 @@ def _make_batch(workload: Workload, mode: Mode) -> ClipBatch:
     size = (workload.height, workload.width, 3)
     geometry = ClipGeometry(workload.config(workload.backbone, "external"))
 
-    def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for _ in range(KEY_FRAMES_PER_CLIP):
-            yield rng.integers(256, size=size, dtype=np.uint8), boxes
-
-    return next(iter_clip_batches(frames(), geometry, mode=mode))
+    frames = (
+        (rng.integers(256, size=size, dtype=np.uint8), boxes) for _ in range(KEY_FRAMES_PER_CLIP)
+    )
+    return next(iter_clip_batches(frames, geometry, mode=mode))
 
 
 def _peak_share(flops: int, seconds: float) -> float | None:

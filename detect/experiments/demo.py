@@ -13,6 +13,7 @@ import numpy as np
 
 from ...datasets.tables import Detections, Tubes, select_rows
 from ..boxes.iou import rowwise_iou
+from ..boxes.joins import join, row_keys
 
 if TYPE_CHECKING:
     from ..visualization.page import Table
@@ -69,17 +70,13 @@ def pair_accuracy(truth: Tubes, detections: Detections, pair: tuple[str, str]) -
     Returns:
         None if no detection overlaps a box.
     """
-    import pandas as pd
-
     codes = [truth.label_names.index(name) for name in pair]
     truth = select_rows(truth, np.isin(truth.label, codes))
     detections = select_rows(detections, np.isin(detections.label, codes))
-    target, detection = (
-        pd.DataFrame({"video": table.video, "frame": table.frame, "row": np.arange(len(table))})
-        for table in (truth, detections)
-    )
-    matches = target.merge(detection, on=["video", "frame"], suffixes=("_truth", ""))
-    target_row, row = matches.row_truth.to_numpy(), matches.row.to_numpy()
+    keys, truth_keys = row_keys([detections, truth], "video", "frame")
+    order = np.argsort(truth_keys, kind="stable")
+    row, target_row = join(keys, truth_keys[order])
+    target_row = order[target_row]
     near = rowwise_iou(truth.boxes[target_row], detections.boxes[row]) >= 0.5
     target_row, row = target_row[near], row[near]
     best = np.zeros((2, len(truth)))  # of the other class, of the true class

@@ -17,7 +17,6 @@ def plain_frame_ap(ground_truth: Tubes, detections: Detections, threshold: float
     """AP of each class in percent, by ACT's rules; NaN without ground truth."""
     result = []
     for label in range(len(ground_truth.label_names)):
-        truth: dict[tuple[int, int], np.ndarray] = {}
         collected = defaultdict(list)
         for row in np.flatnonzero(ground_truth.label == label):
             key = int(ground_truth.video[row]), int(ground_truth.frame[row])

@@ -92,14 +92,18 @@ def write_study_report(records: Sequence[Record], out: Path, title: str) -> Path
     runs = runs_table(records)
     table = summarize(runs)
     findings = find_differences(runs)
-    results, statements = results_table(table), _findings_table(findings)
+    results = results_table(table)
+    rows = [(each.statement, each.difference, each.reproduced) for each in findings]
+    statements = ("finding of the paper", "points", "reproduced"), rows
     _write_csv(table, out / "results.csv")
     with atomic_write(out / TABLE_FILE) as temporary:
         text = "\n".join(markdown(*each) for each in (results, statements) if each[1])
         temporary.write_text(text, encoding="utf-8")
-    rows = table.to_dict("records")
     content = {
-        "rows": [{**row, **{x: row[x] and asdict(row[x]) for x in MEASURES}} for row in rows],
+        "rows": [
+            {**row, **{name: row[name] and asdict(row[name]) for name in MEASURES}}
+            for row in table.to_dict("records")
+        ],
         "findings": [
             {"finding": each.statement, **asdict(each.difference), "found": each.reproduced}
             for each in findings
@@ -150,6 +154,7 @@ def find_differences(runs: pd.DataFrame) -> list[Finding]:
 
 def results_table(table: pd.DataFrame) -> Table:
     """Column names and cells of the results; columns in which nothing was measured are left out."""
+    measured = [name for name in MEASURES if table[name].notna().any()]
     cells = pd.DataFrame({
         "network": table.backbone,
         "input": table.streams,
@@ -157,16 +162,11 @@ def results_table(table: pd.DataFrame) -> Table:
         "multiply-adds, 10⁹": (table.multiply_adds / 1e9).map("{:.3f}".format),
         "parameters, 10⁶": (table.parameters / 1e6).map("{:.3f}".format),
         "clips/s": table.clips_per_second.map("{:.1f}".format),
-        **{_COLUMNS[x]: table[x].map(str) for x in MEASURES if table[x].notna().any()},
+        **{_COLUMNS[name]: table[name].map(str) for name in measured},
     }).replace("None", "-")  # fmt: skip
     if table.streams.nunique() == 1:
         del cells["input"]
     return cells.columns.tolist(), cells.to_numpy().tolist()
-
-
-def _findings_table(findings: Sequence[Finding]) -> Table:
-    rows = [(each.statement, each.difference, each.reproduced) for each in findings]
-    return ("finding of the paper", "points", "reproduced"), rows
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

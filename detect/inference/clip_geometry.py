@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Literal
 
-from ...backbones.family import endpoint_shapes
-from ...backbones.grid import EndpointShape
-from ...backbones.torchvision_video import TORCHVISION_NETWORKS
+from ...backbones.registry import backbone_endpoint_shapes
 from ..model.config import DetectorConfig
 
 Mode = Literal["shared", "per_clip"]
@@ -45,11 +42,7 @@ class ClipGeometry:
 
     def __init__(self, config: DetectorConfig) -> None:
         self.frames, self.frame_step = config.frames, config.frame_step
-        shapes: Mapping[str, EndpointShape]
-        if config.backbone in TORCHVISION_NETWORKS:
-            shapes = TORCHVISION_NETWORKS[config.backbone].endpoint_shapes
-        else:
-            shapes = endpoint_shapes()
+        shapes = backbone_endpoint_shapes(config.backbone)
         strides = (shapes[endpoint].time_stride for endpoint in config.endpoints)
         self.time_stride = math.lcm(_MIN_TIME_STRIDE, *strides)
         self.before = self.frames // 2 * self.frame_step

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES, open_label_writer
-from ...datasets.tables import Tubes, Videos, select_rows
+from ...datasets.tables import Tubes, Videos, make_videos, select_rows
 from ...datasets.video.reader import VideoInfo
 
 _SHOWN_TUBES = 5  # in a summary
@@ -69,13 +69,7 @@ class VideoSummary:
 def video_table(name: str, info: VideoInfo) -> Videos:
     """The table of one video, without a split; `info.num_frames` must be known."""
     assert info.num_frames is not None
-    frames, width, height = (
-        np.array([value], np.int64) for value in (info.num_frames, info.width, info.height)
-    )
-    return Videos(
-        video=(name,), num_frames=frames, width=width, height=height, fps=np.array([info.fps]),
-        split=("",),
-    )  # fmt: skip
+    return make_videos([name], info.num_frames, info.width, info.height, info.fps)
 
 
 def write_video_info(

@@ -84,10 +84,14 @@ def assemble_tubes(
 
 def no_tubes(video_names: tuple[str, ...], label_names: tuple[str, ...]) -> Tubes:
     """A table without rows, with scores."""
+    return assemble_tubes(no_boxes(), video_names, label_names)
+
+
+def no_boxes() -> TubeBoxes:
+    """Without rows."""
     none = np.empty(0, np.int64)
     boxes = np.empty((0, 1, 4))
-    linked = TubeBoxes(frame=none, tube=none, group=none, score=np.empty(0), boxes=boxes)
-    return assemble_tubes(linked, video_names, label_names)
+    return TubeBoxes(frame=none, tube=none, group=none, score=np.empty(0), boxes=boxes)
 
 
 def merge_tubes(tables: Sequence[Tubes]) -> Tubes:

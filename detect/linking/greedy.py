@@ -20,7 +20,7 @@ from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import join
 from ..boxes.matching import greedy_match, sort_by_preference
 from ..boxes.nms import nms_rows
-from .assembly import TubeBoxes, assemble_tubes, no_tubes
+from .assembly import TubeBoxes, assemble_tubes, no_boxes, no_tubes
 from .linker import Calibration, LinkConfig, LinkResult
 
 
@@ -105,8 +105,7 @@ class GreedyLinker:
         self._linked: list[TubeBoxes] = []
         self._next_tube = 0
         self._num_returned = 0
-        none = np.empty(0, np.int64)
-        self._open = _start_tubes(none, none, 0, np.empty(0), np.empty((0, 1, 4)), config.gap + 1)
+        self._open = _start_tubes(no_boxes(), config.gap + 1)
 
     def update(self, detections: Detections | Tubelets) -> LinkResult:
         """See `Linker.update`."""
@@ -139,8 +138,7 @@ class GreedyLinker:
         self._names = tubelets.video_names, tubelets.label_names
         tube = np.full(len(tubelets.score), -1)
         high = np.flatnonzero(tubelets.score >= config.min_box_score)
-        if len(high) < len(tube):
-            tubelets = select_rows(tubelets, high)
+        tubelets = select_rows(tubelets, high)
         rows, score = nms_rows(tubelets, config.suppression, config.top, config.soft, config.extent)
         # Already by group and falling score within a frame: a stable sort by frame keeps that.
         order = np.argsort(tubelets.frame[rows], kind="stable")
@@ -215,12 +213,11 @@ class GreedyLinker:
         self._next_tube += len(new)
         if len(continued):
             tubes.extend(row[continued], frame, score[continued], boxes[continued])
-        started = _start_tubes(tube[new], group[new], frame, score[new], boxes[new], config.gap + 1)
-        self._open = concatenate_rows([tubes, started]) if len(tubes.tube) else started
         frames = np.full(len(group), frame)
-        self._linked.append(
-            TubeBoxes(frame=frames, tube=tube, group=group, score=score, boxes=boxes)
-        )
+        linked = TubeBoxes(frame=frames, tube=tube, group=group, score=score, boxes=boxes)
+        self._linked.append(linked)
+        started = _start_tubes(select_rows(linked, new), config.gap + 1)
+        self._open = concatenate_rows([tubes, started]) if len(tubes.tube) else started
         return tube
 
 
@@ -278,21 +275,14 @@ class _OpenTubes:
         self.best[rows, least] = np.maximum(self.best[rows, least], score)
 
 
-def _start_tubes(
-    tube: np.ndarray,
-    group: np.ndarray,
-    frame: int,
-    score: np.ndarray,
-    boxes: np.ndarray,
-    num_best: int,
-) -> _OpenTubes:
+def _start_tubes(first: TubeBoxes, num_best: int) -> _OpenTubes:
     """New tubes of one box each."""
-    last, count = np.full(len(tube), frame), np.ones(len(tube), np.int64)
-    best = np.zeros((len(tube), num_best))
-    best[:, 0] = score
+    best = np.zeros((len(first.tube), num_best))
+    best[:, 0] = first.score
     return _OpenTubes(
-        tube=tube, group=group, last=last, count=count, total=score, best=best, boxes=boxes
-    )
+        tube=first.tube, group=first.group, last=first.frame, count=np.ones(len(best), np.int64),
+        total=first.score, best=best, boxes=first.boxes,
+    )  # fmt: skip
 
 
 def _overlap(
@@ -305,17 +295,14 @@ def _overlap(
 ) -> np.ndarray:
     """(P,) IoU of new boxes with a tube's last ones, the mean over the frames that both cover."""
     length = boxes.shape[1]
-    if length == 1:
-        return rowwise_iou(
-            boxes[:, 0].take(target, axis=0), tubes.boxes[:, 0].take(proposer, axis=0), extent
-        )
     offset = frame - tubes.last[proposer]
     total = np.zeros(len(proposer))
-    for k in range(length):
+    for k in range(length - 1):  # the new boxes are at least one frame later
         both = np.flatnonzero(k + offset < length)
         total[both] += rowwise_iou(
             boxes[target[both], k], tubes.boxes[proposer[both], k + offset[both]], extent
         )
     apart = np.flatnonzero(offset >= length)
-    total[apart] = rowwise_iou(boxes[target[apart], 0], tubes.boxes[proposer[apart], -1], extent)
+    last = tubes.boxes[:, -1].take(proposer[apart], axis=0)
+    total[apart] = rowwise_iou(boxes[:, 0].take(target[apart], axis=0), last, extent)
     return total / np.maximum(length - offset, 1)

@@ -56,11 +56,16 @@ def trim_two_labels(
         state = np.where(is_switch, 1 - state, state)
     action = label[position, index] == 0
     breaks = (np.diff(index, prepend=-1) != 0) | (np.diff(action, prepend=False) != 0)
-    return _tubes_of_runs(tubes, order, action, np.cumsum(breaks), min_length, score_top)
+    run = np.cumsum(breaks)
+    chosen = action & (np.bincount(run)[run] >= min_length)
+    rows = order[chosen]
+    _, number = np.unique(run[chosen], return_inverse=True)
+    run_score = tube_scores(number, tubes.score[rows], int(number.max(initial=-1)) + 1, score_top)
+    return replace(select_rows(tubes, rows), tube=number, tube_score=run_score[number])
 
 
 def trim_max_subarray(
-    tubes: Tubes, typical_length: Mapping[str, float] | float, penalty: float = 1.0
+    tubes: Tubes, typical_length: Mapping[str, float], penalty: float = 1.0
 ) -> Tubes:
     """Keeps of each tube the frames that maximise mean score less a penalty on their number.
 
@@ -68,8 +73,8 @@ def trim_max_subarray(
 
     Args:
         tubes: with `score`, each tube without gaps.
-        typical_length: frames that an action lasts, such as its mean in the training set: by class
-            name, or one for all.
+        typical_length: frames that an action lasts, such as its mean in the training set, by class
+            name.
         penalty: weight of the length.
 
     Returns:
@@ -81,8 +86,7 @@ def trim_max_subarray(
     kept = np.zeros(len(order), bool)
     score = np.empty(len(order))
     for low, high in pairwise([*starts, len(order)]):
-        name = tubes.label_names[tubes.label[order[low]]]
-        typical = typical_length[name] if isinstance(typical_length, Mapping) else typical_length
+        typical = typical_length[tubes.label_names[tubes.label[order[low]]]]
         begin, end, mean = best_subarray(tubes.score[order[low:high]], typical, penalty)
         kept[low + begin : low + end] = True
         score[low:high] = mean
@@ -121,13 +125,8 @@ def mean_tube_lengths(ground_truth: Tubes) -> dict[str, float]:
     """
     _, first, count = np.unique(ground_truth.tube, return_index=True, return_counts=True)
     label = ground_truth.label[first]
-    total = np.bincount(label, weights=count, minlength=len(ground_truth.label_names))
-    number = np.bincount(label, minlength=len(ground_truth.label_names))
-    return {
-        name: float(total[i] / number[i])
-        for i, name in enumerate(ground_truth.label_names)
-        if number[i]
-    }
+    names = ground_truth.label_names
+    return {names[code]: float(count[label == code].mean()) for code in np.unique(label)}
 
 
 def _sort_by_tube(tubes: Tubes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -135,28 +134,3 @@ def _sort_by_tube(tubes: Tubes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     order = np.lexsort((tubes.frame, tubes.tube))
     _, first, index = np.unique(tubes.tube[order], return_index=True, return_inverse=True)
     return order, index, np.arange(len(order)) - first[index]
-
-
-def _tubes_of_runs(
-    tubes: Tubes,
-    order: np.ndarray,
-    action: np.ndarray,
-    run: np.ndarray,
-    min_length: int,
-    score_top: int | None,
-) -> Tubes:
-    """The runs that are the action and long enough, each as a tube.
-
-    Args:
-        tubes: R rows.
-        order: (R,) rows by tube and frame.
-        action: (R,) bool, in that order; the same within a run.
-        run: (R,) ascending number of the run, in that order.
-        min_length, score_top: see `trim_two_labels`.
-    """
-    assert tubes.score is not None
-    chosen = action & (np.bincount(run)[run] >= min_length)
-    rows = order[chosen]
-    _, number = np.unique(run[chosen], return_inverse=True)
-    score = tube_scores(number, tubes.score[rows], int(number.max(initial=-1)) + 1, score_top)
-    return replace(select_rows(tubes, rows), tube=number, tube_score=score[number])

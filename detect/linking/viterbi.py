@@ -108,7 +108,7 @@ class ViterbiLinker:
             boxes, group = select_rows(boxes, rows), group[rows]
         trellis = _build_trellis(boxes, group, frame, config)
         path = np.full(len(group), -1)
-        is_open = np.ones(trellis.num_groups, bool)
+        is_open = np.ones(len(np.unique(group)), bool)
         is_free = np.ones(len(group), bool)
         for number in range(config.paths):
             if not is_open.any():
@@ -161,10 +161,6 @@ class _Trellis:
     stop: np.ndarray
     value: np.ndarray
     layer_group: np.ndarray
-
-    @property
-    def num_groups(self) -> int:
-        return int(self.group[-1]) + 1 if len(self.group) else 0
 
     def best_paths(self, usable: np.ndarray) -> np.ndarray:
         """The best path of every group that has a usable box on each of its frames.

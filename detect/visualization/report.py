@@ -13,9 +13,10 @@ import numpy as np
 from ...datasets.box_coordinates import rescale_boxes, xyxy_to_xywh
 from ...datasets.tables import Detections, Tubes, Videos
 from ...datasets.video.media import locate_videos, read_frame
+from ..evaluation.average_precision import ClassAP
 from ..evaluation.error_analysis import ERROR_KINDS, mean_errors
 from ..evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS, Evaluation, evaluate_tables
-from ..evaluation.frame_map import ClassAP, frame_overlaps
+from ..evaluation.frame_map import frame_overlaps
 from ..evaluation.protocols import PROTOCOLS, Protocol
 from ..evaluation.summary import mean_rows, percent, scores_at
 from ..evaluation.worst_examples import WorstExample, worst_false_positives, worst_misses

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import actiontubes
+import numpy as np
 import pytest
 import torch
 from actiontubes.backbones.classifier import PretrainedModel
@@ -105,6 +107,9 @@ def test_a_network_is_added_by_one_line(
     save_detector(detector, tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors").state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in detector.state_dict().items())
+    frames = np.random.default_rng(0).integers(0, 256, (9, 64, 96, 3), np.uint8)
+    result = actiontubes.load(tmp_path / "d.safetensors", device="cpu").predict(frames, fps=25)
+    assert set(result.detections.frame) <= set(range(9)) and len(result.videos) == 1
 
 
 @pytest.mark.parametrize("name", ["top-heavy-i3d(Mixed_3c)", "s3d-g(temporal)", "swin3d_t"])

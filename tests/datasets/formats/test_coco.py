@@ -41,7 +41,8 @@ def test_the_format_writes_what_it_reads(tmp_path: Path) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     truth, detections = dump()
-    _, results = write_coco(truth, detections, tmp_path)
+    results = tmp_path / "results.json"
+    write_coco(truth, detections, results)
     again = read_detections(results, truth)
     assert again.video_names == truth.video_names
     for name in ("video", "frame", "label", "score"):
@@ -52,7 +53,8 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_file_names_say_the_frame(tmp_path: Path) -> None:
     """Annotations of others have no video and frame of their own."""
     truth, detections = dump()
-    annotations, results = write_coco(truth, detections, tmp_path)
+    annotations, results = tmp_path / "annotations.json", tmp_path / "results.json"
+    write_coco(truth, detections, results)
     content = json.loads(annotations.read_text())
     for image in content["images"]:
         del image["video"], image["frame"]
@@ -98,7 +100,8 @@ RESULT = '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]'
 )
 def test_damaged(tmp_path: Path, results: str, message: str) -> None:
     truth, detections = dump()
-    _, path = write_coco(truth, detections, tmp_path)
+    path = tmp_path / "results.json"
+    write_coco(truth, detections, path)
     path.write_text(results)
     with pytest.raises(InputError, match=message):
         read_coco_results(path, ReadOptions.from_ground_truth(truth))

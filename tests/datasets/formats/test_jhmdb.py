@@ -68,9 +68,10 @@ def test_splits_of_small_lists(tmp_path: Path) -> None:
         for k in (1, 2, 3):
             lines = f"{name}_a.avi {1 + (k == 2)}\n{name}_b.avi {2 - (k == 2)}\n{name}_c.avi 0\n"
             (tmp_path / f"{name}_test_split{k}.txt").write_text(lines)
-    first, second, third = read_splits(tmp_path)
-    assert first == third and sorted(first["train"]) == [f"{name}/{name}_a" for name in CLASSES]
-    assert (second["train"], second["test"]) == (first["test"], first["train"])
+    splits = read_splits(tmp_path)
+    assert sorted(splits["train1"]) == [f"{name}/{name}_a" for name in CLASSES]
+    assert splits["train1"] == splits["train3"] == splits["test2"]
+    assert splits["test1"] == splits["test3"] == splits["train2"]
     (tmp_path / "wave_test_split2.txt").write_text("video.avi\n")
     with pytest.raises(InputError, match=r"wave_test_split2.txt: line 1"):
         read_splits(tmp_path)
@@ -86,9 +87,9 @@ def test_official_splits_are_those_of_the_pickle(
         archive.extractall(tmp_path)
     splits = read_splits(tmp_path / "splits")
     pickle = load_pickle(shared("jhmdb/JHMDB-GT.pkl"))
-    for k, split in enumerate(splits):
-        assert sorted(split["train"]) == sorted(pickle["train_videos"][k])
-        assert sorted(split["test"]) == sorted(pickle["test_videos"][k])
+    for k in range(3):
+        assert sorted(splits[f"train{k + 1}"]) == sorted(pickle["train_videos"][k])
+        assert sorted(splits[f"test{k + 1}"]) == sorted(pickle["test_videos"][k])
     (tmp_path / "splits/wave_test_split2.txt").unlink()
     with pytest.raises(InputError, match=r"1 of 63 .*wave_test_split2.txt"):
         read_splits(tmp_path / "splits")

@@ -12,7 +12,7 @@ from actiontubes.datasets.formats.registry import read_ground_truth
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubelets, Tubes
 from actiontubes.detect.boxes.iou import rowwise_iou
-from actiontubes.detect.boxes.nms import nms, nms_across_classes, nms_tubelets
+from actiontubes.detect.boxes.nms import nms, nms_across_classes, nms_rows
 from actiontubes.detect.evaluation.align import align_to_ground_truth
 from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import ACT
@@ -89,8 +89,9 @@ def test_tubelets_overlap_by_their_mean() -> None:
         ("run",),
     )
     # IoU 1 on the first frame and 0 on the second.
-    assert len(nms_tubelets(tubelets, 0.49).score) == 1
-    assert len(nms_tubelets(tubelets, 0.5).score) == 2
+    for overlap, stay in ((0.49, [0]), (0.5, [0, 1])):
+        rows, score = nms_rows(tubelets, overlap, None, False, "inclusive")
+        assert rows.tolist() == stay and score.tolist() == [0.9, 0.8][: len(stay)]
 
 
 @pytest.mark.parametrize(
