@@ -28,11 +28,7 @@ class Classifier(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        classes: int,
-        window: Size3 | None = (2, 7, 7),
-        dropout: float = 0.2,
+        self, channels: int, classes: int, window: Size3 | None = (2, 7, 7), dropout: float = 0.2
     ) -> None:
         super().__init__()
         self.window = window

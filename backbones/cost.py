@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .classifier import Classifier
-from .family import VARIANTS, Variant
+from .family import VARIANTS
 from .inception import Trunk
 
 
@@ -33,29 +33,24 @@ def family_costs(
 
     Beside them the paper's figures (None where it has none).
 
-    Keys: name, parameters, multiply_adds, paper_parameters, paper_multiply_adds, temporal, gating.
+    Keys: name, parameters, multiply_adds, paper_parameters, paper_multiply_adds, temporal,
+    separable, gating.
     """
-    return [
-        _cost(variant, classes, frames, size, width_multiplier) for variant in VARIANTS.values()
-    ]
-
-
-def _cost(
-    variant: Variant, classes: int, frames: int, size: int, width_multiplier: float
-) -> dict[str, object]:
-    with torch.device("meta"):
-        trunk = Trunk(variant, width_multiplier)
-        model = nn.Sequential(trunk, Classifier(trunk.out_channels, classes)).eval()
-    return {
-        "name": variant.name,
-        "parameters": parameters(model),
-        "multiply_adds": multiply_adds(model, (1, 3, frames, size, size)),
-        "paper_parameters": variant.paper_parameters and round(variant.paper_parameters * 1e6),
-        "paper_multiply_adds": variant.paper_multiply_adds
-        and round(variant.paper_multiply_adds * 1e9),
-        "temporal": f"{variant.first_temporal} to {variant.last_temporal}"
-        if variant.first_temporal
-        else "none",
-        "separable": variant.separable,
-        "gating": variant.gating,
-    }
+    rows: list[dict[str, object]] = []
+    for variant in VARIANTS.values():
+        with torch.device("meta"):
+            trunk = Trunk(variant, width_multiplier)
+            model = nn.Sequential(trunk, Classifier(trunk.out_channels, classes)).eval()
+        paper, paper_adds = variant.paper_parameters, variant.paper_multiply_adds
+        first, last = variant.first_temporal, variant.last_temporal
+        rows.append({
+            "name": variant.name,
+            "parameters": parameters(model),
+            "multiply_adds": multiply_adds(model, (1, 3, frames, size, size)),
+            "paper_parameters": paper and round(paper * 1e6),
+            "paper_multiply_adds": paper_adds and round(paper_adds * 1e9),
+            "temporal": f"{first} to {last}" if first else "none",
+            "separable": variant.separable,
+            "gating": variant.gating,
+        })  # fmt: skip
+    return rows

@@ -9,8 +9,8 @@ from itertools import chain
 from typing import Any, Literal, cast, get_args
 
 from ..datasets.errors import InputError, choose_from
-from .grid import EndpointShape, FeatureGrid
-from .layers import Padding, Pairs, PoolPadding, Size3, pool_padding
+from .grid import EndpointShape
+from .layers import Padding, PoolPadding, Size3
 
 # Kernels and strides are over (T, H, W). Convolutions: output channels, kernel, stride.
 CONVOLUTIONS = {
@@ -42,8 +42,7 @@ ENDPOINTS = (
     "Mixed_3b", "Mixed_3c", "MaxPool_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e",
     "Mixed_4f", "MaxPool_5a_2x2", "Mixed_5b", "Mixed_5c",
 )  # fmt: skip
-
-
+Gating = Literal["none", "temporal", "branches"]
 _MAX_PADDING = 8  # zeros on one side, more than any released layout has
 
 
@@ -55,7 +54,7 @@ class WeightLayout:
         stem_kernel: kernel of Conv2d_1a_7x7 over (T, H, W).
         stem_padding: its zeros before and after each axis, or "same" for TensorFlow's rule.
         stem_separable: False where the stem is dense although the variant is separable.
-        pool_padding: rule of the max poolings, see `layers.max_pool`.
+        pool_padding: rule of the max poolings, see `layers.MaxPool3d`.
         norm_eps, norm_momentum: of every batch norm; momentum as PyTorch defines it.
         norm_scale: whether batch norms have a scale besides the offset.
     """
@@ -74,13 +73,9 @@ I3D_LAYOUT = WeightLayout(stem_padding="same", pool_padding="same", norm_scale=F
 TORCHVISION_LAYOUT = WeightLayout()
 """torchvision/models/video/s3d.py, after kylemin/S3D: symmetric padding, eps 1e-3."""
 HOWTO100M_LAYOUT = WeightLayout(
-    stem_kernel=(4, 8, 8),
-    stem_padding=((0, 2), (2, 4), (2, 4)),
-    stem_separable=False,
-    pool_padding="end",
-    norm_eps=1e-5,
-    norm_momentum=0.1,
-)
+    stem_kernel=(4, 8, 8), stem_padding=((0, 2), (2, 4), (2, 4)), stem_separable=False,
+    pool_padding="end", norm_eps=1e-5, norm_momentum=0.1,
+)  # fmt: skip
 """antoine77340/S3D_HowTo100M (s3dg.py). Its stem, 2x4x4 on 2x2x2 blocks folded into channels, is a
 dense 4x8x8 convolution of stride 2 on the frames themselves."""
 
@@ -106,7 +101,7 @@ class Variant:
     first_temporal: str | None
     last_temporal: str | None
     separable: bool = False
-    gating: Literal["none", "temporal", "branches"] = "none"
+    gating: Gating = "none"
     layout: WeightLayout = TORCHVISION_LAYOUT
     paper_parameters: float | None = None
     paper_multiply_adds: float | None = None
@@ -155,12 +150,12 @@ def get_variant(name: str) -> Variant:
     if endpoint is None:
         return VARIANTS[base]
     if base == "s3d-g":
-        if endpoint == "temporal" or endpoint == "branches":
-            placement = cast(Literal["temporal", "branches"], endpoint)
-            return replace(VARIANTS[base], name=name, gating=placement)
-        raise InputError(
-            f"--backbone {name}: the gates of s3d-g are (temporal) or (branches), not ({endpoint})"
-        )
+        if endpoint not in ("temporal", "branches"):
+            raise InputError(
+                f"--backbone {name}: the gates of s3d-g are (temporal) or (branches), not "
+                f"({endpoint})"
+            )
+        return replace(VARIANTS[base], name=name, gating=cast(Gating, endpoint))
     if endpoint not in ENDPOINTS[1:]:
         raise InputError(
             f"--backbone {name}: {endpoint} is not a layer; {choose_from(endpoint, ENDPOINTS[1:])}"
@@ -211,35 +206,6 @@ def endpoint_shapes(width_multiplier: float = 1.0) -> dict[str, EndpointShape]:
 def scale_channels(channels: int, width_multiplier: float) -> int:
     """A layer's number of channels times `width_multiplier`, at least 8."""
     return max(8, round(channels * width_multiplier))
-
-
-def feature_grid(variant: Variant, endpoint: str, size: Size3) -> FeatureGrid:
-    """The grid of an endpoint's feature map for clips of `size` (T, H, W).
-
-    Layer by layer: a kernel of k with p zeros before it moves the center of cell 0 by
-    (k - 1) / 2 - p cells of the layer's input. Paddings differ: at stride 16, cell 0 is at pixel 0
-    with torchvision's symmetric padding and at pixel 15 with TensorFlow's SAME.
-    """
-    layout, origin, stride, sizes = variant.layout, [0.0, 0.0, 0.0], [1, 1, 1], list(size)
-    for name in ENDPOINTS[: ENDPOINTS.index(endpoint) + 1]:
-        padding: Pairs | PoolPadding
-        if name == FIRST_ENDPOINT:
-            kernel, step, padding = layout.stem_kernel, (2, 2, 2), layout.stem_padding
-        elif name in POOLINGS:
-            (kernel, step), padding = POOLINGS[name], layout.pool_padding
-        else:
-            continue
-        for axis, (k, s) in enumerate(zip(kernel, step, strict=True)):
-            if axis == 0 and name == FIRST_ENDPOINT and not variant.is_temporal(name):
-                k, before, after = 1, 0, 0
-            elif isinstance(padding, str):
-                before, after = pool_padding(sizes[axis], k, s, padding)
-            else:
-                before, after = padding[axis]
-            origin[axis] += ((k - 1) / 2 - before) * stride[axis]
-            stride[axis] *= s
-            sizes[axis] = (sizes[axis] + before + after - k) // s + 1
-    return FeatureGrid((origin[0], origin[1], origin[2]), (stride[0], stride[1], stride[2]))
 
 
 def lists_to_tuples(value: Any) -> Any:

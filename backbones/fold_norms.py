@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from .layers import ConvNormReLU
+from .registry import Backbone
 
-
-class _HasModules(Protocol):
-    def modules(self) -> Iterator[nn.Module]: ...
-
-
-Module = TypeVar("Module", bound=_HasModules)
+Module = TypeVar("Module", bound=nn.Module | Backbone)
 
 
 def fold_norms(module: Module, dtype: torch.dtype | None = None) -> Module:

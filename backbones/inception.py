@@ -7,8 +7,9 @@ in which layers convolve over time, whether those convolutions are separable, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,11 +24,10 @@ from .family import (
     POOLINGS,
     Variant,
     endpoint_shapes,
-    feature_grid,
+    get_variant,
     scale_channels,
     with_layout,
 )
-from .family import get_variant as get_variant
 from .grid import FeatureGrid
 from .layers import ConvNormReLU, MaxPool3d, Padding, SelfGate, Size3
 from .stages import StagedTrunk
@@ -53,27 +53,22 @@ def _conv_block(
     """One convolution of the architecture: dense, spatial or separable, then its gate if any."""
     layout, temporal = variant.layout, variant.is_temporal(endpoint)
     separable = variant.separable and (layout.stem_separable or endpoint != FIRST_ENDPOINT)
-
-    def convolution(c: int, kernel: Size3, stride: Size3, pad: Padding) -> ConvNormReLU:
-        return ConvNormReLU(
-            c, channels_out, kernel, stride, pad,
-            eps=layout.norm_eps, momentum=layout.norm_momentum, scale=layout.norm_scale,
-        )  # fmt: skip
-
+    conv = partial(
+        ConvNormReLU, eps=layout.norm_eps, momentum=layout.norm_momentum, scale=layout.norm_scale
+    )
     (kt, kh, kw), (st, sh, sw) = kernel, stride
-    space_padding: Padding = "same"
-    time_padding: Padding = "same"
+    space_padding, time_padding = padding, padding
     if padding != "same":
         space_padding, time_padding = ((0, 0), *padding[1:]), (padding[0], (0, 0), (0, 0))
-    if not temporal:
-        block = nn.Sequential(convolution(channels_in, (1, kh, kw), stride, space_padding))
-    elif kernel == (1, 1, 1) or not separable:
-        block = nn.Sequential(convolution(channels_in, kernel, stride, padding))
-    else:
-        spatial = convolution(channels_in, (1, kh, kw), (1, sh, sw), space_padding)
-        over_time = convolution(channels_out, (kt, 1, 1), (st, 1, 1), time_padding)
+    if temporal and separable and kernel != (1, 1, 1):
+        spatial = conv(channels_in, channels_out, (1, kh, kw), (1, sh, sw), space_padding)
+        over_time = conv(channels_out, channels_out, (kt, 1, 1), (st, 1, 1), time_padding)
         init_temporal_kernel(over_time.conv.weight)
         block = nn.Sequential(spatial, over_time)
+    else:
+        if not temporal:
+            kernel, padding = (1, kh, kw), space_padding
+        block = nn.Sequential(conv(channels_in, channels_out, kernel, stride, padding))
     if variant.gating == "temporal" and temporal and kt > 1:
         block.append(SelfGate(channels_out))
     return block
@@ -84,7 +79,7 @@ def init_temporal_kernel(weight: Tensor) -> None:
 
     TF-slim (s3dg.py) starts with the identity alone. The mean over time of identities does not
     depend on the direction of time, and a network learns that direction slowly from there: on crops
-    of the demo's figures, after 200 steps of batch 32, it told apart 56 % of pairs of opposite
+    of the demo's figures, after 200 steps of batch 32, it distinguished 56 % of pairs of opposite
     actions; from normal random weights 63 %, from these 78 %.
 
     Args:
@@ -168,34 +163,44 @@ class Trunk(StagedTrunk):
         self.layout: Mapping[str, Any] = asdict(variant.layout)
         self.width_multiplier, self.channels_in = width_multiplier, channels_in
 
-    def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        self.check_computed(names)
-        stages, features = self.stages(), {}
-        x = clips.contiguous(memory_format=torch.channels_last_3d)
-        with torch.set_grad_enabled(self.requires_backward(*_STRIPED)):
-            if self._can_run_in_stripes(x, names):
-                x = run_in_stripes([stages.pop(name) for name in _STRIPED], x)
-                if _STRIPED[-1] in names:
-                    features[_STRIPED[-1]] = x
-        for name, stage in stages.items():
-            with torch.set_grad_enabled(self.requires_backward(name)):
-                x = stage(x)
-            if name in names:
-                features[name] = x
-        return features
+    def prepare(
+        self, clips: Tensor, names: Collection[str]
+    ) -> tuple[Tensor, Mapping[str, Callable[[Tensor], Tensor]]]:
+        """Channels-last clips; the first layers in stripes where that is faster.
 
-    def _can_run_in_stripes(self, x: Tensor, names: Collection[str]) -> bool:
-        """Stripes leave out the feature maps between the first layers."""
-        stages = self.stages()
-        return (
-            should_use_stripes(x)
-            and _STRIPED[-1] in stages
-            and not any(stages[name].training for name in _STRIPED)
-            and not any(name in names for name in _STRIPED[:-1])
-        )
+        Stripes leave out the feature maps between those layers.
+        """
+        x, stages = clips.contiguous(memory_format=torch.channels_last_3d), self.stages()
+        *between, last = _STRIPED
+        with torch.set_grad_enabled(self.requires_backward(last)):
+            use_stripes = last in stages and should_use_stripes(x)
+        needed = any(name in names for name in between)
+        if not use_stripes or needed or any(stages[name].training for name in _STRIPED):
+            return x, stages
+        striped = [stages.pop(name) for name in _STRIPED]
+        return x, {last: partial(run_in_stripes, striped), **stages}
 
     def grid(self, endpoint: str, size: Size3) -> FeatureGrid:
-        return feature_grid(self.variant, endpoint, size)
+        """The grid of an endpoint's feature map for clips of `size` (T, H, W).
+
+        Layer by layer: a kernel of k with p zeros before it moves the center of cell 0 by
+        (k - 1) / 2 - p cells of the layer's input; the blocks do not move it. Paddings differ: at
+        stride 16, cell 0 is at pixel 0 with torchvision's symmetric padding and at pixel 15 with
+        TensorFlow's SAME.
+        """
+        origin, stride, sizes = [0.0, 0.0, 0.0], [1, 1, 1], list(size)
+        stages = list(self.stages())
+        for name in stages[: stages.index(endpoint) + 1]:
+            stage = self.get_submodule(name)
+            for layer in stage if isinstance(stage, nn.Sequential) else [stage]:
+                if not isinstance(layer, ConvNormReLU | MaxPool3d):
+                    continue
+                axes = zip(layer.kernel, layer.stride, layer.padding_for(sizes), strict=True)
+                for axis, (k, s, (before, after)) in enumerate(axes):
+                    origin[axis] += ((k - 1) / 2 - before) * stride[axis]
+                    stride[axis] *= s
+                    sizes[axis] = (sizes[axis] + before + after - k) // s + 1
+        return FeatureGrid((origin[0], origin[1], origin[2]), (stride[0], stride[1], stride[2]))
 
     def load_pretrained(self, weights: str) -> PretrainedModel:
         from .weights.load import load_pretrained
@@ -223,12 +228,8 @@ def _stage(variant: Variant, endpoint: str, channels_in: int, width_multiplier: 
 
 
 def build_trunk(
-    name: str,
-    *,
-    width_multiplier: float = 1.0,
-    channels_in: int = 3,
-    layout: Mapping[str, Any] | None = None,
+    name: str, width_multiplier: float, channels_in: int, layout: Mapping[str, Any]
 ) -> Trunk:
     """A network of the family by its name; see `registry.build_backbone`."""
-    variant = with_layout(get_variant(name), {} if layout is None else layout)
+    variant = with_layout(get_variant(name), layout)
     return Trunk(variant, width_multiplier, channels_in=channels_in)

@@ -33,7 +33,7 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def pool_padding(size: int, kernel: int, stride: int, rule: PoolPadding) -> tuple[int, int]:
-    """Padding of a max pooling before and after one axis; see `max_pool` for the rules."""
+    """Padding of a max pooling before and after one axis; see `MaxPool3d` for the rules."""
     if rule == "symmetric":
         return (kernel - 1) // 2, (kernel - 1) // 2
     if rule == "same":
@@ -86,44 +86,13 @@ def _convolve_windows(
     return _from_frames(F.conv2d(frames, flat, bias, stride[1:], padding[1:]), x.shape[0])
 
 
-def max_pool(
-    x: Tensor, kernel: Size3, stride: Size3, padding: PoolPadding, rows: Pair | None = None
-) -> Tensor:
-    """3D max pooling of (N, C, T, H, W): a spatial one, then a temporal one.
-
-    Args:
-        padding: "symmetric" (k // 2 for odd kernels, as torchvision's S3D), "same" (TensorFlow) or
-            "end" (k - stride, the smaller half before, and a last window wherever one can start, as
-            the HowTo100M S3D-G). The padding is minus infinity.
-        rows: padding above and below instead of what `padding` says.
-    """
-    if kernel[1:] != (1, 1) or stride[1:] != (1, 1):
-        y = _pool_plane(_as_frames(x), kernel[1:], stride[1:], padding, rows)
-        x = _from_frames(y, x.shape[0])
-    if kernel[0] > 1 or stride[0] > 1:
-        y = _pool_plane(_as_strip(x), (kernel[0], 1), (stride[0], 1), padding)
-        x = _from_strip(y, *x.shape[3:])
-    return x
-
-
 def temporal_average_pool(x: Tensor, steps: int) -> Tensor:
     """Means over `steps` consecutive frames: (N, C, T, H, W) → (N, C, T - steps + 1, H, W)."""
     return _from_strip(F.avg_pool2d(_as_strip(x), (steps, 1), 1), *x.shape[3:])
 
 
-def _pool_plane(
-    x: Tensor,
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: PoolPadding,
-    first_axis: Pair | None = None,
-) -> Tensor:
-    pads = [
-        pool_padding(size, k, s, padding)
-        for size, k, s in zip(x.shape[2:], kernel, stride, strict=True)
-    ]
-    if first_axis is not None:
-        pads[0] = first_axis
+def _pool_plane(x: Tensor, kernel: list[int], stride: list[int], pads: tuple[Pair, Pair]) -> Tensor:
+    """Max pooling of (N, C, H, W), with minus infinity before and after each axis."""
     # `ceil_mode` pads by one more after than before by itself, without a copy.
     ceil = all(
         after == before + 1 and (size + 2 * before - k) % s
@@ -132,7 +101,7 @@ def _pool_plane(
     )
     if not ceil and any(before != after for before, after in pads):
         x = F.pad(x, [side for axis in reversed(pads) for side in axis], value=float("-inf"))
-        pads = [(0, 0)] * len(pads)
+        pads = ((0, 0), (0, 0))
     return F.max_pool2d(x, kernel, stride, [before for before, _ in pads], ceil_mode=ceil)
 
 
@@ -227,7 +196,14 @@ class ConvNormReLU(nn.Module):
 
 
 class MaxPool3d(nn.Module):
-    """A max pooling of the trunk; see `max_pool`."""
+    """3D max pooling of (N, C, T, H, W): a spatial one, then a temporal one.
+
+    Args:
+        kernel, stride: over (T, H, W).
+        padding: "symmetric" (k // 2 for odd kernels, as torchvision's S3D), "same" (TensorFlow) or
+            "end" (k - stride, the smaller half before, and a last window wherever one can start, as
+            the HowTo100M S3D-G). The padding is minus infinity.
+    """
 
     def __init__(self, kernel: Size3, stride: Size3, padding: PoolPadding) -> None:
         super().__init__()
@@ -235,15 +211,21 @@ class MaxPool3d(nn.Module):
 
     def padding_for(self, size: Sequence[int]) -> Pairs:
         """Padding before and after each axis of an input of `size` (T, H, W)."""
-        t, h, w = (
-            pool_padding(n, k, s, self.padding)
-            for n, k, s in zip(size, self.kernel, self.stride, strict=True)
-        )
+        rule = [self.padding] * 3
+        t, h, w = map(pool_padding, size, self.kernel, self.stride, rule)
         return t, h, w
 
     def forward(self, x: Tensor, rows: Pair | None = None) -> Tensor:
         """(N, C, T, H, W) → (N, C, T', H', W'); `rows`: other padding above and below."""
-        return max_pool(x, self.kernel, self.stride, self.padding, rows)
+        t, h, w = self.padding_for(x.shape[2:])
+        (kt, *kernel), (st, *stride) = self.kernel, self.stride
+        if kernel != [1, 1] or stride != [1, 1]:
+            y = _pool_plane(_as_frames(x), kernel, stride, (h if rows is None else rows, w))
+            x = _from_frames(y, x.shape[0])
+        if kt > 1 or st > 1:
+            y = _pool_plane(_as_strip(x), [kt, 1], [st, 1], (t, (0, 0)))
+            x = _from_strip(y, *x.shape[3:])
+        return x
 
 
 class SelfGate(nn.Module):

@@ -67,7 +67,7 @@ class Backbone(Protocol):
         """
 
     def grid(self, endpoint: str, size: Size3) -> FeatureGrid:
-        """Where the cells of an endpoint lie in clips of `size` (T, H, W)."""
+        """Where the cells of an endpoint up to `last` lie in clips of `size` (T, H, W)."""
 
     def truncate(self, last: str) -> nn.Sequential:
         """Removes the blocks behind the endpoint `last` and returns them."""
@@ -94,8 +94,8 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {
     **dict.fromkeys(VARIANTS, build_trunk),
     **dict.fromkeys(TORCHVISION_NETWORKS, build_torchvision_trunk),
 }
-"""Networks by name, without what stands in brackets. Each is a function with the parameters of
-`build_backbone`; to add one, add its line here."""
+"""Networks by name, without what stands in brackets. Each is a function that is called with all
+parameters of `build_backbone`, by keyword; to add one, add its line here."""
 
 
 def build_backbone(
@@ -120,12 +120,15 @@ def build_backbone(
     build = BACKBONES.get(name.split("(")[0])
     if build is None:
         raise InputError(f"--backbone {name}: unknown network; {choose_from(name, BACKBONES)}")
-    return build(name, width_multiplier=width_multiplier, channels_in=channels_in, layout=layout)
+    return build(
+        name, width_multiplier=width_multiplier, channels_in=channels_in,
+        layout={} if layout is None else layout,
+    )  # fmt: skip
 
 
 def load_backbone(name: str, weights: str, *, channels_in: int = 3) -> PretrainedModel:
     """A whole network with pretrained weights; see `Backbone.load_pretrained`."""
-    with torch.device("meta"):  # asked for its weights only, it needs no memory
+    with torch.device("meta"):  # built only to find the right loader, it needs no memory
         network = build_backbone(name, channels_in=channels_in)
     return network.load_pretrained(weights)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +50,7 @@ class StagedTrunk(nn.Module):
         return self.endpoints(clips, (self.last,))[self.last]
 
     def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        """The feature maps of several endpoints from one pass; see `registry.Backbone`."""
-        raise NotImplementedError
-
-    def check_computed(self, names: Collection[str]) -> None:
-        """Refuses endpoints that this trunk does not compute.
+        """The feature maps of several endpoints from one pass; see `registry.Backbone`.
 
         Raises:
             ValueError: one of `names` is behind `last`, or no endpoint.
@@ -64,10 +61,28 @@ class StagedTrunk(nn.Module):
                 f"this trunk does not compute {', '.join(unknown)}; it computes "
                 f"{', '.join(computed)}"
             )
+        state, stages = self.prepare(clips, names)
+        features = {}
+        for name, stage in stages.items():
+            with torch.set_grad_enabled(self.requires_backward(name)):
+                state = stage(state)
+            if name in names:
+                features[name] = self.to_feature_map(state)
+        return features
 
-    def requires_backward(self, *names: str) -> bool:
-        """Whether autograd must record these stages; frozen ones keep no intermediate results."""
-        return torch.is_grad_enabled() and not all(name in self.frozen for name in names)
+    def prepare(
+        self, clips: Tensor, names: Collection[str]
+    ) -> tuple[Tensor, Mapping[str, Callable[[Any], Any]]]:
+        """The first stage's input, and the stages, some of which may be computed as one."""
+        return clips, self.stages()
+
+    def to_feature_map(self, state: Any) -> Tensor:
+        """What a stage passes to the next → (N, C', T', H', W')."""
+        return state
+
+    def requires_backward(self, name: str) -> bool:
+        """Whether autograd must record a stage; frozen ones keep no intermediate results."""
+        return torch.is_grad_enabled() and name not in self.frozen
 
     def truncate(self, last: str) -> nn.Sequential:
         """Removes the stages behind `last` and returns them: taken out, not copied."""

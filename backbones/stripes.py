@@ -51,7 +51,7 @@ def _run_striped(layers: list[ConvNormReLU | MaxPool3d], x: Tensor) -> Tensor:
         pads.append(layer.padding_for(size)[1])
         extent = heights[-1] + sum(pads[-1])
         heights.append((extent - layer.kernel[1]) // layer.stride[1] + 1)
-    result: Tensor | None = None
+    stripes = []
     for start in range(0, heights[-1], _STRIPE_ROWS):
         stop = min(start + _STRIPE_ROWS, heights[-1])
         # Back through the layers: the rows that each needs, and how many of them are padding.
@@ -66,10 +66,5 @@ def _run_striped(layers: list[ConvNormReLU | MaxPool3d], x: Tensor) -> Tensor:
         stripe = x[:, :, :, first:last]
         for layer, rows in zip(layers, reversed(padding)):
             stripe = layer(stripe, rows)
-        if result is None:
-            n, c, t, _, w = stripe.shape
-            shape = (n, t, heights[-1], w, c)
-            result = stripe.new_empty(shape).permute(0, 4, 1, 2, 3)
-        result[:, :, :, start:stop] = stripe
-    assert result is not None
-    return result
+        stripes.append(stripe)
+    return torch.cat(stripes, dim=3)

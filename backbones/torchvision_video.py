@@ -8,12 +8,11 @@ of a clip, so that its memory grows with the square of the clip's size: it is fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from ..datasets.errors import InputError, choose_from
@@ -63,10 +62,7 @@ class TorchvisionTrunk(StagedTrunk):
     blocks_fit_rois = False
 
     def __init__(
-        self,
-        network: TorchvisionNetwork,
-        last: str | None = None,
-        model: nn.Module | None = None,
+        self, network: TorchvisionNetwork, last: str | None = None, model: nn.Module | None = None
     ) -> None:
         from torchvision.models import get_model
 
@@ -76,16 +72,8 @@ class TorchvisionTrunk(StagedTrunk):
         self.network, self.name = network, network.name
         self.layout: Mapping[str, Any] = {}
 
-    def endpoints(self, clips: Tensor, names: Collection[str]) -> dict[str, Tensor]:
-        self.check_computed(names)
-        state: State = clips
-        features = {}
-        for name, stage in self.stages().items():
-            with torch.set_grad_enabled(self.requires_backward(name)):
-                state = stage(state)
-            if name in names:
-                features[name] = self.network.to_feature_map(state)
-        return features
+    def to_feature_map(self, state: State) -> Tensor:
+        return self.network.to_feature_map(state)
 
     def grid(self, endpoint: str, size: Size3) -> FeatureGrid:
         _, time, space = self.endpoint_shapes[endpoint]
@@ -100,11 +88,7 @@ class TorchvisionTrunk(StagedTrunk):
 
 
 def build_torchvision_trunk(
-    name: str,
-    *,
-    width_multiplier: float = 1.0,
-    channels_in: int = 3,
-    layout: Mapping[str, Any] | None = None,
+    name: str, width_multiplier: float, channels_in: int, layout: Mapping[str, Any]
 ) -> TorchvisionTrunk:
     """A trunk by torchvision's name; see `registry.build_backbone`. It has one layout only."""
     if name not in TORCHVISION_NETWORKS:

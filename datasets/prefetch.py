@@ -6,13 +6,15 @@ bounded: the faster side waits, and memory stays constant.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from queue import SimpleQueue
-from threading import Event, Semaphore, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+
+_END: Any = object()
 
 
 @contextmanager
@@ -26,41 +28,22 @@ def prefetch(items: Iterable[Item], depth: int) -> Iterator[Iterator[Item]]:
         items: iterated in the thread only.
         depth: the largest number of items that are produced ahead.
     """
-    free_slots = Semaphore(depth)
-    produced: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()
-    stopped = Event()
+    with ThreadPoolExecutor(1, "prefetch") as pool:
+        iterator = iter(items)
+        waiting = deque(pool.submit(next, iterator, _END) for _ in range(depth))
 
-    def work() -> None:
-        end: BaseException | None = None
+        def consume() -> Iterator[Item]:
+            while (item := waiting.popleft().result()) is not _END:
+                waiting.append(pool.submit(next, iterator, _END))
+                yield item
+
         try:
-            iterator = iter(items)
-            while free_slots.acquire() and not stopped.is_set():
-                produced.put((next(iterator),))
-        except StopIteration:
-            pass
-        except BaseException as error:
-            end = error
+            yield consume()
         finally:
+            for future in waiting:
+                future.cancel()
             if hasattr(items, "close"):
-                items.close()
-        produced.put(end)
-
-    def consume() -> Iterator[Item]:
-        while isinstance(item := produced.get(), tuple):
-            free_slots.release()
-            yield item[0]
-        produced.put(None)  # for another call of next()
-        if item is not None:
-            raise item
-
-    thread = Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        yield consume()
-    finally:
-        stopped.set()
-        free_slots.release()
-        thread.join()
+                pool.submit(items.close)
 
 
 @contextmanager
@@ -76,36 +59,22 @@ def write_in_background(
         write: called in the thread only.
         depth: the largest number of waiting items; then the yielded function blocks.
     """
-    free_slots = Semaphore(depth)
-    queued: SimpleQueue[tuple[Item] | None] = SimpleQueue()
-    dropped = Event()
-    errors: list[BaseException] = []
+    waiting: deque[Future[None]] = deque()
 
-    def work() -> None:
-        while (item := queued.get()) is not None:
-            if not dropped.is_set():
-                try:
-                    write(item[0])
-                except BaseException as error:
-                    errors.append(error)
-                    dropped.set()
-            free_slots.release()
+    def write_after(previous: Future[None] | None, item: Item) -> None:
+        if previous is not None:
+            previous.result()  # an error drops the items behind it
+        write(item)
 
     def put(item: Item) -> None:
-        free_slots.acquire()
-        if errors:
-            raise errors.pop()
-        queued.put((item,))
+        while waiting and (len(waiting) == depth or waiting[0].done()):
+            waiting.popleft().result()
+        waiting.append(pool.submit(write_after, waiting[-1] if waiting else None, item))
 
-    thread = Thread(target=work, name="write in background", daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(1, "write in background")
     try:
         yield put
-    except BaseException:
-        dropped.set()
-        raise
+        for future in waiting:
+            future.result()
     finally:
-        queued.put(None)
-        thread.join()
-    if errors:
-        raise errors.pop()
+        pool.shutdown(cancel_futures=True)

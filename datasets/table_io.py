@@ -50,7 +50,7 @@ def read_table(kind: type[Table], path: Path) -> Table:
     for each, column in table_fields(kind).items():
         name = each.name
         present = name == "boxes" or name in arrow.column_names
-        if each.default is None and (not present or _is_empty(arrow[name])):
+        if each.default is None and (not present or 0 < len(arrow) == arrow[name].null_count):
             values[name] = None
         elif not present:
             default = (column.default,) * len(arrow)
@@ -169,10 +169,6 @@ def _read_columns(path: Path, kind: type) -> pyarrow.Table:
             null_values=[""],
         )
         return pyarrow.csv.read_csv(path, convert_options=convert)
-
-
-def _is_empty(values: pyarrow.ChunkedArray) -> bool:
-    return len(values) > 0 and values.null_count == len(values)
 
 
 def _read_text(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> tuple[str, ...]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from ..detect.inference.video_output import WriteTables
 
 
 def detect(
@@ -53,10 +58,15 @@ def detect(
             models`). Default: i3d.
         weights: Without --checkpoint: kinetics400, howto100m, or a weights file (see `actiontubes
             weights list`). Default: kinetics400.
-        proposals: Where person boxes come from: default (torchvision's Faster R-CNN), another
-            torchvision COCO detector, PATH.onnx (YOLOX), hog (OpenCV; weak), frame (the whole
-            frame), PATH.parquet or PATH.csv (a table), detectron2:CONFIG. A checkpoint with its own
-            proposals needs none; if given, these replace them.
+        proposals: Where person boxes come from. A checkpoint with its own proposals needs none;
+            these replace them. default is torchvision's Faster R-CNN, hog is OpenCV's weak
+            detector, frame is the whole frame, PATH.onnx is a YOLOX detector, PATH.parquet and
+            PATH.csv are tables. All sources: default, hog, frame, detectron2:CONFIG, PATH.onnx,
+            PATH.parquet, PATH.csv, fasterrcnn_mobilenet_v3_large_320_fpn,
+            fasterrcnn_mobilenet_v3_large_fpn, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2,
+            fcos_resnet50_fpn, keypointrcnn_resnet50_fpn, maskrcnn_resnet50_fpn,
+            maskrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2,
+            ssd300_vgg16, ssdlite320_mobilenet_v3_large.
         labels: Without --checkpoint: only these Kinetics-400 classes; or ucf101-24 or jhmdb for the
             classes of that data set.
         scene_weight: Without --checkpoint: weight of the whole frame against the person's own
@@ -95,6 +105,7 @@ def detect(
         plan_jobs,
         process_videos,
     )
+    from ..detect.inference.video_input import open_video_file
 
     paths = expand_video_paths(videos)
     jobs = plan_jobs(out, paths, unique_names(paths))
@@ -119,20 +130,22 @@ def detect(
             "leave it out",
             backbone=backbone, weights=weights, labels=labels, scene_weight=scene_weight,
         )  # fmt: skip
-        options = TubeOptions(
-            linker=link or options.linker,
-            threshold=options.threshold if threshold is None else threshold,
-            mode=mode or options.mode,
-            key_frame_step=options.key_frame_step if key_frame_step is None else key_frame_step,
-        )
+        chosen: dict[str, Any] = {
+            "linker": link, "threshold": threshold, "mode": mode, "key_frame_step": key_frame_step
+        }  # fmt: skip
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        options = replace(options, **chosen)
         detector = load_checkpoint(
             checkpoint, fuse=fuse, proposals=proposals, device=torch_device,
             precision=precision or "no", compile_for=options.mode if compile else None,
         )  # fmt: skip
     identity = detector.identity(options)
-    open_video = detector.video_opener(options, progress=share.index == 0)
     # Where each person has one tube, two that overlap are two people.
-    drawing = None if tables_only else DrawOptions(not detector.model.one_tube_per_person, trail)
+    drawing = None if tables_only else DrawOptions(not detector.one_tube_per_person, trail)
+
+    def open_video(path: Path, name: str) -> AbstractContextManager[WriteTables]:
+        return detector.open(open_video_file(path, name), options, progress=share.index == 0)
+
     folder = out / "videos"
     out.mkdir(parents=True, exist_ok=True)
     folder.mkdir(exist_ok=True)

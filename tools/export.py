@@ -18,10 +18,10 @@ def export(
     One file contains the backbone, proposals and head; class names and sizes are in its metadata,
     so `actiontubes detect --checkpoint model.onnx` needs nothing else. Inputs are clip (frames,
     height, width, channels; uint8 RGB), key_frames (K; float32, frames of the clip from 0) and, for
-    a detector with external proposals, boxes (R, 4; float32, x1 y1 x2 y2 in pixels of the clip) and
-    key (R; int64, which of the key frames). Outputs are scores (R, classes), refined_boxes (R, 1 or
-    classes, 4) and key_of_box (R), before non-maximum suppression. The numbers of key frames (K)
-    and boxes (R) are dynamic; everything else is fixed.
+    a detector with external proposals, boxes (R, 4; float32, x1 y1 x2 y2 in pixels of the clip)
+    and key (R; int64, which of the key frames). Outputs are scores (R, classes), refined_boxes (R,
+    1 or classes, 4) and key_of_box (R), before non-maximum suppression. The numbers of key frames
+    (K) and boxes (R) are dynamic; everything else is fixed.
 
     Args:
         checkpoint: A trained detector (detector.safetensors).
@@ -39,7 +39,6 @@ def export(
     length = export_detector(
         detector, out, frames=frames, opset=opset, external_proposals=external_proposals
     )
-    settings = detector.settings
-    size = f"{length}x{settings.height}x{settings.width}"
+    size = f"{length}x{detector.config.height}x{detector.config.width}"
     kind = f"ONNX, opset {opset}" if out.suffix == ".onnx" else "torch.export"
     print(f"{out}: {kind}, clips of {size}, {out.stat().st_size / 1e6:.1f} MB")

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.errors import InputError
+from ..datasets.errors import InputError, error_line
+from ..datasets.video.find import DRAWN_FLOW_SUFFIX, DRAWN_SUFFIX
+from ..datasets.video.media import iter_videos
 
 
 def flow(
@@ -33,10 +35,8 @@ def flow(
         no_drawing: Do not write drawn videos.
         overwrite: Compute existing files again.
     """
-    from ..datasets.errors import error_line
     from ..datasets.flow.cache import cache_path, is_valid_cache, write_cache
     from ..datasets.flow.colors import draw_flow_video
-    from ..datasets.video.find import DRAWN_FLOW_SUFFIX
 
     failed = 0
     for media in _find_media(videos):
@@ -61,14 +61,11 @@ def flow(
 
 def _find_media(arguments: list[Path]) -> list[Path]:
     """The files, and all videos and folders of frames below the folders, except drawn videos."""
-    from ..datasets.video.find import DRAWN_FLOW_SUFFIX, DRAWN_SUFFIX
-    from ..datasets.video.media import iter_videos
-
     media: list[Path] = []
     for path in arguments:
         below = list(iter_videos(path)) if path.is_dir() else [path]
-        drawn = (DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX)
-        media += [each for each in below if not each.name.endswith(drawn)]
+        suffixes = (DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX)
+        media += [each for each in below if not each.name.endswith(suffixes)]
         if not below:
             raise InputError(f"{path}: contains no video files and no folders of frames")
     return media

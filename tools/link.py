@@ -13,7 +13,7 @@ from ..datasets.formats.annotation_format import ReadOptions
 from ..datasets.formats.ava import AvaFormat
 from ..datasets.formats.registry import find_format, read_detections, read_ground_truth
 from ..datasets.table_io import read_table, write_table
-from ..datasets.tables import Detections, Tubelets, Tubes, Videos
+from ..datasets.tables import Detections, Tubelets, Videos
 from ..detect.linking.registry import link as link_tables
 from ..detect.linking.trimming import mean_tube_lengths, trim_max_subarray, trim_two_labels
 from .overrides import parse_overrides
@@ -63,9 +63,14 @@ def link(
             "--trim subarray: needs --ground-truth (the training set's), for the mean tube "
             "length of each class"
         )
-    boxes, is_fraction = _read_boxes(detections, truth)
+    file = find_format(detections)
+    boxes: Detections | Tubelets
+    if isinstance(file, ActFormat) and detections.is_dir():
+        boxes = read_tubelets(detections, ReadOptions.from_ground_truth(truth))
+    else:
+        boxes = read_detections(detections, truth)
     overrides = parse_overrides(set)
-    if is_fraction:
+    if isinstance(file, AvaFormat):
         # A pixel more would be a frame more, and any two boxes would overlap.
         overrides = {"extent": "continuous", **overrides}
     details = read_table(Videos, videos) if videos is not None else None
@@ -86,11 +91,3 @@ def link(
     write_table(tubes, out)
     count = len(np.unique(tubes.tube))
     print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes.score)} detections")
-
-
-def _read_boxes(path: Path, truth: Tubes | None) -> tuple[Detections | Tubelets, bool]:
-    """The detections, and whether their boxes are fractions of the frame."""
-    is_fraction = isinstance(find_format(path), AvaFormat)
-    if path.is_dir() and isinstance(find_format(path), ActFormat):
-        return read_tubelets(path, ReadOptions.from_ground_truth(truth)), is_fraction
-    return read_detections(path, truth), is_fraction

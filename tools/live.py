@@ -39,7 +39,7 @@ def live(
 ) -> None:
     """Detect and draw action tubes in a camera or stream while it runs.
 
-    When frames come too fast, the oldest are dropped, so the picture never lags; latency and
+    When frames come too fast, the oldest are dropped, so the video never lags; latency and
     dropped frames are shown in it. Ctrl-C ends the run and leaves all files complete. With --out,
     each tube is added to OUT/tubes.csv when it ends, and the drawn video goes to OUT/live-0001.mp4,
     ..., ten minutes in each file. With --show, or without --out, a page on this machine shows the
@@ -76,7 +76,6 @@ def live(
     from ..detect.inference.device import choose_device
     from ..detect.inference.live.page import serve_page
     from ..detect.inference.live.run import run_live
-    from ..detect.inference.live.tracker import LiveTubeTracker
     from ..detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
     from ..detect.inference.load import load_checkpoint
 
@@ -88,12 +87,12 @@ def live(
             )
     opened = open_live_source(source, timeout=timeout, at_once=speed == "max")
     keep_freed_memory()
-    model = load_checkpoint(
+    detector = load_checkpoint(
         checkpoint, proposals=proposals, device=choose_device(device), precision=precision
-    ).model
+    )
     path = Path(source)
     info = probe(path) if is_file else VideoInfo(path, 0, 0, math.nan, None)
-    person_boxes = model.source.open(info) if model.source else None
+    person_boxes = detector.source.open(info) if detector.source else None
     live_source = LiveSource(
         repeat_source(opened) if loop else opened, source, queue_size=max(step, 8), timeout=timeout,
         retries=(0 if is_file else 10) if retries is None else retries, drop=speed == "own",
@@ -111,9 +110,9 @@ def live(
             frame_sinks.append(show_frame)
         _stop_by_signals(live_source, stack)
         summary = run_live(
-            live_source, model.predictor, person_boxes, step=step, lookahead=look_ahead,
-            tracker=LiveTubeTracker(model.predictor.config.labels, trail=trail),
-            frame_sinks=frame_sinks, tube_sink=tube_sink, max_frames=frames, threshold=threshold,
+            live_source, detector.predictor, person_boxes, step=step, lookahead=look_ahead,
+            trail=trail, frame_sinks=frame_sinks, tube_sink=tube_sink, max_frames=frames,
+            threshold=threshold,
         )  # fmt: skip
     where = "" if out is None else f": {out}"
     print(

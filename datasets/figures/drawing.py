@@ -56,6 +56,30 @@ class Appearance:
 SHORT, LONG, BUN, CAP = range(4)
 
 
+def make_appearance(rng: np.random.Generator) -> Appearance:
+    """Draws the looks of an actor."""
+    skin, hair, top, trousers, shoes = (
+        colors[int(rng.integers(len(colors)))]
+        for colors in (SKINS, HAIRS, CLOTHES, TROUSERS, SHOES)
+    )
+    return Appearance(
+        skin=skin,
+        hair=hair,
+        top=top,
+        trousers=trousers,
+        shoes=shoes,
+        hair_style=int(rng.integers(4)),
+        short_sleeves=bool(rng.random() < 0.5),
+        short_trousers=bool(rng.random() < 0.3),
+        striped=bool(rng.random() < 0.3),
+    )
+
+
+def choose_clothes(rng: np.random.Generator) -> Color:
+    """Draws a color of clothes, which objects have too."""
+    return CLOTHES[int(rng.integers(len(CLOTHES)))]
+
+
 @dataclass(frozen=True)
 class Placement:
     """An actor's origin and height in pixels, and where it faces: 1 is right, -1 is left."""
@@ -148,27 +172,26 @@ def draw_figure(
     sleeve = style.skin if style.short_sleeves else style.top
     shin = style.skin if style.short_trousers else style.trousers
 
+    def limb(
+        start: str, end: str, radii: tuple[float, float], color: Color, light: float
+    ) -> list[Shape]:
+        sizes = radii[0] * unit, radii[1] * unit
+        return _limb(joint[start], joint[end], sizes, tint(color, light / 2), light)
+
     def arm(far: str, light: float) -> list[Shape]:
-        shoulder, elbow, hand = (joint[far + name] for name in ("shoulder", "elbow", "hand"))
+        shoulder, elbow, hand = far + "shoulder", far + "elbow", far + "hand"
         return [
-            *_limb(elbow, hand, (0.036 * unit, 0.031 * unit), tint(sleeve, light / 2), light),
-            *_limb(hand, hand, (0.037 * unit, 0.037 * unit), tint(style.skin, light / 2), light),
-            *_limb(
-                shoulder,
-                elbow,
-                (0.047 * unit, 0.038 * unit),
-                tint(style.top, light / 2),
-                light,
-            ),
+            *limb(elbow, hand, (0.036, 0.031), sleeve, light),
+            *limb(hand, hand, (0.037, 0.037), style.skin, light),
+            *limb(shoulder, elbow, (0.047, 0.038), style.top, light),
         ]
 
     def leg(far: str, light: float) -> list[Shape]:
-        knee, foot, toe = (joint[far + name] for name in ("knee", "foot", "toe"))
-        hip = joint["hip"]
+        knee, foot, toe = far + "knee", far + "foot", far + "toe"
         return [
-            *_limb(knee, foot, (0.045 * unit, 0.035 * unit), tint(shin, light / 2), light),
-            *_limb(foot, toe, (0.036 * unit, 0.028 * unit), tint(style.shoes, light / 2), light),
-            *_limb(hip, knee, (0.072 * unit, 0.05 * unit), tint(style.trousers, light / 2), light),
+            *limb(knee, foot, (0.045, 0.035), shin, light),
+            *limb(foot, toe, (0.036, 0.028), style.shoes, light),
+            *limb("hip", knee, (0.072, 0.05), style.trousers, light),
         ]
 
     chest = joint["neck"] + 0.2 * (joint["hip"] - joint["neck"])
@@ -251,11 +274,8 @@ def draw_prop(
             ends = placement.project(hub - spoke), placement.project(hub + spoke)
             wheel = 0.065 * placement.size
             shapes.append(Shape(ellipse(placement.project(hub), wheel, wheel), (44, 42, 46)))
-            shapes.append(
-                Shape(
-                    capsule(*ends, 0.012 * placement.size, 0.012 * placement.size), (210, 208, 204)
-                )
-            )
+            spokes = capsule(*ends, 0.012 * placement.size, 0.012 * placement.size)
+            shapes.append(Shape(spokes, (210, 208, 204)))
         return shapes, [_shadow(placement, motion.prop_position + np.array([0.57, 0.0]), 0.26)]
     return [], []
 

@@ -46,6 +46,17 @@ class Body:
     girth: float = 1.0
 
 
+def make_body(rng: np.random.Generator) -> Body:
+    """Draws the proportions of an actor."""
+    leg = rng.uniform(0.44, 0.49)
+    head = rng.uniform(0.078, 0.1)
+    # The sum with the neck and the ankles is 1.
+    trunk = 1 - 0.98 * leg - 2 * head - 0.07
+    return Body(
+        leg=leg, arm=rng.uniform(0.34, 0.38), trunk=trunk, head=head, girth=rng.uniform(0.88, 1.2)
+    )
+
+
 @dataclass(frozen=True)
 class ActionInterval:
     """An action: its class, its first frame, and the frame after its last."""
@@ -126,9 +137,8 @@ def animate(
         pose = _sit(body, progress)
     cycles = rng.uniform(2, 3)
     for action in actions:
-        time = (np.arange(action.begin, action.end) + 0.5 - action.begin) / (
-            action.end - action.begin
-        )
+        length = action.end - action.begin
+        time = (np.arange(action.begin, action.end) + 0.5 - action.begin) / length
         rows = slice(action.begin, action.end)
         if action.label == "wave":
             pose[rows] = _wave(body, pose[rows], time, cycles)
@@ -200,11 +210,9 @@ def _schedule(
     lengths = []
     for k in range(len(labels)):
         share = spare // (len(labels) - k)
-        lengths.append(
-            MIN_ACTION_FRAMES
-            + int(rng.integers(min(share, MAX_ACTION_FRAMES - MIN_ACTION_FRAMES) + 1))
-        )
-        spare -= lengths[-1] - MIN_ACTION_FRAMES
+        longer = int(rng.integers(min(share, MAX_ACTION_FRAMES - MIN_ACTION_FRAMES) + 1))
+        lengths.append(MIN_ACTION_FRAMES + longer)
+        spare -= longer
     cuts = np.sort(rng.integers(spare + 1, size=len(labels)))
     rests = np.diff(cuts, prepend=0) + _MIN_REST_FRAMES
     actions, now = [], 0
@@ -305,9 +313,8 @@ def _jump(body: Body, pose: np.ndarray, time: np.ndarray, hops: int = 2) -> np.n
     hop = time * hops % 1
     air = np.clip((hop - 0.3) / 0.5, 0, 1)
     height = 0.17 * 4 * air * (1 - air)
-    crouch = np.sin(np.pi * np.clip(hop / 0.3, 0, 1)) + np.sin(
-        np.pi * np.clip(hop - 0.8, 0, 1) / 0.2
-    )
+    crouch = np.sin(np.pi * np.clip(hop / 0.3, 0, 1))
+    crouch += np.sin(np.pi * np.clip(hop - 0.8, 0, 1) / 0.2)
     pose[:, 1] += height - 0.1 * crouch
     pose[:, 2] += 0.35 * crouch
     for foot in ("foot", "far_foot"):

@@ -6,7 +6,17 @@ import colorsys
 
 import numpy as np
 
-from .drawing import CLOTHES, Camera, Color, Shape, capsule, ellipse, polygon, rectangle, tint
+from .drawing import (
+    Camera,
+    Color,
+    Shape,
+    capsule,
+    choose_clothes,
+    ellipse,
+    polygon,
+    rectangle,
+    tint,
+)
 
 _MARGIN = 0.15  # share of the frame that a background has more on each side
 _STYLES = ("stripes", "bricks", "hills", "pictures", "lights")
@@ -114,16 +124,12 @@ def _color(hue: float, saturation: float, value: float) -> Color:
     return 255 * red, 255 * green, 255 * blue
 
 
-def _clothes_color(rng: np.random.Generator) -> Color:
-    return CLOTHES[int(rng.integers(len(CLOTHES)))]
-
-
 def make_distractor(
     frames: int, height: int, width: int, floor: float, rng: np.random.Generator
 ) -> list[Shape]:
     """Makes a moving object behind the actors: a ball, a car, a lamp, balloons or a robot."""
     times = np.linspace(0, 1, frames)
-    color = _clothes_color(rng)
+    color = choose_clothes(rng)
     unit = height / 144
     path = np.sort(rng.uniform(-0.1, 1.1, 2))[:: int(rng.choice([-1, 1]))] * width
     x = path[0] + (path[1] - path[0]) * times
@@ -139,23 +145,19 @@ def make_distractor(
     if kind == 2:
         angle = 0.4 * np.sin(2 * np.pi * rng.uniform(0.7, 2) * times + 6 * rng.random())
         root = np.full((frames, 2), [rng.uniform(0.1, 0.9) * width, -0.2 * height])
-        end = root + rng.uniform(0.4, 0.55) * height * np.stack(
-            [np.sin(angle), np.cos(angle)], axis=1
-        )
+        direction = np.stack([np.sin(angle), np.cos(angle)], axis=1)
+        end = root + rng.uniform(0.4, 0.55) * height * direction
         cord = Shape(capsule(root, end, 0.8 * unit, 0.8 * unit), (60, 56, 60))
         return [cord, *_ball(end, 8 * unit, color)]
     if kind == 3:
         balloons = []
         for _ in range(3):
-            rise = (
-                rng.uniform(0.1, 0.5) * height * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * times)
-            )
+            reach = rng.uniform(0.1, 0.5) * height
+            rise = reach * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * times)
             center = np.stack([x * 0.4 + rng.uniform(0, 0.6) * width, 0.3 * height - rise], axis=1)
             string = capsule(center, center + np.array([0, 22 * unit]), 0.5 * unit, 0.5 * unit)
-            balloons += [
-                Shape(string, (90, 84, 88)),
-                *_ball(center, 6 * unit, _clothes_color(rng)),
-            ]
+            balloons.append(Shape(string, (90, 84, 88)))
+            balloons += _ball(center, 6 * unit, choose_clothes(rng))
         return balloons
     return _robot(x, times, floor + 4 * unit, unit * rng.uniform(0.9, 1.3), color, rng)
 
@@ -220,7 +222,7 @@ def make_occluder(frames: int, height: int, width: int, rng: np.random.Generator
     drift = rng.uniform(0.1, 0.5) * width * rng.choice([-1, 1])
     x = rng.uniform(0.15, 0.85) * width + drift * times
     unit = height / 144
-    color = _clothes_color(rng)
+    color = choose_clothes(rng)
     place = np.stack([x, np.full_like(x, height)], axis=1)
     kind = int(rng.integers(3))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import numpy as np
 from ..errors import InputError
 from ..files import atomic_write
 from ..video.decode import open_video
-from ..video.media import read_frames
+from ..video.media import frame_count_and_fps, read_frames, require_first
+from ..video.writer import raise_write_errors
 from . import FlowMethod
 from .estimate import append_flow, flow_size, iter_flow, stack_flow
 
@@ -48,49 +49,28 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
     import av
     from tqdm import tqdm
 
-    pairs = iter_flow(read_frames(media), method, threads=0)
-    first = next(pairs, None)
-    if first is None:
-        raise InputError(
-            f"{media}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
-        )
+    first, pairs = require_first(iter_flow(read_frames(media), method, threads=0), media)
     height, width = first[1].shape[:2]
     record = {"method": method, "height": height, "width": width, "bytes": _file_size(media)}
-    number = -1
-    try:
-        with (
-            atomic_write(path) as temporary,
-            av.open(f"file:{temporary}", "w", format="matroska") as container,
-        ):
-            container.metadata["comment"] = json.dumps({"actiontubes-flow": record})
-            stream: Any = container.add_stream("ffv1", rate=_FPS, options={"g": "1"})
-            stream.width, stream.height, stream.pix_fmt = width, 2 * height, "gray"
-            bar = tqdm(
-                chain([first], pairs), total=frame_count_and_fps(media)[0], desc=media.name,
-                unit=" frames", delay=1, leave=False,
-            )  # fmt: skip
-            for number, (_, flow) in enumerate(bar):
-                planes = np.ascontiguousarray(np.moveaxis(flow, 2, 0))
-                frame = av.VideoFrame.from_ndarray(planes.reshape(-1, width), format="gray")
-                frame.pts = number
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(
-            f"{path}: could not be written ({getattr(error, 'strerror', None) or error}); "
-            "check the free disk space, or choose another folder"
-        ) from error
+    with (
+        raise_write_errors(path),
+        atomic_write(path) as temporary,
+        av.open(f"file:{temporary}", "w", format="matroska") as container,
+    ):
+        container.metadata["comment"] = json.dumps({"actiontubes-flow": record})
+        stream: Any = container.add_stream("ffv1", rate=_FPS, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = width, 2 * height, "gray"
+        bar = tqdm(
+            pairs, total=frame_count_and_fps(media)[0], desc=media.name, unit=" frames", delay=1,
+            leave=False,
+        )  # fmt: skip
+        for number, (_, flow) in enumerate(bar):
+            planes = np.ascontiguousarray(np.moveaxis(flow, 2, 0))
+            frame = av.VideoFrame.from_ndarray(planes.reshape(-1, width), format="gray")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return number + 1
-
-
-def frame_count_and_fps(media: Path) -> tuple[int | None, float]:
-    """The number of frames, None where only reading them tells, and the frames per second."""
-    if media.is_dir():
-        return None, float(_FPS)
-    from ..video.reader import probe
-
-    info = probe(media)
-    return info.num_frames, info.fps if info.fps > 0 else float(_FPS)
 
 
 def is_valid_cache(path: Path, media: Path, method: FlowMethod) -> bool:

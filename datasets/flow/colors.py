@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..video.media import read_frames
+from ..video.media import frame_count_and_fps, read_frames
 from ..video.writer import open_video_writer
 from . import FlowMethod
-from .cache import append_cached_flow, frame_count_and_fps
+from .cache import append_cached_flow
 from .estimate import MAX_DISPLACEMENT, decode_flow
 
 _WHEEL_SIDE = 0.2  # of the frame's short side

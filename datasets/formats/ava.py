@@ -28,7 +28,12 @@ class AvaFormat(AnnotationFormat):
     name = "AVA's CSV"
 
     def matches(self, path: Path) -> bool:
-        return path.suffix == ".csv" and path.is_file() and is_ava(path)
+        """Whether a CSV file's first row has seven or eight values and is not a header."""
+        if path.suffix != ".csv" or not path.is_file():
+            return False
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            first = next(csv.reader(file), [])
+        return len(first) in (7, 8) and "video" not in first and "frame" not in first
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
         tubes = read_ava_ground_truth(path)
@@ -36,13 +41,6 @@ class AvaFormat(AnnotationFormat):
 
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
         return read_ava_detections(path)
-
-
-def is_ava(path: Path) -> bool:
-    """Whether a CSV file's first row has seven or eight values and is not a header."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        first = next(csv.reader(file), [])
-    return len(first) in (7, 8) and "video" not in first and "frame" not in first
 
 
 def read_ava_ground_truth(path: Path) -> Tubes:
@@ -113,13 +111,10 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
             ) from None
     boxes = values[:, 1:5]
     second = values[:, 0]
-    checks: tuple[tuple[np.ndarray, str], ...] = (
-        (~np.all(np.isfinite(values), axis=1), "contains NaN or infinity"),
-        (has_swapped_corners(boxes), "x2 < x1 or y2 < y1"),
-        ((second < 0) | (second % 1 != 0), "the second must be a whole number of 0 or more"),
-    )
-    for bad, why in checks:
-        refuse_rows(bad, path, why, numbers)
+    refuse_rows(~np.all(np.isfinite(values), axis=1), path, "contains NaN or infinity", numbers)
+    refuse_rows(has_swapped_corners(boxes), path, "x2 < x1 or y2 < y1", numbers)
+    bad = (second < 0) | (second % 1 != 0)
+    refuse_rows(bad, path, "the second must be a whole number of 0 or more", numbers)
     video_names, video = np.unique([row[0] for row in rows], return_inverse=True)
     actions = sorted({row[6] for row in rows}, key=lambda name: (len(name), name))
     place = {name: index for index, name in enumerate(actions)}

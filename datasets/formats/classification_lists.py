@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -142,12 +142,11 @@ def read_list(path: Path) -> list[tuple[str, str, Part | None]]:
     if path.suffix.lower() == ".json":
         rows = _read_something_v2(path)
     else:
-        lines = [(number, line) for number, line in _read_lines(path) if line.strip()]
-        first = [word.strip().lower() for word in _fields(lines[0][1])] if lines else []
-        if "youtube_id" in first:
-            rows = _read_csv(path, lines, _kinetics_row)
-        elif "label" in first and any(name in first for name in _NAME_COLUMNS):
-            rows = _read_csv(path, lines, _named_row)
+        lines = list(_read_lines(path))
+        header = [word.strip().lower() for word in _fields(lines[0][1])] if lines else []
+        has_names = any(name in header for name in _NAME_COLUMNS)
+        if "youtube_id" in header or ("label" in header and has_names):
+            rows = _read_csv(path, header, lines[1:])
         else:
             rows = [(*_plain_row(path, number, line), None) for number, line in lines]
     if not rows:
@@ -156,11 +155,12 @@ def read_list(path: Path) -> list[tuple[str, str, Part | None]]:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, and their numbers from 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not a UTF-8 text file") from error
-    yield from enumerate(text.splitlines(), 1)
+    yield from ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip())
 
 
 def _fields(line: str, delimiter: str = ",") -> list[str]:
@@ -168,21 +168,18 @@ def _fields(line: str, delimiter: str = ",") -> list[str]:
 
 
 def _read_csv(
-    path: Path,
-    lines: Sequence[tuple[int, str]],
-    row: Callable[[dict[str, str]], tuple[str, str, str]],
+    path: Path, header: Sequence[str], lines: Sequence[tuple[int, str]]
 ) -> list[tuple[str, str, Part | None]]:
-    """Rows of a CSV file with a header; `row` converts one to name, label and split."""
-    header = [word.strip().lower() for word in _fields(lines[0][1])]
+    """Rows of a CSV file behind its header."""
     rows: list[tuple[str, str, Part | None]] = []
-    for number, line in lines[1:]:
+    for number, line in lines:
         fields = _fields(line)
         if len(fields) != len(header):
             raise _row_error(
                 path, number, f"has {len(fields)} columns, the header has {len(header)}"
             )
         try:
-            name, label, word = row(dict(zip(header, map(str.strip, fields))))
+            name, label, word = _csv_row(dict(zip(header, map(str.strip, fields))))
         except (LookupError, ValueError) as error:
             raise _row_error(path, number, f"{type(error).__name__}: {error}") from error
         if not name or not label:
@@ -193,17 +190,13 @@ def _read_csv(
     return rows
 
 
-def _kinetics_row(row: dict[str, str]) -> tuple[str, str, str]:
-    name, label = row["youtube_id"], row.get("label", "")
-    if row.get("time_start"):
+def _csv_row(row: Mapping[str, str]) -> tuple[str, str, str]:
+    """Name, label and split of a row of Kinetics' CSV files or of one with a column for names."""
+    name = next(row[key] for key in ("youtube_id", *_NAME_COLUMNS) if key in row)
+    if "youtube_id" in row and row.get("time_start"):
         start, end = (int(float(row[key])) for key in ("time_start", "time_end"))
         name = f"{name}_{start:06d}_{end:06d}"
-    return name, label, row.get("split", "")
-
-
-def _named_row(row: dict[str, str]) -> tuple[str, str, str]:
-    name = next(row[key] for key in _NAME_COLUMNS if key in row)
-    return name, row["label"], row.get("split", "")
+    return name, row.get("label", ""), row.get("split", "")
 
 
 def _plain_row(path: Path, number: int, line: str) -> Row:
@@ -249,7 +242,7 @@ def _read_label_order(folder: Path, beside: Path) -> tuple[str, ...]:
         if not path.is_file() or path == beside:
             continue
         if ending == ".csv":
-            return tuple(line.strip() for _, line in _read_lines(path) if line.strip())
+            return tuple(line.strip() for _, line in _read_lines(path))
         content = _load_json(path)
         if not isinstance(content, dict) or not all(str(v).isdigit() for v in content.values()):
             raise InputError(f"{path}: must map each label to its number")
@@ -262,10 +255,9 @@ def _read_ucf101(folder: Path, split: int) -> VideoLists:
     number_of: dict[str, str] = {}
     for number, line in _read_lines(index) if index.is_file() else ():
         words = line.split()
-        if words and len(words) != 2:
+        if len(words) != 2:
             raise _row_error(index, number, "must be a number and a class")
-        if words:
-            number_of[words[1]] = words[0]
+        number_of[words[1]] = words[0]
     train, test = (
         tuple(_ucf101_rows(folder / f"{part}list{split:02d}.txt", number_of))
         for part in ("train", "test")
@@ -278,8 +270,6 @@ def _ucf101_rows(path: Path, number_of: dict[str, str]) -> Iterator[Row]:
         raise InputError(f"{path}: list not found; UCF101 has splits 1 to {_NUM_SPLITS}")
     for number, line in _read_lines(path):
         words = line.split()
-        if not words:
-            continue
         label = words[0].rpartition("/")[0]
         if not label or (number_of and label not in number_of):
             raise _row_error(
@@ -301,8 +291,6 @@ def _read_hmdb51(folder: Path, split: int) -> VideoLists:
     for file, label in zip(files, labels):
         for number, line in _read_lines(file):
             words = line.rsplit(maxsplit=1)
-            if not words:
-                continue
             if len(words) != 2 or words[1] not in parts:
                 raise _row_error(
                     file, number, "must be a video and 1 (train), 2 (test) or 0 (unused)"

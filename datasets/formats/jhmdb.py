@@ -50,7 +50,9 @@ def read_jhmdb_folder(
     entries: list[TubeRows] = []
     sizes = np.empty((len(names), 3), np.int64)
     for video, name in enumerate(tqdm(names, desc="annotations", unit="video", delay=2)):
-        label = _class(name)
+        folder = name.split("/", 1)[0]
+        if folder not in CLASSES:
+            raise InputError(f"{name}: the folder {folder} is not a class of JHMDB")
         path = annotation_file(root, name, boxes)
         values = _load(path, _FILES[boxes][2])
         if boxes == "masks":
@@ -61,7 +63,7 @@ def read_jhmdb_folder(
             sizes[video] = values.shape[2], WIDTH, HEIGHT
         if not len(rows):
             raise InputError(f"{path}: shows no person in any frame; download it again")
-        entries.append((video, label, rows, None))
+        entries.append((video, CLASSES.index(folder), rows, None))
     videos = make_videos(names, sizes[:, 0], sizes[:, 1], sizes[:, 2])
     return tubes_from_rows(entries, tuple(names), CLASSES), videos
 
@@ -140,13 +142,6 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
                 members = splits[f"{_PARTS[words[1]]}{k}"]
                 members.append(f"{name}/{words[0].removesuffix('.avi')}")
     return splits
-
-
-def _class(name: str) -> int:
-    folder = name.split("/", 1)[0]
-    if folder not in CLASSES:
-        raise InputError(f"{name}: the folder {folder} is not a class of JHMDB")
-    return CLASSES.index(folder)
 
 
 def _load(path: Path, key: str) -> np.ndarray:

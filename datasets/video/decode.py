@@ -18,7 +18,6 @@ from ..errors import InputError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -93,19 +92,19 @@ def _decode_range(
 ) -> Iterator[DecodedFrame]:
     if stop is not None and stop <= start:
         return
-    if seek:
+    for first in (start, 0) if seek else (0,):
         with open_video(path, threads) as (container, stream):
             errors = _DecodeErrors()
-            frames = _seek_exactly(path, container, stream, start, errors)
+            frames: Iterator[VideoFrame] | None
+            if first:
+                frames = _seek_exactly(path, container, stream, first, errors)
+            else:
+                frames = _decode(container, stream, errors)
             if frames is not None:
                 yield from _number_frames(
-                    path, container, stream, frames, start, start, stop, errors
+                    path, container, stream, frames, first, start, stop, errors
                 )
                 return
-    with open_video(path, threads) as (container, stream):
-        errors = _DecodeErrors()
-        frames = _decode(container, stream, errors)
-        yield from _number_frames(path, container, stream, frames, 0, start, stop, errors)
 
 
 def _number_frames(
@@ -147,7 +146,9 @@ def _number_frames(
         if number == stop:
             break
     if number == 0:
-        raise _undecodable(path)
+        raise InputError(
+            f"{path}: none of its frames can be decoded; download it again, or convert it to MP4"
+        )
     if number != stop and last > -math.inf:
         # With a variable rate the last frame may last long: one second is tolerated.
         ends_early = last + 2 / rate + 1 < _listed_seconds(stream)
@@ -273,7 +274,11 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
         ):
             return None
         try:
-            packets = [_packet_times(packet) for packet in container.demux(stream) if packet.size]
+            packets = [
+                (packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
+                for packet in container.demux(stream)
+                if packet.size
+            ]
         except av.FFmpegError:
             return None
         num_listed = _listed_packets(container, stream)
@@ -286,10 +291,6 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
     if not first_is_key or times[0] != first_pts or (np.diff(times) == 0).any():
         return None
     return np.sort(np.array([pts for pts, _, discard, _ in packets if not discard], np.int64))
-
-
-def _packet_times(packet: Packet) -> tuple[int | None, bool, bool, bool]:
-    return packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt
 
 
 def mean_rate(container: InputContainer, stream: VideoStream) -> float:
@@ -344,9 +345,3 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
-
-
-def _undecodable(path: Path) -> InputError:
-    return InputError(
-        f"{path}: none of its frames can be decoded; download it again, or convert it to MP4"
-    )

@@ -18,7 +18,7 @@ from threading import Condition, Thread
 import numpy as np
 
 from ..errors import InputError
-from .reader import read_timed_video
+from .reader import image_to_rgb, read_timed_video
 
 OpenSource = Callable[[], Iterator[np.ndarray]]
 """Connects to a source and yields (H, W, 3) uint8 RGB frames until it ends."""
@@ -101,7 +101,7 @@ def read_stream(address: str, timeout: float) -> Iterator[np.ndarray]:
         InputError: it cannot be reached, contains no video, or sends nothing for `timeout` seconds.
     """
     import av
-    from av.video.reformatter import Colorspace, VideoReformatter
+    from av.video.reformatter import VideoReformatter
 
     options = {"rtsp_transport": "tcp", "protocol_whitelist": _PROTOCOLS}
     shown = _without_password(address)
@@ -118,12 +118,7 @@ def read_stream(address: str, timeout: float) -> Iterator[np.ndarray]:
                 except av.error.InvalidDataError:
                     continue
                 for image in images:
-                    # On the color space see `reader._rgb_converter`.
-                    rgb = reformatter.reformat(
-                        image, format="rgb24", dst_colorspace=Colorspace.ITU601
-                    )
-                    rotated = np.rot90(rgb.to_ndarray(), round(image.rotation / 90))
-                    yield np.ascontiguousarray(rotated)
+                    yield image_to_rgb(image, reformatter)
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ExitError):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..errors import InputError
 from ..frame_numbers import find_frame_file, is_numbered_frame
 from ..video_names import VIDEO_EXTENSIONS, VideoIndex
+
+Item = TypeVar("Item")
+
+_DEFAULT_FPS = 25.0
 
 
 def locate_videos(folder: Path, names: Iterable[str]) -> dict[str, Path]:
@@ -117,9 +122,32 @@ def measure_video(path: Path) -> tuple[int, int, int]:
 
         info = probe(path)
         return count_frames(path), info.width, info.height
-    first = read_frame(path, 0)
+    first, _ = require_first(read_frames(path), path)
+    return sum(map(is_numbered_frame, path.iterdir())), first.shape[1], first.shape[0]
+
+
+def require_first(frames: Iterator[Item], path: Path) -> tuple[Item, Iterator[Item]]:
+    """The first of the frames that were read from `path`, and an iterator over all of them.
+
+    Raises:
+        InputError: there is none, which happens only with a folder of frames.
+    """
+    first = next(frames, None)
     if first is None:
         raise InputError(
             f"{path}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
         )
-    return sum(map(is_numbered_frame, path.iterdir())), first.shape[1], first.shape[0]
+    return first, chain([first], frames)
+
+
+def frame_count_and_fps(path: Path) -> tuple[int | None, float]:
+    """The number of frames, None where only reading them tells, and the frames per second.
+
+    Where the rate is unknown, as in a folder of frames, it is 25.
+    """
+    if path.is_dir():
+        return None, _DEFAULT_FPS
+    from .reader import probe
+
+    info = probe(path)
+    return info.num_frames, info.fps if info.fps > 0 else _DEFAULT_FPS

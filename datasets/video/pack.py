@@ -5,19 +5,16 @@ Any clip of them can be read without decoding the frames before it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
-from .media import read_frames
-
-_FRAME_FOLDER_RATE = 25.0  # frames per second; a folder of frames does not say
+from .media import frame_count_and_fps, read_frames, require_first
+from .writer import raise_write_errors
 
 
 def pack_videos(
@@ -76,31 +73,25 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
     import av
     from av.video.reformatter import Colorspace
 
-    frames = _frames(source, short_side)
-    first = next(frames, None)
-    if first is None:
-        raise InputError(
-            f"{source}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
-        )
-    rate = Fraction(_rate(source)).limit_denominator(1001)
-    try:
-        with atomic_write(path) as temporary, av.open(f"file:{temporary}", "w") as container:
-            container.metadata["comment"] = settings
-            stream = container.add_stream("mjpeg", rate=rate)
-            stream.height, stream.width = first.shape[:2]
-            stream.pix_fmt = "yuvj420p"
-            stream.codec_context.qmin = stream.codec_context.qmax = quality
-            for number, frame in enumerate(chain([first], frames)):
-                image = av.VideoFrame.from_ndarray(frame).reformat(
-                    format="yuvj420p", dst_colorspace=Colorspace.ITU601
-                )
-                image.pts, image.time_base = number, 1 / rate
-                container.mux(stream.encode(image))
-            container.mux(stream.encode(None))
-    except av.FFmpegError as error:
-        raise InputError(
-            f"{path}: could not be written ({error.strerror or error}); check the free disk space"
-        ) from error
+    first, frames = require_first(_frames(source, short_side), source)
+    rate = Fraction(frame_count_and_fps(source)[1]).limit_denominator(1001)
+    with (
+        raise_write_errors(path),
+        atomic_write(path) as temporary,
+        av.open(f"file:{temporary}", "w") as container,
+    ):
+        container.metadata["comment"] = settings
+        stream = container.add_stream("mjpeg", rate=rate)
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt = "yuvj420p"
+        stream.codec_context.qmin = stream.codec_context.qmax = quality
+        for number, frame in enumerate(frames):
+            image = av.VideoFrame.from_ndarray(frame).reformat(
+                format="yuvj420p", dst_colorspace=Colorspace.ITU601
+            )
+            image.pts, image.time_base = number, 1 / rate
+            container.mux(stream.encode(image))
+        container.mux(stream.encode(None))
 
 
 def _frames(source: Path, short_side: int) -> Iterator[np.ndarray]:
@@ -116,12 +107,3 @@ def _frames(source: Path, short_side: int) -> Iterator[np.ndarray]:
         if (width, height) != size:
             frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
         yield frame
-
-
-def _rate(source: Path) -> float:
-    if source.is_dir():
-        return _FRAME_FOLDER_RATE
-    from .reader import probe
-
-    fps = probe(source).fps
-    return fps if math.isfinite(fps) and fps > 0 else _FRAME_FOLDER_RATE

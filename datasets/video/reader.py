@@ -13,11 +13,16 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from .decode import DecodedFrame, iter_decoded_frames, mean_rate, open_video
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
 
 _SEEK_GAP = 200  # frames; a longer gap between requested frames is crossed by a seek
 
@@ -149,7 +154,7 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
 
     It warns once where the size of the frames changes.
     """
-    from av.video.reformatter import Colorspace, VideoReformatter
+    from av.video.reformatter import VideoReformatter
 
     reformatter = VideoReformatter()
     warned = False
@@ -164,11 +169,22 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
                 f"video starts with {width}x{height}; such frames are resized",
                 stacklevel=2,
             )
-        # Before PyAV 17 the frame's own color matrix is used only where a different one is
-        # requested; RGB itself has none.
-        rgb = reformatter.reformat(image, width, height, "rgb24", dst_colorspace=Colorspace.ITU601)
-        # The angle is counter-clockwise, like that of rot90.
-        rotated = np.rot90(rgb.to_ndarray(), round(image.rotation / 90))
-        return np.ascontiguousarray(rotated)
+        return image_to_rgb(image, reformatter, width, height)
 
     return to_rgb
+
+
+def image_to_rgb(
+    image: VideoFrame,
+    reformatter: VideoReformatter,
+    width: int | None = None,
+    height: int | None = None,
+) -> np.ndarray:
+    """The decoder's image as a rotated (H, W, 3) uint8 RGB array, resized before it is rotated."""
+    from av.video.reformatter import Colorspace
+
+    # Before PyAV 17 the frame's own color matrix is used only where a different one is requested;
+    # RGB itself has none.
+    rgb = reformatter.reformat(image, width, height, "rgb24", dst_colorspace=Colorspace.ITU601)
+    # The angle is counter-clockwise, like that of rot90.
+    return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), round(image.rotation / 90)))

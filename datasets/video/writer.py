@@ -33,6 +33,20 @@ _TICKS_PER_FRAME = 1000
 _MPEG4_LARGEST_DENOMINATOR = 65535  # ISO/IEC 14496-2, vop_time_increment_resolution
 
 
+@contextmanager
+def raise_write_errors(path: Path) -> Iterator[None]:
+    """Raises an InputError where PyAV or the system cannot write the file of this path."""
+    import av
+
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(
+            f"{path}: could not be written ({error.strerror or error}); check the free disk space, "
+            "or choose another folder"
+        ) from error
+
+
 class VideoWriter:
     """Writes an MP4 frame by frame, all of the same size; `open_video_writer` opens it."""
 
@@ -66,7 +80,7 @@ class VideoWriter:
             raise ValueError(
                 f"frames must be (H, W, 3) uint8 arrays, not {frame.shape} {frame.dtype}"
             )
-        with self._raise_input_errors():
+        with raise_write_errors(self._path):
             if self._container is None:
                 self._shape = frame.shape
                 self._first_time = time or 0.0
@@ -94,7 +108,7 @@ class VideoWriter:
         """Writes the encoder's remaining frames and the file's index."""
         if self._container is None:
             raise InputError(f"{self._path}: not written, because there were no frames")
-        with self._raise_input_errors():
+        with raise_write_errors(self._path):
             self._container.mux(self._stream.encode(None))
             self._container.close()
 
@@ -152,18 +166,6 @@ class VideoWriter:
         context.color_primaries = context.color_trc = context.colorspace = 1
         context.color_range = 1
         return stream
-
-    @contextmanager
-    def _raise_input_errors(self) -> Iterator[None]:
-        import av
-
-        try:
-            yield
-        except (av.FFmpegError, OSError) as error:
-            raise InputError(
-                f"{self._path}: could not be written ({error.strerror or error}); check the "
-                "free disk space, or choose another folder"
-            ) from error
 
 
 @contextmanager

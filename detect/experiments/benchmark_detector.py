@@ -28,9 +28,10 @@ from ...datasets.clips.detection_set import DetectionSet, open_detection_sets
 from ...datasets.clips.options import Augmentation, ClipConfig
 from ...datasets.figures.dataset import make_figure_dataset
 from ...datasets.figures.motion import LABELS
+from ...datasets.tables import Detections
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
 from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
-from ..inference.predictor import FrameDetections, TorchPredictor, postprocess
+from ..inference.predictor import TorchPredictor, postprocess
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, ProposalKind
 from ..model.detector import Detector
@@ -173,7 +174,7 @@ def benchmark_dense(workload: Workload) -> dict[str, Any]:
     if device == "cpu" and has_bfloat16("cpu"):
         variants["shared_bfloat16"] = (shared, torch.bfloat16)
 
-    def predict(batch: ClipBatch, dtype: torch.dtype | None) -> FrameDetections:
+    def predict(batch: ClipBatch, dtype: torch.dtype | None) -> Detections:
         predictor = TorchPredictor(detector, device=device, autocast_dtype=dtype)
         return postprocess(predictor.predict(batch), predictor.config)
 

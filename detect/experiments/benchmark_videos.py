@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ...datasets.video.reader import read_video
 from ..inference.clip_batches import prefetch_clip_batches
-from ..inference.detector_tubes import TubeBuilder, TubeOptions, as_detections, detector_tubes
+from ..inference.detector_tubes import TubeBuilder, TubeOptions, detector_tubes
 from ..inference.predictor import TorchPredictor, postprocess
 from ..inference.video_input import open_video_file
 from ..people.person_boxes import FunctionSource
@@ -91,8 +91,7 @@ def time_stages(predictor: TorchPredictor, video: Path, source: FunctionSource) 
             config, read_video(video), device=device, threads=False, source=external
         ) as batches:
             while batch := next_batch(batches, None):
-                detections = select(predictor.predict(batch), config)
-                link(as_detections(detections, "video", config.labels, 1, 1))
+                link(select(predictor.predict(batch), config))
                 frames += len(batch.frame_numbers)
         timed("link", builder.finish)(frames)
     finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.errors import InputError
@@ -17,100 +19,38 @@ from .clip_geometry import Mode
 from .detector_tubes import TubeOptions, detector_tubes
 from .predictor import Predictor
 from .result import Result
-from .resumable_run import OpenVideo
-from .video_input import VideoInput, VideoLike, open_video, open_video_file
-from .video_output import VideoSummary
+from .video_input import VideoInput, VideoLike, open_video
+from .video_output import WriteTables
 from .zero_shot_tubes import zero_shot_tubes
 
-Model = TypeVar("Model", bound="VideoModel", covariant=True)
-WriteTables = Callable[[Path], VideoSummary]
 
-
-class VideoModel(Protocol):
-    """Finds the action tubes of one video."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """What its results depend on, by option; see `resumable_run.Identity`."""
-        ...
-
-    @property
-    def one_tube_per_person(self) -> bool:
-        """Whether tubes that overlap are different people."""
-        ...
-
-    def open(
-        self, video: VideoInput, options: TubeOptions, progress: bool
-    ) -> AbstractContextManager[WriteTables]:
-        """A context in which a function writes the tables of the video to a folder."""
-        ...
-
-    def describe(self, options: TubeOptions) -> dict[str, Any]:
-        """Those of the options that its results depend on."""
-        ...
-
-
-@dataclass(frozen=True)
-class CheckpointModel:
-    """A trained detector; see `detector_tubes`."""
-
-    predictor: Predictor
-    source: ProposalSource | None
-    identity: Mapping[str, Any]
-    one_tube_per_person = False
-
-    def open(
-        self, video: VideoInput, options: TubeOptions, progress: bool
-    ) -> AbstractContextManager[WriteTables]:
-        return detector_tubes(video, self.predictor, self.source, options, progress=progress)
-
-    def describe(self, options: TubeOptions) -> dict[str, Any]:
-        values = asdict(options)
-        return {"link": values.pop("linker"), **values}
-
-
-@dataclass(frozen=True)
-class ZeroShotModel:
-    """A person detector and a classifier of whole videos; see `zero_shot_tubes`."""
-
-    classifier: PretrainedModel
-    source: ProposalSource
-    labels: LabelGroups
-    device: str
-    identity: Mapping[str, Any]
-    one_tube_per_person = True
-
-    @contextmanager
-    def open(
-        self, video: VideoInput, options: TubeOptions, progress: bool
-    ) -> Iterator[WriteTables]:
-        if options != TubeOptions():
-            raise InputError(
-                "linker, mode and key_frame_step: only work with a trained detector; leave them out"
-            )
-
-        def run(folder: Path) -> VideoSummary:
-            return zero_shot_tubes(
-                video, self.classifier, self.source, self.labels, folder,
-                scene_weight=self.identity["scene_weight"], threshold=self.identity["threshold"],
-                device=self.device, progress=progress,
-            )  # fmt: skip
-
-        yield run
-
-    def describe(self, options: TubeOptions) -> dict[str, Any]:
-        return {}
-
-
-class ActionDetector(Generic[Model]):
+class ActionDetector(ABC):
     """Finds who does what, where and when in videos; `actiontubes.load` makes it.
 
-    Args:
-        model: see `VideoModel`.
+    Attributes:
+        one_tube_per_person: whether tubes that overlap are different people.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    one_tube_per_person: ClassVar[bool]
+
+    @abstractmethod
+    def open(
+        self, video: VideoInput, options: TubeOptions, *, progress: bool = True
+    ) -> AbstractContextManager[WriteTables]:
+        """A context in which a function writes the tables of the video to a folder.
+
+        Args:
+            video: see `open_video`.
+            options: see `TubeOptions`.
+            progress: show a bar with the time left.
+
+        Raises:
+            InputError: an option does not exist for this model.
+        """
+
+    @abstractmethod
+    def identity(self, options: TubeOptions) -> Mapping[str, Any]:
+        """What results depend on besides the video; see `resumable_run.Identity`."""
 
     def predict(
         self,
@@ -137,22 +77,77 @@ class ActionDetector(Generic[Model]):
             InputError: the video cannot be read, or an option does not exist for this model.
         """
         opened = open_video(video, fps)
-        default = TubeOptions()
-        options = TubeOptions(
-            linker=linker or default.linker, mode=mode, key_frame_step=key_frame_step
-        )
+        options = TubeOptions(linker=linker or "act", mode=mode, key_frame_step=key_frame_step)
         with (
             tempfile.TemporaryDirectory() as folder,
-            self.model.open(opened, options, progress=False) as run,
+            self.open(opened, options, progress=False) as write_tables,
         ):
-            run(Path(folder))
-            result = Result.read(Path(folder), opened.frames, self.model.one_tube_per_person)
+            write_tables(Path(folder))
+            result = Result.read(Path(folder), opened.frames, self.one_tube_per_person)
         return result if threshold is None else result.above(threshold)
 
-    def video_opener(self, options: TubeOptions, *, progress: bool = True) -> OpenVideo:
-        """How `process_videos` opens videos."""
-        return lambda path, name: self.model.open(open_video_file(path, name), options, progress)
 
-    def identity(self, options: TubeOptions) -> dict[str, Any]:
-        """What results depend on besides the video; see `resumable_run.Identity`."""
-        return {**self.model.identity, **self.model.describe(options)}
+@dataclass(frozen=True)
+class CheckpointDetector(ActionDetector):
+    """A trained detector; see `detector_tubes`.
+
+    Attributes:
+        predictor: runs it.
+        source: where people are, for external proposals.
+        made_from: its files and how they run, by option.
+    """
+
+    predictor: Predictor
+    source: ProposalSource | None
+    made_from: Mapping[str, Any]
+    one_tube_per_person = False
+
+    def open(
+        self, video: VideoInput, options: TubeOptions, *, progress: bool = True
+    ) -> AbstractContextManager[WriteTables]:
+        return detector_tubes(video, self.predictor, self.source, options, progress=progress)
+
+    def identity(self, options: TubeOptions) -> Mapping[str, Any]:
+        values = asdict(options)
+        return {**self.made_from, "link": values.pop("linker"), **values}
+
+
+@dataclass(frozen=True)
+class ZeroShotDetector(ActionDetector):
+    """A person detector and a classifier of whole videos; see `zero_shot_tubes`.
+
+    Attributes:
+        classifier, source, labels, scene_weight, threshold, device: see `zero_shot_tubes`.
+        made_from: the classifier and the source, by option.
+    """
+
+    classifier: PretrainedModel
+    source: ProposalSource
+    labels: LabelGroups
+    scene_weight: float
+    threshold: float
+    device: str
+    made_from: Mapping[str, Any]
+    one_tube_per_person = True
+
+    def open(
+        self, video: VideoInput, options: TubeOptions, *, progress: bool = True
+    ) -> AbstractContextManager[WriteTables]:
+        if options != TubeOptions():
+            raise InputError(
+                "linker, mode and key_frame_step: only work with a trained detector; leave them out"
+            )
+        return nullcontext(
+            partial(
+                zero_shot_tubes, video, self.classifier, self.source, self.labels,
+                scene_weight=self.scene_weight, threshold=self.threshold, device=self.device,
+                progress=progress,
+            )
+        )  # fmt: skip
+
+    def identity(self, options: TubeOptions) -> Mapping[str, Any]:
+        labels = list(self.labels.names)
+        return {
+            **self.made_from, "labels": labels, "scene_weight": self.scene_weight,
+            "threshold": self.threshold,
+        }  # fmt: skip

@@ -102,19 +102,22 @@ def score_videos(
     )
 
 
-def fuse(one: VideoScores, other: VideoScores, order: Sequence[int]) -> VideoScores:
+def fuse(first: VideoScores, second: VideoScores, order: Sequence[int]) -> VideoScores:
     """Late fusion of two streams: the mean of their logits (equal weights, as I3D and the paper).
 
     Args:
-        one, other: of the same videos.
-        order: for each class of `one`, its index among those of `other`.
+        first, second: of the same videos.
+        order: for each class of `first`, its index among those of `second`.
     """
     video = None
-    if one.video_logits is not None and other.video_logits is not None:
-        video = (one.video_logits + other.video_logits[:, order]) / 2
-    clip = (one.clip_logits + other.clip_logits[:, order]) / 2
+    if first.video_logits is not None and second.video_logits is not None:
+        video = (first.video_logits + second.video_logits[:, order]) / 2
+    clip = (first.clip_logits + second.clip_logits[:, order]) / 2
     return replace(
-        one, clip_logits=clip, video_logits=video, is_readable=one.is_readable & other.is_readable
+        first,
+        clip_logits=clip,
+        video_logits=video,
+        is_readable=first.is_readable & second.is_readable,
     )
 
 
@@ -145,7 +148,7 @@ def score_classifier(
     model: PretrainedModel,
     videos: ClassificationSet,
     out: Path,
-    trial: ClassifierTest,
+    test: ClassifierTest,
     accelerator: Accelerator,
     *,
     other: PretrainedModel | None = None,
@@ -163,16 +166,16 @@ def score_classifier(
         InputError: a class that the classifier does not know; no video can be read; the two
             classifiers' classes differ.
     """
-    right = correct_classes(videos.labels, model.labels, trial.class_map)
+    right = correct_classes(videos.labels, model.labels, test.class_map)
     if other is not None and not same_labels(model.labels, other.labels):
         raise InputError(
             "--fuse: the two classifiers have different classes; both must be trained on the "
             "same classes"
         )
-    scores = _scores(model, videos, trial, accelerator)
+    scores = _scores(model, videos, test, accelerator)
     if other is not None:
         order = match_labels(model.labels, other.labels).tolist()
-        scores = fuse(scores, _scores(other, videos, trial, accelerator), order)
+        scores = fuse(scores, _scores(other, videos, test, accelerator), order)
     result = accuracies(scores, videos.labels, right)
     if accelerator.is_main_process:
         write_predictions(scores, videos.labels, model.labels, out / PREDICTIONS)
@@ -183,17 +186,17 @@ def score_classifier(
 def _scores(
     model: PretrainedModel,
     videos: ClassificationSet,
-    trial: ClassifierTest,
+    test: ClassifierTest,
     accelerator: Accelerator,
 ) -> VideoScores:
     assert model.head is not None
     for part in (model.trunk, model.head):
         part.to(accelerator.device)
-    read = reader(model, trial.flow_method)
+    read = reader(model, test.flow_method)
     return score_videos(
-        model, FullVideos(videos, trial.size, trial.frames, read), frames=trial.frames,
-        whole=trial.whole, backwards=trial.backwards, half=accelerator.mixed_precision == "bf16",
-        workers=trial.workers,
+        model, FullVideos(videos, test.size, test.frames, read), frames=test.frames,
+        whole=test.whole, backwards=test.backwards, half=accelerator.mixed_precision == "bf16",
+        workers=test.workers,
     )  # fmt: skip
 
 

@@ -51,6 +51,7 @@ def iter_clip_batches(
     mode: Mode = "shared",
     key_frame_step: int = 1,
     key_frames_per_clip: int = KEY_FRAMES_PER_CLIP,
+    lookahead: int | None = None,
 ) -> Iterator[ClipBatch]:
     """Cuts a video into clips.
 
@@ -63,6 +64,9 @@ def iter_clip_batches(
         mode: see `Mode`.
         key_frame_step: frames from one key frame to the next.
         key_frames_per_clip: frames of a shared clip that may be key frames.
+        lookahead: frames that a shared clip waits for after its last key frame, which it then
+            repeats the last of; None waits for its whole context. With it, all clips have the same
+            length, also those at the end of the video.
     """
     before, after = geometry.context(mode)
     if mode == "shared":
@@ -70,6 +74,7 @@ def iter_clip_batches(
     else:
         run = key_frame_step * _CLIPS_AT_ONCE
     step = geometry.frame_step
+    ahead = after if lookahead is None else min(after, lookahead)
     buffer: list[np.ndarray] = []  # from `before` frames before `start` on
     boxes: list[np.ndarray | None] = []  # from `start` on
     start, count = 0, 0  # first frame of the next batch; frames read so far
@@ -80,7 +85,8 @@ def iter_clip_batches(
     def cut(stop: int) -> ClipBatch:
         numbers = np.arange(first_key_frame(), stop, key_frame_step)
         if mode == "shared":
-            length = before + geometry.round_up(stop - start) + after
+            core = geometry.round_up(stop - start) if lookahead is None else run
+            length = before + core + after
             padded = [*buffer, *[buffer[-1]] * (length - len(buffer))]
             clips = [np.stack(padded[:length:step])]
             clip_index, positions = np.zeros_like(numbers), (numbers - start + before) / step
@@ -105,7 +111,7 @@ def iter_clip_batches(
         buffer.append(frame)
         boxes.append(boxes_of_frame)
         count += 1
-        if count - start == run + after:
+        if count - start == run + ahead:
             if first_key_frame() < start + run:
                 yield cut(start + run)
             del buffer[:run], boxes[:run]
@@ -140,7 +146,7 @@ def prefetch_clip_batches(
         source: where person boxes come from; None leaves them out.
         mode, key_frame_step: see `iter_clip_batches`.
         device: where the clips are needed.
-        threads: False does the work when a batch is asked for.
+        threads: False makes each batch when it is needed.
     """
     width, height = config.width, config.height
     channels = STREAM_CHANNELS[config.clip_streams]

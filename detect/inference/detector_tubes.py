@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Annotated
 
 import numpy as np
-from tqdm import tqdm
 
-from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from ...datasets.flow.cache import append_cached_flow
+from ...datasets.options import at_least, check_options
 from ...datasets.prefetch import write_in_background
 from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
@@ -22,9 +22,9 @@ from ..linking.registry import make_linker
 from ..people.proposals import ProposalSource
 from .clip_batches import prefetch_clip_batches
 from .clip_geometry import Mode
-from .predictor import FrameDetections, Predictor, postprocess
+from .predictor import Predictor, postprocess
 from .video_input import VideoInput
-from .video_output import TubeStore, VideoSummary, write_video_info
+from .video_output import TubeStore, VideoSummary, WriteTables, frames_bar, write_video_info
 
 TUBE_SCORE_THRESHOLD = 0.4
 """The lowest score of boxes in tubes. Where actions begin and end inside a video, boxes with lower
@@ -51,14 +51,10 @@ class TubeOptions:
     linker: str = "act"
     threshold: float = TUBE_SCORE_THRESHOLD
     mode: Mode = "shared"
-    key_frame_step: int = 1
+    key_frame_step: Annotated[int, at_least(1)] = 1
 
     def __post_init__(self) -> None:
-        if self.key_frame_step < 1:
-            raise InputError(
-                f"--key-frame-step {self.key_frame_step}: must be 1 or more (frames between key "
-                "frames)"
-            )
+        check_options(self)
         make_linker(self.linker)  # an unknown name is an error before anything is loaded
 
 
@@ -70,7 +66,7 @@ def detector_tubes(
     options: TubeOptions = TubeOptions(),
     *,
     progress: bool = True,
-) -> Iterator[Callable[[Path], VideoSummary]]:
+) -> Iterator[WriteTables]:
     """Yields a function that runs a predictor over a video and writes the tables to a folder.
 
     Reading begins with the block. One thread reads, another makes proposals, one cuts clips, one
@@ -90,8 +86,8 @@ def detector_tubes(
     Raises:
         InputError: external proposals are needed and there is no source.
     """
-    info, num_frames = video.info, 0
-    config = predictor.config
+    info, config, num_frames = video.info, predictor.config, 0
+    size = (info.width, info.height)
     opened = source.open(info) if source and predictor.proposals == "external" else None
     if opened is None and predictor.proposals == "external":
         raise InputError(
@@ -111,24 +107,20 @@ def detector_tubes(
         with (
             open_table_writer(folder / OUTPUT_FILES.detections) as detections,
             TemporaryFile(dir=folder) as file,
-            tqdm(
-                desc=info.path.name, total=info.num_frames, unit=" frames", disable=not progress,
-                leave=False, delay=1,
-            ) as bar,
-        ):  # fmt: skip
+            frames_bar(info, progress) as bar,
+        ):
             store = TubeStore(file)
             builder = TubeBuilder(detections.write, store.add, options)
             with write_in_background(builder.add, 2) as add:
                 for batch in batches:
-                    found = postprocess(predictor.predict(batch), config)
-                    add(as_detections(found, video.name, config.labels, info.width, info.height))
+                    predictions = predictor.predict(batch)
+                    add(postprocess(predictions, config, name=video.name, size=size))
                     bar.update(int(batch.frame_numbers[-1]) + 1 - bar.n)
             builder.finish(num_frames)
             with open_table_writer(folder / OUTPUT_FILES.tubes) as table:
                 for tubes in store.iter_by_score(video.name, config.labels):
                     table.write(tubes)
-        whole = replace(info, num_frames=num_frames)
-        return write_video_info(store, video.name, config.labels, whole, folder)
+        return write_video_info(store, video, config.labels, num_frames, folder)
 
     with prefetch_clip_batches(
         config, frames(), source=opened, mode=options.mode,
@@ -204,15 +196,4 @@ def interpolated_detections(tubes: Tubes, key_frame_step: int) -> Detections:
     return Detections(
         video=rows.video, frame=rows.frame, label=rows.label, score=rows.score, boxes=rows.boxes,
         video_names=rows.video_names, label_names=rows.label_names,
-    )  # fmt: skip
-
-
-def as_detections(
-    found: FrameDetections, name: str, labels: tuple[str, ...], width: int, height: int
-) -> Detections:
-    """The rows as a table of one video, boxes in pixels of its `width` x `height` frames."""
-    return Detections(
-        video=np.zeros(len(found.frame), np.int32), frame=found.frame, label=found.label,
-        score=found.score, boxes=rescale_boxes(found.boxes, (1, 1), (width, height)),
-        video_names=(name,), label_names=labels,
     )  # fmt: skip

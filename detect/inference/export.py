@@ -7,6 +7,7 @@ and refined boxes; thresholds and NMS are left to whoever runs it (`postprocess`
 from __future__ import annotations
 
 import copy
+import importlib.util
 import io
 import json
 import warnings
@@ -30,6 +31,7 @@ from ...datasets.files import atomic_write
 from ...datasets.flow.estimate import STREAM_CHANNELS
 from ..model.detector import Detector
 from ..model.postprocess import decode_boxes
+from ..model.roi_align import Rois
 from ..model.rpn import ProposalNetwork
 from .clip_geometry import ClipGeometry
 from .onnx_predictor import METADATA_KEY
@@ -81,17 +83,10 @@ class ExportableDetector(nn.Module):
             # BatchedProposals returns those of all key frames at once.
             (boxes, key), _ = detector.propose(features, clip[None], first_clip, key_frames)
             torch._check(boxes.shape[0] > 0)
-        grid = detector.grid(config.endpoint, self.frames)
-        logits, deltas = detector.head(
-            features[config.endpoint],
-            grid,
-            boxes,
-            torch.zeros_like(key),
-            key_frames[key],
-            detector.window,
-        )
+        rois = Rois(boxes, torch.zeros_like(key), key_frames[key])
+        logits, deltas = detector.apply_head(features, self.frames, rois)
         scores = detector.head.probabilities(logits)
-        return scores, decode_boxes(deltas, boxes, (config.height, config.width)), key
+        return scores, decode_boxes(deltas, boxes, config.size), key
 
 
 class BatchedProposals(nn.Module):
@@ -152,20 +147,20 @@ def trace_detector(
     Raises:
         InputError: `frames` is too small.
     """
-    settings = detector.config
-    if frames < settings.frames:
-        raise InputError(f"--frames {frames}: this detector needs at least {settings.frames}")
+    config = detector.config
+    if frames < config.frames:
+        raise InputError(f"--frames {frames}: this detector needs at least {config.frames}")
     if external_proposals and detector.proposals is not None:
         detector = copy.deepcopy(detector)
         detector.proposals = detector.resnet = None
-        detector.config = replace(settings, proposals="external")
+        detector.config = replace(config, proposals="external")
     exportable = ExportableDetector(detector, frames)
     channels = STREAM_CHANNELS[detector.config.clip_streams]
-    size = (frames, settings.height, settings.width, channels.stop - channels.start)
+    size = (frames, config.height, config.width, channels.stop - channels.start)
     inputs: list[Tensor] = [torch.zeros(size, dtype=torch.uint8), torch.full((3,), frames / 2)]
     shapes: list[dict[int, Any] | None] = [None, {0: Dim("key_frames", min=1)}]
     if detector.proposals is None:
-        box = [settings.width * 0.2, 5.0, settings.width * 0.8, settings.height - 5.0]
+        box = [config.width * 0.2, 5.0, config.width * 0.8, config.height - 5.0]
         rows = Dim("rows")
         inputs += [torch.tensor([box] * 4), torch.tensor([0, 0, 1, 2])]
         shapes += [{0: rows}, {0: rows}]
@@ -208,15 +203,14 @@ def export_detector(
         raise InputError(f"{path}: the name must end in .onnx or .pt2 (for torch.export)")
     if opset not in OPSETS:
         raise InputError(f"--opset {opset}: must be {OPSETS[0]} to {OPSETS[-1]}")
-    if path.suffix == ".onnx":
-        _require_onnxscript()
+    if path.suffix == ".onnx" and importlib.util.find_spec("onnxscript") is None:
+        raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
     if frames is None:
         frames = ClipGeometry(detector.config).export_length()
     program = trace_detector(detector, frames, external_proposals=external_proposals)
-    settings = asdict(detector.config)
-    if external_proposals:
-        settings["proposals"] = "external"
-    metadata = json.dumps({"settings": settings, "clip_frames": frames})
+    proposals = "external" if external_proposals else detector.config.proposals
+    config = {**asdict(detector.config), "proposals": proposals}
+    metadata = json.dumps({"settings": config, "clip_frames": frames})
     with atomic_write(path) as temporary:
         if path.suffix == ".pt2":
             with _quiet():
@@ -224,13 +218,6 @@ def export_detector(
         else:
             _write_onnx(program, temporary, opset, metadata, detector.config.labels)
     return frames
-
-
-def _require_onnxscript() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("onnxscript") is None:
-        raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
 
 
 def _write_onnx(

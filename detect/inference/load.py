@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from ...backbones.family import get_variant
+from ...backbones.fold_norms import fold_norms
+from ...backbones.weights.load import load_pretrained
 from ...datasets.errors import InputError, refuse_options
-from .action_detector import ActionDetector, CheckpointModel, VideoModel, ZeroShotModel
+from ...datasets.files import file_digest
+from ..model.checkpoint import load_detector
+from ..model.zero_shot import select_labels
+from ..people.proposals import (
+    PersonFunction,
+    ProposalSource,
+    default_detector,
+    open_proposal_source,
+)
+from .action_detector import ActionDetector, CheckpointDetector, ZeroShotDetector
+from .clip_geometry import Mode
 from .device import Precision, autocast_dtype, choose_device
+from .onnx_predictor import load_onnx_predictor
+from .predictor import FusedPredictor, Predictor, Proposals, TorchPredictor, compile_trunk
 
-if TYPE_CHECKING:
-    from ..people.proposals import PersonFunction, ProposalSource
-    from .clip_geometry import Mode
-    from .predictor import Predictor, Proposals
-
-    AnySource = str | ProposalSource | PersonFunction
+AnySource = str | ProposalSource | PersonFunction
 
 
 def load(
@@ -25,7 +34,7 @@ def load(
     labels: Sequence[str] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
-) -> ActionDetector[VideoModel]:
+) -> ActionDetector:
     """A model that finds the action tubes of videos.
 
     Args:
@@ -58,7 +67,7 @@ def load_checkpoint(
     device: str = "cpu",
     precision: Precision = "no",
     compile_for: Mode | None = None,
-) -> ActionDetector[CheckpointModel]:
+) -> CheckpointDetector:
     """A detector that `actiontubes train` or `actiontubes export` wrote.
 
     Args:
@@ -72,7 +81,8 @@ def load_checkpoint(
     Raises:
         InputError: see `load`; or options that an ONNX model does not have.
     """
-    external: Proposals | None = None if proposals is None else "external"
+    predictor: Predictor
+    proposal_kind: Proposals | None = None if proposals is None else "external"
     if checkpoint.suffix == ".onnx":
         refuse_options(
             "cannot be used with an ONNX model, which runs exactly as it was exported; leave it "
@@ -80,55 +90,32 @@ def load_checkpoint(
             fuse=fuse, precision=None if precision in ("auto", "no") else precision,
             compile=compile_for,
         )  # fmt: skip
-        predictor = _load_onnx(checkpoint, external, device)
+        predictor = load_onnx_predictor(checkpoint, device=device)
+        if proposals is not None and predictor.proposals == "own":
+            raise InputError(
+                f"{checkpoint}: this model finds people itself; leave out --proposals, or export "
+                "it again with --external-proposals"
+            )
     else:
-        predictor = _load_torch(checkpoint, fuse, external, device, precision, compile_for)
+        dtype, parts = autocast_dtype(precision), []
+        for path in (checkpoint, fuse) if fuse else (checkpoint,):
+            detector = fold_norms(load_detector(path).to(device), dtype)
+            if compile_for:
+                compile_trunk(detector, compile_for)
+            parts.append(
+                TorchPredictor(
+                    detector, proposals=proposal_kind, device=device, autocast_dtype=dtype
+                )
+            )
+        predictor = FusedPredictor(*parts) if fuse else parts[0]
     source, source_identity = None, None
     if predictor.proposals == "external":
         source, source_identity = _open_source(proposals or "default", device)
-    identity = {
-        "checkpoint": _content(checkpoint), "fuse": fuse and _content(fuse),
+    made_from = {
+        "checkpoint": _identify(checkpoint), "fuse": fuse and _identify(fuse),
         "proposals": source_identity, "precision": "no" if precision == "auto" else precision,
     }  # fmt: skip
-    return ActionDetector(CheckpointModel(predictor, source, identity))
-
-
-def _load_onnx(path: Path, proposals: Proposals | None, device: str) -> Predictor:
-    from .onnx_predictor import load_onnx_predictor
-
-    predictor = load_onnx_predictor(path, device=device)
-    if proposals == "external" and predictor.proposals == "own":
-        raise InputError(
-            f"{path}: this model finds people itself; leave out --proposals, or export it again "
-            "with --external-proposals"
-        )
-    return predictor
-
-
-def _load_torch(
-    checkpoint: Path,
-    fuse: Path | None,
-    proposals: Proposals | None,
-    device: str,
-    precision: Precision,
-    compile_for: Mode | None,
-) -> Predictor:
-    from ...backbones.fold_norms import fold_norms
-    from ..model.checkpoint import load_detector
-    from .predictor import FusedPredictor, TorchPredictor, compile_trunk
-
-    dtype = autocast_dtype(precision)
-    parts = []
-    for path in (checkpoint, fuse):
-        if path is None:
-            continue
-        detector = fold_norms(load_detector(path).to(device), dtype)
-        if compile_for:
-            compile_trunk(detector, compile_for)
-        parts.append(
-            TorchPredictor(detector, proposals=proposals, device=device, autocast_dtype=dtype)
-        )
-    return parts[0] if len(parts) == 1 else FusedPredictor(*parts)
+    return CheckpointDetector(predictor, source, made_from)
 
 
 def load_zero_shot(
@@ -140,7 +127,7 @@ def load_zero_shot(
     scene_weight: float = 0.5,
     threshold: float = 0.05,
     device: str = "cpu",
-) -> ActionDetector[ZeroShotModel]:
+) -> ZeroShotDetector:
     """A person detector, and a network trained to classify whole videos; no detector is trained.
 
     Args:
@@ -153,11 +140,6 @@ def load_zero_shot(
     Raises:
         InputError: see `load`; or weights without class names.
     """
-    from ...backbones.family import get_variant
-    from ...backbones.fold_norms import fold_norms
-    from ...backbones.weights.load import load_pretrained
-    from ..model.zero_shot import select_labels
-
     if not 0 <= scene_weight <= 1:
         raise InputError(f"--scene-weight {scene_weight}: must be between 0 and 1")
     backbone, weights = backbone or "i3d", weights or "kinetics400"
@@ -172,25 +154,23 @@ def load_zero_shot(
     fold_norms(model.trunk)
     groups = select_labels(labels, model.labels)
     source, source_identity = _open_source(proposals or "default", device)
-    identity = {
-        "backbone": backbone, "weights": _content(weights), "proposals": source_identity,
-        "labels": list(groups.names), "scene_weight": scene_weight, "threshold": threshold,
+    made_from = {
+        "backbone": backbone, "weights": _identify(weights), "proposals": source_identity
     }  # fmt: skip
-    return ActionDetector(ZeroShotModel(model, source, groups, device, identity))
+    return ZeroShotDetector(
+        classifier=model, source=source, labels=groups, scene_weight=scene_weight,
+        threshold=threshold, device=device, made_from=made_from,
+    )  # fmt: skip
 
 
-def _open_source(proposals: AnySource, device: str) -> tuple[ProposalSource, Any]:
+def _open_source(proposals: AnySource, device: str) -> tuple[ProposalSource, str]:
     """The source, and what identifies its results: a file's digest, or the name."""
-    from ..people.proposals import default_detector, open_proposal_source
-
     source = open_proposal_source(proposals, device=device)
     if not isinstance(proposals, str):
         return source, repr(proposals)
-    return source, _content(default_detector(device) if proposals == "default" else proposals)
+    return source, _identify(default_detector(device) if proposals == "default" else proposals)
 
 
-def _content(name: str | Path) -> str:
+def _identify(name: str | Path) -> str:
     """The digest of a file, or the name if there is no such file."""
-    from ...datasets.files import file_digest
-
     return file_digest(Path(name)) if Path(name).is_file() else str(name)

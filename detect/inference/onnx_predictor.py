@@ -13,7 +13,6 @@ import torch
 from ...datasets.errors import InputError
 from ..model.checkpoint import config_from_json
 from ..model.config import DetectorConfig
-from ..model.postprocess import KeyFramePredictions
 from ..people.onnx_file import read_metadata
 from .clip_batches import ClipBatch
 from .clip_geometry import MARGIN, ClipGeometry
@@ -80,17 +79,13 @@ class OnnxPredictor:
             scores, key = torch.empty(0, classes), torch.empty(0, dtype=torch.int64)
             refined = torch.empty(0, classes if self.config.per_class_boxes else 1, 4)
         counts = key.bincount(minlength=count).tolist()
-        actionness = scores.amax(1) if self.config.multi_label else scores.sum(1)
-        predictions = KeyFramePredictions(
-            boxes=refined, probabilities=scores, actionness=actionness, key_frame_index=key
-        )
-        return split_predictions(predictions, counts, batch.frame_numbers[rows])
+        return split_predictions(refined, scores, self.config, counts, batch.frame_numbers[rows])
 
     def _windows(self, batch: ClipBatch, part: slice) -> Iterator[tuple[int, slice, int]]:
         """Clip, key frames (a slice of the batch) and first frame of each window.
 
         Args:
-            part: the key frames to look at; within a clip they rise in time.
+            part: some key frames of the batch; within a clip they rise in time.
         """
         length, stride = batch.clips.shape[1], self.geometry.time_stride
         clip_index = batch.clip_index.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,15 @@ from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.flow.cache import read_frames_with_flow
-from ...datasets.tables import Detections, Tubes
+from ...datasets.tables import Detections, Tubes, concatenate_rows
 from ...datasets.video.media import read_frames
 from ...datasets.video.reader import VideoInfo
 from ..evaluation.evaluate import Evaluation, evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
 from ..linking.registry import link
 from ..people.proposals import ProposalSource
-from .clip_geometry import Mode
 from .detector_tubes import TUBE_SCORE_THRESHOLD
-from .predictor import FrameDetections, Predictor, concatenate_detections, predict_frames
+from .predictor import Predictor, predict_frames
 
 
 def predict_dataset(
@@ -30,8 +30,6 @@ def predict_dataset(
     videos: DetectionSet,
     *,
     source: ProposalSource | None = None,
-    mode: Mode = "shared",
-    key_frame_step: int = 1,
     progress: bool = True,
 ) -> Detections:
     """The detections in all videos of a set, in the pixels of the set's boxes.
@@ -41,9 +39,7 @@ def predict_dataset(
     Args:
         predictor: its labels are those of the set.
         videos: the set.
-        source: where people are, for external proposals; it is asked for videos by their name in
-            the set.
-        mode, key_frame_step: see `iter_clip_batches`.
+        source: where people are, for external proposals; it opens videos by their name in the set.
         progress: show a bar with the time left.
     """
     state, config = PartialState(), predictor.config
@@ -52,7 +48,7 @@ def predict_dataset(
         mine, desc="detecting", unit=" videos", leave=False,
         disable=not progress or not state.is_main_process,
     )  # fmt: skip
-    by_video: list[tuple[int, FrameDetections]] = []
+    by_video: list[tuple[int, Detections]] = []
     for number in bar:
         path, count = videos.media[number], int(videos.num_frames[number])
         if config.streams == "rgb":
@@ -60,13 +56,8 @@ def predict_dataset(
         else:
             frames = read_frames_with_flow(path, 0, count, config.flow_method)
         opened = source.open(video_info(videos, number)) if source else None
-        parts = list(
-            predict_frames(
-                predictor, frames, source=opened, mode=mode, key_frame_step=key_frame_step
-            )
-        )
-        if parts:
-            by_video.append((number, concatenate_detections(parts)))
+        if parts := list(predict_frames(predictor, frames, source=opened)):
+            by_video.append((number, concatenate_rows(parts)))
     if state.num_processes > 1:
         by_video = gather_object(by_video)
     return _make_table(sorted(by_video, key=lambda pair: pair[0]), videos)
@@ -80,19 +71,17 @@ def video_info(videos: DetectionSet, number: int) -> VideoInfo:
     )  # fmt: skip
 
 
-def _make_table(
-    by_video: Sequence[tuple[int, FrameDetections]], videos: DetectionSet
-) -> Detections:
+def _make_table(by_video: Sequence[tuple[int, Detections]], videos: DetectionSet) -> Detections:
     size = np.stack([videos.width, videos.height] * 2, axis=1).astype(np.float64)
     none = np.empty(0, np.int32)
-    empty = FrameDetections(frame=none, label=none, score=np.empty(0), boxes=np.empty((0, 4)))
-    rows = concatenate_detections([empty, *(part for _, part in by_video)])
-    counts = [len(part.frame) for _, part in by_video]
-    video = np.repeat(np.array([number for number, _ in by_video], np.int32), counts)
-    return Detections(
-        video=video, frame=rows.frame, label=rows.label, score=rows.score,
-        boxes=rows.boxes * size[video], video_names=videos.names, label_names=videos.labels,
+    empty = Detections(
+        video=none, frame=none, label=none, score=np.empty(0), boxes=np.empty((0, 4)),
+        video_names=videos.names, label_names=videos.labels,
     )  # fmt: skip
+    rows = concatenate_rows([empty, *(part for _, part in by_video)])
+    counts = [len(part) for _, part in by_video]
+    video = np.repeat(np.array([number for number, _ in by_video], np.int32), counts)
+    return replace(rows, video=video, boxes=rows.boxes * size[video])
 
 
 def evaluate_dataset(videos: DetectionSet, detections: Detections) -> tuple[Evaluation, Tubes]:

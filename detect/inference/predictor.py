@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from ...backbones.registry import Backbone
+from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
+from ...datasets.tables import Detections
 from ..model.config import DetectorConfig
-from ..model.detector import Detector, predictions_from_scores
-from ..model.head import RoiScores
-from ..model.postprocess import KeyFramePredictions, select_detections
+from ..model.detector import Detector
+from ..model.postprocess import RoiScores, actionness, decode_boxes, select_detections
 from ..people.proposals import OpenSource
 from .clip_batches import ClipBatch, prefetch_clip_batches
 from .clip_geometry import KEY_FRAMES_AT_ONCE, ClipGeometry, Mode
@@ -34,7 +35,7 @@ _MUST_MATCH = (
 
 @dataclass(frozen=True, eq=False)
 class KeyFramePrediction:
-    """What a network says of each proposal of one key frame, R of them, before any is dropped.
+    """A network's output for each of the R proposals of one key frame, before NMS.
 
     Attributes:
         frame: number of the key frame in the video, from 0.
@@ -49,23 +50,6 @@ class KeyFramePrediction:
     boxes: Tensor
     probabilities: Tensor
     actionness: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class FrameDetections:
-    """Detections on some frames of one video, R rows.
-
-    Attributes:
-        frame: (R,) int32 number in the video.
-        label: (R,) int32, index of the detector's labels.
-        score: (R,) float64.
-        boxes: (R, 4) float64, x1 y1 x2 y2 as a fraction of the frame's width and height.
-    """
-
-    frame: np.ndarray
-    label: np.ndarray
-    score: np.ndarray
-    boxes: np.ndarray
 
 
 class Predictor(Protocol):
@@ -165,10 +149,7 @@ class TorchPredictor:
     ) -> list[KeyFramePrediction]:
         """Scores and refines the proposals of some key frames; see `propose`."""
         scores = self.score(features, proposals, batch, rows)
-        return split_predictions(
-            predictions_from_scores(scores, self.config), [len(boxes) for boxes in proposals],
-            batch.frame_numbers[rows],
-        )  # fmt: skip
+        return _decode_scores(scores, self.config, proposals, batch.frame_numbers[rows])
 
     def _places(self, batch: ClipBatch, rows: slice) -> tuple[Tensor, Tensor]:
         positions = batch.key_frame_positions[rows].to(self.device)
@@ -217,10 +198,8 @@ class FusedPredictor:
                     probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
                     deltas=torch.lerp(a.deltas, b.deltas, 0.5),
                 )
-                predictions += split_predictions(
-                    predictions_from_scores(mean, self.config),
-                    [len(boxes) for boxes in proposals], batch.frame_numbers[rows],
-                )  # fmt: skip
+                frame_numbers = batch.frame_numbers[rows]
+                predictions += _decode_scores(mean, self.config, proposals, frame_numbers)
         return predictions
 
 
@@ -235,25 +214,37 @@ def key_frame_slices(batch: ClipBatch) -> list[slice]:
             for start in range(0, count, KEY_FRAMES_AT_ONCE)]  # fmt: skip
 
 
+def _decode_scores(
+    scores: RoiScores,
+    config: DetectorConfig,
+    proposals: Sequence[Tensor],
+    frame_numbers: np.ndarray,
+) -> list[KeyFramePrediction]:
+    boxes = decode_boxes(scores.deltas, scores.proposals, config.size)
+    counts = [len(each) for each in proposals]
+    return split_predictions(boxes, scores.probabilities, config, counts, frame_numbers)
+
+
 def split_predictions(
-    predictions: KeyFramePredictions, counts: list[int], frame_numbers: np.ndarray
+    boxes: Tensor,
+    probabilities: Tensor,
+    config: DetectorConfig,
+    counts: list[int],
+    frame_numbers: np.ndarray,
 ) -> list[KeyFramePrediction]:
     """The predictions of each of K key frames.
 
     Args:
-        predictions: of all, one key frame after the other.
+        boxes, probabilities: as in `KeyFramePrediction`, of all, one key frame after the other.
+        config: of the network.
         counts: rows of each key frame.
         frame_numbers: (K,) in the video.
     """
-    columns = predictions.boxes, predictions.probabilities, predictions.actionness
+    columns = boxes, probabilities, actionness(probabilities, config.multi_label)
     parts = zip(*(column.split(counts) for column in columns))
     return [
-        KeyFramePrediction(
-            frame=frame, boxes=boxes, probabilities=probabilities, actionness=actionness
-        )
-        for frame, (boxes, probabilities, actionness) in zip(
-            frame_numbers.tolist(), parts, strict=True
-        )
+        KeyFramePrediction(frame=frame, boxes=part[0], probabilities=part[1], actionness=part[2])
+        for frame, part in zip(frame_numbers.tolist(), parts, strict=True)
     ]
 
 
@@ -261,14 +252,18 @@ def postprocess(
     predictions: Sequence[KeyFramePrediction],
     config: DetectorConfig,
     *,
+    name: str = "video",
+    size: tuple[int, int] = (1, 1),
     threshold: float = 0.01,
     nms_iou: float = 0.5,
-) -> FrameDetections:
+) -> Detections:
     """The detections of key frames: rows above a threshold, after NMS within each class.
 
     Args:
         predictions: of one video.
         config: of the predictor that made them.
+        name: of the video.
+        size: (width, height) of the video, for boxes in its pixels; by default they are fractions.
         threshold: scores must be higher.
         nms_iou: boxes of a class that overlap a better one by more are dropped.
     """
@@ -285,13 +280,13 @@ def postprocess(
         frames.append(np.array([each.frame for each in part])[kept.key_frame_index.cpu().numpy()])
         columns.append((kept.label, kept.score, kept.boxes))
     label, score, boxes_ = (torch.cat(column).cpu().numpy() for column in zip(*columns))
-    size = np.tile([config.width, config.height], 2)
-    return FrameDetections(
-        frame=np.concatenate(frames).astype(np.int32),
-        label=label.astype(np.int32),
-        score=score.astype(np.float64),
-        boxes=boxes_.astype(np.float64) / size,
-    )
+    fractions = boxes_.astype(np.float64) / np.tile([config.width, config.height], 2)
+    return Detections(
+        video=np.zeros(len(label), np.int32), frame=np.concatenate(frames).astype(np.int32),
+        label=label.astype(np.int32), score=score.astype(np.float64),
+        boxes=rescale_boxes(fractions, (1, 1), size), video_names=(name,),
+        label_names=config.labels,
+    )  # fmt: skip
 
 
 def predict_frames(
@@ -302,8 +297,10 @@ def predict_frames(
     mode: Mode = "shared",
     key_frame_step: int = 1,
     threshold: float = 0.01,
-) -> Iterator[FrameDetections]:
+) -> Iterator[Detections]:
     """Runs a predictor over a video; threads read and cut the next clips meanwhile.
+
+    Boxes are fractions of the frame's width and height.
 
     Args:
         predictor: see `Predictor`.
@@ -319,15 +316,6 @@ def predict_frames(
     ) as batches:  # fmt: skip
         for batch in batches:
             yield postprocess(predictor.predict(batch), predictor.config, threshold=threshold)
-
-
-def concatenate_detections(parts: Sequence[FrameDetections]) -> FrameDetections:
-    """The rows of several parts, one after the other."""
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("frame", "label", "score", "boxes")
-    }
-    return FrameDetections(**columns)
 
 
 def compile_trunk(detector: Detector, mode: Mode = "shared") -> None:

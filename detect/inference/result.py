@@ -1,4 +1,4 @@
-"""What a model finds in one video, as tables, pictures and files."""
+"""The results of one video: tables, a plot and files."""
 
 from __future__ import annotations
 
@@ -146,9 +146,8 @@ class Result:
         folder.mkdir(parents=True, exist_ok=True)
         kinds = ("detections", "tubes", "videos", "labels")
         paths = {kind: folder / getattr(OUTPUT_FILES, kind) for kind in kinds}
-        write_table(self.detections, paths["detections"])
-        write_table(self.tubes, paths["tubes"])
-        write_table(self.videos, paths["videos"])
+        for kind in ("detections", "tubes", "videos"):
+            write_table(getattr(self, kind), paths[kind])
         with open_label_writer(paths["labels"]) as writer:
             name = self.videos.video[0]
             writer.writerows((name, n, label, f"{score:.6f}") for n, label, score in self.labels)

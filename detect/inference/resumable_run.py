@@ -24,18 +24,21 @@ from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name
 from ..boxes.nms import nms_across_classes
 from ..visualization.video import draw_video
-from .video_output import VideoSummary
+from .video_output import VideoSummary, WriteTables
 
 RECORD = "record.json"
 _DRAWN_RECORD = "drawn.json"
 _OLD_KEYS = {"every": "key_frame_step", "scene": "scene_weight"}  # in records of version 0.1
 Identity = Mapping[str, Any]
 """What results depend on besides the video, by option: plain values, comparable as JSON."""
-OpenVideo = Callable[[Path, str], AbstractContextManager[Callable[[Path], VideoSummary]]]
+OpenVideo = Callable[[Path, str], AbstractContextManager[WriteTables]]
 """A path and a name → a context in which a function writes the tables of the video to a folder.
 
 Reading may begin with the context, before the function is called.
 """
+_Started = tuple[ExitStack, WriteTables | Exception | None]
+"""The context of a video that is being read, with the function; or with the error of opening it;
+or None for a video that has results."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,19 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
             file.
     """
     records = {}
-    wanted = json.loads(json.dumps(identity))
+    new = json.loads(json.dumps(identity))
     for job in jobs:
         record = read_record(job)
         if record is None:
             continue
-        made = {_OLD_KEYS.get(key, key): value for key, value in record["settings"].items()}
-        differences = [key for key in {**wanted, **made} if wanted.get(key) != made.get(key)]
+        old = {_OLD_KEYS.get(key, key): value for key, value in record["settings"].items()}
+        differences = [key for key in {**new, **old} if new.get(key) != old.get(key)]
         if differences:
             # With or without a checkpoint, a run has different options.
             key = "checkpoint" if "checkpoint" in differences else differences[0]
             raise InputError(
-                f"{job.folder}: contains results made {_describe(key, made.get(key))}, and this "
-                f"run is {_describe(key, wanted.get(key))}; choose another --out, or give "
+                f"{job.folder}: contains results made {_describe(key, old.get(key))}, and this "
+                f"run is {_describe(key, new.get(key))}; choose another --out, or give "
                 "--overwrite"
             )
         # Whether a missing file matters is decided where it is opened.
@@ -173,11 +176,12 @@ def process_videos(
             following = _start(jobs[number + 1], open_video) if number + 1 < len(jobs) else None
             try:
                 summary = None
-                with current.context:
-                    if current.error is not None:
-                        raise current.error
-                    if current.run is not None:
-                        summary = _write_results(job, current.run, identity, out)
+                context, write_tables = current
+                with context:
+                    if isinstance(write_tables, Exception):
+                        raise write_tables
+                    if write_tables is not None:
+                        summary = _write_results(job, write_tables, identity, out)
                 if drawing is not None and not is_done(job, drawing):
                     _draw(job, drawing)
             except (InputError, OSError) as error:
@@ -186,30 +190,21 @@ def process_videos(
                 yield job, summary
     finally:
         if following is not None:
-            following.context.close()
-
-
-@dataclass(frozen=True)
-class _Started:
-    """A video that is being read: its context, and the function to run in it or the error."""
-
-    context: ExitStack
-    run: Callable[[Path], VideoSummary] | None = None
-    error: Exception | None = None
+            following[0].close()
 
 
 def _start(job: VideoJob, open_video: OpenVideo) -> _Started:
     context = ExitStack()
     if (job.folder / RECORD).is_file():
-        return _Started(context)
+        return context, None
     try:
-        return _Started(context, context.enter_context(open_video(job.path, job.name)))
+        return context, context.enter_context(open_video(job.path, job.name))
     except (InputError, OSError) as error:
-        return _Started(context, error=error)
+        return context, error
 
 
 def _write_results(
-    job: VideoJob, run: Callable[[Path], VideoSummary], identity: Identity, out: Path
+    job: VideoJob, write_tables: WriteTables, identity: Identity, out: Path
 ) -> VideoSummary:
     """Runs a started video in a temporary folder, which it renames when all is written."""
     before = _file_state(job.path) if job.path.is_file() else None
@@ -217,7 +212,7 @@ def _write_results(
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     unfinished.mkdir(parents=True)
     try:
-        summary = run(unfinished)
+        summary = write_tables(unfinished)
         if before is not None and (not job.path.is_file() or _file_state(job.path) != before):
             raise InputError(
                 f"{job.path}: changed or was deleted while it was being read; run again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets.errors import InputError
-from ...datasets.video.media import read_frames
+from ...datasets.video.media import read_frame, read_frames
 from ...datasets.video.reader import VideoInfo, probe, read_video
 
 VideoLike = str | Path | np.ndarray | Iterable[np.ndarray]
@@ -39,11 +38,11 @@ def open_video_file(path: Path, name: str | None = None) -> VideoInput:
     Raises:
         InputError: there is no such file, or no frame in it can be decoded.
     """
-    first = next(read_frames(path, 0, 1), None) if path.is_dir() else None
+    first = read_frame(path, 0) if path.is_dir() else None
     if first is None:  # probe refuses other folders
         return VideoInput(name or path.stem, probe(path), lambda start: read_video(path, start))
     info = VideoInfo(path, first.shape[1], first.shape[0], math.nan, None)
-    return VideoInput(name or path.name, info, lambda start: read_frames(path, start, sys.maxsize))
+    return VideoInput(name or path.name, info, lambda start: read_frames(path, start))
 
 
 def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES, open_label_writer
-from ...datasets.tables import Tubes, Videos, make_videos, select_rows
+from ...datasets.tables import Tubes, make_videos, select_rows
 from ...datasets.video.reader import VideoInfo
+from .video_input import VideoInput
 
 _SHOWN_TUBES = 5  # in a summary
 _SHOWN_LABELS = 3
 _ROW = np.dtype([("frame", np.int32), ("score", np.float64), ("box", np.float64, 4)])
 _LABEL = np.dtype([("label", np.int32), ("score", np.float64)])
 _ROWS_AT_ONCE = 1 << 14
-
-
-@dataclass(frozen=True)
-class BestTube:
-    """One tube in a summary.
-
-    Attributes:
-        score: of the tube.
-        first, last: numbers of its frames.
-        labels: names and scores, highest score first.
-    """
-
-    score: float
-    first: int
-    last: int
-    labels: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -45,51 +31,54 @@ class VideoSummary:
         name: as in the tables.
         num_frames: frames read.
         tubes: number of tubes.
-        best: those with the highest scores.
+        best: a line for each of those with the highest scores.
     """
 
     name: str
     num_frames: int
     tubes: int
-    best: tuple[BestTube, ...]
+    best: tuple[str, ...]
 
     def text(self) -> str:
         """A line for the video and one for each of the best tubes."""
-        lines = [f"{self.name}: {self.tubes} tube{'s' * (self.tubes != 1)}, "
-                 f"{self.num_frames} frames"]  # fmt: skip
-        for tube in self.best:
-            labels = ", ".join(f"{name} {score:.2f}" for name, score in tube.labels)
-            span = f"frames {tube.first}-{tube.last}"
-            lines.append(f"  {tube.score:.2f}  {span:18} {labels}")
-        if self.tubes > len(self.best):
-            lines.append(f"  and {self.tubes - len(self.best)} more")
-        return "\n".join(lines)
+        tubes, more = f"{self.tubes} tube{'s' * (self.tubes != 1)}", self.tubes - len(self.best)
+        lines = [f"{self.name}: {tubes}, {self.num_frames} frames", *self.best]
+        return "\n".join(lines + [f"  and {more} more"] * (more > 0))
 
 
-def video_table(name: str, info: VideoInfo) -> Videos:
-    """The table of one video, without a split; `info.num_frames` must be known."""
-    assert info.num_frames is not None
-    return make_videos([name], info.num_frames, info.width, info.height, info.fps)
+WriteTables = Callable[[Path], VideoSummary]
+"""Writes the tables of a video, the `RESULT_FILES`, to a folder."""
+
+
+def frames_bar(info: VideoInfo, progress: bool) -> tqdm:
+    """A progress bar for the frames of a video; it appears after a second."""
+    return tqdm(
+        desc=info.path.name, total=info.num_frames, unit=" frames", disable=not progress,
+        leave=False, delay=1,
+    )  # fmt: skip
 
 
 def write_video_info(
-    store: TubeStore, name: str, labels: tuple[str, ...], info: VideoInfo, folder: Path
+    store: TubeStore, video: VideoInput, labels: tuple[str, ...], num_frames: int, folder: Path
 ) -> VideoSummary:
     """Writes the table of the video and the labels of its tubes.
 
     Args:
         store: with all tubes, after `iter_by_score`.
-        name: of the video.
+        video: see `open_video`.
         labels: the names that the tubes' labels index.
-        info: of the video, with its number of frames.
+        num_frames: of the video.
         folder: where to write.
     """
-    write_table(video_table(name, info), folder / OUTPUT_FILES.videos)
+    info = video.info
+    videos = make_videos([video.name], num_frames, info.width, info.height, info.fps)
+    write_table(videos, folder / OUTPUT_FILES.videos)
     with open_label_writer(folder / OUTPUT_FILES.labels) as writer:
         writer.writerows(
-            (name, number, label, f"{score:.6f}") for number, label, score in store.labels(labels)
+            (video.name, number, label, f"{score:.6f}")
+            for number, label, score in store.labels(labels)
         )
-    return store.summary(name, labels, info.num_frames or 0)
+    return store.summary(video.name, labels, num_frames)
 
 
 class StoredRows(NamedTuple):
@@ -209,7 +198,7 @@ class TubeStore:
     ) -> Tubes:
         tubes = [self._tubes[number] for number in numbers]
         rows = np.concatenate([np.empty(0, _ROW), *batch])
-        counts = [len(one) for one in batch]
+        counts = [len(part) for part in batch]
         return Tubes(
             video=np.zeros(len(rows), np.int32),
             frame=rows["frame"].copy(),
@@ -236,13 +225,12 @@ class TubeStore:
 
     def summary(self, name: str, labels: tuple[str, ...], num_frames: int) -> VideoSummary:
         """After `iter_by_score`: what the user reads."""
-        best = [
-            BestTube(
-                score=-tube.minus_score, first=tube.first, last=tube.last,
-                labels=tuple(tube.top_labels(labels)[:_SHOWN_LABELS]),
-            )
-            for tube in self._tubes[:_SHOWN_TUBES]
-        ]  # fmt: skip
+        lines = []
+        for tube in self._tubes[:_SHOWN_TUBES]:
+            shown = tube.top_labels(labels)[:_SHOWN_LABELS]
+            words = ", ".join(f"{label} {score:.2f}" for label, score in shown)
+            span = f"frames {tube.first}-{tube.last}"
+            lines.append(f"  {-tube.minus_score:.2f}  {span:18} {words}")
         return VideoSummary(
-            name=name, num_frames=num_frames, tubes=len(self._tubes), best=tuple(best)
+            name=name, num_frames=num_frames, tubes=len(self._tubes), best=tuple(lines)
         )

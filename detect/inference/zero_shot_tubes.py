@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,6 @@ from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.prefetch import prefetch
@@ -20,9 +20,9 @@ from ..linking.person_tracker import PersonTrack, PersonTracker
 from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
 from ..people.appearance import track_appearance
 from ..people.person_boxes import PersonBoxes
-from ..people.proposals import OpenSource, ProposalSource
+from ..people.proposals import ProposalSource
 from .video_input import VideoInput
-from .video_output import StoredRows, TubeStore, VideoSummary, write_video_info
+from .video_output import StoredRows, TubeStore, VideoSummary, frames_bar, write_video_info
 
 MARGIN = 1.15
 """Tubes are this much wider and higher than the person boxes: ground truth of actions leaves room
@@ -67,16 +67,21 @@ def zero_shot_tubes(
         threshold: the lowest score of a tube.
         device: where the trunk runs.
         progress: show a bar with the time left.
-
     """
     info = video.info
     opened = source.open(info)
     tracker = PersonTracker(appearance=track_appearance)
     ended: list[PersonTrack] = []
-    clip: list[np.ndarray] = []
+    clip: deque[np.ndarray] = deque(maxlen=clip_length)
     size = trunk_size(info.width, info.height)
     counted = 0  # frames whose logits are summed up
     number = 0  # of the next frame
+
+    def with_person_boxes(
+        batches: Iterator[np.ndarray],
+    ) -> Iterator[tuple[np.ndarray, list[PersonBoxes]]]:
+        for index, batch in enumerate(batches):
+            yield batch, opened.propose(batch, index * _FRAMES_PER_BATCH)
 
     def add_clip(people: _People) -> None:
         """Adds the logits of the frames from `counted` on, with earlier frames as context."""
@@ -84,7 +89,7 @@ def zero_shot_tubes(
         present = [t for t in (*tracker.active, *ended) if t.start < number and t.end > counted]
         if present:
             features = clip_features(model, np.stack(clip), device, clip_length)
-            people.add_logits(model, features, present, counted, number)
+            people.add_logits(features, present, counted, number)
         counted = number
         for track in tracker.active:
             people.move_to_disk(track, counted)
@@ -97,28 +102,21 @@ def zero_shot_tubes(
             people.close(track, number)
         ended.clear()
 
-    bar = tqdm(
-        total=info.num_frames,
-        desc=info.path.name,
-        unit=" frames",
-        disable=not progress,
-        leave=False,
-        delay=1,
-    )
     with (
         TemporaryFile(dir=folder) as file,
-        bar,
+        frames_bar(info, progress) as bar,
         prefetch(_batches(video.frames(0)), 2) as batches,
-        prefetch(_with_person_boxes(batches, opened), 2) as batches_with_boxes,
+        prefetch(with_person_boxes(batches), 2) as batches_with_boxes,
     ):
         store = TubeStore(file)
-        people = _People(store, labels, scene_weight, threshold, (info.width, info.height))
+        people = _People(
+            model=model, store=store, labels=labels, scene_weight=scene_weight,
+            threshold=threshold, frame_size=np.array([info.width, info.height] * 2, np.float64),
+        )  # fmt: skip
         for batch, boxes_of_batch in batches_with_boxes:
             for frame, boxes in zip(batch, boxes_of_batch, strict=True):
                 scored_boxes = np.column_stack([boxes.boxes, boxes.score])
                 ended += tracker.update(number, scored_boxes, frame)
-                if len(clip) == clip_length:
-                    del clip[0]
                 clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
                 number += 1
                 if number - counted == clip_length:
@@ -128,9 +126,8 @@ def zero_shot_tubes(
         if number > counted:
             add_clip(people)
         close(people)
-        info = replace(info, num_frames=number)
         _write_boxes(store, video.name, labels.names, folder)
-        return write_video_info(store, video.name, labels.names, info, folder)
+        return write_video_info(store, video, labels.names, number, folder)
 
 
 def trunk_size(width: int, height: int) -> tuple[int, int]:
@@ -154,15 +151,6 @@ def _batches(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.stack(batch)
 
 
-def _with_person_boxes(
-    batches: Iterator[np.ndarray], source: OpenSource
-) -> Iterator[tuple[np.ndarray, list[PersonBoxes]]]:
-    number = 0
-    for batch in batches:
-        yield batch, source.propose(batch, number)
-        number += len(batch)
-
-
 @dataclass
 class _Person:
     """What is summed up for one person so far.
@@ -181,36 +169,28 @@ class _Person:
     total: float = 0.0
 
 
+@dataclass
 class _People:
     """Sums up the logits of people, moves their boxes to disk, and scores them when they are gone.
 
-    Args:
+    Attributes:
+        model: trunk and classifier.
         store: gets the tubes; scores of boxes are those of the person detector.
         labels, scene_weight, threshold: see `zero_shot_tubes`.
-        size: (width, height) of the frames.
+        frame_size: (4,) width, height, width and height of the frames.
+        people: by track; weak, so that tracks that the tracker drops are freed.
     """
 
-    def __init__(
-        self,
-        store: TubeStore,
-        labels: LabelGroups,
-        scene_weight: float,
-        threshold: float,
-        size: tuple[int, int],
-    ) -> None:
-        self.store, self.labels, self.threshold = store, labels, threshold
-        self.scene_weight = scene_weight
-        self.frame_size = np.tile(np.array(size, np.float64), 2)
-        # Weak, so that tracks that the tracker drops are freed.
-        self.people = WeakKeyDictionary[PersonTrack, _Person]()
+    model: PretrainedModel
+    store: TubeStore
+    labels: LabelGroups
+    scene_weight: float
+    threshold: float
+    frame_size: np.ndarray
+    people: WeakKeyDictionary[PersonTrack, _Person] = field(default_factory=WeakKeyDictionary)
 
     def add_logits(
-        self,
-        model: PretrainedModel,
-        clip: ClipFeatures,
-        tracks: list[PersonTrack],
-        start: int,
-        end: int,
+        self, clip: ClipFeatures, tracks: list[PersonTrack], start: int, end: int
     ) -> None:
         """Adds the logits of each person in the frames start to end, the last ones of `clip`."""
         first = end - clip.frames  # number of the clip's first frame
@@ -223,7 +203,7 @@ class _People:
                 begin - track.first_stored : stop - track.first_stored
             ]
             present[row, columns] = True
-        logits, frames = person_logits(model, clip, boxes / self.frame_size, present)
+        logits, frames = person_logits(self.model, clip, boxes / self.frame_size, present)
         for track, own, count in zip(tracks, logits, frames.tolist(), strict=True):
             person = self.people.setdefault(track, _Person())
             person.own = person.own + own * count

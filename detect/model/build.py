@@ -44,7 +44,13 @@ def build_detector(
                 trunk.name, width_multiplier=config.width_multiplier, channels_in=2,
                 layout=trunk.layout,
             )  # fmt: skip
-        _check_same_grid(config, trunk, flow_trunk)
+        size = (config.frames, *config.size)
+        if trunk.grid(config.endpoint, size) != flow_trunk.grid(config.endpoint, size):
+            raise InputError(
+                "--streams both: the RGB and the flow weights use different padding, so their "
+                "feature maps do not line up; give --weights and --flow-weights from the same "
+                "source"
+            )
         flow_trunk.truncate(config.endpoint)
     head = ActionHead(
         _roi_features(config, trunk), len(config.labels), multi_label=config.multi_label,
@@ -96,18 +102,8 @@ def _check_endpoints(config: DetectorConfig, trunk: Backbone) -> None:
                 f"{choose_from(endpoint, trunk.endpoint_shapes)}"
             )
         stride = trunk.endpoint_shapes[endpoint].space_stride
-        if config.height % stride or config.width % stride:
+        if any(side % stride for side in config.size):
             raise InputError(
                 f"--size {config.height} {config.width}: height and width must be "
                 f"multiples of {stride}, the stride of {endpoint}"
             )
-
-
-def _check_same_grid(config: DetectorConfig, rgb: Backbone, flow: Backbone) -> None:
-    size = (config.frames, config.height, config.width)
-    if rgb.grid(config.endpoint, size) != flow.grid(config.endpoint, size):
-        raise InputError(
-            "--streams both: the RGB and the flow weights use different padding, so their "
-            "feature maps do not line up; give --weights and --flow-weights from the same "
-            "source"
-        )

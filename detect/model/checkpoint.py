@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ...backbones.classifier import PretrainedModel
 from ...backbones.family import lists_to_tuples
 from ...backbones.flow_input import FLOW_MEAN, FLOW_STD, rgb_weights_to_flow
 from ...backbones.registry import Backbone, build_backbone
-from ...backbones.weights.convert import load_strict
+from ...backbones.weights.convert import check_state
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
 from .build import build_detector
@@ -75,13 +76,9 @@ def load_detector(path: Path) -> Detector:
         tensors = load_file(path)
         # First without memory: a config may ask for any amount; the file's tensors exist.
         with torch.device("meta"):
-            shapes = build_detector(config, *_build_trunks(config, record)).state_dict()
-        for key, value in shapes.items():
-            if key in tensors and tensors[key].shape != value.shape:
-                shape, expected = tuple(tensors[key].shape), tuple(value.shape)
-                raise ValueError(f"weights for {key} have shape {shape} instead of {expected}")
+            check_state(build_detector(config, *_build_trunks(config, record)), tensors)
         detector = build_detector(config, *_build_trunks(config, record))
-        load_strict(detector, tensors)
+        detector.load_state_dict(tensors, strict=False)
     return detector.eval()
 
 
@@ -141,11 +138,9 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def is_detector(path: Path) -> bool:
     """Whether `save_detector` wrote a file, by its metadata."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
     try:
         with safe_open(path, framework="pt") as file:
-            return _METADATA_KEY in (file.metadata() or {})
+            return path.suffix == ".safetensors" and _METADATA_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False
 
@@ -178,16 +173,11 @@ def _build_trunks(config: DetectorConfig, record: Mapping[str, Any]) -> list[Bac
     Raises:
         LookupError, TypeError, AttributeError, ValueError: the record is not of this project.
     """
-    channels = {"layout": 2 if config.streams == "flow" else 3}
+    build = partial(build_backbone, config.backbone, width_multiplier=config.width_multiplier)
+    trunks = [build(channels_in=2 if config.streams == "flow" else 3, layout=record["layout"])]
     if config.streams == "both":
-        channels["flow_layout"] = 2
-    return [
-        build_backbone(
-            config.backbone, width_multiplier=config.width_multiplier, channels_in=channels_in,
-            layout=record[key],
-        )
-        for key, channels_in in channels.items()
-    ]  # fmt: skip
+        trunks.append(build(channels_in=2, layout=record["flow_layout"]))
+    return trunks
 
 
 def current_fields(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,17 +203,15 @@ def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
         raise ValueError("labels: there are no classes")
     for field in fields(config):
         value = getattr(config, field.name)
-        default = field.default if field.name != "labels" else ("",)
+        default: Any = field.default if field.name != "labels" else ("",)
         pairs = [(value, default)]
         if isinstance(value, tuple) and isinstance(default, tuple):
             pairs = [(one, default[0]) for one in value]
         for one, like in pairs:
             if type(one) is not type(like) and (type(one), type(like)) != (int, float):
                 raise TypeError(f"setting {field.name} has the wrong type: {value!r}")
-        if field.name in ("mean", "std") and len(value) != 3:
-            raise ValueError(f"{field.name} has {len(value)} numbers, not 3")
-        if field.name == "size" and len(value) != 2:
-            raise ValueError(f"size has {len(value)} numbers, not 2")
+        if field.name in ("mean", "std", "size") and len(value) != len(default):
+            raise ValueError(f"{field.name} has {len(value)} numbers, not {len(default)}")
         limit = _MAX_VALUES.get(field.name)
         if limit and max(value if isinstance(value, tuple) else (value,)) > limit:
             raise ValueError(f"setting {field.name} is {value}, above the limit of {limit}")

@@ -16,9 +16,10 @@ from ...backbones.flow_input import FLOW_MEAN, FLOW_STD
 from ...backbones.grid import FeatureGrid
 from ...backbones.registry import Backbone
 from .config import DetectorConfig
-from .head import ActionHead, RoiScores
+from .head import ActionHead
 from .losses import action_losses
-from .postprocess import KeyFrameDetections, KeyFramePredictions, decode_boxes, select_detections
+from .postprocess import RoiScores
+from .roi_align import Rois
 from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
@@ -83,8 +84,7 @@ class Detector(nn.Module):
 
     def grid(self, endpoint: str, clip_frames: int) -> FeatureGrid:
         """Where the cells of an endpoint lie in clips of `clip_frames` frames."""
-        size = (clip_frames, self.config.height, self.config.width)
-        return self.trunk.grid(endpoint, size)
+        return self.trunk.grid(endpoint, (clip_frames, *self.config.size))
 
     def extract_features(self, clips: Tensor) -> dict[str, Tensor]:
         """The feature maps that `propose` and `score` use.
@@ -128,7 +128,6 @@ class Detector(nn.Module):
             K times (P, 4) in pixels of the clip, best first; objectness and proposal_boxes.
         """
         assert self.proposals is not None
-        size = (self.config.height, self.config.width)
         if self.resnet is not None:
             grid = self.resnet.grid
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
@@ -137,7 +136,7 @@ class Detector(nn.Module):
             key_features = features_at_key_frames(
                 features[_RPN_FEATURES], grid, clip_index, key_frames
             )
-        return self.proposals(key_features, grid, size, boxes, seeds)
+        return self.proposals(key_features, grid, self.config.size, boxes, seeds)
 
     def forward(
         self,
@@ -180,9 +179,8 @@ class Detector(nn.Module):
             proposals = [torch.cat(pair) for pair in zip(proposals, jittered)]
         samples = sample_rois(proposals, boxes, labels, seeds, count=self.rois_per_frame)
         at = samples.key_frame_index
-        logits, deltas = self._apply_head(
-            features, clips.shape[1], samples.boxes, clip_index[at], key_frames[at]
-        )
+        rois = Rois(samples.boxes, clip_index[at], key_frames[at])
+        logits, deltas = self.apply_head(features, clips.shape[1], rois)
         losses |= action_losses(
             logits, deltas, samples, multi_label=self.head.multi_label,
             separate_background=self.head.separate_background,
@@ -209,68 +207,14 @@ class Detector(nn.Module):
         """
         counts = torch.tensor([len(each) for each in proposals], device=clip_index.device)
         at = torch.arange(len(counts), device=clip_index.device).repeat_interleave(counts)
-        rois = torch.cat(list(proposals))
-        logits, deltas = self._apply_head(
-            features, clip_frames, rois, clip_index[at], key_frames[at]
-        )
-        return RoiScores(
-            probabilities=self.head.probabilities(logits), deltas=deltas, proposals=rois,
-            key_frame_index=at,
-        )  # fmt: skip
+        rois = Rois(torch.cat(list(proposals)), clip_index[at], key_frames[at])
+        logits, deltas = self.apply_head(features, clip_frames, rois)
+        return RoiScores(self.head.probabilities(logits), deltas, rois.boxes)
 
-    def detect(
-        self,
-        features: dict[str, Tensor],
-        clip_frames: int,
-        proposals: Sequence[Tensor],
-        clip_index: Tensor,
-        key_frames: Tensor,
-        threshold: float = 0.01,
-    ) -> KeyFrameDetections:
-        """The detections after NMS whose score is above `threshold`; see `score`."""
-        scores = self.score(features, clip_frames, proposals, clip_index, key_frames)
-        predictions = predictions_from_scores(scores, self.config)
-        return select_detections(
-            predictions.probabilities, predictions.boxes, predictions.key_frame_index,
-            threshold=threshold,
-        )  # fmt: skip
-
-    def _apply_head(
-        self,
-        features: dict[str, Tensor],
-        clip_frames: int,
-        rois: Tensor,
-        clip_index: Tensor,
-        key_frames: Tensor,
+    def apply_head(
+        self, features: dict[str, Tensor], clip_frames: int, rois: Rois
     ) -> tuple[Tensor, Tensor]:
+        """Logits and box deltas of proposals; see `ActionHead.forward` and `score`."""
         endpoint = self.config.endpoint
         grid = self.grid(endpoint, clip_frames)
-        return self.head(features[endpoint], grid, rois, clip_index, key_frames, self.window)
-
-    # Until the last callers have the new names.
-    @property
-    def settings(self) -> DetectorConfig:
-        return self.config
-
-    @settings.setter
-    def settings(self, config: DetectorConfig) -> None:
-        self.config = config
-
-    @property
-    def examples(self) -> int:
-        return self.rois_per_frame
-
-    @examples.setter
-    def examples(self, count: int) -> None:
-        self.rois_per_frame = count
-
-
-def predictions_from_scores(scores: RoiScores, config: DetectorConfig) -> KeyFramePredictions:
-    """Boxes decoded from their deltas and clipped to the frame, with their scores."""
-    size = (config.height, config.width)
-    return KeyFramePredictions(
-        boxes=decode_boxes(scores.deltas, scores.proposals, size),
-        probabilities=scores.probabilities,
-        actionness=scores.actionness(config.multi_label),
-        key_frame_index=scores.key_frame_index,
-    )
+        return self.head(features[endpoint], grid, rois, self.window)

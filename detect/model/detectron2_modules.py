@@ -32,11 +32,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...backbones.classifier import PretrainedModel
 from ...backbones.grid import FeatureGrid
 from ...backbones.registry import Backbone as Trunk
 from ...backbones.registry import build_backbone, load_backbone
 from ...datasets.errors import InputError, choose_from
 from .head import MeanPoolFeatures, TrunkBlockFeatures
+from .roi_align import Rois
 from .rpn import features_at_key_frames
 
 try:
@@ -69,17 +71,10 @@ def add_actiontubes_config(cfg: CfgNode) -> None:
             remaining blocks.
         HIDDEN: units of the fully connected layers.
     """
-    cfg.MODEL.S3D = CfgNode(
-        {
-            "NAME": "s3d-g",
-            "WEIGHTS": "",
-            "WIDTH": 1.0,
-            "ENDPOINT": "Mixed_4e",
-            "FREEZE_TO": "",
-            "FRAMES": 20,
-            "KEY_FRAME_BACKBONE": "",
-        }
-    )
+    cfg.MODEL.S3D = CfgNode({
+        "NAME": "s3d-g", "WEIGHTS": "", "WIDTH": 1.0, "ENDPOINT": "Mixed_4e", "FREEZE_TO": "",
+        "FRAMES": 20, "KEY_FRAME_BACKBONE": "",
+    })  # fmt: skip
     cfg.MODEL.ROI_ACTION_HEAD = CfgNode({"FEATURES": "mean", "HIDDEN": 1024})
 
 
@@ -157,12 +152,10 @@ class ActionFeatures(nn.Module):
     def forward(self, maps: list[Tensor], boxes: list[Any]) -> Tensor:
         """One map (N, C, T', H', W') and N `Boxes`, R in all → (R, features.out_channels)."""
         (clips,) = maps
-        rois = convert_boxes_to_pooler_format(boxes)
-        clip_index = rois[:, 0].long()
-        key_frames = torch.full_like(clip_index, self.frames // 2)
-        features, _ = self.features(
-            clips, self.grid, rois[:, 1:], clip_index, key_frames, window=clips.shape[2]
-        )
+        rows = convert_boxes_to_pooler_format(boxes)
+        clip_index = rows[:, 0].long()
+        rois = Rois(rows[:, 1:], clip_index, torch.full_like(clip_index, self.frames // 2))
+        features, _ = self.features(clips, self.grid, rois, window=clips.shape[2])
         return features
 
 
@@ -173,15 +166,15 @@ def build_s3d_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ClipBackbone:
     Raises:
         InputError: a name, endpoint or weights file that cannot be used.
     """
-    settings = cfg.MODEL.S3D
+    options = cfg.MODEL.S3D
     trunk, _ = _build_trunk(cfg)
-    if settings.FREEZE_TO:
-        _check_endpoint(trunk, "MODEL.S3D.FREEZE_TO", settings.FREEZE_TO)
-        trunk.freeze(settings.FREEZE_TO)
+    if options.FREEZE_TO:
+        _check_endpoint(trunk, "MODEL.S3D.FREEZE_TO", options.FREEZE_TO)
+        trunk.freeze(options.FREEZE_TO)
     key_frame = None
-    if settings.KEY_FRAME_BACKBONE:
-        key_frame = BACKBONE_REGISTRY.get(settings.KEY_FRAME_BACKBONE)(cfg, input_shape)
-    return ClipBackbone(trunk, settings.FRAMES, key_frame)
+    if options.KEY_FRAME_BACKBONE:
+        key_frame = BACKBONE_REGISTRY.get(options.KEY_FRAME_BACKBONE)(cfg, input_shape)
+    return ClipBackbone(trunk, options.FRAMES, key_frame)
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -200,7 +193,7 @@ class ActionROIHeads(StandardROIHeads):
             raise InputError(
                 f'MODEL.ROI_HEADS.IN_FEATURES: ActionROIHeads needs ["clip"], not {names}'
             )
-        settings, head = cfg.MODEL.S3D, cfg.MODEL.ROI_ACTION_HEAD
+        options, head = cfg.MODEL.S3D, cfg.MODEL.ROI_ACTION_HEAD
         trunk, rest = _build_trunk(cfg)
         features: MeanPoolFeatures | TrunkBlockFeatures
         if head.FEATURES == "mean":
@@ -211,16 +204,16 @@ class ActionROIHeads(StandardROIHeads):
         elif head.FEATURES == "mixed":
             raise InputError(
                 "MODEL.ROI_ACTION_HEAD.FEATURES mixed: no layers are left after "
-                f"MODEL.S3D.ENDPOINT {settings.ENDPOINT}; use mean, or an earlier endpoint"
+                f"MODEL.S3D.ENDPOINT {options.ENDPOINT}; use mean, or an earlier endpoint"
             )
         else:
             raise InputError(
                 f"MODEL.ROI_ACTION_HEAD.FEATURES {head.FEATURES}: must be mean or mixed"
             )
-        grid = clip_grid(trunk, settings.FRAMES)
+        grid = clip_grid(trunk, options.FRAMES)
         return {
             "box_in_features": names,
-            "box_pooler": ActionFeatures(features, grid, settings.FRAMES),
+            "box_pooler": ActionFeatures(features, grid, options.FRAMES),
             "box_head": nn.Identity(),
             "box_predictor": FastRCNNOutputLayers(cfg, ShapeSpec(channels=features.out_channels)),
         }
@@ -237,20 +230,20 @@ def _build_trunk(cfg: CfgNode) -> tuple[Trunk, nn.Sequential]:
 
     detectron2 builds backbone and head from the config alone, so that each reads the weights.
     """
-    settings = cfg.MODEL.S3D
-    if settings.WEIGHTS:
-        model = load_backbone(settings.NAME, settings.WEIGHTS)
+    options = cfg.MODEL.S3D
+    if options.WEIGHTS:
+        model = load_backbone(options.NAME, options.WEIGHTS)
         trunk = model.trunk
-        if trunk.width_multiplier != settings.WIDTH:
+        if trunk.width_multiplier != options.WIDTH:
             raise InputError(
-                f"MODEL.S3D.WIDTH {settings.WIDTH}: the weights {settings.WEIGHTS} have width "
+                f"MODEL.S3D.WIDTH {options.WIDTH}: the weights {options.WEIGHTS} have width "
                 f"{trunk.width_multiplier}"
             )
-        _warn_if_other_normalization(cfg, model.mean, model.std)
+        _warn_if_other_normalization(cfg, model)
     else:
-        trunk = build_backbone(settings.NAME, width_multiplier=settings.WIDTH)
-    _check_endpoint(trunk, "MODEL.S3D.ENDPOINT", settings.ENDPOINT)
-    return trunk, trunk.truncate(settings.ENDPOINT)
+        trunk = build_backbone(options.NAME, width_multiplier=options.WIDTH)
+    _check_endpoint(trunk, "MODEL.S3D.ENDPOINT", options.ENDPOINT)
+    return trunk, trunk.truncate(options.ENDPOINT)
 
 
 def _check_endpoint(trunk: Trunk, key: str, endpoint: str) -> None:
@@ -260,11 +253,9 @@ def _check_endpoint(trunk: Trunk, key: str, endpoint: str) -> None:
         raise InputError(f"{key} {endpoint}: no such layer; {choose_from(endpoint, names)}")
 
 
-def _warn_if_other_normalization(
-    cfg: CfgNode, mean: tuple[float, ...], std: tuple[float, ...]
-) -> None:
+def _warn_if_other_normalization(cfg: CfgNode, model: PretrainedModel) -> None:
     configured = [*cfg.MODEL.PIXEL_MEAN, *cfg.MODEL.PIXEL_STD]
-    expected = [round(255 * value, 2) for value in (*mean, *std)]
+    expected = [round(255 * value, 2) for value in (*model.mean, *model.std)]
     same = len(configured) == 6 and np.allclose(configured, expected, rtol=0, atol=0.5)
     if not same or cfg.INPUT.FORMAT != "RGB":
         warnings.warn(

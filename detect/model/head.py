@@ -7,8 +7,7 @@ steps are pooled in the proposal's box, averaged over time and classified, and t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -16,34 +15,11 @@ from torchvision.models.detection._utils import BoxCoder
 
 from ...backbones.grid import FeatureGrid
 from ...backbones.layers import temporal_average_pool
-from .roi_align import roi_align_3d, roi_align_at, window_starts
+from .roi_align import Rois, roi_align_3d, roi_align_at, window_starts
 
 BOX_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 """Converts boxes into deltas and back: Fast R-CNN's regression targets with its weights."""
 _BOX_CHANNELS, _NORM_GROUPS = 64, 8  # of the convolution that boxes are refined from
-
-
-class RoiScores(NamedTuple):
-    """The head's outputs for R proposals of K key frames.
-
-    Attributes:
-        probabilities: (R, classes).
-        deltas: (R, 1, 4) or (R, classes, 4), see `BOX_CODER`.
-        proposals: (R, 4) in pixels of the clip.
-        key_frame_index: (R,) int64, which of the K key frames, in rising order.
-    """
-
-    probabilities: Tensor
-    deltas: Tensor
-    proposals: Tensor
-    key_frame_index: Tensor
-
-    def actionness(self, multi_label: bool) -> Tensor:
-        """(R,) probability of any action: one minus that of the background.
-
-        With `multi_label` there is no background class, and it is the greatest probability.
-        """
-        return self.probabilities.amax(1) if multi_label else self.probabilities.sum(1)
 
 
 class MeanPoolFeatures(nn.Module):
@@ -67,23 +43,17 @@ class MeanPoolFeatures(nn.Module):
         self.size, self.out_channels, self.box_channels = size, hidden, hidden
 
     def forward(
-        self,
-        features: Tensor,
-        grid: FeatureGrid,
-        boxes: Tensor,
-        clip_index: Tensor,
-        key_frames: Tensor,
-        window: int,
+        self, features: Tensor, grid: FeatureGrid, rois: Rois, window: int
     ) -> tuple[Tensor, Tensor]:
         """See `ActionHead.forward`.
 
         Returns:
             (R, out_channels) for the scores, and (R, box_channels) for the boxes.
         """
-        starts = window_starts(key_frames, grid, window, features.shape[2])
+        steps = window_starts(rois.key_frames, grid, window, features.shape[2])[:, None]
         means = temporal_average_pool(features, window)
-        pooled = roi_align_3d(means, boxes, clip_index, grid, self.size, starts[:, None])
-        pooled_at_key = roi_align_at(features, boxes, clip_index, grid, self.size, key_frames)
+        pooled = roi_align_3d(means, rois.boxes, rois.clip_index, grid, self.size, steps)
+        pooled_at_key = roi_align_at(features, grid, rois, self.size)
         return self.layers(pooled[:, :, 0]), self.box_layers(pooled_at_key)
 
 
@@ -133,30 +103,22 @@ class TrunkBlockFeatures(nn.Module):
         self.size, self.out_channels, self.box_channels = size, out_channels, hidden
 
     def forward(
-        self,
-        features: Tensor,
-        grid: FeatureGrid,
-        boxes: Tensor,
-        clip_index: Tensor,
-        key_frames: Tensor,
-        window: int,
+        self, features: Tensor, grid: FeatureGrid, rois: Rois, window: int
     ) -> tuple[Tensor, Tensor]:
         """See `ActionHead.forward`.
 
         Returns:
             (R, out_channels) for the scores, and (R, box_channels) for the boxes.
         """
-        count = boxes.shape[0]  # len() would be a constant in `torch.export`
+        count = rois.boxes.shape[0]  # len() would be a constant in `torch.export`
         if not count:
             # The blocks need a box, and other processes wait for a gradient of all weights.
-            boxes, key_frames = boxes.new_zeros(1, 4), key_frames.new_zeros(1)
-            clip_index = clip_index.new_zeros(1)
-        starts = window_starts(key_frames, grid, window, features.shape[2])
+            rois = Rois(*(column.new_zeros(1, *column.shape[1:]) for column in rois))
+        starts = window_starts(rois.key_frames, grid, window, features.shape[2])
         steps = starts[:, None] + torch.arange(window, device=starts.device)
-        pooled = roi_align_3d(features, boxes, clip_index, grid, self.size, steps)
+        pooled = roi_align_3d(features, rois.boxes, rois.clip_index, grid, self.size, steps)
         pooled = pooled.contiguous(memory_format=torch.channels_last_3d)
-        pooled_at_key = roi_align_at(features, boxes, clip_index, grid, self.size, key_frames)
-        box_features = self.box_layers(pooled_at_key)
+        box_features = self.box_layers(roi_align_at(features, grid, rois, self.size))
         return self.blocks(pooled).mean((2, 3, 4))[:count], box_features[:count]
 
 
@@ -206,41 +168,27 @@ class ActionHead(nn.Module):
     ) -> None:
         super().__init__()
         self.features = features
-        self.classes, self.multi_label, self.separate_background = (
-            classes,
-            multi_label,
-            separate_background,
-        )
+        self.classes, self.multi_label = classes, multi_label
+        self.separate_background = separate_background
         self.dropout = nn.Dropout(dropout)
         self.scores = nn.Linear(features.out_channels, classes + (not multi_label))
         self.deltas = nn.Linear(features.box_channels, 4 * (classes if per_class_boxes else 1))
         self.background = nn.Linear(features.box_channels, 1) if separate_background else None
         # As Fast R-CNN: at first refined boxes are the proposals, nearly.
-        nn.init.normal_(self.scores.weight, std=0.01)
-        nn.init.zeros_(self.scores.bias)
-        nn.init.normal_(self.deltas.weight, std=0.001)
-        nn.init.zeros_(self.deltas.bias)
-        if self.background is not None:
-            nn.init.normal_(self.background.weight, std=0.001)
-            nn.init.zeros_(self.background.bias)
+        for layer, std in ((self.scores, 0.01), (self.deltas, 0.001), (self.background, 0.001)):
+            if layer is not None:
+                nn.init.normal_(layer.weight, std=std)
+                nn.init.zeros_(layer.bias)
 
     def forward(
-        self,
-        features: Tensor,
-        grid: FeatureGrid,
-        boxes: Tensor,
-        clip_index: Tensor,
-        key_frames: Tensor,
-        window: int,
+        self, features: Tensor, grid: FeatureGrid, rois: Rois, window: int
     ) -> tuple[Tensor, Tensor]:
         """Logits and box deltas of R proposals.
 
         Args:
             features: (N, C, T', H', W') feature maps of N clips.
             grid: of the feature maps.
-            boxes: (R, 4) x1 y1 x2 y2 in pixels of the clip.
-            clip_index: (R,) int64, the clip of each box.
-            key_frames: (R,) its frame in that clip, from 0.
+            rois: the proposals.
             window: time steps pooled around the key frame; fewer where the map has fewer.
 
         Returns:
@@ -248,15 +196,9 @@ class ActionHead(nn.Module):
             deltas (R, 1, 4) or (R, classes, 4), see `BOX_CODER`.
         """
         window = min(window, features.shape[2])
-        with _norms_in_evaluation(
-            self.features if self.training and len(boxes) < 2 else nn.Identity()
-        ):
-            return self.predict(
-                *self.features(features, grid, boxes, clip_index, key_frames, window)
-            )
-
-    def predict(self, score_features: Tensor, box_features: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` returns, from what `features` returns."""
+        few_boxes = self.training and len(rois.boxes) < 2
+        with _norms_in_evaluation(self.features) if few_boxes else nullcontext():
+            score_features, box_features = self.features(features, grid, rois, window)
         logits = self.scores(self.dropout(score_features)).float()
         if self.background is not None:
             background, classes = logits.split([1, self.classes], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,22 +12,18 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from .head import BOX_CODER
 
 
-@dataclass(frozen=True)
-class KeyFramePredictions:
-    """Refined boxes of the proposals on K key frames with all their scores, before NMS.
+class RoiScores(NamedTuple):
+    """The head's outputs for R proposals.
 
     Attributes:
-        boxes: (R, 1, 4), or (R, classes, 4) with a box for each class; x1 y1 x2 y2 in pixels of the
-            clip, within the frame.
         probabilities: (R, classes).
-        actionness: (R,) probability that the box contains any action.
-        key_frame_index: (R,) int64, which of the K key frames, in rising order.
+        deltas: (R, 1, 4), or (R, classes, 4) with a box for each class; see `head.BOX_CODER`.
+        proposals: (R, 4) in pixels of the clip.
     """
 
-    boxes: Tensor
     probabilities: Tensor
-    actionness: Tensor
-    key_frame_index: Tensor
+    deltas: Tensor
+    proposals: Tensor
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,14 @@ def decode_boxes(deltas: Tensor, proposals: Tensor, size: tuple[int, int]) -> Te
     return clip_boxes_to_image(boxes, size)
 
 
+def actionness(probabilities: Tensor, multi_label: bool) -> Tensor:
+    """(R, classes) → (R,) probability of any action: one minus that of the background.
+
+    With `multi_label` there is no background class, and it is the greatest probability.
+    """
+    return probabilities.amax(1) if multi_label else probabilities.sum(1)
+
+
 def select_detections(
     probabilities: Tensor,
     boxes: Tensor,
@@ -73,7 +78,9 @@ def select_detections(
     """The detections of each class that are left after NMS.
 
     Args:
-        probabilities, boxes, key_frame_index: as in `KeyFramePredictions`.
+        probabilities: (R, classes).
+        boxes: (R, 1, 4) or (R, classes, 4), of `decode_boxes`.
+        key_frame_index: (R,) int64, the key frame of each row.
         threshold: a detection's score is above it.
         nms_iou: a box is dropped if its IoU with a better one of its class is greater.
         max_detections: the best this many of each key frame are kept.

@@ -34,7 +34,7 @@ def new_detector(
         config: its `mean` and `std` are replaced by those of the weights.
         weights: of the trunk: a name or file for `Backbone.load_pretrained`, or a trained detector;
             None for new ones.
-        flow_weights: of the trunk on flow, likewise; None for `weights`.
+        flow_weights: as `weights`, of the trunk on flow; None for the same as `weights`.
         resnet_weights: "imagenet", or the path of a state dict of torchvision's ResNet, or None.
         freeze: the last endpoint that is not trained, in the trunk or among the head's blocks.
         seed: of the new weights.

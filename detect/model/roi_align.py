@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image, roi_align
 
 from ...backbones.grid import FeatureGrid
+
+
+class Rois(NamedTuple):
+    """R boxes on key frames, in which features are pooled.
+
+    Attributes:
+        boxes: (R, 4) x1 y1 x2 y2 in pixels of the clip, where 0 is the frame's edge.
+        clip_index: (R,) int64, the clip of each box.
+        key_frames: (R,) its frame in that clip, from 0; may lie between two of them.
+    """
+
+    boxes: Tensor
+    clip_index: Tensor
+    key_frames: Tensor
 
 
 def window_starts(key_frames: Tensor, grid: FeatureGrid, window: int, steps: int) -> Tensor:
@@ -89,26 +105,18 @@ def neighboring_steps(
     return before, (before + 1).clamp(max=steps - 1), position - before
 
 
-def roi_align_at(
-    features: Tensor,
-    boxes: Tensor,
-    clip_index: Tensor,
-    grid: FeatureGrid,
-    size: int,
-    key_frames: Tensor,
-) -> Tensor:
+def roi_align_at(features: Tensor, grid: FeatureGrid, rois: Rois, size: int) -> Tensor:
     """ROIAlign at the key frame, interpolated linearly between two time steps.
 
     Args:
-        features, boxes, clip_index, grid, size: see `roi_align_3d`; boxes are (R, 4).
-        key_frames: (R,) the frame of each box in its clip, from 0.
+        features, grid, size: see `roi_align_3d`.
 
     Returns:
         (R, C, size, size).
     """
-    before, after, weight = neighboring_steps(key_frames, grid, features.shape[2])
+    before, after, weight = neighboring_steps(rois.key_frames, grid, features.shape[2])
     steps = torch.stack([before, after], dim=1)
-    pooled = roi_align_3d(features, boxes, clip_index, grid, size, steps)
+    pooled = roi_align_3d(features, rois.boxes, rois.clip_index, grid, size, steps)
     weight = weight.to(pooled.dtype)[:, None, None, None]
     return torch.lerp(pooled[:, :, 0], pooled[:, :, 1], weight)
 

@@ -23,6 +23,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from ...backbones.classifier import normalize
 from ...backbones.grid import FeatureGrid
 from ...backbones.weights.cache import fetch_torchvision
+from ...backbones.weights.convert import IncompatibleWeightsError, load_strict
 from ...backbones.weights.load import load_state_dict
 from ...datasets.errors import InputError
 from .roi_align import neighboring_steps
@@ -81,14 +82,11 @@ def load_resnet(resnet: KeyFrameResNet, weights: str) -> None:
         path = fetch_torchvision(get_weight(f"ResNet{resnet.depth}_Weights.DEFAULT"))
     else:
         path = Path(weights)
-    expected, state = resnet.layers.state_dict(), load_state_dict(path)
-    for key, value in expected.items():
-        if key not in state or state[key].shape != value.shape:
-            raise InputError(
-                f"{path}: is not a torchvision ResNet-{resnet.depth} ({key} is missing or has "
-                "another shape)"
-            )
-    resnet.layers.load_state_dict({key: state[key] for key in expected})
+    state, keys = load_state_dict(path), resnet.layers.state_dict()
+    try:
+        load_strict(resnet.layers, {key: state[key] for key in keys if key in state})
+    except IncompatibleWeightsError as error:
+        raise InputError(f"{path}: is not a torchvision ResNet-{resnet.depth} ({error})") from error
 
 
 def features_at_key_frames(

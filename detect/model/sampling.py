@@ -118,10 +118,8 @@ def sample_rois(
     for index, (proposed, truth, classes, seed) in enumerate(zip(proposals, boxes, labels, seeds)):
         candidates = torch.cat([proposed.to(truth), truth])
         if not len(truth):
-            truth, classes = (
-                truth.new_tensor([_OUTSIDE_BOX]),
-                classes.new_zeros(1, classes.shape[1]),
-            )
+            truth = truth.new_tensor([_OUTSIDE_BOX])
+            classes = classes.new_zeros(1, classes.shape[1])
         iou, best = box_iou(truth, candidates).max(dim=0)
         is_positive = iou >= POSITIVE_IOU
         rows = torch.cat(

@@ -46,11 +46,8 @@ class LabelGroups:
         used = sorted({index for group in self.groups for index in group})
         exponential = np.exp(logits[..., used] - logits[..., used].max(axis=-1, keepdims=True))
         softmax = exponential / exponential.sum(axis=-1, keepdims=True)
-        column = {index: i for i, index in enumerate(used)}
-        return np.stack(
-            [softmax[..., [column[i] for i in group]].sum(axis=-1) for group in self.groups],
-            axis=-1,
-        )
+        columns = [np.searchsorted(used, group) for group in self.groups]
+        return np.stack([softmax[..., each].sum(axis=-1) for each in columns], axis=-1)
 
 
 def select_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> LabelGroups:
@@ -69,8 +66,7 @@ def select_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> Label
     index_of = {name: index for index, name in enumerate(classes)}
     if len(chosen) == 1 and chosen[0] in LABEL_MAPS:
         groups = load_label_map(chosen[0])
-        missing = sorted({k for names in groups.values() for k in names} - set(index_of))
-        if missing:
+        if missing := sorted({k for names in groups.values() for k in names} - set(index_of)):
             raise InputError(
                 f"--labels {chosen[0]}: needs weights trained on Kinetics-400; these weights "
                 f"have no class {missing[0]}"

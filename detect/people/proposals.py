@@ -29,10 +29,10 @@ tube, a missed one cannot."""
 
 
 class OpenSource(Protocol):
-    """The person boxes of one video, asked for in the order of its frames."""
+    """The person boxes of one video, in the order of its frames."""
 
     def propose(self, frames: np.ndarray, first_frame: int) -> list[PersonBoxes]:
-        """The boxes of T consecutive frames, each in pixels of the frames given.
+        """The boxes of T consecutive frames, in pixels of these frames.
 
         Args:
             frames: (T, H, W, 3) uint8 RGB.

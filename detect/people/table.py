@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from ...datasets.errors import InputError, some_of
 from ...datasets.table_io import read_table
-from ...datasets.tables import Detections
+from ...datasets.tables import Detections, select_rows
 from ...datasets.video.reader import VideoInfo
 from ...datasets.video_names import VideoIndex
-from .person_boxes import PersonBoxes, clean_boxes
+from .person_boxes import FunctionSource, PersonBoxes, clean_boxes
 
 _NMS_IOU = 0.95  # only removes boxes of one person under several labels
 
@@ -37,52 +38,32 @@ class TableSource:
     def __init__(self, table: Detections, *, name: str = "the table") -> None:
         self.table, self.name = table, name
 
-    def open(self, video: VideoInfo) -> OpenTable:
+    def open(self, video: VideoInfo) -> FunctionSource:
         """The boxes of one video, found by its path; see `VideoIndex.find_file`.
 
         Raises:
             InputError: the video is not in the table, or a score is not in [0, 1].
         """
-        code = VideoIndex(self.table.video_names).find_file(video.path)
+        table, size = self.table, (video.height, video.width)
+        code = VideoIndex(table.video_names).find_file(video.path)
         if code is None:
             raise InputError(
                 f"{self.name}: contains no video of the name of {video.path}; it has "
-                f"{some_of(self.table.video_names) or 'no videos'}"
+                f"{some_of(table.video_names) or 'no videos'}"
             )
-        rows = np.flatnonzero(self.table.video == code)
-        scores = self.table.score[rows]
-        if len(rows) and not (scores.min() >= 0 and scores.max() <= 1):
-            bad = int(rows[np.argmax((scores < 0) | (scores > 1))]) + 1
+        rows = np.flatnonzero(table.video == code)
+        is_bad = ~((table.score[rows] >= 0) & (table.score[rows] <= 1))
+        if is_bad.any():
+            bad = int(rows[is_bad.argmax()]) + 1
             raise InputError(f"{self.name}: row {bad}: score must be between 0 and 1")
-        rows = rows[np.argsort(self.table.frame[rows], kind="stable")]
-        return OpenTable(self.table, rows, (video.height, video.width))
+        by_frame = select_rows(table, rows[np.argsort(table.frame[rows], kind="stable")])
 
+        def propose(frames: np.ndarray, first_frame: int) -> Iterator[PersonBoxes]:
+            numbers = np.arange(first_frame, first_frame + len(frames) + 1)
+            scale = np.array(frames.shape[2:0:-1]) / size[::-1]
+            for start, stop in pairwise(np.searchsorted(by_frame.frame, numbers)):
+                boxes, score = by_frame.boxes[start:stop], by_frame.score[start:stop]
+                people = clean_boxes(boxes, score, size, nms_iou=_NMS_IOU)
+                yield people if frames.shape[1:3] == size else people.scaled(scale)
 
-class OpenTable:
-    """The boxes of one video.
-
-    Args:
-        table: see `TableSource`.
-        rows: (R,) rows of the video, by frame.
-        size: (height, width) of the video, in whose pixels the boxes are.
-    """
-
-    def __init__(self, table: Detections, rows: np.ndarray, size: tuple[int, int]) -> None:
-        self.table, self.rows, self.size = table, rows, size
-        self._frames = table.frame[rows]
-
-    def propose(self, frames: np.ndarray, first_frame: int) -> list[PersonBoxes]:
-        numbers = np.arange(first_frame, first_frame + len(frames) + 1)
-        found = []
-        for start, stop in pairwise(np.searchsorted(self._frames, numbers)):
-            rows = self.rows[start:stop]
-            found.append(
-                clean_boxes(
-                    self.table.boxes[rows], self.table.score[rows], self.size, nms_iou=_NMS_IOU
-                )
-            )
-        frame_size = frames.shape[1:3]
-        if frame_size != self.size:
-            scale = np.array(frame_size[::-1]) / self.size[::-1]
-            found = [boxes.scaled(scale) for boxes in found]
-        return found
+        return FunctionSource(propose)

@@ -15,7 +15,6 @@ from actiontubes.backbones.family import (
     Variant,
     WeightLayout,
     endpoint_shapes,
-    feature_grid,
     get_variant,
 )
 from actiontubes.backbones.inception import Trunk
@@ -122,7 +121,7 @@ def test_width_multiplies_every_layer(width: float) -> None:
             ), name
 
 
-def test_where_time_is_convolved_and_gated() -> None:
+def test_temporal_and_gated_layers() -> None:
     def temporal(name: str) -> set[str]:
         with torch.device("meta"):
             modules = Trunk(get_variant(name)).named_modules()
@@ -239,7 +238,8 @@ def test_receptive_fields_are_centered_on_the_grid(layout: str, name: str, size:
     for axis, endpoint in [(0, "Mixed_4c"), (1, "MaxPool_4a_3x3"), (2, "Mixed_3c")]:
         extent = [2, 2, 2]
         extent[axis] = size
-        grid = feature_grid(variant, endpoint, (extent[0], extent[1], extent[2]))
+        with torch.device("meta"):
+            grid = Trunk(variant, 0.125, endpoint).grid(endpoint, (extent[0], extent[1], extent[2]))
         first, last, cell = reach(variant, endpoint, axis, size)
         assert grid.stride[axis] == endpoint_shapes()[endpoint][1 if axis == 0 else 2]
         assert grid.origin[axis] + cell * grid.stride[axis] == (first + last) / 2
@@ -248,8 +248,8 @@ def test_receptive_fields_are_centered_on_the_grid(layout: str, name: str, size:
 def test_grids_of_symmetric_and_same_padding() -> None:
     """At stride 16, even sizes: pixel 16i with torchvision's padding, 16i + 15 with SAME."""
     size = (20, 320, 400)
-    theirs = feature_grid(get_variant("s3d"), "Mixed_4e", size)
-    same = feature_grid(get_variant("i3d"), "Mixed_4e", size)
+    with torch.device("meta"):
+        theirs, same = (Trunk(get_variant(name)).grid("Mixed_4e", size) for name in ("s3d", "i3d"))
     assert theirs.stride == same.stride == (4, 16, 16)
     assert theirs.origin == (0, 0, 0) and same.origin == (3, 15, 15)
 

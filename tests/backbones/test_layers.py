@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from actiontubes.backbones.classifier import Classifier
 from actiontubes.backbones.layers import (
     ConvNormReLU,
+    MaxPool3d,
     PoolPadding,
     SelfGate,
     conv3d,
-    max_pool,
     pool_padding,
     same_padding,
     temporal_average_pool,
@@ -44,7 +44,7 @@ def padded(x: Tensor, pad: tuple[tuple[int, int], ...], value: float) -> Tensor:
     batch=st.integers(1, 2), channels=st.integers(1, 5), bias=st.booleans(),
     last=st.booleans(), seed=st.integers(0, 99),
 )  # fmt: skip
-def test_convolve(size, kernel, stride, pad, batch, channels, bias, last, seed) -> None:
+def test_conv3d(size, kernel, stride, pad, batch, channels, bias, last, seed) -> None:
     pad = tuple(  # a kernel must fit
         (before, max(after, k - n - before))
         for (before, after), k, n in zip(pad, kernel, size, strict=True)
@@ -94,11 +94,11 @@ def test_max_pool(size, time, space, data, batch, last, rule: PoolPadding, seed)
     x = tensor(seed, batch, 3, *size)
     expected = F.max_pool3d(padded(x, expected_pads, float("-inf")), kernel, stride)
     given_x = x.contiguous(memory_format=CHANNELS_LAST) if last else x
-    assert torch.equal(max_pool(given_x, kernel, stride, rule), expected)
+    assert torch.equal(MaxPool3d(kernel, stride, rule)(given_x), expected)
 
 
 @pytest.mark.parametrize("last", [True, False])
-def test_mean_over_time(last: bool) -> None:
+def test_temporal_average_pool(last: bool) -> None:
     x = tensor(0, 2, 3, 6, 4, 5)
     given_x = x.contiguous(memory_format=CHANNELS_LAST) if last else x
     for steps in (1, 4, 6):
@@ -192,7 +192,7 @@ def test_outputs_stay_channels_last(kernel: tuple[int, int, int]) -> None:
     for module in (layer.train(), layer.eval(), SelfGate(8)):
         assert module(x).is_contiguous(memory_format=CHANNELS_LAST)
     for rule in ("symmetric", "same", "end"):
-        pooled = max_pool(x, (3, 3, 3), (2, 2, 2), rule)
+        pooled = MaxPool3d((3, 3, 3), (2, 2, 2), rule)(x)
         assert pooled.is_contiguous(memory_format=CHANNELS_LAST)
 
 

@@ -121,7 +121,7 @@ def test_names(name: str) -> None:
     assert network.endpoint_shapes[network.last].channels == network.out_channels
 
 
-def test_what_networks_do_not_offer(tmp_path: Path) -> None:
+def test_options_that_a_network_does_not_offer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--backbone s4d: unknown network; choose from i2d"):
         build_backbone("s4d")
     with pytest.raises(InputError, match=r"swin3d_t.*: unknown network"):

@@ -149,6 +149,6 @@ def test_other_networks_cannot_load_s3d(file: Path, name: str) -> None:
         load_file(file, get_variant(name))
 
 
-def test_s3d_is_no_googlenet(theirs: S3D) -> None:
+def test_s3d_weights_are_refused_as_googlenet(theirs: S3D) -> None:
     with pytest.raises(ValueError, match="conv1"):
         inflate_googlenet(theirs.state_dict(), get_variant("s3d"))

@@ -51,7 +51,7 @@ def test_gradients_are_computed_only_where_needed() -> None:
     assert x.grad is not None
 
 
-def test_when_it_is_used() -> None:
+def test_conditions_of_the_fast_weight_gradient() -> None:
     x, weight = torch.zeros(1, 3, 6, 5), torch.zeros(4, 3, 3, 1, requires_grad=True)
     assert use_fast_weight_gradient(x, weight)
     assert not use_fast_weight_gradient(x.bfloat16(), weight)

@@ -1,4 +1,4 @@
-"""Threads in order: the same items, bounded queues, errors as themselves, nothing left running."""
+"""The same items in order, bounded queues, errors unchanged, no thread left running."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def no_thread_is_left() -> Iterator[None]:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers()), st.integers(1, 5))
 def test_the_same_items_in_order(items: list[int], depth: int) -> None:
-    used: list[int] = []
-    with prefetch(items, depth) as ahead, write_in_background(used.append, depth) as give:
+    written: list[int] = []
+    with prefetch(items, depth) as ahead, write_in_background(written.append, depth) as put:
         for item in ahead:
-            give(item)
+            put(item)
         assert list(ahead) == []
-    assert used == items
+    assert written == items
 
 
-class Noted:
-    """Items in the order in which a thread notes them, for another to wait for."""
+class RecordedItems:
+    """Items in the order in which one thread appends them; another can wait for them."""
 
     def __init__(self) -> None:
         self.items: list[int] = []
@@ -41,46 +41,46 @@ class Noted:
             self.items.append(item)
             self._changed.notify_all()
 
-    def comes_to(self, count: int) -> bool:
-        """Whether there are so many soon, and then no more for a while."""
+    def reaches(self, count: int) -> bool:
+        """Whether `count` items arrive within 20 s, and no more for 0.1 s."""
         with self._changed:
-            there = self._changed.wait_for(lambda: len(self.items) >= count, 20)
-            return there and not self._changed.wait_for(lambda: len(self.items) > count, 0.1)
+            arrived = self._changed.wait_for(lambda: len(self.items) >= count, 20)
+            return arrived and not self._changed.wait_for(lambda: len(self.items) > count, 0.1)
 
 
-def test_no_more_is_made_than_asked_for() -> None:
-    made = Noted()
+def test_at_most_depth_items_are_produced_ahead() -> None:
+    produced = RecordedItems()
 
     def items() -> Iterator[int]:
         for number in range(100):
-            made.append(number)
+            produced.append(number)
             yield number
 
     with prefetch(items(), 3) as ahead:
-        assert made.comes_to(3)
+        assert produced.reaches(3)
         assert [next(ahead), next(ahead)] == [0, 1]
-        assert made.comes_to(5)
+        assert produced.reaches(5)
 
 
-def test_the_giver_waits_for_the_user() -> None:
-    gate, given_items, used = threading.Event(), Noted(), []
+def test_a_full_queue_blocks_the_producer() -> None:
+    gate, queued, written = threading.Event(), RecordedItems(), []
 
-    def use(item: int) -> None:
+    def write(item: int) -> None:
         gate.wait()
-        used.append(item)
+        written.append(item)
 
-    def give_all() -> None:
-        with write_in_background(use, 2) as give:
+    def put_all() -> None:
+        with write_in_background(write, 2) as put:
             for number in range(9):
-                give(number)
-                given_items.append(number)
+                put(number)
+                queued.append(number)
 
-    giver = threading.Thread(target=give_all)
-    giver.start()
-    assert given_items.comes_to(2)
+    producer = threading.Thread(target=put_all)
+    producer.start()
+    assert queued.reaches(2)
     gate.set()
-    giver.join()
-    assert used == list(range(9))
+    producer.join()
+    assert written == list(range(9))
 
 
 class OwnError(Exception):
@@ -88,7 +88,7 @@ class OwnError(Exception):
 
 
 @pytest.mark.parametrize("error", [OwnError("seven"), KeyboardInterrupt(), MemoryError()])
-def test_errors_come_as_themselves_and_in_their_place(error: BaseException) -> None:
+def test_errors_are_raised_unchanged_after_the_items_before_them(error: BaseException) -> None:
     def items() -> Iterator[int]:
         yield 1
         yield 2
@@ -100,16 +100,16 @@ def test_errors_come_as_themselves_and_in_their_place(error: BaseException) -> N
             seen.append(item)
     assert raised.value is error and seen == [1, 2]
 
-    def use(item: int) -> None:
+    def write(item: int) -> None:
         if item == 2:
             raise error
 
-    with pytest.raises(type(error)) as raised, write_in_background(use, 1) as give:
+    with pytest.raises(type(error)) as raised, write_in_background(write, 1) as put:
         for number in range(1000):
-            give(number)
+            put(number)
     assert raised.value is error
-    with pytest.raises(type(error)) as raised, write_in_background(use, 5) as give:
-        give(2)
+    with pytest.raises(type(error)) as raised, write_in_background(write, 5) as put:
+        put(2)
     assert raised.value is error
 
 
@@ -127,31 +127,31 @@ def test_a_consumer_that_stops_ends_the_thread_and_closes_the_generator() -> Non
         next(ahead)
         raise OwnError
     assert closed.is_set()
-    # Nobody asked for anything.
+    # Nothing was consumed.
     with prefetch(items(), 2):
         pass
 
 
-def test_what_waits_is_dropped_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, gate, used = threading.Event(), threading.Event(), []
+def test_waiting_items_are_dropped_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, gate, written = threading.Event(), threading.Event(), []
     join = threading.Thread.join
 
-    def use(item: int) -> None:
+    def write(item: int) -> None:
         begun.set()
         gate.wait(20)
-        used.append(item)
+        written.append(item)
 
     def open_and_join(thread: threading.Thread) -> None:
         gate.set()
         join(thread)
 
     monkeypatch.setattr(threading.Thread, "join", open_and_join)
-    with pytest.raises(OwnError), write_in_background(use, 3) as give:
-        give(1)
-        give(2)
+    with pytest.raises(OwnError), write_in_background(write, 3) as put:
+        put(1)
+        put(2)
         assert begun.wait(20)
         raise OwnError
-    assert used == [1]
+    assert written == [1]
 
 
 def test_chains() -> None:

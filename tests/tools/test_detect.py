@@ -47,7 +47,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def detect(weights: Path, tmp_path: Path, capsys, monkeypatch) -> Detect:
-    """Runs the command in this process on the whole frame, unless told otherwise."""
+    """Runs the command in this process on the whole frame, by default."""
     monkeypatch.chdir(tmp_path)
 
     def call(*words: object, **options: object) -> tuple[int, str, list[str]]:
@@ -214,13 +214,13 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, hog, frame"),
         ({"labels": "div"}, "--labels div: unknown class; similar ones are dive"),
         ({"labels": "jhmdb"}, "needs weights trained on Kinetics-400"),
-        ({"scene": "1.5"}, "--scene-weight 1.5: must be between 0 and 1"),
+        ({"scene-weight": "1.5"}, "--scene-weight 1.5: must be between 0 and 1"),
         ({"out": "text.pth"}, "text.pth: File exists"),
         ({"config": "misspelt.yaml"}, "'theshold' is not accepted"),
         ({"device": "tpu"}, "tpu"),
     ],
 )
-def test_bad_options_are_told_before_any_work(
+def test_bad_options_are_refused_before_any_work(
     numbered, detect: Detect, tmp_path: Path, options: dict[str, str], message: str
 ) -> None:
     numbered.write(tmp_path / "a.mp4", 3)

@@ -40,7 +40,7 @@ def sorted_boxes(table: Detections | Tubes) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory) -> Path:
+def external(tmp_path_factory) -> Path:
     """A detector of made-up classes that needs person boxes."""
     torch.manual_seed(1)
     settings = DetectorConfig(
@@ -179,7 +179,7 @@ def test_boxes_between_key_frames_lie_on_lines(
 ) -> None:
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
     _, each, _ = detect(video, checkpoint)
-    _, detections, tubes = detect(video, checkpoint, "--every", every, "--threshold", 0)
+    _, detections, tubes = detect(video, checkpoint, "--key-frame-step", every, "--threshold", 0)
     on_key = detections.frame % every == 0
     of_each = each.frame % every == 0
     assert on_key.sum() == of_each.sum()
@@ -224,7 +224,9 @@ def test_modes_links_and_precision(detect, figures: Path, trained: Path) -> None
     assert done.code == 0 and half.score.max() == pytest.approx(shared.score.max(), abs=0.02)
 
 
-def test_a_detector_that_needs_people(detect, figures: Path, given: Path, tmp_path: Path) -> None:
+def test_a_detector_with_external_proposals(
+    detect, figures: Path, external: Path, tmp_path: Path
+) -> None:
     """Boxes stand on 20 frames of 52: nothing is found elsewhere."""
     people = Detections(
         np.zeros(20, np.int32), np.arange(10, 30, dtype=np.int32), np.zeros(20, np.int32),
@@ -233,7 +235,7 @@ def test_a_detector_that_needs_people(detect, figures: Path, given: Path, tmp_pa
     write_table(people, tmp_path / "people.parquet")
     video = figures / "videos" / "test_000.mp4"
     done, detections, tubes = detect(
-        video, given, "--proposals", "people.parquet", "--threshold", 0
+        video, external, "--proposals", "people.parquet", "--threshold", 0
     )
     assert (done.code, done.err) == (0, [])
     assert set(detections.frame) == set(range(10, 30))
@@ -241,7 +243,7 @@ def test_a_detector_that_needs_people(detect, figures: Path, given: Path, tmp_pa
     # One box a frame and class.
     assert len(detections) <= 20 * len(CLASSES)
     assert set(tubes.frame) == set(range(10, 30))
-    done, _, _ = detect(video, given, "--proposals", "other.parquet")
+    done, _, _ = detect(video, external, "--proposals", "other.parquet")
     assert done == (2, "", ["actiontubes detect: other.parquet: file not found"])
 
 
@@ -254,11 +256,11 @@ def test_people_take_the_place_of_own_proposals(detect, figures: Path, trained: 
 
 
 def test_other_ground_truth_is_refused(
-    command, detect, figures: Path, given: Path, tmp_path: Path
+    command, detect, figures: Path, external: Path, tmp_path: Path
 ) -> None:
     """Classes of another data set on videos of the same names."""
     words = ["--proposals", "frame", "--threshold", 0]
-    _, detections, tubes = detect(figures / "videos" / "test_000.mp4", given, *words)
+    _, detections, tubes = detect(figures / "videos" / "test_000.mp4", external, *words)
     assert len(detections) and len(tubes)
     out = tmp_path / "out"
     for option, table in (("--detections", "detections"), ("--tubes", "tubes")):
@@ -288,18 +290,24 @@ def test_other_ground_truth_is_refused(
             "--weights: cannot be used with --checkpoint",
         ),
         ("--checkpoint DETECTOR --labels dive", "--labels: cannot be used with --checkpoint"),
+        (
+            "--checkpoint DETECTOR --scene-weight 0",
+            "--scene-weight: cannot be used with --checkpoint",
+        ),
+        # The option's name in version 0.1.
         ("--checkpoint DETECTOR --scene 0", "--scene-weight: cannot be used with --checkpoint"),
-        ("--checkpoint DETECTOR --every 0", "--key-frame-step 0: must be 1 or more"),
+        ("--every 4", "--key-frame-step: only works with --checkpoint; leave it out"),
+        ("--checkpoint DETECTOR --key-frame-step 0", "--key-frame-step 0: must be 1 or more"),
         ("--checkpoint DETECTOR --proposals yolo", "--proposals yolo: unknown"),
         ("--checkpoint DETECTOR --mode dense", "mode"),
-        ("--every 4", "--key-frame-step: only works with --checkpoint; leave it out"),
+        ("--key-frame-step 4", "--key-frame-step: only works with --checkpoint; leave it out"),
         ("--mode shared", "--mode: only works with --checkpoint; leave it out"),
         ("--link act", "--link: only works with --checkpoint; leave it out"),
         ("--precision bf16", "--precision: only works with --checkpoint; leave it out"),
-        ("--config given.yaml", "--weights: cannot be used with --checkpoint"),
+        ("--config both.yaml", "--weights: cannot be used with --checkpoint"),
     ],
 )
-def test_bad_input_is_told_in_a_line_before_any_work(
+def test_bad_input_is_refused_in_one_line_before_any_work(
     command, figures: Path, trained: Path, tmp_path: Path, monkeypatch, words: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -311,7 +319,7 @@ def test_bad_input_is_told_in_a_line_before_any_work(
     )
     save_pretrained(model, tmp_path / "weights.safetensors")
     detector = trained / "detector.safetensors"
-    (tmp_path / "given.yaml").write_text(f"checkpoint: {detector}\nweights: howto100m\n")
+    (tmp_path / "both.yaml").write_text(f"checkpoint: {detector}\nweights: howto100m\n")
     video = figures / "videos" / "test_000.mp4"
     options = [detector if word == "DETECTOR" else word for word in words.split()]
     code, out, err = command("detect", video, "--out", "out", *options)

@@ -16,10 +16,12 @@ import torch
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.table_writer import RESULT_FILES
 from actiontubes.datasets.tables import Detections, Tubes, Videos
+from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
 from actiontubes.detect.model.config import DetectorConfig
-from actiontubes.detect.people import proposals
+from actiontubes.detect.people.person_boxes import FunctionSource, PersonBoxes
+from actiontubes.detect.people.proposals import SOURCES, open_proposal_source
 
 LENGTHS = {"a": 20, "b": 300, "c": 31, "d": 12}
 
@@ -174,14 +176,14 @@ def test_a_video_deleted_while_it_is_read(
     mine.mkdir()
     for name in "abc":
         numbered.write(mine / f"{name}.mp4", 90)
-    whole_frame = proposals.whole_frame
+    source = open_proposal_source("frame").open(VideoInfo(mine / "a.mp4", 64, 48, 25.0, None))
 
-    def deleting(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    def deleting(frames: np.ndarray, first: int) -> list[PersonBoxes]:
         if first == 8 and not (out / "videos" / "b").exists() and (out / "videos" / "a").exists():
             (mine / "b.mp4").unlink(missing_ok=True)
-        return whole_frame(frames, first)
+        return source.propose(frames, first)
 
-    monkeypatch.setattr(proposals, "whole_frame", deleting)
+    monkeypatch.setitem(SOURCES, "frame", lambda name, **options: FunctionSource(deleting))
     code, _, err = command(*words(out, videos=mine / "*.mp4"))
     assert code == 2
     assert err == [

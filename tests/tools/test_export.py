@@ -47,13 +47,16 @@ def test_detect_with_the_model(
     np.testing.assert_allclose(a[:, 2], b[:, 2], atol=1e-3)
 
 
-def test_the_model_without_proposals(command: Callable, trained: Path, tmp_path: Path) -> None:
-    out = tmp_path / "folder" / "given.pt2"
-    words = ["--frames", 4, "--given", "--out", out]
+@pytest.mark.parametrize("option", ["--external-proposals", "--given"])  # the latter: version 0.1
+def test_the_model_without_proposals(
+    command: Callable, trained: Path, tmp_path: Path, option: str
+) -> None:
+    out = tmp_path / "folder" / "external.pt2"
+    words = ["--frames", 4, option, "--out", out]
     done = command("export", trained / "detector.safetensors", *words)
     assert (done.code, done.err) == (0, [])
     assert done.out.startswith(f"{out}: torch.export, clips of 4x48x64, ")
-    assert [path.name for path in out.parent.iterdir()] == ["given.pt2"]
+    assert [path.name for path in out.parent.iterdir()] == ["external.pt2"]
 
 
 def test_settings_travel(model: Path) -> None:

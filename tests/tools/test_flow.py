@@ -82,12 +82,12 @@ def test_from_training_to_tubes(
     rgb = train("rgb", "--steps", 1)
     both = train("both", "--streams", "both", "--steps", 1, "--weights", rgb,
                  "--flow-weights", flow)  # fmt: skip
-    assert load_detector(both).settings.streams == "both"
+    assert load_detector(both).config.streams == "both"
     video = Path(shutil.copy(figures / "videos" / "test_000.mp4", tmp_path / "v.mp4"))
 
     def detected(out: str, *words: object) -> Detections:
-        done = command("detect", video, "--out", tmp_path / out, "--tables-only", "--every", 9,
-                       *words)  # fmt: skip
+        options = ["--out", tmp_path / out, "--tables-only", "--key-frame-step", 9, *words]
+        done = command("detect", video, *options)
         assert done.code == 0, done.err
         return read_table(Detections, tmp_path / out / "detections.parquet")
 

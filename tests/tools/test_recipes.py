@@ -89,7 +89,7 @@ def check(out: Path, labels: int) -> None:
         "detector.safetensors", "state.pt", "losses.csv", "evaluations.csv", "results.json",
         "detections.parquet", "tubes.parquet",
     }  # fmt: skip
-    assert len(load_detector(out / "detector.safetensors").settings.labels) == labels
+    assert len(load_detector(out / "detector.safetensors").config.labels) == labels
     with (out / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["0", "1"]
@@ -122,7 +122,7 @@ def test_custom(train: Callable, figures: Path) -> None:
     # New weights have norms to train, also in the head.
     out, _ = train("custom", "--data", figures, "--freeze", "Mixed_4f")
     check(out, 5)
-    settings = load_detector(out / "detector.safetensors").settings
+    settings = load_detector(out / "detector.safetensors").config
     assert (settings.backbone, settings.head) == ("i3d", "mixed")
 
 
@@ -138,7 +138,7 @@ def test_ucf101_24(train: Callable, numbered, tmp_path: Path) -> None:
         "--test-videos", "v_Basketball_g02_c01", "v_Biking_g02_c01",
     )  # fmt: skip
     check(out, 24)
-    settings = load_detector(out / "detector.safetensors").settings
+    settings = load_detector(out / "detector.safetensors").config
     assert settings.labels == UCF_CLASSES and settings.frames == 20
 
 

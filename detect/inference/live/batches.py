@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
-import torch
 
 from ....datasets.video.live_source import LiveFrame
 from ....datasets.video.resize import resize
 from ...model.config import DetectorConfig
 from ...people.proposals import OpenSource
-from ..clip_batches import ClipBatch
+from ..clip_batches import ClipBatch, iter_clip_batches
 from ..clip_geometry import ClipGeometry
 
 
@@ -42,40 +42,22 @@ def iter_live_batches(
         the batch, whose frame numbers count from 0, and its key frames.
     """
     geometry = ClipGeometry(config)
-    before, after = geometry.context("shared")
-    step = geometry.round_up(step)
-    ahead = min(after, geometry.after if lookahead is None else lookahead)
-    size = np.array([config.width, config.height])
-    past: deque[np.ndarray] = deque(maxlen=before)
-    waiting: list[tuple[LiveFrame, np.ndarray]] = []
-    proposals: list[torch.Tensor] = []  # of the waiting frames
+    waiting: deque[LiveFrame] = deque()
 
-    def cut() -> tuple[ClipBatch, list[LiveFrame]]:
-        resized = [image for _, image in waiting]
-        padded = [*past, *resized, *[resized[-1]] * (step + after - len(resized))]
-        key_frames = [frame for frame, _ in waiting[:step]]
-        numbers = np.arange(len(key_frames))
-        batch = ClipBatch(
-            clips=torch.from_numpy(np.stack(padded[:: geometry.frame_step]))[None],
-            clip_index=torch.zeros(len(numbers), dtype=torch.int64),
-            key_frame_positions=torch.from_numpy((numbers + before) / geometry.frame_step),
-            frame_numbers=numbers,
-            person_boxes=proposals[:step],
-        )
-        past.extend(resized[:step])
-        del waiting[:step], proposals[:step]
-        return batch, key_frames
+    def resized() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        for frame in frames:
+            waiting.append(frame)
+            boxes: np.ndarray | None = None
+            if source is not None:
+                scale = np.array([config.width, config.height]) / frame.image.shape[1::-1]
+                (people,) = source.propose(frame.image[None], frame.number)
+                boxes = people.scaled(scale).boxes
+            yield resize(frame.image, config.height, config.width), boxes
 
-    for frame in frames:
-        image = resize(frame.image, config.height, config.width)
-        if source is not None:
-            (boxes,) = source.propose(frame.image[None], frame.number)
-            scale = size / frame.image.shape[1::-1]
-            proposals.append(torch.from_numpy(boxes.scaled(scale).boxes).float())
-        if not past:
-            past.extend([image] * before)
-        waiting.append((frame, image))
-        if len(waiting) == step + ahead:
-            yield cut()
-    while waiting:
-        yield cut()
+    batches = iter_clip_batches(
+        resized(), geometry, key_frames_per_clip=step,
+        lookahead=geometry.after if lookahead is None else lookahead,
+    )  # fmt: skip
+    for batch in batches:
+        key_frames = [waiting.popleft() for _ in batch.frame_numbers]
+        yield replace(batch, frame_numbers=np.arange(len(key_frames))), key_frames

@@ -26,7 +26,7 @@ img{max-width:100vw;max-height:100vh}</style><img src="/stream.mjpg" alt="live v
 
 
 class _FrameBuffer:
-    """The frame that is shown now, as a JPEG, and those that wait to be buffer."""
+    """The frame that is shown now, as a JPEG, and those that wait to be shown."""
 
     def __init__(self) -> None:
         self.changed = Condition()

@@ -1,4 +1,4 @@
-"""Action tubes of a live video, found a few frames behind it.
+"""Action tubes of a live video, a few frames behind it.
 
 Memory is constant, however long it runs: what has ended is emitted and forgotten, and no tube
 grows without end.
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ....datasets.box_coordinates import rescale_boxes
 from ....datasets.errors import InputError
-from ....datasets.tables import Tubes
+from ....datasets.tables import Tubes, select_rows
 from ....datasets.video.live_source import LiveSource
 from ...people.proposals import OpenSource
 from ...visualization.frame import draw_status
@@ -64,7 +64,7 @@ def run_live(
     *,
     step: int = 8,
     lookahead: int | None = None,
-    tracker: LiveTubeTracker | None = None,
+    trail: bool = False,
     frame_sinks: Iterable[FrameSink] = (),
     tube_sink: TubeSink | None = None,
     max_frames: int | None = None,
@@ -72,7 +72,7 @@ def run_live(
     scale: int | None = None,
     progress: bool = True,
 ) -> LiveSummary:
-    """Processes a live source until it ends, is stopped, or has given `max_frames` frames.
+    """Processes a live source until it ends, is stopped, or `max_frames` frames are processed.
 
     Where the frame size changes, all tubes end, with a warning. Whatever ends the run, also an
     error of the source, tubes that were growing are emitted.
@@ -82,7 +82,7 @@ def run_live(
         predictor: of RGB frames.
         source: where people are, for external proposals.
         step, lookahead: see `iter_live_batches`.
-        tracker: links and draws; a new one by default.
+        trail: draw the path of each box's center over the last second.
         frame_sinks: get every drawn frame.
         tube_sink: gets the tubes that have ended.
         max_frames: frames to process.
@@ -103,7 +103,7 @@ def run_live(
         raise InputError(
             "--checkpoint: this detector does not find people itself; give --proposals"
         )
-    tracker = tracker or LiveTubeTracker(config.labels)
+    tracker = LiveTubeTracker(config.labels, trail=trail)
     summary = LiveSummary()
     shape: tuple[int, ...] | None = None
     emitted = time.monotonic()
@@ -121,7 +121,7 @@ def run_live(
     try:
         with bar:
             for batch, key_frames in batches:
-                found = postprocess(predictor.predict(batch), config, threshold=threshold)
+                detections = postprocess(predictor.predict(batch), config, threshold=threshold)
                 for index, frame in enumerate(key_frames):
                     if shape is not None and frame.image.shape != shape:
                         new = f"{frame.image.shape[1]}x{frame.image.shape[0]}"
@@ -133,9 +133,9 @@ def run_live(
                         )
                         emit(tracker.finish())
                     shape = frame.image.shape
-                    rows = found.frame == index
-                    boxes = rescale_boxes(found.boxes[rows], (1, 1), shape[1::-1])
-                    drawn = tracker.add(frame, found.label[rows], found.score[rows], boxes, scale)
+                    rows = select_rows(detections, detections.frame == index)
+                    boxes = rescale_boxes(rows.boxes, (1, 1), shape[1::-1])
+                    drawn = tracker.add(frame, rows.label, rows.score, boxes, scale)
                     latency = time.monotonic() - frame.time
                     summary.latencies.append(latency)
                     summary.frames += 1

@@ -10,7 +10,7 @@ import numpy as np
 from ....datasets.tables import Detections, Tubes
 from ....datasets.video.live_source import LiveFrame
 from ...boxes.nms import nms_across_classes
-from ...linking.greedy import SINGH, GreedyConfig, GreedyLinker
+from ...linking.greedy import SINGH, GreedyLinker
 from ...visualization.frame import draw_frame
 
 MAX_TUBE_SECONDS = 120.0
@@ -37,7 +37,6 @@ class LiveTubeTracker:
 
     Args:
         labels: classes of the detector.
-        config: of linking.
         max_seconds: see `MAX_TUBE_SECONDS`.
         trail: draw the path of each box's center over the last second.
     """
@@ -45,13 +44,12 @@ class LiveTubeTracker:
     def __init__(
         self,
         labels: tuple[str, ...],
-        config: GreedyConfig = LIVE_LINKING,
         *,
         max_seconds: float = MAX_TUBE_SECONDS,
         trail: bool = False,
     ) -> None:
-        self.labels, self.config, self.max_seconds, self.trail = labels, config, max_seconds, trail
-        self._linker = GreedyLinker(config)
+        self.labels, self.max_seconds, self.trail = labels, max_seconds, trail
+        self._linker = GreedyLinker(LIVE_LINKING)
         self._growing: dict[int, _GrowingTube] = {}
         self._times: deque[tuple[int, float]] = deque()  # number and time of frames
 
@@ -94,7 +92,7 @@ class LiveTubeTracker:
                 tube.centers.popleft()
         rows = [
             row for row, number in enumerate(tube_numbers.tolist())
-            if number >= 0 and self._growing[number].boxes >= self.config.min_length
+            if number >= 0 and self._growing[number].boxes >= LIVE_LINKING.min_length
         ]  # fmt: skip
         drawn = self._draw(frame, label[rows], boxes[rows], tube_numbers[rows], scale)
         too_long = [
@@ -146,7 +144,7 @@ class LiveTubeTracker:
         if self._times:
             newest = self._times[-1][0]
             for number, tube in list(self._growing.items()):
-                if newest - tube.last_number > self.config.gap:
+                if newest - tube.last_number > LIVE_LINKING.gap:
                     del self._growing[number]
             needed = min((tube.first_number for tube in self._growing.values()), default=newest)
             while self._times[0][0] < needed:

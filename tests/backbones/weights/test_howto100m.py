@@ -157,7 +157,7 @@ def test_equals_the_reference(model: PretrainedModel, state: State, size: tuple)
 
 
 @torch.inference_mode()
-def test_the_dense_stem_too(blocks, tmp_path: Path) -> None:
+def test_equals_the_reference_with_a_dense_stem(blocks, tmp_path: Path) -> None:
     state = random_state(blocks, dense_stem=True)
     torch.save({"state_dict": state}, tmp_path / "dense.pth")
     model = load_file(tmp_path / "dense.pth", get_variant("s3d-g"))

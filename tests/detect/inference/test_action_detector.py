@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from actiontubes.detect.inference.detector_tubes import TubeOptions
 from actiontubes.detect.inference.load import load
 from actiontubes.detect.inference.result import Result
 from actiontubes.detect.inference.resumable_run import join_results, plan_jobs, process_videos
+from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
 from actiontubes.detect.model.config import DetectorConfig
@@ -110,9 +112,12 @@ def test_saved_files_are_those_of_a_run(
     """The tables of `actiontubes detect`, which calls `process_videos`."""
     options = TubeOptions()
     jobs = plan_jobs(tmp_path / "run", [video], ["a"])
-    opener = detector.video_opener(options, progress=False)
+
+    def open_video(path: Path, name: str) -> Any:
+        return detector.open(open_video_file(path, name), options, progress=False)
+
     ((_, summary),) = process_videos(
-        jobs, opener, detector.identity(options), tmp_path / "run", None
+        jobs, open_video, detector.identity(options), tmp_path / "run", None
     )
     assert not isinstance(summary, Exception) and summary is not None
     join_results(jobs, tmp_path / "run")

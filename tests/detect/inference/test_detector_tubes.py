@@ -15,7 +15,7 @@ import torch
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.table_writer import RESULT_FILES
-from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
+from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate_rows, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.datasets.video.resize import resize
 from actiontubes.detect.inference.clip_batches import iter_clip_batches
@@ -28,7 +28,6 @@ from actiontubes.detect.inference.detector_tubes import (
 )
 from actiontubes.detect.inference.predictor import (
     TorchPredictor,
-    concatenate_detections,
     postprocess,
 )
 from actiontubes.detect.inference.video_input import open_video_file
@@ -55,8 +54,8 @@ def moving(frames: list[int], score: float = 0.5, label: int = 0) -> Detections:
     )  # fmt: skip
 
 
-def linker_for(name: str, every: int) -> Linker:
-    return make_linker(name, LinkConfig(key_frame_step=every))
+def linker_for(name: str, key_frame_step: int) -> Linker:
+    return make_linker(name, LinkConfig(key_frame_step=key_frame_step))
 
 
 def test_between_key_frames_and_after_the_last() -> None:
@@ -77,14 +76,14 @@ def test_a_tube_that_ended_is_not_held() -> None:
     assert extend_to_end(link(moving([0, 4, 8, 12, 16, 20]), "act"), 4, 22).frame.max() == 21
 
 
-@pytest.mark.parametrize("every", [1, 2, 5, 9, 20])
-def test_a_greedy_tube_outlives_one_missed_key_frame(every: int) -> None:
-    keys = [k * every for k in range(20)]
+@pytest.mark.parametrize("key_frame_step", [1, 2, 5, 9, 20])
+def test_a_greedy_tube_outlives_one_missed_key_frame(key_frame_step: int) -> None:
+    keys = [k * key_frame_step for k in range(20)]
     missed = [frame for k, frame in enumerate(keys) if k not in (7, 13)]
     slow = replace(moving(missed), boxes=np.tile([10.0, 10, 30, 40], (len(missed), 1)))
-    tubes = link(slow, linker_for("act", every))
+    tubes = link(slow, linker_for("act", key_frame_step))
     assert not tubes.tube.any() and tubes.frame.tolist() == list(range(keys[-1] + 1))
-    paths, tubes_of_all = linker_for("peng", every), linker_for("act", 1)
+    paths, tubes_of_all = linker_for("peng", key_frame_step), linker_for("act", 1)
     assert isinstance(paths, ViterbiLinker) and paths.config == PENG
     assert isinstance(tubes_of_all, GreedyLinker) and tubes_of_all.config == ACT
 
@@ -191,11 +190,11 @@ def jumping(frames: np.ndarray, first: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("linker", ["act", "singh", "peng"])
-@pytest.mark.parametrize("every", [1, 4])
-def test_pieces_give_the_tubes_of_the_whole(
-    numbered, detector: Detector, tmp_path: Path, linker: str, every: int
+@pytest.mark.parametrize("key_frame_step", [1, 4])
+def test_batches_give_the_tubes_of_the_whole_video(
+    numbered, detector: Detector, tmp_path: Path, linker: str, key_frame_step: int
 ) -> None:
-    """Linked as frames come, with threads, against all at once in one; several pieces."""
+    """Linked as frames come, with threads, against all at once; several batches."""
     detector = deepcopy(detector)
     torch.nn.init.normal_(detector.head.scores.weight, std=1.0)
     count = 2 * KEY_FRAMES_PER_CLIP + 45
@@ -204,11 +203,11 @@ def test_pieces_give_the_tubes_of_the_whole(
         (resize(frame, 48, 64), jumping(frame[None], number)[0][:, :4] / 2)
         for number, frame in enumerate(read_video(video))
     ]
-    whole = concatenate_detections(
+    whole = concatenate_rows(
         [
             postprocess(TorchPredictor(detector).predict(batch), detector.config)
             for batch in iter_clip_batches(
-                small, ClipGeometry(detector.config), key_frame_step=every
+                small, ClipGeometry(detector.config), key_frame_step=key_frame_step
             )
         ]
     )
@@ -219,16 +218,22 @@ def test_pieces_give_the_tubes_of_the_whole(
     )
     middle = float(np.median(whole.score))
 
-    options: dict[str, Any] = {"linker": linker, "key_frame_step": every, "threshold": middle}
+    options: dict[str, Any] = {
+        "linker": linker,
+        "key_frame_step": key_frame_step,
+        "threshold": middle,
+    }
     found, tubes, _, _ = find(video, detector, tmp_path / "out", FunctionSource(jumping), **options)
-    looked_at = select_rows(found, found.frame % every == 0)
+    at_key_frames = select_rows(found, found.frame % key_frame_step == 0)
     for column in ("frame", "label", "score", "boxes"):
-        np.testing.assert_array_equal(getattr(looked_at, column), getattr(all_at_once, column))
-    linked = link(all_at_once, linker_for(linker, every))
-    linked = extend_to_end(linked, every, count)
-    assert len(found) - len(looked_at) == (linked.frame % every != 0).sum()
+        np.testing.assert_array_equal(getattr(at_key_frames, column), getattr(all_at_once, column))
+    linked = link(all_at_once, linker_for(linker, key_frame_step))
+    linked = extend_to_end(linked, key_frame_step, count)
+    assert len(found) - len(at_key_frames) == (linked.frame % key_frame_step != 0).sum()
     strong = select_rows(all_at_once, all_at_once.score >= middle)
-    expected = extend_to_end(link(strong, linker_for(linker, every)), every, count)
+    expected = extend_to_end(
+        link(strong, linker_for(linker, key_frame_step)), key_frame_step, count
+    )
     assert tubes.tube_score is not None and expected.tube_score is not None
     assert len(np.unique(tubes.tube)) == len(np.unique(expected.tube)) > 0
     order = np.lexsort((expected.frame, expected.tube, expected.label, -expected.tube_score))

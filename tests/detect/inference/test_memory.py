@@ -35,12 +35,12 @@ from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.zero_shot import ClipFeatures, select_labels
 from actiontubes.detect.people.person_boxes import FunctionSource
 
-PIECE, PEOPLE, LABELS, STAY = 64, 8, ("run", "sit", "jump"), 100
+BATCH_FRAMES, PEOPLE, LABELS, STAY = 64, 8, ("run", "sit", "jump"), 100
 
 
-def busy_piece(number: int, every: int) -> Detections:
+def busy_batch(number: int, key_frame_step: int) -> Detections:
     """A crowd in which each stays for 100 frames at a place, scored for every class."""
-    frames = np.arange(number * PIECE, (number + 1) * PIECE, every)
+    frames = np.arange(number * BATCH_FRAMES, (number + 1) * BATCH_FRAMES, key_frame_step)
     frame, person, label = (
         grid.ravel()
         for grid in np.meshgrid(frames, np.arange(PEOPLE), np.arange(len(LABELS)), indexing="ij")
@@ -55,8 +55,8 @@ def busy_piece(number: int, every: int) -> Detections:
     )  # fmt: skip
 
 
-def state_of_linking(pieces: int, folder: Path, every: int) -> tuple[int, int, int]:
-    """Bytes that linking holds after so many pieces, most rows that wait for a file, tube rows."""
+def state_of_linking(batches: int, folder: Path, key_frame_step: int) -> tuple[int, int, int]:
+    """Bytes that linking holds after so many batches, most rows that wait for a file, tube rows."""
     rows = waiting = 0
     with (
         open_table_writer(folder / "detections.parquet") as table,
@@ -64,27 +64,27 @@ def state_of_linking(pieces: int, folder: Path, every: int) -> tuple[int, int, i
     ):
         tubes = TubeStore(file)
         linking = TubeBuilder(
-            table.write, tubes.add, TubeOptions(threshold=0.2, key_frame_step=every)
+            table.write, tubes.add, TubeOptions(threshold=0.2, key_frame_step=key_frame_step)
         )
-        for number in range(pieces):
-            linking.add(busy_piece(number, every))
+        for number in range(batches):
+            linking.add(busy_batch(number, key_frame_step))
             waiting = max(waiting, table._rows)
         size = len(pickle.dumps((linking._linker, linking._interpolator)))
-        linking.finish(pieces * PIECE)
+        linking.finish(batches * BATCH_FRAMES)
         for part in tubes.iter_by_score("clip", LABELS):
             assert len(part) <= video_output._ROWS_AT_ONCE + STAY
             rows += len(part)
     return size, waiting, rows
 
 
-@pytest.mark.parametrize("every", [1, 4])
-def test_rows_do_not_stay_in_memory(tmp_path: Path, monkeypatch, every: int) -> None:
-    """But those of open tubes: after 40 pieces about as many bytes as after 10."""
+@pytest.mark.parametrize("key_frame_step", [1, 4])
+def test_rows_do_not_stay_in_memory(tmp_path: Path, monkeypatch, key_frame_step: int) -> None:
+    """But those of open tubes: after 40 batches about as many bytes as after 10."""
     monkeypatch.setattr(table_writer, "_GROUP_ROWS", 5000)
     monkeypatch.setattr(video_output, "_ROWS_AT_ONCE", 5000)
-    short, _, few = state_of_linking(10, tmp_path, every)
-    long, waiting, many = state_of_linking(40, tmp_path, every)
-    assert many - few > 30 * PIECE * PEOPLE * len(LABELS) * 0.9
+    short, _, few = state_of_linking(10, tmp_path, key_frame_step)
+    long, waiting, many = state_of_linking(40, tmp_path, key_frame_step)
+    assert many - few > 30 * BATCH_FRAMES * PEOPLE * len(LABELS) * 0.9
     assert long < 1.5 * short + 50_000, (short, long)
     assert waiting < 5000
 
@@ -92,7 +92,7 @@ def test_rows_do_not_stay_in_memory(tmp_path: Path, monkeypatch, every: int) -> 
 def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
     """Detection without training on a crowd in which each stays for so many frames; the tubes.
 
-    Neither pictures, nor a trunk, nor following by appearance take time.
+    Neither frames, nor a trunk, nor following by appearance take time.
     """
     classes = tuple(f"class {number}" for number in range(400))
     trunk = Trunk(get_variant("i3d"), width_multiplier=0.0625).eval()

@@ -1,4 +1,4 @@
-"""Dense inference looks at the right frames, once each; both ways agree where they should."""
+"""Each key frame is predicted once from the right frames; both modes agree where they should."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from actiontubes.datasets.tables import Detections
 from actiontubes.detect.inference.clip_batches import (
     ClipBatch,
     iter_clip_batches,
@@ -15,7 +16,6 @@ from actiontubes.detect.inference.clip_batches import (
 )
 from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry
 from actiontubes.detect.inference.predictor import (
-    FrameDetections,
     TorchPredictor,
     compile_trunk,
     postprocess,
@@ -48,17 +48,17 @@ def numbers(clips: Tensor) -> np.ndarray:
     return clips[:, :, 0, 0, 0].numpy().astype(int) * 256 + clips[:, :, 0, 0, 1].numpy()
 
 
-def check_pieces(
-    found: Iterable[ClipBatch], count: int, context: int, step: int, mode: str, every: int
+def check_batches(
+    found: Iterable[ClipBatch], count: int, context: int, step: int, mode: str, key_frame_step: int
 ) -> None:
     keys: list[int] = []
-    for piece in found:
-        seen = numbers(piece.clips)
-        assert len(piece.clip_index) == len(piece.key_frame_positions) > 0
-        assert len(piece.frame_numbers) == len(piece.clip_index)
-        for row, frame in enumerate(piece.frame_numbers):
-            clip = seen[piece.clip_index[row]]
-            key = float(piece.key_frame_positions[row])
+    for batch in found:
+        seen = numbers(batch.clips)
+        assert len(batch.clip_index) == len(batch.key_frame_positions) > 0
+        assert len(batch.frame_numbers) == len(batch.clip_index)
+        for row, frame in enumerate(batch.frame_numbers):
+            clip = seen[batch.clip_index[row]]
+            key = float(batch.key_frame_positions[row])
             # The clip's frame i is so many of the video's frames from the key frame.
             wanted = np.round(frame + (np.arange(len(clip)) - key) * step)
             assert np.array_equal(clip, np.clip(wanted, 0, count - 1))
@@ -67,17 +67,17 @@ def check_pieces(
             assert before >= context // 2 and after >= context - context // 2
             if mode == "per_clip":
                 assert len(clip) == context and key == context // 2
-            assert piece.person_boxes[row].tolist() == [[frame] * 4]
+            assert batch.person_boxes[row].tolist() == [[frame] * 4]
         if mode == "shared":
             assert len(seen) == 1 and seen.shape[1] % 4 == 0
-        keys += piece.frame_numbers.tolist()
-    assert keys == list(range(0, count, every))
+        keys += batch.frame_numbers.tolist()
+    assert keys == list(range(0, count, key_frame_step))
 
 
 @pytest.mark.parametrize("mode", ["shared", "per_clip"])
 @pytest.mark.parametrize("step", [1, 2, 3])
-@pytest.mark.parametrize("every", [1, 3, 150])
-def test_each_key_frame_once_with_its_context(mode: Any, step: int, every: int) -> None:
+@pytest.mark.parametrize("key_frame_step", [1, 3, 150])
+def test_each_key_frame_once_with_its_context(mode: Any, step: int, key_frame_step: int) -> None:
     for count in (
         1,
         2,
@@ -91,8 +91,10 @@ def test_each_key_frame_once_with_its_context(mode: Any, step: int, every: int) 
         301,
     ):
         frames = numbered_frames(count)
-        found = iter_clip_batches(frames, geometry(20, step), mode=mode, key_frame_step=every)
-        check_pieces(found, count, 20, step, mode, every)
+        found = iter_clip_batches(
+            frames, geometry(20, step), mode=mode, key_frame_step=key_frame_step
+        )
+        check_batches(found, count, 20, step, mode, key_frame_step)
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,30 +103,36 @@ def test_each_key_frame_once_with_its_context(mode: Any, step: int, every: int) 
     context=st.integers(1, 25),
     step=st.integers(1, 4),
     mode=st.sampled_from(["shared", "per_clip"]),
-    every=st.integers(1, 40),
-    core=st.integers(1, 40),
+    key_frame_step=st.integers(1, 40),
+    num_key_frames=st.integers(1, 40),
 )
-def test_any_sizes(count: int, context: int, step: int, mode: Any, every: int, core: int) -> None:
+def test_any_sizes(
+    count: int, context: int, step: int, mode: Any, key_frame_step: int, num_key_frames: int
+) -> None:
     frames = numbered_frames(count)
     found = iter_clip_batches(
-        frames, geometry(context, step), mode=mode, key_frame_step=every, key_frames_per_clip=core
+        frames,
+        geometry(context, step),
+        mode=mode,
+        key_frame_step=key_frame_step,
+        key_frames_per_clip=num_key_frames,
     )
-    check_pieces(found, count, context, step, mode, every)
+    check_batches(found, count, context, step, mode, key_frame_step)
 
 
 def test_shared_clips_see_time_in_one_phase() -> None:
-    """So that a frame's features do not depend on the piece that it lies in."""
+    """So that a frame's features do not depend on the batch that it lies in."""
     for step in (1, 2, 3):
         starts = set()
-        for piece in iter_clip_batches(numbered_frames(400), geometry(20, step)):
+        for batch in iter_clip_batches(numbered_frames(400), geometry(20, step)):
             starts.add(
-                (piece.frame_numbers[0] - piece.key_frame_positions[0].item() * step) % (4 * step)
+                (batch.frame_numbers[0] - batch.key_frame_positions[0].item() * step) % (4 * step)
             )
         assert len(starts) == 1
 
 
 def test_memory_does_not_grow() -> None:
-    """A piece is handed out as soon as its frames are there; older frames are forgotten."""
+    """A batch is handed out as soon as its frames are there; older frames are forgotten."""
     made = 0
 
     def frames() -> Iterator[tuple[np.ndarray, None]]:
@@ -133,9 +141,9 @@ def test_memory_does_not_grow() -> None:
             yield np.zeros((1, 1, 3), np.uint8), None
 
     for mode in ("shared", "per_clip"):
-        for piece in iter_clip_batches(frames(), geometry(20), mode=mode):  # type: ignore[arg-type]
-            assert made <= piece.frame_numbers[-1] + 20
-            assert not piece.person_boxes and piece.clips.shape[1] <= KEY_FRAMES_PER_CLIP + 2 * 20
+        for batch in iter_clip_batches(frames(), geometry(20), mode=mode):  # type: ignore[arg-type]
+            assert made <= batch.frame_numbers[-1] + 20
+            assert not batch.person_boxes and batch.clips.shape[1] <= KEY_FRAMES_PER_CLIP + 2 * 20
 
 
 def narrow(**changes: Any) -> Detector:
@@ -180,7 +188,7 @@ def results(
     return {frame: np.array(values) for frame, values in rows.items()}
 
 
-def predict_batch(detector: Detector, batch: ClipBatch, threshold: float = 0.01) -> FrameDetections:
+def predict_batch(detector: Detector, batch: ClipBatch, threshold: float = 0.01) -> Detections:
     predictor = TorchPredictor(detector)
     return postprocess(predictor.predict(batch), predictor.config, threshold=threshold)
 
@@ -213,15 +221,15 @@ def test_both_ways_agree_on_a_still_video(proposals: str) -> None:
         np.testing.assert_allclose(shared[frame], per_clip[frame], atol=1e-5)
 
 
-def test_pieces_of_any_size_find_the_same() -> None:
+def test_batches_of_any_size_give_the_same_detections() -> None:
     """With a context as long as what a step sees of time."""
     detector = narrow(backbone="i3d", endpoint="Conv2d_2c_3x3", frames=16)
     frames = [(frame, np.array([[4.0, 4, 30, 28]])) for frame in video(40)]
     whole: list[np.ndarray] = []
-    for core in (4, 12, 64):
+    for num_key_frames in (4, 12, 64):
         found = [
-            predict_batch(detector, piece, threshold=0.0)
-            for piece in iter_clip_batches(frames, geometry(16), key_frames_per_clip=core)
+            predict_batch(detector, batch, threshold=0.0)
+            for batch in iter_clip_batches(frames, geometry(16), key_frames_per_clip=num_key_frames)
         ]
         rows = [np.stack([f.frame, f.label, f.score, *f.boxes.T], axis=1) for f in found]
         whole.append(np.concatenate(rows))
@@ -233,13 +241,13 @@ def test_pieces_of_any_size_find_the_same() -> None:
 
 def test_more_key_frames_than_are_scored_at_once() -> None:
     detector = narrow(proposals="features", proposal_count=3)
-    piece = next(iter_clip_batches([(frame, None) for frame in video(70)], geometry(8)))
-    found = predict_batch(detector, piece, threshold=0.0)
+    batch = next(iter_clip_batches([(frame, None) for frame in video(70)], geometry(8)))
+    found = predict_batch(detector, batch, threshold=0.0)
     assert set(found.frame.tolist()) == set(range(64))
     assert (np.diff(found.frame) >= 0).all()
     alone = ClipBatch(
-        piece.clips, piece.clip_index[40:41], piece.key_frame_positions[40:41],
-        piece.frame_numbers[40:41],
+        batch.clips, batch.clip_index[40:41], batch.key_frame_positions[40:41],
+        batch.frame_numbers[40:41],
     )  # fmt: skip
     expected, rows = predict_batch(detector, alone, threshold=0.0), found.frame == 40
     np.testing.assert_allclose(found.score[rows], expected.score, atol=1e-5)
@@ -247,7 +255,7 @@ def test_more_key_frames_than_are_scored_at_once() -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 48), (64, 96), (48, 48)])
-def test_boxes_are_shares_of_the_picture(size: tuple[int, int]) -> None:
+def test_boxes_are_fractions_of_the_frame(size: tuple[int, int]) -> None:
     """Of frames of any size, and people given in their pixels."""
     detector = narrow()
     torch.nn.init.zeros_(detector.head.deltas.weight)
@@ -265,9 +273,9 @@ def test_boxes_are_shares_of_the_picture(size: tuple[int, int]) -> None:
     assert frames == {np.dtype(np.int32)}
 
 
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("key_frame_step", [1, 3])
 @pytest.mark.parametrize("mode", ["shared", "per_clip"])
-def test_threads_change_nothing(mode: Any, every: int) -> None:
+def test_threads_change_nothing(mode: Any, key_frame_step: int) -> None:
     """Bit by bit what is found without them; each source of people sees its frames once."""
     detector, frames = narrow(), video(KEY_FRAMES_PER_CLIP + 21, size=(64, 96))
     found: list[list[np.ndarray]] = []
@@ -280,12 +288,12 @@ def test_threads_change_nothing(mode: Any, every: int) -> None:
 
         with prefetch_clip_batches(
             detector.config, frames, source=FunctionSource(people), mode=mode,
-            key_frame_step=every, threads=threads,
+            key_frame_step=key_frame_step, threads=threads,
         ) as ahead:  # fmt: skip
             rows = [np.stack([f.frame, f.label, f.score, *f.boxes.T], axis=1)
-                    for f in (predict_batch(detector, piece) for piece in ahead)]  # fmt: skip
+                    for f in (predict_batch(detector, batch) for batch in ahead)]  # fmt: skip
         found.append(np.concatenate(rows))
-        assert seen == list(range(0, len(frames), every))
+        assert seen == list(range(0, len(frames), key_frame_step))
     np.testing.assert_array_equal(*found)
 
 
@@ -293,7 +301,7 @@ def test_threads_change_nothing(mode: Any, every: int) -> None:
 @pytest.mark.parametrize("frames", [1, 8, 20, 21])
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_only_full_clips_are_compiled(monkeypatch, mode: Any, frames: int, step: int) -> None:
-    """All but the last piece of a shared video: its shapes are those that were compiled."""
+    """All but the last batch of a shared video: its shapes are those that were compiled."""
     calls: list[int] = []
 
     def compiling(plain: Any, dynamic: bool) -> Any:
@@ -308,10 +316,10 @@ def test_only_full_clips_are_compiled(monkeypatch, mode: Any, frames: int, step:
     count = 2 * KEY_FRAMES_PER_CLIP * step + 5 if mode == "shared" else 9
     parts = list(iter_clip_batches(((frame, np.zeros((0, 4))) for frame in video(count)),
                         ClipGeometry(detector.config), mode=mode))  # fmt: skip
-    lengths = [piece.clips.shape[1] for piece in parts]
+    lengths = [batch.clips.shape[1] for batch in parts]
     assert set(lengths[:-1]) == {ClipGeometry(detector.config).clip_length(mode)}
-    for piece in (parts[0], parts[-1]):
-        predict_batch(detector, piece)
+    for batch in (parts[0], parts[-1]):
+        predict_batch(detector, batch)
     full = [lengths[0], lengths[-1]]
     assert calls == [length for length in full if length == lengths[0]]
 
@@ -332,7 +340,7 @@ def test_nobody_and_nothing() -> None:
         )  # type: ignore[arg-type]
 
 
-def test_given_people_take_the_place_of_proposals() -> None:
+def test_external_proposals_replace_own_ones() -> None:
     detector = narrow(proposals="features")
     torch.nn.init.zeros_(detector.head.deltas.weight)
     found = results(detector, video(2))

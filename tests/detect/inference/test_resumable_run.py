@@ -16,8 +16,8 @@ import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, open_label_writer
-from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
-from actiontubes.datasets.video.reader import VideoInfo, read_video
+from actiontubes.datasets.tables import Detections, Tubes, Videos, make_videos, select_rows
+from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference import resumable_run
 from actiontubes.detect.inference.distributed import ProcessShare, folder_lock, process_share
 from actiontubes.detect.inference.resumable_run import (
@@ -31,11 +31,11 @@ from actiontubes.detect.inference.resumable_run import (
     plan_jobs,
     process_videos,
 )
-from actiontubes.detect.inference.video_output import VideoSummary, video_table
+from actiontubes.detect.inference.video_output import VideoSummary
 from actiontubes.detect.linking.registry import link
 from actiontubes.detect.visualization.video import draw_video
 
-SETTINGS = {"checkpoint": "0" * 64, "key_frame_step": 1, "labels": None}
+IDENTITY = {"checkpoint": "0" * 64, "key_frame_step": 1, "labels": None}
 
 
 def write_results(
@@ -49,10 +49,8 @@ def write_results(
         np.repeat([0.9, 0.5], 16), np.concatenate([corner, corner + 20], axis=1), (name,),
         ("run", "sit"),
     )  # fmt: skip
-    info = VideoInfo(Path(name), 320, 240, 25.0, 16)
-    for table, file in zip(
-        (found, link(found), video_table(name, info)), RESULT_FILES[:3], strict=True
-    ):
+    tables = found, link(found), make_videos([name], 16, 320, 240, 25.0)
+    for table, file in zip(tables, RESULT_FILES[:3], strict=True):
         write_table(table, folder / file)
     with open_label_writer(folder / OUTPUT_FILES.labels) as labels:
         labels.writerows([(name, 0, "run", "0.9"), (name, 1, "sit", "0.5")])
@@ -93,7 +91,7 @@ def videos(folder: Path, *names: str) -> list[VideoJob]:
     return plan_jobs(folder / "out", [folder / f"{name}.mp4" for name in names], names)
 
 
-def run(todo: list[VideoJob], detecting: Detecting, settings: dict = SETTINGS) -> list:
+def run(todo: list[VideoJob], detecting: Detecting, settings: dict = IDENTITY) -> list:
     out = todo[0].folder.parents[1]
     return [result for _, result in process_videos(todo, detecting, settings, out, None)]
 
@@ -102,11 +100,11 @@ def tables(out: Path) -> list[bytes]:
     return [(out / name).read_bytes() for name in RESULT_FILES]
 
 
-def test_dvideo_tables_are_passed_over(tmp_path: Path) -> None:
+def test_finished_videos_are_skipped(tmp_path: Path) -> None:
     todo, detecting = videos(tmp_path, "a", "b", "c", "d"), Detecting()
     out = tmp_path / "out"
     run(todo[:2], detecting)
-    assert set(finished_jobs(todo, SETTINGS)) == {"a", "b"}
+    assert set(finished_jobs(todo, IDENTITY)) == {"a", "b"}
     results = run(todo, detecting)
     assert results[:2] == [None, None] and [r.tubes for r in results[2:]] == [2, 2]
     assert detecting.ran == ["a", "b", "c", "d"] == detecting.ended
@@ -114,7 +112,7 @@ def test_dvideo_tables_are_passed_over(tmp_path: Path) -> None:
     again = tmp_path / "again"
     again.mkdir()
     others = plan_jobs(again, [video.path for video in todo], [video.name for video in todo])
-    run_all = [result for _, result in process_videos(others, Detecting(), SETTINGS, again, None)]
+    run_all = [result for _, result in process_videos(others, Detecting(), IDENTITY, again, None)]
     assert all(isinstance(result, VideoSummary) for result in run_all)
     join_results(others, again)
     assert tables(out) == tables(again)
@@ -203,10 +201,10 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(InputError) as error:
-            finished_jobs(todo, SETTINGS | changes)
+            finished_jobs(todo, IDENTITY | changes)
         assert why in str(error.value) and str(todo[0].folder) in str(error.value)
     delete_results(todo, tmp_path / "out")
-    assert not finished_jobs(todo, SETTINGS | {"key_frame_step": 4}) and not todo[0].folder.exists()
+    assert not finished_jobs(todo, IDENTITY | {"key_frame_step": 4}) and not todo[0].folder.exists()
 
 
 def test_records_of_version_0_1_are_understood(tmp_path: Path) -> None:
@@ -223,14 +221,14 @@ def test_another_video_of_that_name_is_refused(tmp_path: Path) -> None:
     run(todo, Detecting())
     moved = tmp_path / "elsewhere.mp4"
     todo[0].path.rename(moved)
-    assert finished_jobs(todo, SETTINGS), "gone, but it was there"
+    assert finished_jobs(todo, IDENTITY), "gone, but it was there"
     moved.rename(todo[0].path)
-    assert finished_jobs(todo, SETTINGS)
+    assert finished_jobs(todo, IDENTITY)
     todo[0].path.write_text("another")
     with pytest.raises(
         InputError, match=r"contains results of another .*a\.mp4, or of an earlier version"
     ):
-        finished_jobs(todo, SETTINGS)
+        finished_jobs(todo, IDENTITY)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "not JSON"])
@@ -239,7 +237,7 @@ def test_a_damaged_record(tmp_path: Path, content: str) -> None:
     run(todo, Detecting())
     (todo[0].folder / RECORD).write_text(content)
     with pytest.raises(InputError, match=r"record\.json: is damaged; delete its"):
-        finished_jobs(todo, SETTINGS)
+        finished_jobs(todo, IDENTITY)
 
 
 def test_joined_tables_never_stand_beside_newer_results(tmp_path: Path) -> None:
@@ -248,7 +246,7 @@ def test_joined_tables_never_stand_beside_newer_results(tmp_path: Path) -> None:
     join_results(todo, out)
     there = [(out / name).is_file() for name in RESULT_FILES]
     assert all(there)
-    results = process_videos(todo, Detecting(), SETTINGS, out, None)
+    results = process_videos(todo, Detecting(), IDENTITY, out, None)
     assert next(results)[1] is None and all((out / name).is_file() for name in RESULT_FILES)
     next(results)
     assert not any((out / name).exists() for name in RESULT_FILES)
@@ -278,7 +276,7 @@ def test_drawn_copies(tmp_path: Path, monkeypatch) -> None:
 
     def results(trail: bool) -> list:
         drawing = DrawOptions(one_label=False, trail=trail)
-        return [r for _, r in process_videos(todo, detecting, SETTINGS, out, drawing)]
+        return [r for _, r in process_videos(todo, detecting, IDENTITY, out, drawing)]
 
     assert [type(result) for result in results(False)] == [VideoSummary, OSError]
     assert [is_done(video, DrawOptions(one_label=False)) for video in todo] == [True, False]
@@ -301,7 +299,7 @@ def test_one_label_a_person_is_drawn_and_all_are_kept(tmp_path: Path, numbered: 
     todo = plan_jobs(out, [path], ["a"])
 
     def drawn(drawing: DrawOptions) -> np.ndarray:
-        ((_, result),) = process_videos(todo, detecting, SETTINGS, out, drawing)
+        ((_, result),) = process_videos(todo, detecting, IDENTITY, out, drawing)
         assert not isinstance(result, Exception)
         return np.stack(list(read_video(todo[0].drawn)))
 
@@ -324,7 +322,7 @@ def test_tables_first_and_drawings_later(tmp_path: Path, monkeypatch) -> None:
     todo, detecting, out = videos(tmp_path, "a", "b"), Detecting(), tmp_path / "out"
     run(todo, detecting)
     assert detecting.ran == ["a", "b"] and not drawn
-    results = list(process_videos(todo, detecting, SETTINGS, out, DrawOptions(one_label=True)))
+    results = list(process_videos(todo, detecting, IDENTITY, out, DrawOptions(one_label=True)))
     assert [result for _, result in results] == [None, None]
     assert detecting.began == detecting.ran == drawn == ["a", "b"]
 

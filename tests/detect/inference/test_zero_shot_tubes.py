@@ -1,4 +1,4 @@
-"""Videos to tubes, with a tiny network and people who are put into the picture by hand."""
+"""Videos to tubes, with a tiny network and people who are drawn into the frames."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_evidence_of_a_person_is_taken_while_they_are_there(
     # In clips of 48 frames: 0 to 47, 48 to 95, and 52 to 99 for the last four.
     assert no_trunk[-1] == list(range(52, 100))
     assert seen[30] == list(range(100))
-    # Frames in which they are followed are looked at before it is known that they never return.
+    # Frames in which they are followed are processed before it is known that they never return.
     assert seen[22][:40] == list(range(20, 60)) and seen[22] == sorted(set(seen[22]))
 
 
@@ -262,7 +262,7 @@ def test_tables_of_a_video(numbered, model, tmp_path: Path) -> None:
     check(result)
     long, short = (result.tubes.frame[result.tubes.tube == number] for number in (0, 1))
     assert (long[0], long[-1], short[0], short[-1]) == (0, 79, 20, 59)
-    # Boxes are larger than the detector's by MARGIN, about their centres, inside the picture.
+    # Boxes are larger than the detector's by MARGIN, about their centres, inside the frame.
     np.testing.assert_allclose(
         result.tubes.boxes[40], [10 - 10 * (MARGIN - 1), 25 - 15 * MARGIN, 20 + 10 * MARGIN,
                                  25 + 15 * MARGIN], rtol=1e-6,
@@ -437,11 +437,11 @@ def test_files_of_several_videos_agree(
 
 
 @pytest.mark.parametrize("size", [(4, 4), (2, 90), (300, 2)])
-def test_tiny_pictures(numbered, model, tmp_path: Path, size: tuple[int, int]) -> None:
+def test_tiny_frames(numbered, model, tmp_path: Path, size: tuple[int, int]) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 12, size=size)
 
     def there(frames: np.ndarray, first: int) -> list[np.ndarray]:
-        """Somebody who fills the picture, and is missed by the detector in the last frames."""
+        """Somebody who fills the frame, and is missed by the detector in the last frames."""
         people = [np.array([[0, 0, *size, 1]], np.float32)] * 9 + nobody(frames, 0)
         return people[first : first + len(frames)]
 
@@ -456,7 +456,7 @@ def test_no_such_video(model, tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
-def test_the_trunks_input_has_the_pictures_shape(width: int, height: int) -> None:
+def test_the_trunks_input_has_the_frames_shape(width: int, height: int) -> None:
     tall, wide = trunk_size(width, height)
     assert tall % 16 == wide % 16 == 0
     assert 32 <= min(tall, wide) <= 256 and max(tall, wide) <= 512
@@ -466,7 +466,7 @@ def test_the_trunks_input_has_the_pictures_shape(width: int, height: int) -> Non
         assert abs(tall - height * scale) <= 8 and abs(wide - width * scale) <= 8
 
 
-def test_the_trunks_input_for_common_pictures() -> None:
+def test_the_trunks_input_for_common_frame_sizes() -> None:
     assert trunk_size(320, 240) == (256, 336)
     assert trunk_size(240, 320) == (336, 256)
     assert trunk_size(1920, 1080) == (256, 448)

@@ -55,9 +55,9 @@ def outputs(detector: Detector) -> list[Tensor]:
         proposals = [torch.tensor([[10.0, 10, 40, 50], [2, 2, 70, 60]])]
         if detector.proposals is not None:
             proposals, _ = detector.propose(maps, clips, zero, key)
-        found = detector.detect(maps, settings.frames, proposals, zero, key, threshold=0.0)
-    assert len(found.score)
-    return [found.key_frame_index, found.label, found.score, found.boxes]
+        scores = detector.score(maps, settings.frames, proposals, zero, key)
+    assert len(scores.probabilities)
+    return list(scores)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def refused(path: Path, *words: str) -> None:
         assert word in message, message
 
 
-def test_what_is_no_safetensors_file(saved: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused(saved: Path, tmp_path: Path) -> None:
     refused(tmp_path / "missing.safetensors", "file not found", "actiontubes train")
     refused(tmp_path, "file not found")
     path = tmp_path / "other.safetensors"
@@ -134,7 +134,7 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_other_weights(tmp_path: Path) -> None:
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "d.safetensors"
     trunk = Trunk(get_variant("i3d"), 0.05)
     save_pretrained(PretrainedModel(trunk, None, (), (0.5,) * 3, (0.5,) * 3), path)
@@ -211,7 +211,7 @@ def test_changed_files(saved: Path, tmp_path: Path, change: Change, word: str) -
     )
 
 
-def test_damaged_settings(saved: Path, tmp_path: Path) -> None:
+def test_damaged_config(saved: Path, tmp_path: Path) -> None:
     path, tensors = tmp_path / "d.safetensors", load_file(saved)
     for text in ("", "{", "[]", "null", "7", '{"config": 1, "layout": 2}', "[" * 10**5):
         save_file(tensors, path, {KEY: text})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
+from actiontubes.detect.model.postprocess import KeyFrameDetections
 from actiontubes.detect.model.sampling import jitter_boxes
 from torch import Tensor, nn
 
@@ -118,7 +120,7 @@ def test_every_weight_learns(settings: DetectorConfig) -> None:
             assert (parameter.grad is None) == frozen, name
 
 
-def test_jittered_people_join_the_proposals_in_training() -> None:
+def test_jittered_boxes_are_added_to_the_proposals_in_training() -> None:
     detector = build(WAYS["external"]).train()
     corner = [torch.tensor([[0.0, 0, 9, 9]])] * 4
     around = [
@@ -140,8 +142,10 @@ def test_jittered_people_join_the_proposals_in_training() -> None:
 
 
 @pytest.mark.parametrize("way", ["external", "mixed"])
-def test_nobody_in_the_batch_is_a_gradient_of_nothing(way: str) -> None:
-    """Not None, for which processes that share the batch would wait for ever."""
+def test_a_batch_without_people_has_zero_gradients(
+    way: str, detect_key_frames: Callable[..., KeyFrameDetections]
+) -> None:
+    """Zero, not None, for which processes that share the batch would wait for ever."""
     for norm in ("frozen", "batch"):
         detector = build(replace(WAYS[way], norm=norm)).train()
         none, classes = [torch.empty(0, 4)] * 4, [torch.empty(0, 3)] * 4
@@ -152,7 +156,8 @@ def test_nobody_in_the_batch_is_a_gradient_of_nothing(way: str) -> None:
                 assert parameter.grad is not None and not parameter.grad.any(), name
         detector.eval()
         with torch.inference_mode():
-            found = detector.detect(detector.extract_features(clips()), 16, none, CLIP_OF, KEYS)
+            maps = detector.extract_features(clips())
+            found = detect_key_frames(detector, maps, 16, none, CLIP_OF, KEYS)
         assert len(found.key_frame_index) == 0
 
 
@@ -206,20 +211,22 @@ def test_frozen_layers_stay_when_norms_learn() -> None:
                 assert (module.conv.weight.grad is None) == frozen == (not module.norm.training)
 
 
-def test_given_proposals_join_those_of_the_network() -> None:
+def test_external_proposals_are_added_to_those_of_the_network() -> None:
     detector = build(replace(SETTINGS, proposal_count=1)).train()
     seen: list[Tensor] = []
-    hook = detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[2]))
+    hook = detector.head.register_forward_hook(
+        lambda module, inputs, out: seen.append(inputs[2].boxes)
+    )
     mine = torch.tensor([[3.0, 4, 50, 51]])
     detector(clips(), CLIP_OF, KEYS, BOXES, LABELS, SEEDS, [mine] * 4)
     hook.remove()
     assert sum((boxes == mine).all(dim=1).sum().item() for boxes in seen) == 4
 
 
-def test_proposals_given_alone() -> None:
+def test_external_proposals_alone() -> None:
     detector = build(WAYS["external"]).train()
     seen: list[Tensor] = []
-    detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[2]))
+    detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[2].boxes))
     mine = torch.tensor([[3.0, 4, 50, 51]])
     detector(clips(), CLIP_OF, KEYS, BOXES, LABELS, SEEDS, [mine] * 4)
     # And the ground truth, so that there is something to find.
@@ -230,7 +237,9 @@ def test_proposals_given_alone() -> None:
 
 
 @pytest.mark.parametrize("settings", WAYS.values(), ids=WAYS)
-def test_what_is_found(settings: DetectorConfig) -> None:
+def test_detections(
+    settings: DetectorConfig, detect_key_frames: Callable[..., KeyFrameDetections]
+) -> None:
     detector = build(settings).eval()
     with torch.inference_mode():
         maps = detector.extract_features(clips())
@@ -239,7 +248,7 @@ def test_what_is_found(settings: DetectorConfig) -> None:
         else:
             proposals, losses = detector.propose(maps, clips(), CLIP_OF, KEYS)
             assert not losses
-        found = detector.detect(maps, 16, proposals, CLIP_OF, KEYS, threshold=0.1)
+        found = detect_key_frames(detector, maps, 16, proposals, CLIP_OF, KEYS, threshold=0.1)
     assert (
         len(found.key_frame_index) == len(found.label) == len(found.score) == len(found.boxes) > 0
     )
@@ -257,7 +266,7 @@ def test_the_window_covers_the_context() -> None:
     assert build_detector(replace(SETTINGS, endpoint="Mixed_3c", frames=20)).window == 10
 
 
-def test_a_pretrained_trunk_is_cut_and_kept() -> None:
+def test_a_pretrained_trunk_is_truncated_and_used() -> None:
     trunk = Trunk(get_variant("s3d-g"), 0.05)
     weights = {key: value.clone() for key, value in trunk.state_dict().items()}
     for head, rest in (("mean", ""), ("mixed", "head.features.blocks.")):
@@ -294,7 +303,7 @@ def test_a_pretrained_trunk_is_cut_and_kept() -> None:
         ({"anchor_ratios": ()}, ("--anchor-ratios",)),
     ],
 )
-def test_settings_that_do_not_fit(changes: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_unfit_configs_are_refused(changes: dict[str, Any], words: tuple[str, ...]) -> None:
     with pytest.raises(InputError) as error:
         build_detector(replace(SETTINGS, **changes))
     assert "\n" not in str(error.value)

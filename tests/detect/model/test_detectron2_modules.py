@@ -128,7 +128,7 @@ def detect(model: Any, inputs: list[dict[str, Any]]) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_the_example_trains_and_finds_what_it_was_shown(config: Any, build: Any) -> None:
+def test_the_example_learns_its_training_clip(config: Any, build: Any) -> None:
     from detectron2.utils.events import EventStorage
 
     cfg = config("MODEL.S3D.FRAMES", 8, "MODEL.ANCHOR_GENERATOR.SIZES", [[32, 64]])
@@ -233,7 +233,7 @@ def test_a_clip_reaches_the_trunk_as_it_was_trained(
         build(cfg)
 
 
-def test_remaining_blocks_frozen_layers_and_given_proposals(
+def test_remaining_blocks_frozen_layers_and_external_proposals(
     config: Any, build: Any, tmp_path: Path
 ) -> None:
     from detectron2.checkpoint import DetectionCheckpointer

@@ -7,17 +7,22 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from actiontubes.backbones.family import Variant, endpoint_shapes, feature_grid, get_variant
+from actiontubes.backbones.family import Variant, endpoint_shapes, get_variant
 from actiontubes.backbones.grid import FeatureGrid
+from actiontubes.backbones.inception import Trunk
 from actiontubes.detect.model.head import (
     ActionHead,
     MeanPoolFeatures,
-    RoiScores,
     TrunkBlockFeatures,
 )
 from actiontubes.detect.model.losses import action_losses
-from actiontubes.detect.model.postprocess import KeyFrameDetections, decode_boxes, select_detections
-from actiontubes.detect.model.roi_align import roi_align_3d, window_starts
+from actiontubes.detect.model.postprocess import (
+    KeyFrameDetections,
+    actionness,
+    decode_boxes,
+    select_detections,
+)
+from actiontubes.detect.model.roi_align import Rois, roi_align_3d, window_starts
 from actiontubes.detect.model.sampling import RoiSamples, jitter_boxes, sample_rois
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -74,7 +79,7 @@ def scene() -> tuple[list[Tensor], list[Tensor], list[Tensor], list[int]]:
     return proposals, truth, labels, [11, 12, 13]
 
 
-def slow_examples(
+def slow_rois(
     proposals: list[Tensor],
     boxes: list[Tensor],
     labels: list[Tensor],
@@ -103,9 +108,9 @@ def slow_examples(
 
 
 @pytest.mark.parametrize(("count", "share"), [(16, 0.25), (16, 0.5), (200, 0.5)])
-def test_examples_equal_a_loop(scene: tuple, count: int, share: float) -> None:
+def test_sampled_rois_equal_a_loop(scene: tuple, count: int, share: float) -> None:
     samples = sample_rois(*scene, count=count, positive_fraction=share)
-    rows = slow_examples(*scene, count, share)
+    rows = slow_rois(*scene, count, share)
     key, boxes, labels, deltas = (torch.tensor(column) for column in zip(*rows))
     assert samples.key_frame_index.tolist() == key.tolist()
     torch.testing.assert_close(samples.boxes, boxes)
@@ -142,7 +147,7 @@ def slow_losses(
 def test_losses_equal_a_loop(scene: tuple, multi_label: bool, per_class_boxes: bool) -> None:
     torch.manual_seed(0)
     samples = sample_rois(*scene, count=16)
-    rows = slow_examples(*scene, 16, 0.5)
+    rows = slow_rois(*scene, 16, 0.5)
     logits = torch.randn(len(rows), 3 if multi_label else 4, requires_grad=True)
     deltas = torch.randn(len(rows), 3 if per_class_boxes else 1, 4, requires_grad=True)
     losses = action_losses(logits, deltas, samples, multi_label=multi_label)
@@ -165,7 +170,7 @@ def decoded(deltas: list[float], box: list[float]) -> list[float]:
     return [x - wide / 2, y - high / 2, x + wide / 2, y + high / 2]
 
 
-def test_losses_of_a_background_of_its_own_by_hand(scene: tuple) -> None:
+def test_losses_of_a_separate_background_by_hand(scene: tuple) -> None:
     torch.manual_seed(0)
     samples = sample_rois(*scene, count=16, positive_fraction=0.25)
     logits = torch.randn(len(samples.boxes), 4)
@@ -194,7 +199,7 @@ def test_losses_of_a_background_of_its_own_by_hand(scene: tuple) -> None:
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_background_alone(multi_label: bool) -> None:
+def test_background_samples_alone(multi_label: bool) -> None:
     proposals = [torch.tensor([[2.0, 2, 30, 30], [9, 9, 20, 40]]), torch.empty(0, 4)]
     none = [torch.empty(0, 4)] * 2
     samples = sample_rois(proposals, none, [torch.zeros(0, 3)] * 2, [0, 1], count=8)
@@ -208,7 +213,7 @@ def test_background_alone(multi_label: bool) -> None:
     assert deltas.grad is not None and not deltas.grad.any()
 
 
-def test_no_example_at_all() -> None:
+def test_losses_without_samples() -> None:
     samples = sample_rois([torch.empty(0, 4)], [torch.empty(0, 4)], [torch.zeros(0, 3)], [0])
     logits, deltas = torch.empty(0, 4, requires_grad=True), torch.empty(0, 1, 4, requires_grad=True)
     losses = action_losses(logits, deltas, samples, multi_label=False)
@@ -217,7 +222,8 @@ def test_no_example_at_all() -> None:
 
 def coordinates(variant: Variant, endpoint: str) -> tuple[FeatureGrid, Tensor]:
     """A map (1, 3, T, H, W) of the frame, row and column on which each cell is centred."""
-    grid = feature_grid(variant, endpoint, SIZE)
+    with torch.device("meta"):
+        grid = Trunk(variant).grid(endpoint, SIZE)
     _, time, space = endpoint_shapes()[endpoint]
     shape = (-(-SIZE[0] // time), -(-SIZE[1] // space), -(-SIZE[2] // space))
     axes = [
@@ -250,7 +256,7 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     boxes = torch.tensor([[20.0, 24, 90, 70], [40, 30, 48, 38], [17, 16, 60, 80]])
     boxes = boxes[torch.arange(len(frames)) % 3]
     clip = torch.zeros(len(frames), dtype=torch.long)
-    found, _ = make()(maps, grid, boxes, clip, frames, window)
+    found, _ = make()(maps, grid, Rois(boxes, clip, frames), window)
     cell = grid.stride[1]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # a pixel is counted by its centre
     assert (found[:, 2] - centre[:, 0]).abs().max() < 0.1 * cell
@@ -263,7 +269,8 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     inside = (frames >= centres[0]) & (frames <= centres[-1])
     assert inside.sum() > 4
     assert (found[inside, 0] - frames[inside]).abs().max() <= grid.stride[0] / 2 + 1e-4
-    at_centre, _ = make()(maps, grid, boxes[: len(centres)], clip[: len(centres)], centres, window)
+    rois = Rois(boxes[: len(centres)], clip[: len(centres)], centres)
+    at_centre, _ = make()(maps, grid, rois, window)
     assert (at_centre[:, 0] - centres).abs().max() < 0.1 * grid.stride[0]
 
 
@@ -284,7 +291,7 @@ def test_window_and_key_frame_equal_pooling_every_step() -> None:
     clip, keys = torch.tensor([0, 1, 1, 0, 0, 1, 0]), torch.tensor([0, 4, 9, 15, 18, 30, 35])
     features = MeanPoolFeatures(6, 4, size=3)
     features.layers = features.box_layers = nn.Sequential(nn.Flatten(1))
-    found, on_key_frames = features(maps, grid, boxes, clip, keys, 4)
+    found, on_key_frames = features(maps, grid, Rois(boxes, clip, keys), 4)
     pooled = roi_align_3d(maps, boxes, clip, grid, 3)
     for i, start in enumerate(window_starts(keys, grid, 4, 9).tolist()):
         expected = pooled[i, :, start : start + 4].mean(dim=1).flatten()
@@ -309,7 +316,7 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
     boxes = torch.tensor([[20.0, 20, 60, 60]]).expand(3, -1)
     blocks = TrunkBlockFeatures(Spy(), 3, 3)
     blocks.box_layers = nn.Flatten(1)
-    mean, on_key_frame = blocks(maps, grid, boxes, torch.zeros(3).long(), keys, 3)
+    mean, on_key_frame = blocks(maps, grid, Rois(boxes, torch.zeros(3).long(), keys), 3)
     assert seen[0].tolist() == [[0, 1, 2], [2, 3, 4], [5, 6, 7]]
     assert mean.tolist() == [[1.0] * 3, [3.0] * 3, [6.0] * 3]
     # Boxes are seen on the key frame itself, wherever it stands between two time steps.
@@ -329,10 +336,10 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     )  # fmt: skip
     grid = FeatureGrid((0.0, 0.0, 0.0), (4, 16, 16))
     boxes = boxes_around(torch.Generator().manual_seed(0), 7)
-    clip, keys = torch.zeros(7, dtype=torch.long), torch.full((7,), 10)
+    rois = Rois(boxes, torch.zeros(7, dtype=torch.long), torch.full((7,), 10))
     # A window longer than the map is the whole map.
     for window in (5, 50):
-        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, boxes, clip, keys, window)
+        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, rois, window)
         assert logits.shape == (7, 5 + (not multi_label))
         assert deltas.shape == (7, 5 if per_class_boxes else 1, 4)
     found = head.probabilities(logits)
@@ -341,10 +348,8 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
         alone = head.separate_background
         background = logits[:, 0].sigmoid() if alone else logits.softmax(dim=1)[:, 0]
         torch.testing.assert_close(found.sum(dim=1) + background, torch.ones(7))
-    key = torch.zeros(7, dtype=torch.long)
-    actionness = RoiScores(found, deltas, boxes, key).actionness(multi_label)
     expected = found.max(dim=1).values if multi_label else 1 - background
-    torch.testing.assert_close(actionness, expected)
+    torch.testing.assert_close(actionness(found, multi_label), expected)
     # A new head refines next to nothing, and prefers no class.
     assert deltas.abs().max() < 0.05 and found.std(dim=1).max() < 0.05
 
@@ -358,7 +363,7 @@ def test_norms_of_a_new_head_survive_few_proposals() -> None:
     for count in (0, 1):
         boxes = torch.tensor([[10.0, 10, 50, 60]])[:count]
         none = torch.zeros(count, dtype=torch.long)
-        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, boxes, none, none, 5)
+        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, Rois(boxes, none, none), 5)
         assert logits.shape == (count, 3)
         (logits.sum() + deltas.sum()).backward()
     for parameter in head.parameters():
@@ -367,7 +372,7 @@ def test_norms_of_a_new_head_survive_few_proposals() -> None:
         assert torch.equal(value, before[key]), key
 
 
-def slow_found(
+def slow_detections(
     probabilities: Tensor, deltas: Tensor, proposals: Tensor, key: Tensor, size: tuple[int, int]
 ) -> list[tuple[int, int, float, list[float]]]:
     """Threshold 0.2, NMS at 0.4 in each class of each key frame, then the best 5 of a key frame.
@@ -415,7 +420,7 @@ def select(
 @pytest.mark.parametrize("per_class_boxes", [False, True])
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_found_equals_a_loop(per_class_boxes: bool, seed: int) -> None:
+def test_selected_detections_equal_a_loop(per_class_boxes: bool, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     count = 30
     proposals = boxes_around(generator, count)
@@ -431,14 +436,14 @@ def test_found_equals_a_loop(per_class_boxes: bool, seed: int) -> None:
         nms_iou=0.4,
         max_detections=5,
     )
-    expected = slow_found(probabilities, deltas, proposals, key, FRAME_SIZE)
+    expected = slow_detections(probabilities, deltas, proposals, key, FRAME_SIZE)
     assert found.key_frame_index.tolist() == [row[0] for row in expected]
     assert found.label.tolist() == [row[1] for row in expected]
     torch.testing.assert_close(found.score.tolist(), [row[2] for row in expected])
     torch.testing.assert_close(found.boxes, torch.tensor([row[3] for row in expected]))
 
 
-def test_nothing_found() -> None:
+def test_no_detections() -> None:
     deltas, key = torch.zeros(3, 1, 4), torch.tensor([0, 0, 1])
     proposals = torch.tensor([[1.0, 1, 9, 9]]).expand(3, -1)
     found = select(torch.full((3, 2), 0.001), deltas, proposals, key)
@@ -449,7 +454,7 @@ def test_nothing_found() -> None:
     assert found.boxes.shape == (0, 4)
 
 
-def test_boxes_that_refinement_empties_are_left_out() -> None:
+def test_empty_refined_boxes_are_left_out() -> None:
     """The first goes off the picture."""
     proposals = torch.tensor([[0.0, 0, 20, 20], [10, 10, 40, 40]])
     deltas = torch.tensor([[[-30.0, 0, 0, 0]], [[0.0, 0, 0, 0]]])
@@ -457,7 +462,7 @@ def test_boxes_that_refinement_empties_are_left_out() -> None:
     assert found.boxes.tolist() == [[10, 10, 40, 40]]
 
 
-def test_examples_are_data(scene: tuple) -> None:
+def test_samples_carry_no_gradient(scene: tuple) -> None:
     """What the head learns from carries no gradient back into the proposals."""
     proposals, *rest = scene
     leaves = [boxes.clone().requires_grad_() for boxes in proposals]

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from actiontubes.backbones.family import feature_grid, get_variant
+from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.grid import FeatureGrid
+from actiontubes.backbones.inception import Trunk
 from actiontubes.detect.model.rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
 from actiontubes.detect.model.sampling import SeededSampler, jitter_boxes, sample_balanced
 from hypothesis import given
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = (64, 80)
 SIDES, RATIOS = (16, 32, 48), (0.5, 1.0, 2.0)
-GRIDS = {name: feature_grid(get_variant(name), "Mixed_4e", (8, *SIZE)) for name in ("i3d", "s3d")}
+with torch.device("meta"):
+    GRIDS = {name: Trunk(get_variant(name)).grid("Mixed_4e", (8, *SIZE)) for name in ("i3d", "s3d")}
 
 
 def network(channels: int = 6, **settings: int) -> ProposalNetwork:
@@ -144,7 +146,7 @@ def test_losses_of_parts_average_to_those_of_the_whole() -> None:
         torch.testing.assert_close(whole[name], (first[name] + second[name]) / 2)
 
 
-def test_background_alone() -> None:
+def test_background_samples_alone() -> None:
     made = network().train()
     maps = torch.randn(2, 6, 4, 5, requires_grad=True)
     found, losses = made(maps, GRIDS["i3d"], SIZE, [torch.empty(0, 4)] * 2, [1, 2])
@@ -208,7 +210,7 @@ def test_samples(labels: list[int], count: int, fraction: float, seed: int) -> N
     assert second.nonzero()[:, 0].tolist() == sorted(negative.tolist())
 
 
-def test_every_example_is_drawn_as_often() -> None:
+def test_every_sample_is_drawn_equally_often() -> None:
     drawn = torch.zeros(10)
     mask = torch.ones(10, dtype=torch.bool)
     for seed in range(2000):
@@ -216,7 +218,7 @@ def test_every_example_is_drawn_as_often() -> None:
     assert (drawn / 2000 - 0.3).abs().max() < 0.05
 
 
-def test_maps_at_key_frames_equal_a_loop() -> None:
+def test_features_at_key_frames_equal_a_loop() -> None:
     torch.manual_seed(0)
     maps = torch.randn(2, 3, 5, 4, 6)
     grid = FeatureGrid((3.0, 0.0, 0.0), (4, 16, 16))
@@ -245,7 +247,7 @@ def test_jittered_boxes_stay_near(seed: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_cells_of_the_key_frame_network_lie_where_its_grid_says(depth: int) -> None:
+def test_grid_of_the_key_frame_resnet(depth: int) -> None:
     """With the same weight everywhere, a cell's gradient is centred on what it looks at."""
     resnet = KeyFrameResNet(depth)  # type: ignore[arg-type]
     resnet.layers.maxpool = nn.AvgPool2d(3, 2, 1)
@@ -264,7 +266,7 @@ def test_cells_of_the_key_frame_network_lie_where_its_grid_says(depth: int) -> N
         assert abs(centre.item() - grid.origin[axis] - cell * grid.stride[axis]) < 0.05
 
 
-def test_key_frame_network_takes_pictures() -> None:
+def test_key_frame_resnet_takes_uint8_frames() -> None:
     resnet = KeyFrameResNet(18).eval()
     features = resnet(torch.zeros(2, 32, 48, 3, dtype=torch.uint8))
     assert features.shape == (2, 256, 2, 3)

@@ -22,7 +22,7 @@ from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.datasets.flow.cache import cache_path, write_cache
 from actiontubes.datasets.flow.estimate import append_flow
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.tables import Detections
+from actiontubes.datasets.tables import Detections, concatenate_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference.clip_batches import ClipBatch
 from actiontubes.detect.inference.detector_tubes import TubeOptions, detector_tubes
@@ -30,7 +30,6 @@ from actiontubes.detect.inference.predict_dataset import predict_dataset
 from actiontubes.detect.inference.predictor import (
     FusedPredictor,
     TorchPredictor,
-    concatenate_detections,
     predict_frames,
 )
 from actiontubes.detect.inference.video_input import open_video_file
@@ -92,7 +91,7 @@ def maps(made: Detector, clips: Tensor) -> dict[str, Tensor]:
         return made.extract_features(clips)
 
 
-def test_maps_are_averaged() -> None:
+def test_feature_maps_are_averaged() -> None:
     made = detector()
     assert made.flow_trunk is not None
     with torch.inference_mode():
@@ -106,7 +105,7 @@ def test_maps_are_averaged() -> None:
     assert not torch.allclose(rgb, flow, atol=1e-3)
 
 
-def test_single_streams_leave_the_other_aside() -> None:
+def test_single_streams_ignore_the_other() -> None:
     rgb, flow = detector(streams="rgb"), detector(streams="flow")
     assert rgb.flow_trunk is None and flow.flow_trunk is None and flow.trunk.channels_in == 2
     for made, channels in ((rgb, 3), (flow, 2)):
@@ -114,7 +113,7 @@ def test_single_streams_leave_the_other_aside() -> None:
         torch.testing.assert_close(found["Mixed_3c"], expected["Mixed_3c"])
 
 
-def test_what_a_clip_has_to_hold() -> None:
+def test_streams_of_a_clip() -> None:
     for streams in ("rgb", "flow", "both"):
         assert replace(SETTINGS, streams=streams).clip_streams == streams  # type: ignore[arg-type]
     on_flow = replace(SETTINGS, streams="flow", proposals="resnet18")
@@ -142,14 +141,14 @@ def test_round_trip(streams: str, head: str, tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_settings_of_older_files() -> None:
+def test_configs_of_older_files() -> None:
     assert DetectorConfig(labels=("a",)).streams == "rgb"
     for name, word in (("streams", "two"), ("flow_method", "farneback")):
         with pytest.raises(InputError, match=f"--{name.replace('_', '-')} {word}"):
             replace(SETTINGS, **{name: word})
 
 
-def test_trunks_that_do_not_lie_upon_each_other() -> None:
+def test_trunks_with_different_grids_are_refused() -> None:
     variant = get_variant("s3d-g")
     flow = Trunk(replace(variant, layout=I3D_LAYOUT), 0.05, channels_in=2)
     with pytest.raises(
@@ -182,7 +181,7 @@ def test_each_stream_from_its_own_detector(tmp_path: Path) -> None:
     assert frozen.flow_trunk is not None and frozen.flow_trunk.frozen == frozen.trunk.frozen
 
 
-def test_detectors_that_give_no_trunk(tmp_path: Path) -> None:
+def test_detectors_without_the_needed_trunk(tmp_path: Path) -> None:
     path = str(tmp_path / "d.safetensors")
     save_detector(detector(streams="flow"), Path(path))
     for settings, words in (
@@ -240,11 +239,11 @@ def test_fused_scores_are_the_mean() -> None:
     assert not torch.allclose(ours.probabilities, theirs.probabilities, atol=1e-2)
 
 
-def test_a_detector_fused_with_itself_finds_the_same() -> None:
+def test_a_detector_fused_with_itself_has_the_same_detections() -> None:
     one = TorchPredictor(detector(1, streams="rgb"))
     frames = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(6)]
     alone, fused = (
-        concatenate_detections(list(predict_frames(predictor, frames)))
+        concatenate_rows(list(predict_frames(predictor, frames)))
         for predictor in (one, FusedPredictor(one, one))
     )
     np.testing.assert_array_equal(alone.label, fused.label)
@@ -253,7 +252,7 @@ def test_a_detector_fused_with_itself_finds_the_same() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"labels": ("sit", "run")}, {"size": (96, 64)}, {"frames": 8}])
-def test_detectors_that_do_not_fit_together(changes: dict[str, Any]) -> None:
+def test_detectors_that_cannot_be_fused(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"differ in {next(iter(changes))}"):
         FusedPredictor(TorchPredictor(detector()), TorchPredictor(detector(**changes)))
 
@@ -269,7 +268,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("streams", "proposals"), [("flow", "external"), ("both", "features")])
-def test_cached_and_computed_flow_find_the_same(
+def test_cached_and_computed_flow_give_the_same_detections(
     figures: Path, tmp_path: Path, streams: str, proposals: str
 ) -> None:
     source = next((figures / "videos").glob("test*"))
@@ -299,7 +298,7 @@ def test_cached_and_computed_flow_find_the_same(
     frames = list(read_video(video))
     given = FunctionSource(people) if proposals == "external" else None
     for pictures in (frames, list(append_flow(frames, "dis"))):
-        found = concatenate_detections(
+        found = concatenate_rows(
             list(predict_frames(TorchPredictor(made), pictures, source=given, key_frame_step=7))
         )
         looked = computed.frame % 7 == 0

@@ -86,9 +86,9 @@ def test_trained_saved_and_used(name: str, tmp_path: Path) -> None:
         ),
         ({"head": "mixed"}, "--head mixed: only works with the S3D family"),
         ({"streams": "flow"}, "--streams: optical flow only works with the S3D family"),
-        ({"height": 66}, "must be multiples of 4, the stride of layer2"),
+        ({"size": (66, 64)}, "must be multiples of 4, the stride of layer2"),
     ],
 )
-def test_what_they_do_not_have(change: dict, words: str) -> None:
+def test_options_that_torchvision_trunks_do_not_offer(change: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         build_detector(replace(settings("r2plus1d_18"), **change))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
-from actiontubes.backbones.family import feature_grid, get_variant
+from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import kinetics400_labels
 from actiontubes.datasets.errors import InputError
@@ -78,7 +78,7 @@ def test_the_classes_of_a_data_set() -> None:
         ),
     ],
 )
-def test_unknown_labels_name_near_ones(chosen: list[str], message: str) -> None:
+def test_unknown_labels_suggest_similar_ones(chosen: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         select_labels(chosen, CLASSES)
 
@@ -114,7 +114,7 @@ def where_and_when(size: tuple[int, int, int]) -> tuple[PretrainedModel, ClipFea
     model.head.fc = torch.nn.Linear(3, 3)
     model.head.fc.weight.data = torch.eye(3)
     model.head.fc.bias.data.zero_()
-    grid = feature_grid(model.trunk.variant, "Mixed_4e", size)
+    grid = model.trunk.grid("Mixed_4e", size)
     shape = [-(-length // stride) for length, stride in zip(size, grid.stride)]
     axes = [f + s * torch.arange(n) for f, s, n in zip(grid.origin, grid.stride, shape)]
     features = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None].float()

@@ -16,8 +16,9 @@ from actiontubes.datasets.tables import Detections
 from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.detect.people import proposals
 from actiontubes.detect.people.person_boxes import FunctionSource, PersonBoxes, clean_boxes
-from actiontubes.detect.people.proposals import SOURCES, open_proposal_source
+from actiontubes.detect.people.proposals import SOURCES, open_proposal_source, source_keys
 from actiontubes.detect.people.table import TableSource
+from actiontubes.tools.detect import detect
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,10 @@ def test_no_boxes_are_an_empty_array() -> None:
     found = clean_boxes(np.empty((0, 4)), np.empty(0), (48, 64))
     assert found.boxes.shape == (0, 4) and found.score.shape == (0,)
     assert found.boxes.dtype == found.score.dtype == np.float32
+
+
+def test_help_lists_all_sources() -> None:
+    assert f"All sources: {source_keys()}." in " ".join((detect.__doc__ or "").split())
 
 
 def test_whole_frame(propose: Propose) -> None:
@@ -158,7 +163,7 @@ def test_hog_says_what_its_build_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         open_proposal_source("hog")
 
 
-def test_unknown_sources_are_told_the_known_ones() -> None:
+def test_messages_about_unknown_sources_name_the_known_ones() -> None:
     with pytest.raises(InputError) as refused:
         open_proposal_source("yolo9000")
     for known in ("yolo9000", "default", "hog", "frame", "detectron2:CONFIG", ".onnx", ".parquet"):

@@ -87,8 +87,8 @@ def test_people_only_and_all_of_them(
     model = get_model(FAST, weights=None, weights_backbone=None, score_thresh=0.02).eval()
     model.load_state_dict(torch.load(weights_file, weights_only=True))
     with torch.inference_mode():
-        pictures = [torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames]
-        results = model(pictures)
+        images = [torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames]
+        results = model(images)
     for boxes, result in zip(detect(frames), results, strict=True):
         people = result["labels"] == PERSON
         assert 0 < people.sum() < len(people)

@@ -32,10 +32,10 @@ def test_letterbox_maps_points_there_and_back(
     height: int, width: int, rows: int, columns: int
 ) -> None:
     size = (32 * rows, 32 * columns)
-    picture, scale = onnx_models.letterbox(np.zeros((height, width, 3), np.uint8), size)
-    assert picture.shape == (*size, 3) and picture.dtype == np.float32
-    drawn = np.argwhere(picture[:, :, 0] != onnx_models.PADDING)
-    # The frame's bottom right corner is where the picture's content ends, to the pixel.
+    image, scale = onnx_models.letterbox(np.zeros((height, width, 3), np.uint8), size)
+    assert image.shape == (*size, 3) and image.dtype == np.float32
+    drawn = np.argwhere(image[:, :, 0] != onnx_models.PADDING)
+    # The frame's bottom right corner is where the image's content ends, to the pixel.
     np.testing.assert_allclose(drawn.max(axis=0) + 1, np.array([height, width]) * scale[::-1])
     points = np.random.default_rng(0).uniform(0, 500, (20, 2))
     np.testing.assert_allclose(points * scale / scale, points, rtol=1e-15)
@@ -47,8 +47,8 @@ def test_letterbox_maps_points_there_and_back(
 
 def test_letterbox_keeps_a_frame_that_fits() -> None:
     frame = np.random.default_rng(0).integers(0, 256, (256, 340, 3), np.uint8)
-    picture, scale = onnx_models.letterbox(frame, (256, 352))
-    assert (picture[:, :340] == frame).all() and (picture[:, 340:] == 114).all()
+    image, scale = onnx_models.letterbox(frame, (256, 352))
+    assert (image[:, :340] == frame).all() and (image[:, 340:] == 114).all()
     assert scale.tolist() == [1, 1]
 
 
@@ -192,13 +192,13 @@ def test_opencv_agrees_with_onnxruntime(shared: Shared, model: str, free_size: b
             for i, side in enumerate(value.type.tensor_type.shape.dim):
                 side.dim_param = f"{value.name}{i}"
         content, size = graph.SerializeToString(), (96, 160)
-    picture = np.random.default_rng(0).uniform(0, 255, (*size, 3)).astype(np.float32)
+    image = np.random.default_rng(0).uniform(0, 255, (*size, 3)).astype(np.float32)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    blob = np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1)[None])
+    blob = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1)[None])
     (expected,) = session.run(None, {session.get_inputs()[0].name: blob})
     network = cv2.dnn.readNetFromONNX(str(path))
     np.testing.assert_allclose(
-        onnx_models._forward(network, picture, path), expected, rtol=1e-3, atol=1e-3
+        onnx_models._forward(network, image, path), expected, rtol=1e-3, atol=1e-3
     )
 
 

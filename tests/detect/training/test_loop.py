@@ -29,6 +29,7 @@ from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import load_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
+from actiontubes.detect.model.postprocess import KeyFrameDetections
 from actiontubes.detect.training.detector import DetectionTask, key_frame_seeds
 from actiontubes.detect.training.loop import fit, make_optimizer, sync_batch_norms, update_average
 from actiontubes.detect.training.options import RunOptions, Schedule
@@ -588,7 +589,9 @@ def test_norms_shared_among_processes_are_the_same(backbone: str) -> None:
     ],
     ids=["features", "sigmoids", "mixed"],
 )
-def test_sixty_steps_find_a_moving_rectangle(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_sixty_steps_find_a_moving_rectangle(
+    changes: dict[str, Any], tmp_path: Path, detect_key_frames: Callable[..., KeyFrameDetections]
+) -> None:
     sample = Rectangles(only=8)[0]
     detector = tiny(width_multiplier=0.1, hidden=64, **changes)
     # Of so small a map few anchors and proposals are positive: as many negative ones are enough.
@@ -602,7 +605,7 @@ def test_sixty_steps_find_a_moving_rectangle(changes: dict[str, Any], tmp_path: 
     with torch.inference_mode():
         maps = found.extract_features(clips)
         proposals, _ = found.propose(maps, clips, clip_of, sample.key_frames)
-        rows = found.detect(maps, FRAMES, proposals, clip_of, sample.key_frames)
+        rows = detect_key_frames(found, maps, FRAMES, proposals, clip_of, sample.key_frames)
     # Boxes next to each other score alike after so few steps.
     best = slice(0, 3)
     right = rows.label[best] == sample.labels[0].argmax()

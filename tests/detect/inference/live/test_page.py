@@ -16,7 +16,7 @@ from actiontubes.detect.inference.live import page as live_page
 from actiontubes.detect.inference.live.page import serve_page
 
 
-def picture(number: int) -> np.ndarray:
+def make_frame(number: int) -> np.ndarray:
     return np.full((48, 64, 3), (number, 0, 255 - number), np.uint8)
 
 
@@ -28,7 +28,7 @@ def ask(address: str, path: str, host: str | None = None) -> http.client.HTTPRes
 
 
 def parts(response: http.client.HTTPResponse) -> Iterator[np.ndarray]:
-    """The pictures of a multipart stream, as RGB."""
+    """The frames of a multipart stream, as RGB."""
     while (line := response.readline()) == b"--frame\r\n":
         assert response.readline() == b"Content-Type: image/jpeg\r\n"
         length = int(response.readline().split()[1])
@@ -43,35 +43,35 @@ def test_what_a_browser_gets() -> None:
     with serve_page(0) as (address, show):
         page = ask(address, "/")
         assert page.status == 200 and b'src="/stream.mjpg"' in page.read()
-        show(picture(10), 0.0)
+        show(make_frame(10), 0.0)
         stream = ask(address, "/stream.mjpg")
         assert stream.getheader("Content-Type") == "multipart/x-mixed-replace; boundary=frame"
         shown = parts(stream)
         # One that came before is there at once; JPEG is nearly what was shown.
-        assert np.abs(next(shown).astype(int) - picture(10)).max() < 6
+        assert np.abs(next(shown).astype(int) - make_frame(10)).max() < 6
         for number in (100, 200):
-            show(picture(number), number / 1000)
-            assert np.abs(next(shown).astype(int) - picture(number)).max() < 6
+            show(make_frame(number), number / 1000)
+            assert np.abs(next(shown).astype(int) - make_frame(number)).max() < 6
     assert list(shown) == []
 
 
 @pytest.mark.parametrize(("apart", "pause"), [(0.05, 0.05), (3.0, 0.25)])
-def test_pictures_come_as_far_apart_as_their_frames(
+def test_frames_are_shown_at_their_intervals(
     apart: float, pause: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: SimpleQueue[float] = SimpleQueue()
 
     def sleep(seconds: float) -> None:
-        if seconds:  # none before the first picture
+        if seconds:  # none before the first frame
             pauses.put(seconds)
 
     monkeypatch.setattr(live_page, "time", SimpleNamespace(sleep=sleep))
     with serve_page(0) as (address, show):
-        show(picture(0), 0.0)
+        show(make_frame(0), 0.0)
         stream = ask(address, "/stream.mjpg")
         next(parts(stream))
         for number in range(1, 6):
-            show(picture(number), number * apart)
+            show(make_frame(number), number * apart)
         found = [pauses.get(timeout=20) for _ in range(5)]
         stream.close()
     assert found == pytest.approx([pause] * 5)
@@ -88,13 +88,13 @@ def test_showing_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(live_page, "time", SimpleNamespace(sleep=sleep))
     with serve_page(0) as (address, show):
-        show(picture(0), 0.0)
+        show(make_frame(0), 0.0)
         stream = ask(address, "/stream.mjpg")
         next(parts(stream))
-        show(picture(1), 10.0)
+        show(make_frame(1), 10.0)
         assert begun.wait(20)
         for number in range(1000):
-            show(picture(number % 256), number * 10.0)
+            show(make_frame(number % 256), number * 10.0)
         assert not ended.is_set()
         go_on.set()
         stream.close()
@@ -103,14 +103,14 @@ def test_showing_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_that_is_closed_leaves_no_thread() -> None:
     before = set(threading.enumerate())
     with serve_page(0) as (address, show):
-        show(picture(0), 0.0)
+        show(make_frame(0), 0.0)
         stream = ask(address, "/stream.mjpg")
         next(parts(stream))
         threads = set(threading.enumerate()) - before
         (handler,) = [thread for thread in threads if thread.name != "live page"]
         stream.close()
         for number in range(400):
-            show(picture(1), float(number))
+            show(make_frame(1), float(number))
             handler.join(0.05)
             if not handler.is_alive():
                 break

@@ -29,16 +29,16 @@ from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SETTINGS = DetectorConfig(labels=("walk", "run"), frames=8, size=(24, 32))
+CONFIG = DetectorConfig(labels=("walk", "run"), frames=8, size=(24, 32))
 
 
-def picture(number: int, height: int = 24, width: int = 32) -> np.ndarray:
+def make_frame(number: int, height: int = 24, width: int = 32) -> np.ndarray:
     return np.full((height, width, 3), number % 256, np.uint8)
 
 
 def frames(numbers: range, rate: float = 25.0) -> Iterator[LiveFrame]:
     for number in numbers:
-        yield LiveFrame(number, number / rate, picture(number))
+        yield LiveFrame(number, number / rate, make_frame(number))
 
 
 class Walker:
@@ -49,7 +49,7 @@ class Walker:
 
     proposals, device = "own", "cpu"
 
-    def __init__(self, config: DetectorConfig = SETTINGS) -> None:
+    def __init__(self, config: DetectorConfig = CONFIG) -> None:
         self.config = config
         self.clips: list[Tensor] = []
 
@@ -70,26 +70,26 @@ class Walker:
         return predictions
 
 
-class Given(Walker):
+class ExternalWalker(Walker):
     proposals = "external"
 
 
-def test_pieces_are_those_of_a_whole_video() -> None:
+def test_batches_are_those_of_a_whole_video() -> None:
     """With the whole lookahead, live clips are those of `iter_clip_batches`."""
-    whole = [(picture(number), None) for number in range(40)]
-    expected = list(iter_clip_batches(whole, ClipGeometry(SETTINGS), key_frames_per_clip=8))
-    live = list(iter_live_batches(frames(range(40)), SETTINGS, step=8, lookahead=8))
+    whole = [(make_frame(number), None) for number in range(40)]
+    expected = list(iter_clip_batches(whole, ClipGeometry(CONFIG), key_frames_per_clip=8))
+    live = list(iter_live_batches(frames(range(40)), CONFIG, step=8, lookahead=8))
     assert [len(keys) for _, keys in live] == [8] * 5
-    for (piece, keys), other in zip(live, expected, strict=True):
+    for (batch, keys), other in zip(live, expected, strict=True):
         np.testing.assert_array_equal([key.number for key in keys], other.frame_numbers)
-        assert torch.equal(piece.clips, other.clips)
-        assert torch.equal(piece.key_frame_positions, other.key_frame_positions.double())
+        assert torch.equal(batch.clips, other.clips)
+        assert torch.equal(batch.key_frame_positions, other.key_frame_positions.double())
 
 
 @pytest.mark.parametrize(("step", "lookahead"), [(4, 0), (8, 2), (5, None), (16, 100)])
 @pytest.mark.parametrize("frame_step", [1, 2])
 def test_every_frame_is_a_key_frame_once(step: int, lookahead: int | None, frame_step: int) -> None:
-    settings = DetectorConfig(labels=("walk",), frames=8, size=(24, 32),
+    config = DetectorConfig(labels=("walk",), frames=8, size=(24, 32),
                                 frame_step=frame_step)  # fmt: skip
     came = 0
 
@@ -102,10 +102,10 @@ def test_every_frame_is_a_key_frame_once(step: int, lookahead: int | None, frame
     seen = []
     lengths = set()
     most = 8 * frame_step + 4 if lookahead is None else lookahead
-    for piece, keys in iter_live_batches(counted(), settings, step=step, lookahead=lookahead):
-        lengths.add(piece.clips.shape[1])
-        for place, frame in zip(piece.key_frame_positions.tolist(), keys, strict=True):
-            here = piece.clips[0, int(place), 0, 0, 0].item()
+    for batch, keys in iter_live_batches(counted(), config, step=step, lookahead=lookahead):
+        lengths.add(batch.clips.shape[1])
+        for place, frame in zip(batch.key_frame_positions.tolist(), keys, strict=True):
+            here = batch.clips[0, int(place), 0, 0, 0].item()
             assert here == frame.number - frame.number % 1 - (place % 1) * frame_step
             seen.append(frame.number)
         # The first of a clip's key frames waited for the others, and for what it looks ahead.
@@ -115,23 +115,23 @@ def test_every_frame_is_a_key_frame_once(step: int, lookahead: int | None, frame
 
 def test_a_smaller_lookahead_waits_less() -> None:
     """After frame 3 four frames are there: the clip ends with the last of them again and again."""
-    few = iter_live_batches(frames(range(100)), SETTINGS, step=4, lookahead=0)
-    piece, keys = next(few)
+    few = iter_live_batches(frames(range(100)), CONFIG, step=4, lookahead=0)
+    batch, keys = next(few)
     assert [key.number for key in keys] == [0, 1, 2, 3]
-    assert piece.clips[0, :, 0, 0, 0].tolist() == [0] * 8 + [0, 1, 2, 3] + [3] * 8
-    piece, _ = next(few)
-    assert piece.clips[0, :, 0, 0, 0].tolist() == [0] * 4 + list(range(8)) + [7] * 8
+    assert batch.clips[0, :, 0, 0, 0].tolist() == [0] * 8 + [0, 1, 2, 3] + [3] * 8
+    batch, _ = next(few)
+    assert batch.clips[0, :, 0, 0, 0].tolist() == [0] * 4 + list(range(8)) + [7] * 8
 
 
 def test_people_in_pixels_of_the_clip() -> None:
     def people(frames: np.ndarray, first: int) -> list[np.ndarray]:
         return [np.array([[first, 0, 64, 48, 0.9]], np.float32) for _ in frames]
 
-    big = (LiveFrame(each, each / 25, picture(each, 48, 64)) for each in range(4))
-    piece, _ = next(
-        iter_live_batches(big, SETTINGS, step=4, lookahead=0, source=FunctionSource(people))
+    big = (LiveFrame(each, each / 25, make_frame(each, 48, 64)) for each in range(4))
+    batch, _ = next(
+        iter_live_batches(big, CONFIG, step=4, lookahead=0, source=FunctionSource(people))
     )
-    assert [boxes.tolist() for boxes in piece.person_boxes] == [
+    assert [boxes.tolist() for boxes in batch.person_boxes] == [
         [[each / 2, 0.0, 32.0, 24.0]] for each in range(4)
     ]
 
@@ -153,7 +153,7 @@ def test_tubes_grow_end_and_are_numbered_on() -> None:
     assert unlike == [False] * (LIVE_LINKING.min_length - 1) + [True] * (
         21 - LIVE_LINKING.min_length
     )
-    alone = draw_frame(picture(19), np.array([[4, 4, 20, 20]]), ["walk"], [0.9], [0], scale=1)
+    alone = draw_frame(make_frame(19), np.array([[4, 4, 20, 20]]), ["walk"], [0.9], [0], scale=1)
     np.testing.assert_array_equal(drawn[19], alone)
     assert len(tubes.pop_closed()[0]) == 0
     nobody = np.empty(0)
@@ -190,8 +190,8 @@ def test_no_tube_grows_for_ever() -> None:
 
 @pytest.mark.parametrize("own_proposals", [True, False])
 def test_a_run(own_proposals: bool, tmp_path: Path) -> None:
-    source = LiveSource(lambda: (picture(each) for each in range(100)), "camera 0", drop=False)
-    detector = Walker() if own_proposals else Given()
+    source = LiveSource(lambda: (make_frame(each) for each in range(100)), "camera 0", drop=False)
+    detector = Walker() if own_proposals else ExternalWalker()
     kept: list[Tubes] = []
     shown: list[float] = []
 
@@ -220,13 +220,13 @@ def test_a_run(own_proposals: bool, tmp_path: Path) -> None:
 
 def test_the_end_of_a_run(tmp_path: Path) -> None:
     """So many frames; an error of the source after what was found is kept; wrong detectors."""
-    endless = lambda: (picture(each) for each in range(10**9))  # noqa: E731
+    endless = lambda: (make_frame(each) for each in range(10**9))  # noqa: E731
     summary = run_live(LiveSource(endless, "0", drop=False), Walker(), max_frames=30,
                        progress=False)  # type: ignore[arg-type] # fmt: skip
     assert summary.frames == 30
 
     def unplugged() -> Iterator[np.ndarray]:
-        yield from (picture(each) for each in range(30))
+        yield from (make_frame(each) for each in range(30))
         raise InputError("camera 0: unplugged")
 
     kept: list[Tubes] = []
@@ -238,7 +238,7 @@ def test_the_end_of_a_run(tmp_path: Path) -> None:
     assert sum(map(len, kept)) >= 2 * 16
     source = LiveSource(endless, "0")
     with pytest.raises(InputError, match="does not find people itself; give --proposals"):
-        run_live(source, Given(), progress=False)  # type: ignore[arg-type]
+        run_live(source, ExternalWalker(), progress=False)  # type: ignore[arg-type]
     flow = DetectorConfig(labels=("walk",), streams="flow", proposals="external")
     with pytest.raises(InputError, match="RGB detectors only"):
         run_live(source, Walker(flow), progress=False)  # type: ignore[arg-type]
@@ -246,17 +246,17 @@ def test_the_end_of_a_run(tmp_path: Path) -> None:
 
 def test_a_change_of_size(tmp_path: Path) -> None:
     def changing() -> Iterator[np.ndarray]:
-        yield from (picture(each) for each in range(36))
-        yield from (picture(each, 48, 64) for each in range(36, 70))
+        yield from (make_frame(each) for each in range(36))
+        yield from (make_frame(each, 48, 64) for each in range(36, 70))
 
     kept: list[Tubes] = []
     source = LiveSource(changing, "camera 0", drop=False)
-    with VideoPartWriter(tmp_path) as parts, pytest.warns(UserWarning) as told:
+    with VideoPartWriter(tmp_path) as parts, pytest.warns(UserWarning) as warned:
         run_live(
             source, Walker(), frame_sinks=[parts.write],  # type: ignore[arg-type]
             tube_sink=lambda tubes, _: kept.append(tubes), scale=2, progress=False,
         )  # fmt: skip
-    (line,) = [str(each.message) for each in told]
+    (line,) = [str(each.message) for each in warned]
     assert line == (
         "camera 0: the frame size changed from 32x24 to 64x48 at frame 36; all "
         "tubes end and new ones start"
@@ -274,7 +274,7 @@ def test_drawn_parts(tmp_path: Path) -> None:
     """A part ends with its minutes; times are those of the frames; an error leaves it whole."""
     with pytest.raises(ZeroDivisionError), VideoPartWriter(tmp_path, minutes=0.1) as parts:
         for each in range(20):
-            parts.write(picture(each * 10, 48, 64), 100 + each / 2)
+            parts.write(make_frame(each * 10, 48, 64), 100 + each / 2)
         assert sorted(path.name for path in tmp_path.glob("live-*")) == ["live-0001.mp4"]
         raise ZeroDivisionError
     times = [
