@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..datasets.errors import InputError
-from ..datasets.options import at_least, greater_than
+from ..datasets.options import Range, at_least
 
 if TYPE_CHECKING:
     from ..datasets.video.live_source import LiveSource
@@ -30,7 +30,7 @@ def live(
     speed: Literal["own", "max"] = "own",
     loop: bool = False,
     frames: Annotated[int | None, at_least(1)] = None,
-    timeout: Annotated[float, greater_than(0)] = 10.0,
+    timeout: Annotated[float, Range(lambda value: value > 0, "greater than 0 seconds")] = 10.0,
     retries: Annotated[int | None, at_least(0)] = None,
     threshold: float = 0.4,
     precision: Literal["no", "bf16", "fp16"] = "no",
