@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ def some_of(names: Iterable[object], shown: int = 3) -> str:
 
 def choose_from(word: str, known: Iterable[str], shown: int = 10) -> str:
     """The end of a message about an unknown word: the first known words and the most similar."""
+    import difflib
+
     known = [str(name) for name in known]
     near = difflib.get_close_matches(word, known, 1)
     return f"choose from {some_of(known, shown)}" + (f" (did you mean {near[0]}?)" if near else "")

@@ -6,17 +6,18 @@ that is a dataclass is an option, too, with the help of the dataclass's docstrin
 
 from __future__ import annotations
 
-import difflib
 import inspect
+import re
 import types
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from functools import partial
 from itertools import pairwise
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..datasets.errors import InputError, as_option, error_line
-from ..datasets.options import check_option, option_name, option_types
+from ..datasets.options import check_option, option_name, option_types, split_annotated
 
 # Words of version 0.1 that the command line and YAML files still accept.
 OLD_NAMES = {
@@ -66,17 +67,14 @@ class Option:
     @property
     def kind(self) -> Any:
         """The type without its annotations."""
-        return get_args(self.hint)[0] if get_origin(self.hint) is Annotated else self.hint
+        return split_annotated(self.hint)[0]
 
     @property
     def elements(self) -> tuple[Any, ...]:
         """The types in a list or tuple, perhaps followed by Ellipsis; none of another type."""
-        optional = get_origin(self.kind) in (Union, types.UnionType)
-        inner = next(
-            (each for each in get_args(self.kind) if each is not type(None)) if optional
-            else iter((self.kind,))
-        )  # fmt: skip
-        return get_args(inner) if get_origin(inner) in (list, tuple) else ()
+        is_union = get_origin(self.kind) in (Union, types.UnionType)
+        kinds = get_args(self.kind) if is_union else (self.kind,)
+        return next((get_args(kind) for kind in kinds if get_origin(kind) in (list, tuple)), ())
 
     @property
     def switches_off(self) -> bool:
@@ -87,7 +85,7 @@ class Option:
     def key(self) -> str:
         return f"no_{self.name}" if self.switches_off else self.name
 
-    def value(self, given: Any) -> Any:
+    def checked(self, value: Any) -> Any:
         """What the command gets for a value of the command line or the YAML file.
 
         Raises:
@@ -95,16 +93,16 @@ class Option:
         """
         option = as_option(self.key)
         if self.kind is bool:
-            if not isinstance(given, bool):
-                raise InputError(f"{option}: must be true or false, not {given}")
-            return given != self.switches_off
-        if isinstance(given, list):
+            if not isinstance(value, bool):
+                raise InputError(f"{option}: must be true or false, not {value}")
+            return value != self.switches_off
+        if isinstance(value, list):
             count = len(self.elements)
-            if count > 1 and Ellipsis not in self.elements and len(given) != count:
-                raise InputError(f"{option}: needs {count} numbers, not {len(given)}")
-            given = tuple(given) if count > 1 else given
-        check_option(self.name, given, self.hint)
-        return given
+            if count > 1 and Ellipsis not in self.elements and len(value) != count:
+                raise InputError(f"{option}: needs {count} numbers, not {len(value)}")
+            value = tuple(value) if count > 1 else value
+        check_option(self.name, value, self.hint)
+        return value
 
 
 def parse_arguments(function: Callable, command: str, arguments: list[str]) -> dict[str, Any]:
@@ -131,19 +129,19 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     except ArgumentError as error:
         raise InputError(_reason(error, arguments, [option.key for option in options])
                          + f" (see `actiontubes {command} --help`)") from error  # fmt: skip
-    groups: dict[str, dict[str, Any]] = {}
-    result = {}
+    result: dict[str, Any] = {}
     for option in options:
-        value = option.value(values[option.key])
+        value = option.checked(values[option.key])
         if option.field is None:
             result[option.parameter] = value
         else:
-            groups.setdefault(option.parameter, {})[option.field] = value
+            result.setdefault(option.parameter, {})[option.field] = value
     hints = get_type_hints(function)
-    for name, group in groups.items():
-        default = inspect.signature(function).parameters[name].default
-        has_default = default is not inspect.Parameter.empty
-        result[name] = replace(default, **group) if has_default else hints[name](**group)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if is_dataclass(hints[name]):
+            has_default = parameter.default is not inspect.Parameter.empty
+            make = partial(replace, parameter.default) if has_default else hints[name]
+            result[name] = make(**result[name])
     return result
 
 
@@ -152,7 +150,7 @@ def options_of(function: Callable) -> Iterator[Option]:
     explained, _ = _explanations(function)
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, *extras = get_args(hints[name]) if _is_annotated(hints[name]) else (hints[name],)
+        kind, extras = split_annotated(hints[name])
         default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         if not (isinstance(kind, type) and is_dataclass(kind)):
             yield Option(
@@ -172,17 +170,13 @@ def options_of(function: Callable) -> Iterator[Option]:
                 )  # fmt: skip
 
 
-def _is_annotated(hint: Any) -> bool:
-    return get_origin(hint) is Annotated
-
-
 def _explanations(documented: Any) -> tuple[dict[str, str], str]:
-    """The help of each parameter or field in a docstring, and the text before them."""
-    from docstring_parser import parse
-
-    text = parse(documented.__doc__ or "")
-    explained = {entry.arg_name: entry.description or "" for entry in text.params}
-    return explained, f"{text.short_description}\n\n{text.long_description or ''}"
+    """The help of each parameter or field in a docstring of Google's style, and the text before."""
+    text = inspect.cleandoc(documented.__doc__ or "")
+    description, *sections = re.split(r"\n+(?:Args|Attributes):\n", text)
+    # An entry is "    name: text", and its further lines are indented farther.
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", "\n".join(sections), re.MULTILINE)
+    return dict(entries), description
 
 
 def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
@@ -195,9 +189,10 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
         if option.default is not MISSING:
             settings |= {"nargs": "?", "default": option.default}
     else:
-        old = [old for old, new in OLD_NAMES.items() if new == option.key and with_old_names]
+        key = option.key
+        old = [old for old, new in OLD_NAMES.items() if new == key] if with_old_names else []
         # In a YAML file an old name has underscores, too.
-        names = [as_option(option.key), *map(as_option, old), *(f"--{name}" for name in old)]
+        names = [as_option(key), *map(as_option, old), *(f"--{name}" for name in old)]
         if option.default is MISSING:
             settings["required"] = True
         else:
@@ -240,6 +235,8 @@ def _nearest_options(reason: str, names: Iterable[str]) -> str:
     """For the unknown options that an error names, the closest ones there are."""
     if "nrecognized arguments" not in reason:
         return ""
+    import difflib
+
     options = [as_option(name) for name in names]
     words = [word.partition("=")[0] for word in reason.split() if word.startswith("--")]
     near = [match for word in words for match in difflib.get_close_matches(word, options, 1)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from ..datasets.options import at_least, greater_than
 
 
 def benchmark(
@@ -11,14 +13,14 @@ def benchmark(
     *,
     backbones: list[str] | None = None,
     endpoint: str = "Mixed_4e",
-    frames: int = 20,
-    height: int = 320,
-    width: int = 400,
-    threads: int = 2,
-    repeats: int = 7,
+    frames: Annotated[int, at_least(1)] = 20,
+    height: Annotated[int, at_least(1)] = 320,
+    width: Annotated[int, at_least(1)] = 400,
+    threads: Annotated[int, at_least(1)] = 2,
+    repeats: Annotated[int, at_least(1)] = 7,
     device: Literal["cpu", "cuda"] = "cpu",
     train: bool = False,
-    size: float = 1.0,
+    size: Annotated[float, greater_than(0)] = 1.0,
     json: Path | None = None,
 ) -> None:
     """Measure the speed of the backbones, the detector or the evaluation on this machine.

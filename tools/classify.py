@@ -111,15 +111,10 @@ def classify(
             for folder in folders.values():
                 require_no_run(folder)
         for split, videos in train_sets.items():
-            model = new_classifier(
-                network.backbone, videos.labels, weights=network.weights, width=network.width,
-                dropout=network.dropout, freeze=network.freeze, channels_in=network.channels_in,
-                seed=run.seed,
-            )  # fmt: skip
             _, result = train_and_test(
-                model, videos, test_sets[split], folders[split], crops=crops, test=test,
-                schedule=schedule, run=run, norm=network.norm,
-                label_smoothing=network.label_smoothing,
+                new_classifier(network, videos.labels, seed=run.seed), videos, test_sets[split],
+                folders[split], network=network, crops=crops, test=test, schedule=schedule,
+                run=run,
             )  # fmt: skip
             results.append(result)
     else:

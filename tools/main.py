@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from ..datasets.errors import error_line
-from .arguments import parse_arguments
+from ..datasets.errors import InputError, choose_from, error_line
 
 # One line each, so that `actiontubes --help` imports none of them.
 COMMANDS = {
@@ -30,6 +29,14 @@ COMMANDS = {
     "export": "write a trained detector as ONNX or for torch.export",
     "weights": "list, download or locate pretrained weights",
 }
+_OVERVIEW = """usage: actiontubes COMMAND ...
+
+Who does what, where and when in video: spatio-temporal action detection.
+
+{commands}
+
+`actiontubes COMMAND --help` explains a command. Every option can also stand in a
+YAML file given with --config; --debug shows the traceback of an error."""
 _LONG = ("demo", "train", "classify", "study")  # they share a machine for minutes and hours
 
 
@@ -43,12 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     command = arguments[0]
     if command not in COMMANDS:
-        from ..datasets.errors import choose_from
-
         instead = choose_from(command, COMMANDS, len(COMMANDS))
         print(f"actiontubes: unknown command {command}; {instead}", file=sys.stderr)
         return 2
-    from ..datasets.errors import InputError
+    from .arguments import parse_arguments
 
     warnings.showwarning = _one_line_warning
     if command in _LONG:
@@ -85,18 +90,7 @@ def _bars() -> list[Any]:
 def _overview() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:{width}}{summary}" for name, summary in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: actiontubes COMMAND ...",
-            "",
-            "Who does what, where and when in video: spatio-temporal action detection.",
-            "",
-            *lines,
-            "",
-            "`actiontubes COMMAND --help` explains a command. Every option can also stand in a",
-            "YAML file given with --config; --debug shows the traceback of an error.",
-        ]
-    )
+    return _OVERVIEW.format(commands="\n".join(lines))
 
 
 def _one_line_warning(message: Warning | str, *_: Any, **__: Any) -> None:

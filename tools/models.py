@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ..datasets.options import at_least
+from ..datasets.options import at_least, greater_than
 
 
 def models(
@@ -14,7 +14,7 @@ def models(
     # S3D's last pooling needs two cells of stride 4 in time and of stride 16 in space.
     frames: Annotated[int, at_least(5)] = 64,
     size: Annotated[int, at_least(17)] = 224,
-    width: float = 1.0,
+    width: Annotated[float, greater_than(0)] = 1.0,
     json: Path | None = None,
 ) -> None:
     """Show the backbones with their parameters and multiply-adds, beside the paper's.
@@ -30,12 +30,8 @@ def models(
         width: Multiplier of the number of channels.
         json: Also write the rows to this JSON file.
     """
-    from ..datasets.errors import InputError
-    from ..datasets.files import write_json
-
-    if not 0 < width < float("inf"):
-        raise InputError(f"--width {width}: must be greater than 0")
     from ..backbones.cost import family_costs
+    from ..datasets.files import write_json
 
     rows = family_costs(classes, frames, size, width)
     head = ("name", "parameters", "paper", "multiply-adds", "paper", "time is convolved", "gates")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from ..datasets.errors import InputError
 from ..datasets.options import at_least
-from ..detect.training.options import RunOptions, Schedule
+from ..detect.training.options import ClassifierOptions, RunOptions, Schedule
 from .arguments import Omit
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BACKBONES = [
     "i2d", "i3d", "s3d", "s3d-g", "s3d-g(temporal)", "top-heavy-i3d(K)", "bottom-heavy-i3d(K)",
 ]  # fmt: skip
+_NETWORK = ClassifierOptions(width=0.25, weights=None)
 _SCHEDULE = Schedule(
     steps=400, batch=32, optimizer="adamw", lr=4e-3, warmup=20, decay="cosine", weight_decay=1e-3,
     save_every=100,
@@ -41,9 +42,9 @@ def study(
     flow_method: Literal["tvl1", "dis"] = "tvl1",
     seeds: Annotated[list[int] | None, at_least(0)] = None,
     endpoint: str = "Mixed_3c",
-    width: float = 0.25,
-    weights: str | None = None,
-    dropout: float = 0.2,
+    network: Annotated[
+        ClassifierOptions, Omit("streams", "backbone", "freeze", "norm", "label_smoothing")
+    ] = _NETWORK,
     frames: int | None = None,
     frame_step: int = 2,
     size: list[int] | None = None,
@@ -84,9 +85,6 @@ def study(
             own videos.
         seeds: Random seeds; one run for each. Default: 0 1 2.
         endpoint: The last layer of the backbones.
-        width: Multiplier of the backbone's channels.
-        weights: Pretrained weights: imagenet, or null for random weights.
-        dropout: Dropout rate before the classifier.
         frames: Frames of a clip. Default: 9 for actors, 64 for videos. With an odd number, networks
             up to MaxPool_4a see exactly the same frames in reversed clips.
         frame_step: For actors: use every Nth frame of the video.
@@ -101,7 +99,6 @@ def study(
     from ..datasets.figures.motion import PAIRS
     from ..detect.experiments.study import (
         SETTINGS_FILE,
-        Network,
         Study,
         check_same_settings,
         expand_sweeps,
@@ -122,12 +119,14 @@ def study(
             "--clips videos: needs --data; without --data the study draws its own videos, and "
             "those are only for --clips actors"
         )
-    network = Network(last=endpoint, width=width, weights=weights, dropout=dropout)
     names = expand_sweeps(backbones or _BACKBONES, endpoint)
     runs = plan_runs(names, streams or ["rgb"], [0, 1, 2] if seeds is None else seeds)
     if not runs:
         raise InputError("--seeds: give at least one")
-    sides = _numbers(size, (80, 64) if clips == "actors" else (224,))
+    default_size = (80, 64) if clips == "actors" else (224,)
+    sides = default_size if size is None else tuple(size)
+    if len(sides) != len(default_size):
+        raise InputError(f"--size: needs {len(default_size)} numbers, not {len(sides)}")
     length = frames if frames is not None else 9 if clips == "actors" else 64
     if clips == "actors":
         actors = ActorClipConfig(
@@ -142,7 +141,8 @@ def study(
     settings = {
         "data": {"videos": videos} if drawn else str(folder.resolve()), "clips": clips,
         "split": split, "train_videos": train_videos, "test_videos": test_videos, "pairs": pairs,
-        "precision": run.precision, **asdict(network), **asdict(schedule), **shape,
+        "precision": run.precision, "last": endpoint, "width": network.width,
+        "weights": network.weights, "dropout": network.dropout, **asdict(schedule), **shape,
     }  # fmt: skip
     del settings["save_every"]  # which changes nothing
     accelerator = run.accelerator(out)
@@ -176,14 +176,15 @@ def study(
         return opened
 
     keep_freed_memory()
-    run_study(runs, open_clips, Study(out, network, schedule, run, opposite))
+    run_study(runs, open_clips, Study(out, endpoint, network, schedule, run, opposite))
     if not accelerator.is_main_process:
         return
     records = read_records(out)
     title = (
         f"{'The drawn figures' if drawn else folder.name}: clips of {length} frames of "
-        f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times {width:g}; "
-        f"{schedule.steps} steps of {schedule.batch} clips; {records[0]['clips']} clips to test on."
+        f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times "
+        f"{network.width:g}; {schedule.steps} steps of {schedule.batch} clips; "
+        f"{records[0]['clips']} clips to test on."
     )
     page = write_study_report(records, out, title)
     print((out / TABLE_FILE).read_text(encoding="utf-8"))
@@ -200,10 +201,3 @@ def _draw_figures(folder: Path, videos: int) -> None:
         make_figure_dataset(
             folder, train=videos, test=test, workers=min(cores, 8) if cores > 1 else 0
         )
-
-
-def _numbers(size: list[int] | None, default: tuple[int, ...]) -> tuple[int, ...]:
-    """As many numbers as the default has, of an option."""
-    if size is not None and len(size) != len(default):
-        raise InputError(f"--size: needs {len(default)} numbers, not {len(size)}")
-    return default if size is None else tuple(size)

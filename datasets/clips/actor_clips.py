@@ -130,11 +130,9 @@ class ActorTubes:
         origin = corners.min(axis=0) - self._margin
         size = corners.max(axis=0) + self._size + self._margin - origin
         return _Strip(
-            frames=self._set.tubes.frame[rows].astype(np.int64),
-            corners=corners - origin,
-            size=(int(size[1]), int(size[0])),
-            box=np.concatenate([origin, origin + size]) / scale,
-        )
+            frames=self._set.tubes.frame[rows].astype(np.int64), corners=corners - origin,
+            size=(int(size[1]), int(size[0])), box=np.concatenate([origin, origin + size]) / scale,
+        )  # fmt: skip
 
     def _strip_frames(self, tube: int, start: int, stop: int) -> np.ndarray:
         """(stop - start, h, w, C) uint8 of the tube's strip."""

@@ -25,8 +25,10 @@ from ..flow.cache import read_frames_with_flow
 from ..flow.estimate import STREAM_CHANNELS
 from ..options import at_least, check_option
 from ..video.media import measure_video, read_frames
+from ..video.reader import probe
 from .augmentation import ClipTransform, sample_transform
 from .classification_set import ClassificationSet
+from .loader import Batch
 from .options import Augmentation, CropConfig
 
 Reader = Callable[[Path, int, int], Iterator[np.ndarray]]
@@ -58,31 +60,14 @@ class ClassificationSample:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassificationBatch:
+class ClassificationBatch(Batch):
     """N clips of one shape.
 
     Attributes:
-        clips: (N, T, H, W, C) uint8, RGB or flow.
         labels: (N,) int64.
-        names, seeds: N each.
     """
 
-    clips: Tensor
     labels: Tensor
-    names: list[str]
-    seeds: list[int]
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClassificationBatch:
-        """The batch with all tensors on a device."""
-        return replace(
-            self,
-            clips=self.clips.to(device, non_blocking=non_blocking),
-            labels=self.labels.to(device, non_blocking=non_blocking),
-        )
-
-    def pin_memory(self) -> ClassificationBatch:
-        """The batch with the clips in page-locked memory, as DataLoader expects."""
-        return replace(self, clips=self.clips.pin_memory())
 
 
 def collate(samples: Sequence[ClassificationSample]) -> ClassificationBatch:
@@ -189,15 +174,11 @@ class FullVideos(Dataset[ClassificationSample]):
         videos: V of them.
         size: side of the square in pixels.
         frames: a shorter video is repeated up to this many frames.
-        read: as of `ClassificationClips`.
+        read: see `ClassificationClips`.
     """
 
     def __init__(
-        self,
-        videos: ClassificationSet,
-        size: int = 224,
-        frames: int = 64,
-        read: Reader = read_frames,
+        self, videos: ClassificationSet, size: int, frames: int, read: Reader = read_frames
     ) -> None:
         self._videos, self._size, self._frames, self._read = videos, size, frames, read
 
@@ -259,13 +240,8 @@ def read_repeated(path: Path, start: int, count: int, read: Reader = read_frames
 
 def frame_count(path: Path) -> int:
     """The number of frames that the container states, or else that are decoded."""
-    if not path.is_dir():
-        from ..video.reader import probe
-
-        info = probe(path)
-        if info.num_frames:
-            return info.num_frames
-    return measure_video(path)[0]
+    stated = None if path.is_dir() else probe(path).num_frames
+    return stated or measure_video(path)[0]
 
 
 def repeat_frames(frames: np.ndarray, count: int) -> np.ndarray:

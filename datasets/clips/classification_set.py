@@ -85,7 +85,7 @@ def open_classification_set(
     folder = media or (home if home.is_dir() else home.parent)
     paths = _find_media(folder, [name for name, _ in rows])
     name = f"{part}{split}" if lists.numbered else part
-    present = _present(rows, paths, name, media or home, allow_missing)
+    present = _rows_with_media(rows, paths, name, media or home, allow_missing)
     code = _label_codes(rows, classes, home)
     return ClassificationSet(
         names=tuple(name for name, _ in present),
@@ -125,7 +125,7 @@ def _label_codes(rows: Sequence[Row], labels: tuple[str, ...], data: Path) -> di
     return code
 
 
-def _present(
+def _rows_with_media(
     rows: Sequence[Row], paths: Mapping[str, Path], part: str, folder: Path, allow_missing: bool
 ) -> list[Row]:
     """The rows whose video was found."""

@@ -7,7 +7,7 @@ processes, sees the very same samples; no global random state is read or changed
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..tables import Detections
 from ..video.resize import shrink
 from .augmentation import ClipTransform, sample_transform
 from .detection_set import DetectionSet
+from .loader import Batch
 from .options import Augmentation, ClipConfig, ClipSampling
 
 # Cached frames are at most this many times as large as a clip's, on each side.
@@ -51,48 +52,22 @@ class DetectionSample:
 
 
 @dataclass(frozen=True, eq=False)
-class DetectionBatch:
+class DetectionBatch(Batch):
     """N samples of one shape, with N * K key frames; those of a clip are consecutive.
 
     Attributes:
-        clips: (N, T, H, W, C) uint8.
         clip_index: (N * K,) int64, the clip of each key frame.
         key_frames: (N * K,) int64, positions in the clip.
         boxes: N * K tensors (G, 4), see `DetectionSample`.
         labels: N * K tensors (G, classes).
-        names: N names, "<video>:<first frame>".
-        seeds: N numbers.
         proposals: N * K tensors (P, 4), or None.
     """
 
-    clips: Tensor
     clip_index: Tensor
     key_frames: Tensor
     boxes: list[Tensor]
     labels: list[Tensor]
-    names: list[str]
-    seeds: list[int]
     proposals: list[Tensor] | None = None
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> DetectionBatch:
-        """The batch with all tensors on a device."""
-
-        def moved(tensors: list[Tensor]) -> list[Tensor]:
-            return [tensor.to(device, non_blocking=non_blocking) for tensor in tensors]
-
-        clips, clip_index, key_frames = moved([self.clips, self.clip_index, self.key_frames])
-        return replace(
-            self, clips=clips, clip_index=clip_index, key_frames=key_frames,
-            boxes=moved(self.boxes), labels=moved(self.labels),
-            proposals=self.proposals and moved(self.proposals),
-        )  # fmt: skip
-
-    def pin_memory(self) -> DetectionBatch:
-        """The batch with the clips in page-locked memory, as DataLoader expects.
-
-        The small tensors stay where they are: locking each costs more than copying it.
-        """
-        return replace(self, clips=self.clips.pin_memory())
 
 
 def collate(samples: Sequence[DetectionSample]) -> DetectionBatch:
@@ -200,14 +175,10 @@ class DetectionClips(Dataset[DetectionSample]):
                 start, stop = np.searchsorted(proposal_frames, [number, number + 1])
                 proposals.append(_transform_boxes(transform, people[start:stop] * scale)[0])
         return DetectionSample(
-            clip=clip,
-            key_frames=torch.tensor(positions),
-            boxes=boxes,
-            labels=labels,
-            name=f"{self._set.names[video]}:{first}",
-            seed=int(rng.integers(2**31)),
+            clip=clip, key_frames=torch.tensor(positions), boxes=boxes, labels=labels,
+            name=f"{self._set.names[video]}:{first}", seed=int(rng.integers(2**31)),
             proposals=proposals if self._proposals is not None else None,
-        )
+        )  # fmt: skip
 
     def _draw_frame(self, rng: np.random.Generator) -> tuple[int, int]:
         """A video and a frame of it."""

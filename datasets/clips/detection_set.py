@@ -126,7 +126,7 @@ def open_detection_sets(
             f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
             "convert it to a table with frames and pixels"
         )
-    train_names, test_names = _parts(truth, split, train_videos, test_videos)
+    train_names, test_names = _split_names(truth, split, train_videos, test_videos)
     names = tuple(dict.fromkeys([*train_names, *test_names]))
     if labels is None:
         present = np.unique(_select_videos(truth.tubes, names).label)
@@ -150,19 +150,15 @@ def open_detection_sets(
         label = remap_codes(tubes.label, tubes.label_names, classes)
         num_frames, width, height = sizes[rows].T.copy()
         return DetectionSet(
-            tubes=replace(tubes, label=label, label_names=classes),
-            names=tuple(chosen),
-            labels=classes,
-            media=tuple(paths[row] for row in rows),
-            num_frames=num_frames,
-            width=width,
-            height=height,
-        )
+            tubes=replace(tubes, label=label, label_names=classes), names=tuple(chosen),
+            labels=classes, media=tuple(paths[row] for row in rows), num_frames=num_frames,
+            width=width, height=height,
+        )  # fmt: skip
 
     return part(train_names), part(test_names)
 
 
-def _parts(
+def _split_names(
     truth: GroundTruth,
     split: int,
     train_videos: Sequence[str] | None,
@@ -275,16 +271,13 @@ def _video_sizes(videos: Videos | None, names: Sequence[str], paths: Sequence[Pa
     """(V, 3) int64 number of frames, width, height; videos not in the table are measured."""
     from tqdm import tqdm
 
-    sizes = np.zeros((len(names), 3), np.int64)
+    sizes: dict[str, Sequence[int]] = {}
     if videos is not None:
-        columns = np.stack([videos.num_frames, videos.width, videos.height], axis=1)
-        known = dict(zip(videos.video, columns))
-        for i, name in enumerate(names):
-            sizes[i] = known.get(name, 0)
-    unknown = np.flatnonzero(sizes[:, 0] == 0)
-    for i in tqdm(unknown, desc="measuring videos", unit="video", delay=2):
-        sizes[i] = measure_video(paths[i])
-    return sizes
+        sizes = dict(zip(videos.video, zip(videos.num_frames, videos.width, videos.height)))
+    unknown = [(name, path) for name, path in zip(names, paths) if name not in sizes]
+    for name, path in tqdm(unknown, desc="measuring videos", unit="video", delay=2):
+        sizes[name] = measure_video(path)
+    return np.array([sizes[name] for name in names], np.int64)
 
 
 def _check_boxes(truth: GroundTruth, sizes: Mapping[str, np.ndarray]) -> None:
@@ -318,13 +311,9 @@ def _check_boxes(truth: GroundTruth, sizes: Mapping[str, np.ndarray]) -> None:
             "width and height in the table of videos"
         ),
     )
-    over = (
-        (x1 < -_MAX_OVERHANG)
-        | (y1 < -_MAX_OVERHANG)
-        | (x2 > width + _MAX_OVERHANG)
-        | (y2 > height + _MAX_OVERHANG)
-    )
-    over &= chosen
+    corner = np.column_stack([width, height, width, height])
+    over = (tubes.boxes < -_MAX_OVERHANG) | (tubes.boxes > corner + _MAX_OVERHANG)
+    over = chosen & over.any(axis=1)
     if over.any():
         warnings.warn(
             f"{_row_name(truth, int(np.argmax(over)))}: {int(over.sum())} boxes (this is "

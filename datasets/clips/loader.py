@@ -1,12 +1,49 @@
-"""The DataLoader that training and testing share."""
+"""The DataLoader that training and testing share, and its batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Clips with what is known about them: tensors, lists of tensors, and plain values.
+
+    Attributes:
+        clips: (N, T, H, W, C) uint8.
+        names: N names, "<video>:<first frame>".
+        seeds: N numbers from 0 to 2**31 - 1, for whatever is drawn at random later.
+    """
+
+    clips: Tensor
+    names: list[str]
+    seeds: list[int]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The batch with all tensors on a device."""
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, list):
+                return [moved(each) for each in value]
+            return value.to(device, non_blocking=non_blocking) if torch.is_tensor(value) else value
+
+        return replace(self, **{f.name: moved(getattr(self, f.name)) for f in fields(self)})
+
+    def pin_memory(self) -> Self:
+        """The batch with the clips in page-locked memory, as DataLoader expects.
+
+        The small tensors stay where they are: locking each costs more than copying it.
+        """
+        return replace(self, clips=self.clips.pin_memory())
 
 
 def make_loader(

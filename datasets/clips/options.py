@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 from ..errors import InputError
 from ..flow import FlowMethod, Streams
-from ..options import at_least, between, check_options
+from ..options import Options, at_least, between
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(Options):
     """How much training clips vary.
 
     Attributes:
@@ -29,7 +29,7 @@ class Augmentation:
     color: Annotated[float, between(0, 1)] = 0.2
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         if not 0 < self.scale[0] <= self.scale[1]:
             raise InputError(
                 f"--scale {' '.join(map(str, self.scale))}: give the smallest and the largest "
@@ -38,7 +38,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipConfig:
+class ClipConfig(Options):
     """The shape of a detector's training clip.
 
     Attributes:
@@ -64,9 +64,6 @@ class ClipConfig:
     streams: Streams = "rgb"
     flow_method: FlowMethod = "tvl1"
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
     @property
     def length(self) -> int:
         """Frames of a clip: each key frame has its whole context."""
@@ -80,7 +77,7 @@ class ClipConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipSampling:
+class ClipSampling(Options):
     """Which clips a detector is trained on.
 
     Attributes:
@@ -94,12 +91,9 @@ class ClipSampling:
     background: Annotated[float, between(0, 1)] = 0.1
     cache: bool = False
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class CropConfig:
+class CropConfig(Options):
     """How clips are cut out of whole videos to train a classifier.
 
     Attributes:
@@ -115,12 +109,9 @@ class CropConfig:
     flip: Annotated[float, between(0, 1)] = 0.5
     color: Annotated[float, between(0, 1)] = 0.0
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ActorClipConfig:
+class ActorClipConfig(Options):
     """How clips are cut out around actors.
 
     Attributes:
@@ -145,9 +136,6 @@ class ActorClipConfig:
     flip: Annotated[float, between(0, 1)] = 0.5
     stream: Literal["rgb", "flow"] = "rgb"
     flow_method: FlowMethod = "tvl1"
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 @dataclass(frozen=True, kw_only=True)

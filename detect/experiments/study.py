@@ -29,7 +29,7 @@ from ..evaluation.classification import VideoScores
 from ..inference.classify import fuse, score_videos
 from ..training.classifier import ClassificationTask, new_classifier
 from ..training.loop import fit
-from ..training.options import RunOptions, Schedule
+from ..training.options import ClassifierOptions, RunOptions, Schedule
 from ..training.state import LOSSES, STATE
 from .study_clips import Stream, StudyClips
 from .study_statistics import clip_accuracy
@@ -64,35 +64,21 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Network:
-    """What all networks of a study have in common.
-
-    Attributes:
-        last: the trunk's last endpoint.
-        width: multiplier of the trunk's channels.
-        weights: pretrained weights, see `new_classifier`.
-        dropout: rate before the classifier.
-    """
-
-    last: str = "Mixed_3c"
-    width: float = 0.25
-    weights: str | None = None
-    dropout: float = 0.2
-
-
-@dataclass(frozen=True)
 class Study:
     """What all runs of a study have in common.
 
     Attributes:
         out: gets runs/<run>.json for each run, and a folder of the same name with its checkpoint.
-        network, schedule: the same for all.
+        last: the trunks' last endpoint.
+        network: of all runs, each with its own backbone and stream.
+        schedule: the same for all.
         options: device, precision and workers; each run has a seed of its own.
         pairs: of opposite classes, as indices into the labels.
     """
 
     out: Path
-    network: Network
+    last: str
+    network: ClassifierOptions
     schedule: Schedule
     options: RunOptions
     pairs: Sequence[tuple[int, int]] = ()
@@ -243,13 +229,11 @@ def train_and_score(run: Run, clips: StudyClips, study: Study) -> None:
         clips: of this stream.
         study: what the runs have in common.
     """
-    network, accelerator = study.network, study.options.accelerator(study.out)
+    accelerator = study.options.accelerator(study.out)
     folder = run.folder(study.out)
-    channels_in: Literal[2, 3] = 3 if run.streams == "rgb" else 2
-    model = new_classifier(
-        run.backbone, clips.labels, weights=network.weights, width=network.width,
-        last=network.last, dropout=network.dropout, channels_in=channels_in, seed=run.seed,
-    )  # fmt: skip
+    assert run.streams != "both"
+    network = replace(study.network, backbone=run.backbone, streams=run.streams)
+    model = new_classifier(network, clips.labels, last=study.last, seed=run.seed)
     model = fit(
         ClassificationTask(model), clips.samples(run.seed), folder, study.schedule,
         replace(study.options, resume=True, seed=run.seed),
@@ -265,7 +249,8 @@ def train_and_score(run: Run, clips: StudyClips, study: Study) -> None:
     backwards = score(backwards=True) if run.streams == "rgb" else None
     if accelerator.is_main_process:
         with torch.device("meta"):
-            trunk = Trunk(get_variant(run.backbone), network.width, network.last, channels_in)
+            variant, channels_in = get_variant(run.backbone), network.channels_in
+            trunk = Trunk(variant, network.width, study.last, channels_in)
             head = Classifier(trunk.out_channels, len(clips.labels))
             shape_only = nn.Sequential(trunk, head).eval()
         losses = np.genfromtxt(folder / LOSSES, delimiter=",", names=True)

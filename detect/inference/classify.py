@@ -29,13 +29,13 @@ from ...datasets.errors import InputError
 from ...datasets.files import write_json
 from ...datasets.flow import FlowMethod
 from ...datasets.labels import match_labels, same_labels
-from ...datasets.options import at_least, check_options
+from ...datasets.options import Options, at_least
 from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
 
 RESULTS, PREDICTIONS = "results.json", "predictions.csv"
 # Strides of the trunk's last layer in space and time.
-_LEAST_SIZE, _LEAST_FRAMES = 32, 8
+MIN_SIZE, MIN_FRAMES = 32, 8
 WINDOW = 320
 """Frames of one pass through the trunk; the ten seconds of a Kinetics video fit into one."""
 
@@ -122,7 +122,7 @@ def fuse(first: VideoScores, second: VideoScores, order: Sequence[int]) -> Video
 
 
 @dataclass(frozen=True)
-class ClassifierTest:
+class ClassifierTest(Options):
     """How a classifier is tested.
 
     Attributes:
@@ -135,16 +135,13 @@ class ClassifierTest:
         workers: processes that read videos.
     """
 
-    frames: Annotated[int, at_least(_LEAST_FRAMES)] = 64
-    size: Annotated[int, at_least(_LEAST_SIZE)] = 224
+    frames: Annotated[int, at_least(MIN_FRAMES)] = 64
+    size: Annotated[int, at_least(MIN_SIZE)] = 224
     whole: bool = True
     backwards: bool = False
     class_map: Mapping[str, Sequence[str]] | None = None
     flow_method: FlowMethod = "tvl1"
     workers: Annotated[int, at_least(0)] = 0
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def score_classifier(

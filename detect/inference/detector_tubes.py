@@ -13,7 +13,7 @@ import numpy as np
 
 from ...datasets.errors import InputError
 from ...datasets.flow.cache import append_cached_flow
-from ...datasets.options import at_least, check_options
+from ...datasets.options import Options, at_least
 from ...datasets.prefetch import write_in_background
 from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ...datasets.tables import Detections, Tubes, select_rows
@@ -35,7 +35,7 @@ from 0.5)."""
 
 
 @dataclass(frozen=True)
-class TubeOptions:
+class TubeOptions(Options):
     """How the tubes of a trained detector are made.
 
     Attributes:
@@ -54,7 +54,7 @@ class TubeOptions:
     key_frame_step: Annotated[int, at_least(1)] = 1
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         make_linker(self.linker)  # an unknown name is an error before anything is loaded
 
 

@@ -7,13 +7,7 @@ from typing import Annotated, Literal
 
 from ...datasets.errors import InputError
 from ...datasets.flow import FlowMethod, Streams
-from ...datasets.options import (
-    OptionName,
-    at_least,
-    at_least_below,
-    check_options,
-    greater_than,
-)
+from ...datasets.options import OptionName, Options, at_least, at_least_below, greater_than
 
 ProposalKind = Literal["resnet50", "resnet18", "features", "external"]
 HeadKind = Literal["mean", "mixed"]
@@ -21,7 +15,7 @@ Norm = Literal["frozen", "batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
+class DetectorConfig(Options):
     """All that a detector is built from, besides its weights; a checkpoint contains it.
 
     Attributes:
@@ -85,7 +79,7 @@ class DetectorConfig:
     std: Annotated[tuple[float, ...], greater_than(0)] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         if self.multi_label and self.separate_background:
             raise InputError(
                 "--separate-background: cannot be combined with --multi-label, which has no "

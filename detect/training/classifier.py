@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,21 +28,21 @@ from ...datasets.clips.classification_set import ClassificationSet, with_labels
 from ...datasets.clips.options import CropConfig
 from ...datasets.errors import InputError, choose_from
 from ...datasets.labels import same_labels
-from ...datasets.options import at_least_below, check_option, greater_than
+from ...datasets.options import at_least_below, check_option
 from ..inference.classify import (
-    _LEAST_FRAMES,
-    _LEAST_SIZE,
+    MIN_FRAMES,
+    MIN_SIZE,
     ClassifierTest,
     reader,
     score_classifier,
 )
-from .loop import OnStep, fit
-from .options import RunOptions, Schedule
+from .loop import fit
+from .options import ClassifierOptions, RunOptions, Schedule
 from .state import EVALUATIONS, write_evaluation
 
 CLASSIFIER = "classifier.safetensors"
 Norm = Literal["frozen", "batch"]
-# As of detectors: the family's 1e-3 suits hundreds of thousands of steps.
+# As in detectors; the family's 1e-3 suits hundreds of thousands of steps.
 _NORM_MOMENTUM = 0.1
 
 
@@ -76,29 +76,15 @@ class ClassifierNetwork(nn.Module):
 
 
 def new_classifier(
-    backbone: str,
-    labels: Sequence[str],
-    *,
-    weights: str | None = None,
-    width: float = 1.0,
-    last: str | None = None,
-    dropout: float = 0.2,
-    freeze: str | None = None,
-    channels_in: Literal[2, 3] = 3,
-    seed: int = 0,
+    network: ClassifierOptions, labels: Sequence[str], *, last: str | None = None, seed: int = 0
 ) -> PretrainedModel:
     """A trunk and a classifier to be trained.
 
     Args:
-        backbone: a name of `get_variant`.
+        network: the backbone and its weights, whose width must be the network's.
         labels: the classes. If the weights have the same classes, their classifier is trained on,
             in their order; else it starts from random weights.
-        weights: see `load_pretrained`; None for random weights.
-        width: multiplier of the trunk's channels; must be that of the weights.
         last: the trunk's last endpoint; weights of later layers are left out. None: all layers.
-        dropout: rate before the classifier.
-        freeze: the last endpoint of the trunk that is not trained.
-        channels_in: 3 for RGB, 2 for optical flow.
         seed: of the random weights.
 
     Raises:
@@ -107,42 +93,41 @@ def new_classifier(
     """
     if not labels:
         raise InputError("--labels: no classes; give at least one")
-    check_option("dropout", dropout, Annotated[float, at_least_below(0, 1)])
-    check_option("width", width, Annotated[float, greater_than(0, up_to=8)])
     if last is not None and last not in ENDPOINTS:
         raise InputError(f"--endpoint {last}: no such layer; {choose_from(last, ENDPOINTS)}")
     torch.manual_seed(seed)
-    variant = get_variant(backbone)
-    if weights is None:
+    variant, channels_in = get_variant(network.backbone), network.channels_in
+    if network.weights is None:
         layout = replace(variant.layout, norm_momentum=_NORM_MOMENTUM)
-        trunk = Trunk(replace(variant, layout=layout), width, last or ENDPOINTS[-1], channels_in)
+        variant = replace(variant, layout=layout)
+        trunk = Trunk(variant, network.width, last or ENDPOINTS[-1], channels_in)
         half = (0.5, 0.5, 0.5)
         mean, std = (half, half) if channels_in == 3 else (FLOW_MEAN, FLOW_STD)
         model = PretrainedModel(trunk, None, tuple(labels), mean, std)
     else:
-        model = load_pretrained(variant, weights, channels_in=channels_in)
-        own_width = model.trunk.width_multiplier
-        if own_width != width:
+        model = load_pretrained(variant, network.weights, channels_in=channels_in)
+        width = model.trunk.width_multiplier
+        if width != network.width:
             raise InputError(
-                f"--weights {weights}: have width {own_width}, but --width is {width}; "
-                f"give --width {own_width}"
+                f"--weights {network.weights}: have width {width}, but --width is "
+                f"{network.width}; give --width {width}"
             )
         if last is not None and last != model.trunk.last:
             if ENDPOINTS.index(model.trunk.last) < ENDPOINTS.index(last):
                 raise InputError(
-                    f"--weights {weights}: contain the layers up to {model.trunk.last} only, and "
-                    f"--endpoint is {last}"
+                    f"--weights {network.weights}: contain the layers up to {model.trunk.last} "
+                    f"only, and --endpoint is {last}"
                 )
             model.trunk.truncate(last)
             model = replace(model, head=None)
     if model.head is not None and same_labels(model.labels, labels):
-        model.head.dropout.p = dropout
+        model.head.dropout.p = network.dropout
     else:
-        head = Classifier(model.trunk.out_channels, len(labels), dropout=dropout)
+        head = Classifier(model.trunk.out_channels, len(labels), dropout=network.dropout)
         model = replace(model, head=head, labels=tuple(labels))
-    if freeze is not None:
+    if network.freeze is not None:
         try:
-            model.trunk.freeze(freeze)
+            model.trunk.freeze(network.freeze)
         except ValueError as error:
             raise InputError(f"--freeze: {error}") from error
     return model
@@ -218,43 +203,35 @@ class ClassificationTask:
         return self._evaluator(averaged.model, step) if self._evaluator else {}
 
 
+@dataclass
 class ClassificationEvaluator:
     """Tests a classifier on the test videos; before the last step on their middle clips only.
 
-    Args:
+    Attributes:
         videos: the test videos.
         folder: gets results.json, predictions.csv and evaluations.csv.
         test: how videos are tested.
         last_step: the step at which all frames are scored.
         run: of the training.
-
-    Attributes:
         result: the accuracies of the last test.
     """
 
-    result: dict[str, Any]
-
-    def __init__(
-        self,
-        videos: ClassificationSet,
-        folder: Path,
-        test: ClassifierTest,
-        last_step: int,
-        run: RunOptions,
-    ) -> None:
-        self._videos, self._folder, self._test = videos, folder, test
-        self._last_step, self._accelerator = last_step, run.accelerator(folder)
+    videos: ClassificationSet
+    folder: Path
+    test: ClassifierTest
+    last_step: int
+    run: RunOptions
+    result: dict[str, Any] = field(init=False)
 
     def __call__(self, averaged: PretrainedModel, step: int) -> Mapping[str, float]:
-        test = self._test if step == self._last_step else replace(self._test, whole=False)
-        self.result = score_classifier(
-            averaged, self._videos, self._folder, test, self._accelerator
-        )
-        if not self._accelerator.is_main_process:
+        accelerator = self.run.accelerator(self.folder)
+        test = self.test if step == self.last_step else replace(self.test, whole=False)
+        self.result = score_classifier(averaged, self.videos, self.folder, test, accelerator)
+        if not accelerator.is_main_process:
             return {}
         row = dict(self.result["clip"])
         columns = {f"clip {name}": f"{value:.4f}" for name, value in row.items()}
-        write_evaluation(self._folder / EVALUATIONS, step, columns)
+        write_evaluation(self.folder / EVALUATIONS, step, columns)
         tqdm.write(f"step {step}: {format_accuracies(self.result)}")
         return row
 
@@ -265,13 +242,11 @@ def train_and_test(
     test_videos: ClassificationSet,
     folder: Path,
     *,
+    network: ClassifierOptions,
     crops: CropConfig,
     test: ClassifierTest,
     schedule: Schedule,
     run: RunOptions,
-    norm: Norm = "batch",
-    label_smoothing: float = 0.0,
-    on_step: OnStep | None = None,
 ) -> tuple[PretrainedModel, dict[str, Any]]:
     """Trains a classifier and tests it; `folder` gets what `fit` and the evaluator write.
 
@@ -280,13 +255,11 @@ def train_and_test(
         train_videos: the training videos.
         test_videos: the test videos, with the same labels.
         folder: of the run.
+        network: its batch norm and label smoothing.
         crops: how training clips are cut.
         test: how videos are tested.
         schedule: see `fit`.
         run: see `fit`.
-        norm: see `ClassificationTask`.
-        label_smoothing: see `ClassificationTask`.
-        on_step: see `fit`.
 
     Returns:
         The averaged model, in evaluation mode, and its accuracies.
@@ -303,8 +276,8 @@ def train_and_test(
             "split, or a separate test list",
             stacklevel=2,
         )
-    one_cell = crops.size < 2 * _LEAST_SIZE and crops.frames < 2 * _LEAST_FRAMES
-    if norm == "batch" and schedule.batch == 1 and one_cell:
+    one_cell = crops.size < 2 * MIN_SIZE and crops.frames < 2 * MIN_FRAMES
+    if network.norm == "batch" and schedule.batch == 1 and one_cell:
         raise InputError(
             "--batch 1: with clips this small, batch norm needs at least 2 clips a batch; use "
             "--batch 2, larger clips, or --norm frozen"
@@ -315,9 +288,9 @@ def train_and_test(
     )  # fmt: skip
     evaluator = ClassificationEvaluator(test_videos, folder, test, schedule.steps, run)
     task = ClassificationTask(
-        model, norm=norm, label_smoothing=label_smoothing, evaluator=evaluator
+        model, norm=network.norm, label_smoothing=network.label_smoothing, evaluator=evaluator
     )
-    return fit(task, samples, folder, schedule, run, on_step).model, evaluator.result
+    return fit(task, samples, folder, schedule, run).model, evaluator.result
 
 
 def mean_result(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,42 +77,34 @@ class DetectionTask:
         return self._evaluator(averaged, step) if self._evaluator else {}
 
 
+@dataclass
 class DetectionEvaluator:
     """Evaluates a detector on the test videos.
 
-    Args:
+    Attributes:
         test_set: the test videos.
         folder: gets detections.parquet, tubes.parquet, results.json and evaluations.csv.
         run: of the training.
         people: person boxes of the test videos; for a detector without proposals of its own.
-
-    Attributes:
         result: the last evaluation.
     """
 
-    result: Evaluation
-
-    def __init__(
-        self,
-        test_set: DetectionSet,
-        folder: Path,
-        run: RunOptions,
-        people: ProposalSource | None = None,
-    ) -> None:
-        self._test_set, self._folder, self._people = test_set, folder, people
-        self._half = run.precision == "bf16"
-        self._is_main_process = run.accelerator(folder).is_main_process
+    test_set: DetectionSet
+    folder: Path
+    run: RunOptions
+    people: ProposalSource | None
+    result: Evaluation = field(init=False)
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
-        folder = self._folder
+        folder = self.folder
         predictor = TorchPredictor(
             averaged,
             device=str(next(averaged.parameters()).device),
-            autocast_dtype=torch.bfloat16 if self._half else None,
+            autocast_dtype=torch.bfloat16 if self.run.precision == "bf16" else None,
         )
-        detections = predict_dataset(predictor, self._test_set, source=self._people)
-        self.result, tubes = evaluate_dataset(self._test_set, detections)
-        if not self._is_main_process:
+        detections = predict_dataset(predictor, self.test_set, source=self.people)
+        self.result, tubes = evaluate_dataset(self.test_set, detections)
+        if not self.run.accelerator(folder).is_main_process:
             return {}
         write_table(detections, folder / DETECTIONS)
         write_table(tubes, folder / TUBES)

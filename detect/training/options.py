@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from ...datasets.errors import InputError
-from ...datasets.options import at_least, at_least_below, check_options, greater_than
+from ...datasets.options import Options, at_least, at_least_below, greater_than
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoiTraining:
+class RoiTraining(Options):
     """What a detector's head is trained on, and how much its losses count.
 
     Attributes:
@@ -31,12 +31,9 @@ class RoiTraining:
     box_weight: Annotated[float, at_least(0)] = 1.0
     proposal_box_weight: Annotated[float, at_least(0)] = 1.0
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierOptions:
+class ClassifierOptions(Options):
     """A classifier of whole videos and the weights that it starts from.
 
     Attributes:
@@ -62,9 +59,6 @@ class ClassifierOptions:
     dropout: Annotated[float, at_least_below(0, 1)] = 0.2
     label_smoothing: Annotated[float, at_least_below(0, 1)] = 0.0
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
     @property
     def channels_in(self) -> Literal[2, 3]:
         """Channels of the input."""
@@ -72,7 +66,7 @@ class ClassifierOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class Schedule(Options):
     """How long and how fast a network learns.
 
     Attributes:
@@ -105,9 +99,6 @@ class Schedule:
     save_every: Annotated[int, at_least(1)] = 500
     evaluate_every: Annotated[int, at_least(0)] = 0
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         warm = min(1.0, (step + 1) / (self.warmup + 1))
@@ -120,7 +111,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(Options):
     """Where and how a run computes.
 
     Attributes:
@@ -141,14 +132,11 @@ class RunOptions:
     resume: bool = False
     seed: Annotated[int, at_least(0)] = 0
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
     def accelerator(self, folder: Path) -> Accelerator:
         """Device, processes, precision and trackers of a run; all calls share one state.
 
         Args:
-            folder: where trackers write.
+            folder: of the run; trackers write there.
 
         Raises:
             InputError: a tracker is not installed, or the precision not supported.
@@ -166,7 +154,7 @@ class RunOptions:
         try:
             return Accelerator(
                 mixed_precision=self.precision, cpu=self.device == "cpu",
-                log_with=list(self.trackers) if self.trackers else None, project_dir=folder,
+                log_with=list(self.trackers) if self.trackers else None, project_dir=folder.parent,
             )  # fmt: skip
         except ValueError as error:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Proposals of all videos of a set, found once before training."""
+"""Proposals of all videos of two sets, computed once before training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.table_io import read_table, write_table
-from ...datasets.tables import Detections
+from ...datasets.tables import Detections, detections_from_rows
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
@@ -56,7 +56,7 @@ def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detectio
     """The person boxes of all frames of all videos, in pixels of the videos' tables."""
     people = open_proposal_source(source, device=device)
     rows_of = {name: (videos, row) for videos in sets for row, name in enumerate(videos.names)}
-    video, frame, found = [], [], []
+    rows = [np.empty((0, 8))]
     for code, (videos, row) in enumerate(
         tqdm(rows_of.values(), desc="finding people", unit=" videos", leave=False)
     ):
@@ -65,12 +65,6 @@ def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detectio
         for number, image in enumerate(images):
             scale = np.array([videos.width[row], videos.height[row]]) / image.shape[1::-1]
             boxes = opened.propose(image[None], number)[0].scaled(scale)
-            video += [code] * len(boxes)
-            frame += [number] * len(boxes)
-            found.append(np.column_stack([boxes.boxes, boxes.score]))
-    rows = np.concatenate(found) if found else np.empty((0, 5))
-    return Detections(
-        video=np.array(video, np.int32), frame=np.array(frame, np.int32),
-        label=np.zeros(len(video), np.int32), score=np.clip(rows[:, 4], 0, 1).astype(np.float64),
-        boxes=rows[:, :4].astype(np.float64), video_names=tuple(rows_of), label_names=("person",),
-    )  # fmt: skip
+            place = np.tile([code, number, 0], (len(boxes), 1))
+            rows.append(np.column_stack([place, np.clip(boxes.score, 0, 1), boxes.boxes]))
+    return detections_from_rows(np.concatenate(rows), tuple(rows_of), ("person",), source)

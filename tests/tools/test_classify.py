@@ -158,14 +158,14 @@ def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatc
 
     asked: dict[str, Any] = {}
 
-    def new_classifier(backbone: str, labels: tuple[str, ...], **options: Any) -> None:
-        asked.update(options, backbone=backbone, labels=labels)
+    def new_classifier(network: Any, labels: tuple[str, ...], **options: Any) -> None:
+        asked.update(options, **vars(network), labels=labels)
 
     def train_and_test(
-        model: Any, train: Any, test_set: Any, folder: Path, *, crops: Any, test: Any,
-        schedule: Any, run: Any, **options: Any,
+        model: Any, train: Any, test_set: Any, folder: Path, *, network: Any, crops: Any,
+        test: Any, schedule: Any, run: Any,
     ) -> None:  # fmt: skip
-        asked.update(vars(test) | vars(crops) | vars(schedule) | vars(run) | options)
+        asked.update(vars(test) | vars(network) | vars(crops) | vars(schedule) | vars(run))
         raise Stop
 
     monkeypatch.setattr(classification, "new_classifier", new_classifier)
@@ -177,7 +177,7 @@ def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatc
         classify(*words)
     expected = {name: v[0] if len(v) == 1 else v for name, v in OPTIONS.items()}
     expected |= {"compile": True, "backwards": True, "whole": False, "resume": False}
-    expected |= {"channels_in": 3, "flow_method": "dis"}
+    expected |= {"streams": "rgb", "flow_method": "dis"}
     expected |= {"class_map": None, "precision": "no", "trackers": None, "device": "cpu"}
     assert asked == expected
 

@@ -88,7 +88,7 @@ def test_ctrl_c_leaves_whole_files(figures: Path, trained: Path, tmp_path: Path)
         ("absent.mp4", "absent.mp4: file not found; give a camera number"),
         ("VIDEO --step 0", "--step 0: must be 1 or more"),
         ("VIDEO --frames 0", "--frames 0: must be 1 or more"),
-        ("VIDEO --timeout 0", "--timeout 0.0: must be greater than 0 seconds"),
+        ("VIDEO --timeout 0", "--timeout 0.0: must be greater than 0"),
         ("0 --loop", "--loop: only works for video files"),
         ("rtsp://host/cam --speed max", "--speed max: only works for video files"),
         ("VIDEO --out full", "full/tubes.csv: already exists"),

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.options import at_least, between, check_options
-from actiontubes.tools import main as command_line
+from actiontubes.datasets.options import Options, at_least, between
 from actiontubes.tools.arguments import Omit, parse_arguments
 from actiontubes.tools.main import COMMANDS, main
 
@@ -107,7 +106,7 @@ def test_errors_are_one_line(capsys, words: list[str], message: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paint:
+class Paint(Options):
     """What is painted on a shape.
 
     Attributes:
@@ -123,9 +122,6 @@ class Paint:
     corners: tuple[int, int] = (3, 4)
     shiny: bool = True
     hidden: int = 7
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def run_paint(record: type, *words: str) -> Any:
@@ -224,7 +220,7 @@ def test_stopped_by_the_user(capsys, monkeypatch) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "parse_arguments", stop)
+    monkeypatch.setattr("actiontubes.tools.arguments.parse_arguments", stop)
     assert main(["made_up"]) == 130
     assert capsys.readouterr().err == "actiontubes: stopped by Ctrl-C\n"
 
@@ -233,7 +229,7 @@ def test_a_closed_pipe_is_no_error(monkeypatch) -> None:
     def closed(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(command_line, "parse_arguments", closed)
+    monkeypatch.setattr("actiontubes.tools.arguments.parse_arguments", closed)
     assert main(["made_up"]) == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from actiontubes.datasets.clips.classification_clips import ClassificationSample
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.experiments import study as study_module
 from actiontubes.detect.experiments.study import (
-    Network,
     Run,
     Study,
     check_same_settings,
@@ -31,14 +31,14 @@ from actiontubes.detect.experiments.study import (
 from actiontubes.detect.experiments.study_clips import Stream, StudyClips, parse_pairs
 from actiontubes.detect.training.classifier import new_classifier
 from actiontubes.detect.training.loop import fit
-from actiontubes.detect.training.options import RunOptions, Schedule
+from actiontubes.detect.training.options import ClassifierOptions, RunOptions, Schedule
 from torch import nn
 from torch.utils.data import Dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 LABELS = ("left", "right", "still")
-TINY = Network("Mixed_3c", 0.0625)
+TINY = ClassifierOptions(backbone="i3d", width=0.0625, weights=None)
 STEPS = Schedule(
     steps=4, batch=2, optimizer="adamw", lr=0.01, warmup=1, ema=0.5, decay="cosine", save_every=2
 )
@@ -78,7 +78,7 @@ def fail_to_open(stream: Stream) -> StudyClips:
 
 
 def tiny_study(out: Path) -> Study:
-    return Study(out, TINY, STEPS, RunOptions(device="cpu"), PAIRS)
+    return Study(out, "Mixed_3c", TINY, STEPS, RunOptions(device="cpu"), PAIRS)
 
 
 def studied(out: Path, runs: Sequence[Run], open_clips: Any = open_bars) -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def test_both_streams_are_fused(done: Path, tmp_path: Path) -> None:
 def test_weights_are_cut_at_the_last_endpoint(done: Path) -> None:
     weights = str(Run("i3d", "rgb", 0).folder(done) / "classifier.safetensors")
     whole, short = (
-        new_classifier("i3d", LABELS, weights=weights, width=0.0625, last=last)
+        new_classifier(replace(TINY, weights=weights), LABELS, last=last)
         for last in (None, "Mixed_3b")
     )
     assert (whole.trunk.last, short.trunk.last) == ("Mixed_3c", "Mixed_3b")
@@ -202,9 +202,9 @@ def test_weights_are_cut_at_the_last_endpoint(done: Path) -> None:
     with pytest.raises(
         InputError, match="the layers up to Mixed_3c only, and --endpoint is Mixed_4b"
     ):
-        new_classifier("i3d", LABELS, weights=weights, width=0.0625, last="Mixed_4b")
+        new_classifier(replace(TINY, weights=weights), LABELS, last="Mixed_4b")
     with pytest.raises(InputError, match="--endpoint Mixed_9z: no such layer"):
-        new_classifier("i3d", LABELS, last="Mixed_9z")
+        new_classifier(TINY, LABELS, last="Mixed_9z")
 
 
 def test_a_damaged_record(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from actiontubes.detect.training.classifier import (
     pretrained_classifier,
     train_and_test,
 )
-from actiontubes.detect.training.options import RunOptions, Schedule
+from actiontubes.detect.training.options import ClassifierOptions, RunOptions, Schedule
 from torch.utils.data import Dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -269,7 +269,8 @@ def two_colours(tmp_path_factory: pytest.TempPathFactory) -> ClassificationSet:
 
 def test_from_videos_to_results(two_colours: ClassificationSet, tmp_path: Path) -> None:
     """Trained in the order of the model's classes, tested in that of the data's."""
-    model = new_classifier("i2d", ("bright", "dark"), width=0.05)
+    network = ClassifierOptions(backbone="i2d", weights=None, width=0.05, norm="batch")
+    model = new_classifier(network, ("bright", "dark"))
     schedule = Schedule(
         steps=40, batch=4, optimizer="adamw", lr=0.005, warmup=0, ema=0.5, evaluate_every=25
     )
@@ -279,8 +280,8 @@ def test_from_videos_to_results(two_colours: ClassificationSet, tmp_path: Path) 
     def run(resume: bool = False) -> dict[str, Any]:
         with pytest.warns(UserWarning, match="4 of the 4 test videos are also training videos"):
             _, result = train_and_test(
-                model, two_colours, test, tmp_path, crops=crops, test=trial, schedule=schedule,
-                run=RunOptions(device="cpu", resume=resume),
+                model, two_colours, test, tmp_path, network=network, crops=crops, test=trial,
+                schedule=schedule, run=RunOptions(device="cpu", resume=resume),
             )  # fmt: skip
         return result
 
@@ -320,6 +321,6 @@ def test_kinetics_weights_name_a_real_clip(shared: Callable[[str], Path]) -> Non
         pytest.skip("needs actiontubes weights fetch i3d-kinetics400")
     model = pretrained_classifier("i3d", "kinetics400")
     videos = ClassificationSet((path.name,), (path,), np.array([0]), ("SoccerJuggling",), "test")
-    scores = score_videos(model, FullVideos(videos), whole=False, progress=False)
+    scores = score_videos(model, FullVideos(videos, 224, 64), whole=False, progress=False)
     right = correct_classes(videos.labels, model.labels, read_class_map("ucf101-24"))
     assert accuracies(scores, videos.labels, right)["clip"]["top1"] == 100.0

@@ -24,7 +24,7 @@ from actiontubes.detect.training.classifier import (
     new_classifier,
 )
 from actiontubes.detect.training.loop import fit
-from actiontubes.detect.training.options import RunOptions, Schedule
+from actiontubes.detect.training.options import ClassifierOptions, RunOptions, Schedule
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -49,8 +49,12 @@ class MovingBars(Dataset[ClassificationSample]):
         return ClassificationSample(torch.from_numpy(clip), label, f"bar{position}:0", position)
 
 
+def options(**changes: Any) -> ClassifierOptions:
+    return ClassifierOptions(**{"backbone": "i3d", "weights": None, "width": 0.05} | changes)
+
+
 def tiny(**changes: Any) -> PretrainedModel:
-    return new_classifier("i3d", LABELS, **{"width": 0.05, "dropout": 0.2} | changes)
+    return new_classifier(options(**changes), LABELS)
 
 
 def trained(out: Path, model: PretrainedModel | None = None, **options: Any) -> PretrainedModel:
@@ -208,16 +212,21 @@ def pretrained(path: Path, labels: tuple[str, ...]) -> str:
 
 def test_weights_with_the_same_classes_keep_their_classifier(tmp_path: Path) -> None:
     weights = pretrained(tmp_path / "w.safetensors", ("Right_to_left", "left to right"))
-    model = new_classifier("i3d", LABELS, weights=weights, width=0.05, dropout=0.4)
+    model = tiny(weights=weights, dropout=0.4)
     before = load_pretrained(get_variant("i3d"), weights)
     assert model.labels == before.labels and model.mean == (0.4,) * 3
     assert all(torch.equal(value, states(before)[name]) for name, value in states(model).items())
     assert model.head is not None and model.head.dropout.p == 0.4
-    other = new_classifier("i3d", (*LABELS, "up"), weights=weights, width=0.05)
+    other = new_classifier(options(weights=weights), (*LABELS, "up"))
     assert other.labels == (*LABELS, "up") and other.head is not None
     assert other.head.fc.out_features == 3
     for name, value in other.trunk.state_dict().items():
         assert torch.equal(value, states(before)[f"trunk.{name}"])
+
+
+def test_trackers_write_into_the_folder_of_the_run(tmp_path: Path) -> None:
+    trained(tmp_path / "split2", trackers=("tensorboard",))
+    assert len([*(tmp_path / "split2").glob("events.out.tfevents.*")]) == 1
 
 
 @pytest.mark.parametrize(
@@ -237,11 +246,11 @@ def test_classifiers_that_cannot_be(changes: dict[str, Any], message: str) -> No
 def test_weights_of_another_width(tmp_path: Path) -> None:
     weights = pretrained(tmp_path / "w.safetensors", LABELS)
     with pytest.raises(InputError, match=r"have width 0\.05, but --width is 1\.0"):
-        new_classifier("i3d", LABELS, weights=weights)
+        tiny(weights=weights, width=1.0)
 
 
 def test_no_class_and_too_much_smoothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--labels: no classes"):
-        new_classifier("i3d", ())
+        new_classifier(options(), ())
     with pytest.raises(InputError, match="--label-smoothing 1"):
         trained(tmp_path, label_smoothing=1.0)
