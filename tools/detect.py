@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from ..detect.inference.video_output import WriteTables
+    from ..detect.inference.tubes.video_output import WriteTables
 
 
 def detect(
@@ -92,7 +92,6 @@ def detect(
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
     from ..detect.inference.action_detector import ActionDetector
-    from ..detect.inference.detector_tubes import TubeOptions
     from ..detect.inference.device import choose_device
     from ..detect.inference.distributed import barrier, folder_lock, process_share
     from ..detect.inference.load import load_checkpoint, load_zero_shot
@@ -105,6 +104,7 @@ def detect(
         plan_jobs,
         process_videos,
     )
+    from ..detect.inference.tubes.detector_tubes import TubeOptions
     from ..detect.inference.video_input import open_video_file
 
     paths = expand_video_paths(videos)

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from ...datasets.video.reader import read_video
 from ..inference.clip_batches import prefetch_clip_batches
-from ..inference.detector_tubes import TubeBuilder, TubeOptions, detector_tubes
 from ..inference.predictor import TorchPredictor, postprocess
+from ..inference.tubes.detector_tubes import TubeBuilder, TubeOptions, detector_tubes
 from ..inference.video_input import open_video_file
 from ..people.person_boxes import FunctionSource
 from .timing import synchronized_time

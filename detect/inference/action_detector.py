@@ -16,12 +16,12 @@ from ...datasets.errors import InputError
 from ..model.zero_shot import LabelGroups
 from ..people.proposals import ProposalSource
 from .clip_geometry import Mode
-from .detector_tubes import TubeOptions, detector_tubes
 from .predictor import Predictor
 from .result import Result
+from .tubes.detector_tubes import TubeOptions, detector_tubes
+from .tubes.video_output import WriteTables
+from .tubes.zero_shot_tubes import zero_shot_tubes
 from .video_input import VideoInput, VideoLike, open_video
-from .video_output import WriteTables
-from .zero_shot_tubes import zero_shot_tubes
 
 
 class ActionDetector(ABC):

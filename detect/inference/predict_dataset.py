@@ -21,8 +21,8 @@ from ..evaluation.evaluate import Evaluation, evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
 from ..linking.linker import link
 from ..people.proposals import ProposalSource
-from .detector_tubes import TUBE_SCORE_THRESHOLD
 from .predictor import Predictor, predict_frames
+from .tubes.detector_tubes import TUBE_SCORE_THRESHOLD
 
 
 def predict_dataset(

@@ -24,7 +24,7 @@ from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name
 from ..boxes.nms import nms_across_classes
 from ..visualization.video import draw_video
-from .video_output import VideoSummary, WriteTables
+from .tubes.video_output import VideoSummary, WriteTables
 
 RECORD = "record.json"
 _DRAWN_RECORD = "drawn.json"

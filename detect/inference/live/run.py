@@ -22,8 +22,8 @@ from ....datasets.tables import Tubes, select_rows
 from ....datasets.video.live_source import LiveSource
 from ...people.proposals import OpenSource
 from ...visualization.frame import draw_status
-from ..detector_tubes import TUBE_SCORE_THRESHOLD
 from ..predictor import Predictor, postprocess
+from ..tubes.detector_tubes import TUBE_SCORE_THRESHOLD
 from .batches import iter_live_batches
 from .tracker import LiveTubeTracker
 

@@ -14,10 +14,10 @@ from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference.action_detector import ActionDetector
-from actiontubes.detect.inference.detector_tubes import TubeOptions
 from actiontubes.detect.inference.load import load
 from actiontubes.detect.inference.result import Result
 from actiontubes.detect.inference.resumable_run import join_results, plan_jobs, process_videos
+from actiontubes.detect.inference.tubes.detector_tubes import TubeOptions
 from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector

@@ -24,11 +24,11 @@ from actiontubes.datasets import table_writer
 from actiontubes.datasets.table_writer import open_table_writer
 from actiontubes.datasets.tables import Detections
 from actiontubes.datasets.video.reader import VideoInfo
-from actiontubes.detect.inference import video_output
-from actiontubes.detect.inference import zero_shot_tubes as video_tubes
-from actiontubes.detect.inference.detector_tubes import TubeBuilder, TubeOptions
+from actiontubes.detect.inference.tubes import video_output
+from actiontubes.detect.inference.tubes import zero_shot_tubes as video_tubes
+from actiontubes.detect.inference.tubes.detector_tubes import TubeBuilder, TubeOptions
+from actiontubes.detect.inference.tubes.video_output import TubeStore
 from actiontubes.detect.inference.video_input import VideoInput
-from actiontubes.detect.inference.video_output import TubeStore
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector
 from actiontubes.detect.model.config import DetectorConfig

@@ -31,7 +31,7 @@ from actiontubes.detect.inference.resumable_run import (
     plan_jobs,
     process_videos,
 )
-from actiontubes.detect.inference.video_output import VideoSummary
+from actiontubes.detect.inference.tubes.video_output import VideoSummary
 from actiontubes.detect.linking.linker import link
 from actiontubes.detect.visualization.video import draw_video
 

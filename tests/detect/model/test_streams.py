@@ -25,13 +25,13 @@ from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, concatenate_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference.clip_batches import ClipBatch
-from actiontubes.detect.inference.detector_tubes import TubeOptions, detector_tubes
 from actiontubes.detect.inference.predict_dataset import predict_dataset
 from actiontubes.detect.inference.predictor import (
     FusedPredictor,
     TorchPredictor,
     predict_frames,
 )
+from actiontubes.detect.inference.tubes.detector_tubes import TubeOptions, detector_tubes
 from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import (

@@ -20,18 +20,18 @@ from actiontubes.datasets.video.reader import read_video
 from actiontubes.datasets.video.resize import resize
 from actiontubes.detect.inference.clip_batches import iter_clip_batches
 from actiontubes.detect.inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry
-from actiontubes.detect.inference.detector_tubes import (
+from actiontubes.detect.inference.predictor import (
+    TorchPredictor,
+    postprocess,
+)
+from actiontubes.detect.inference.tubes.detector_tubes import (
     TubeOptions,
     detector_tubes,
     extend_to_end,
     interpolated_detections,
 )
-from actiontubes.detect.inference.predictor import (
-    TorchPredictor,
-    postprocess,
-)
+from actiontubes.detect.inference.tubes.video_output import TubeStore, VideoSummary
 from actiontubes.detect.inference.video_input import open_video_file
-from actiontubes.detect.inference.video_output import TubeStore, VideoSummary
 from actiontubes.detect.linking.greedy import ACT, GreedyLinker
 from actiontubes.detect.linking.interface import LinkConfig, Linker
 from actiontubes.detect.linking.linker import link, make_linker

@@ -12,16 +12,16 @@ from weakref import WeakKeyDictionary
 import cv2
 import numpy as np
 
-from ...backbones.classifier import PretrainedModel
-from ...datasets.prefetch import prefetch
-from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
-from ...datasets.tables import Detections
-from ..linking.person_tracker import PersonTrack, PersonTracker
-from ..model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
-from ..people.appearance import track_appearance
-from ..people.person_boxes import PersonBoxes
-from ..people.proposals import ProposalSource
-from .video_input import VideoInput
+from ....backbones.classifier import PretrainedModel
+from ....datasets.prefetch import prefetch
+from ....datasets.table_writer import OUTPUT_FILES, open_table_writer
+from ....datasets.tables import Detections
+from ...linking.person_tracker import PersonTrack, PersonTracker
+from ...model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
+from ...people.appearance import track_appearance
+from ...people.person_boxes import PersonBoxes
+from ...people.proposals import ProposalSource
+from ..video_input import VideoInput
 from .video_output import StoredRows, TubeStore, VideoSummary, frames_bar, write_video_info
 
 MARGIN = 1.15

@@ -18,7 +18,7 @@ from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import read_video
-from actiontubes.detect.inference.detector_tubes import TUBE_SCORE_THRESHOLD
+from actiontubes.detect.inference.tubes.detector_tubes import TUBE_SCORE_THRESHOLD
 from actiontubes.detect.linking.linker import link
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import save_detector

@@ -10,11 +10,11 @@ from typing import IO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ...datasets.table_io import write_table
-from ...datasets.table_writer import OUTPUT_FILES, open_label_writer
-from ...datasets.tables import Tubes, make_videos, select_rows
-from ...datasets.video.reader import VideoInfo
-from .video_input import VideoInput
+from ....datasets.table_io import write_table
+from ....datasets.table_writer import OUTPUT_FILES, open_label_writer
+from ....datasets.tables import Tubes, make_videos, select_rows
+from ....datasets.video.reader import VideoInfo
+from ..video_input import VideoInput
 
 _SHOWN_TUBES = 5  # in a summary
 _SHOWN_LABELS = 3

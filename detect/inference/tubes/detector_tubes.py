@@ -11,19 +11,19 @@ from typing import Annotated
 
 import numpy as np
 
-from ...datasets.errors import InputError
-from ...datasets.flow.cache import append_cached_flow
-from ...datasets.options import Options, at_least
-from ...datasets.prefetch import write_in_background
-from ...datasets.table_writer import OUTPUT_FILES, open_table_writer
-from ...datasets.tables import Detections, Tubes, select_rows
-from ..linking.interface import LinkConfig
-from ..linking.linker import make_linker
-from ..people.proposals import ProposalSource
-from .clip_batches import prefetch_clip_batches
-from .clip_geometry import Mode
-from .predictor import Predictor, postprocess
-from .video_input import VideoInput
+from ....datasets.errors import InputError
+from ....datasets.flow.cache import append_cached_flow
+from ....datasets.options import Options, at_least
+from ....datasets.prefetch import write_in_background
+from ....datasets.table_writer import OUTPUT_FILES, open_table_writer
+from ....datasets.tables import Detections, Tubes, select_rows
+from ...linking.interface import LinkConfig
+from ...linking.linker import make_linker
+from ...people.proposals import ProposalSource
+from ..clip_batches import prefetch_clip_batches
+from ..clip_geometry import Mode
+from ..predictor import Predictor, postprocess
+from ..video_input import VideoInput
 from .video_output import TubeStore, VideoSummary, WriteTables, frames_bar, write_video_info
 
 TUBE_SCORE_THRESHOLD = 0.4

@@ -18,16 +18,16 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
 from actiontubes.datasets.tables import Detections, Tubes, Videos
-from actiontubes.detect.inference import video_output
-from actiontubes.detect.inference import zero_shot_tubes as video_tubes
-from actiontubes.detect.inference.video_input import open_video_file
-from actiontubes.detect.inference.zero_shot_tubes import (
+from actiontubes.detect.inference.tubes import video_output
+from actiontubes.detect.inference.tubes import zero_shot_tubes as video_tubes
+from actiontubes.detect.inference.tubes.zero_shot_tubes import (
     LABELS_KEPT,
     LENGTH_PRIOR,
     MARGIN,
     trunk_size,
     zero_shot_tubes,
 )
+from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.model.zero_shot import (
     ClipFeatures,
     LabelGroups,
