@@ -25,6 +25,7 @@ from .tables import (
     file_columns,
     table_fields,
 )
+from .text_files import check_encoding
 
 if TYPE_CHECKING:
     import pyarrow
@@ -135,6 +136,8 @@ def _open_table(path: Path) -> Iterator[None]:
     _require_extension(path)
     if not path.is_file():
         raise InputError(f"{path}: file not found")
+    if path.suffix == ".csv":
+        check_encoding(path)
     try:
         yield
     except pa.ArrowException as error:
