@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,8 +96,8 @@ def open_detection_sets(
     """Opens the two parts of a data set, and checks that they fit their videos.
 
     A part consists of, in this order: the videos named; the split's list; all videos but the other
-    part's. If nothing defines a split, every video is in both parts, with a warning; else no video
-    may be in both.
+    part's. If nothing defines a split, every video is in both parts, with a warning. Else no video
+    may be in both, unless the same videos are named for both, which is a warning, too.
 
     Args:
         data: a folder with groundtruth.parquet or .csv, and ideally also videos.* (else each video
@@ -140,15 +139,15 @@ def open_detection_sets(
             f"{truth.path}: has no boxes for any of the {len(train_names)} training "
             "videos; choose videos with ground truth"
         )
-    paths = _require_media(media or (data if data.is_dir() else data.parent), names)
-    if train_names is not test_names:  # a split is defined
+    if train_names is not test_names:
         lists = [
             option if words is not None else f"{part}{split}"
             for part, option, words in (
                 ("train", "--train-videos", train_videos), ("test", "--test-videos", test_videos)
             )
         ]  # fmt: skip
-        _refuse_shared(truth.path, train_names, test_names, lists, dict(zip(names, paths)))
+        _refuse_shared(truth.path, train_names, test_names, lists)
+    paths = _require_media(media or (data if data.is_dir() else data.parent), names)
     sizes = video_sizes(truth, names, paths)
     check_boxes(truth, dict(zip(names, sizes)))
     warn_of_gaps(truth.tubes)
@@ -174,7 +173,7 @@ def _split_names(
     train_videos: Sequence[str] | None,
     test_videos: Sequence[str] | None,
 ) -> tuple[list[str], list[str]]:
-    """The names of the training and of the test videos; one list if nothing defines a split."""
+    """The names of the training and of the test videos; one list if they are to be the same."""
     known = list(truth.tubes.video_names)
     if truth.videos is not None:
         known += truth.videos.video
@@ -204,25 +203,26 @@ def _split_names(
             "training videos; give --test-videos",
             stacklevel=3,
         )
+    elif train_videos is not None and test_videos is not None and set(train) == set(test):
+        train = test
+        warnings.warn(
+            "--train-videos and --test-videos are the same: the detector is tested on its "
+            "training videos",
+            stacklevel=3,
+        )
     return train, test
 
 
 def _refuse_shared(
-    path: Path,
-    train: Sequence[str],
-    test: Sequence[str],
-    lists: Sequence[str],
-    media: Mapping[str, Path],
+    path: Path, train: Sequence[str], test: Sequence[str], lists: Sequence[str]
 ) -> None:
-    """Refuses a video, or two names of one file, in both the training and the test list."""
-    trained = {os.path.realpath(media[name]): name for name in train}
-    shared = [name for name in test if os.path.realpath(media[name]) in trained]
+    """Refuses a video in both the training and the test list."""
+    trained = set(train)
+    shared = [name for name in test if name in trained]
     if shared:
-        other = trained[os.path.realpath(media[shared[0]])]
-        also = "" if other == shared[0] else f", there as {other},"
         raise InputError(
             f"{path}: video {shared[0]}{more_of(len(shared), 'video')} is in both the training "
-            f"list {lists[0]}{also} and the test list {lists[1]}; take it out of one of them"
+            f"list {lists[0]} and the test list {lists[1]}; take it out of one of them"
         )
 
 
