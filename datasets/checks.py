@@ -137,7 +137,7 @@ def _group_faults(
         bad[order[1:]] = same & differs
         return bad
 
-    why = f"this {group} already has a box on this frame; a {group} has one box a frame"
+    why = f"this {group} has this frame twice; a {group} has one box a frame"
     yield rows(np.diff(table.frame[order]) == 0), None, why
     for name in constant:
         values = getattr(table, name)

@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import InputError, some_of
 from .labels import normalize_label
+from .text_files import read_text
 
 _LAYOUTS = "one name a line, a CSV file of number and name, YAML as YOLO's, JSON, or AVA's .pbtxt"
 
@@ -69,10 +70,10 @@ def read_class_list(path: Path) -> ClassList:
     }  # fmt: skip
     if not path.is_file():
         raise InputError(f"{path}: file not found; it should list the classes: {_LAYOUTS}")
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
         entries = readers.get(path.suffix.lower(), _read_lines)(text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as a list of classes: {_LAYOUTS}") from error
     entries = [(number, str(name).strip()) for number, name in entries]
     _refuse_repeated([normalize_label(name) for _, name in entries], "class", path)

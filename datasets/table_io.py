@@ -18,6 +18,7 @@ from .files import atomic_write
 from .frame_numbers import from_first_frame
 from .labels import merge_spellings
 from .tables import BOX_COLUMNS, AnyTable, Column, Table, Tubes, file_columns, table_fields
+from .text_files import check_encoding
 from .tube_numbers import divide_by_label, unique_tubes
 
 if TYPE_CHECKING:
@@ -166,9 +167,11 @@ def _open_table(path: Path) -> Iterator[None]:
     """What a block that reads a table raises, as an InputError."""
     import pyarrow as pa
 
-    _is_parquet(path)
+    is_parquet = _is_parquet(path)
     if not path.is_file():
         raise InputError(f"{path}: file not found")
+    if not is_parquet:
+        check_encoding(path)
     try:
         yield
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import InputError, some_of
+from .text_files import read_lines
 
 VIDEO_EXTENSIONS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v")
 FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg")
@@ -147,15 +148,9 @@ def read_video_list(path: Path) -> list[ListedName]:
     """
     if not path.is_file():
         raise InputError(f"{path}: file not found; it should list one video a line")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: is not a UTF-8 text file; it should list one video a line"
-        ) from error
     listed = [
         ListedName(line.strip(), f"{path}: line {number}: ")
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(read_lines(path), 1)
         if line.strip()
     ]
     if not listed:

@@ -10,6 +10,7 @@ from ..datasets.clips.options import ClassificationData, CropConfig
 from ..datasets.errors import InputError
 from ..datasets.files import write_json
 from ..datasets.options import at_least
+from ..datasets.text_files import read_lines
 from ..detect.training.options import ClassifierOptions, RunOptions, Schedule, split_folders
 from .arguments import Omit
 
@@ -143,5 +144,4 @@ def _read_names(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
     """The words, or the lines of the file that is the only word."""
     if labels is None or len(labels) > 1 or not Path(labels[0]).is_file():
         return labels
-    lines = Path(labels[0]).read_text(encoding="utf-8-sig").splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+    return tuple(line.strip() for line in read_lines(Path(labels[0])) if line.strip())

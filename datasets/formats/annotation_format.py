@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -95,22 +95,29 @@ class ReadOptions:
     videos: Videos | None = None
 
     @classmethod
-    def from_user(cls, files: FileOptions, truth: GroundTruth | None = None, **more) -> ReadOptions:
-        """What users say, and what the ground truth knows of videos, classes and units.
+    def from_ground_truth(
+        cls,
+        truth: GroundTruth | None,
+        files: FileOptions | None = None,
+        annotations: Path | None = None,
+    ) -> ReadOptions:
+        """What the ground truth knows of videos, classes and units, and what users say.
 
         Raises:
             InputError: the file of the classes is not readable.
         """
+        files = files or FileOptions()
         classes = None if files.classes is None else read_class_list(files.classes)
-        if truth is not None:
-            more |= {
-                "video_names": truth.tubes.video_names, "label_names": truth.tubes.label_names,
-                "videos": truth.videos, "target_unit": truth.box_unit,
-            }  # fmt: skip
-            classes = classes or truth.classes
-        return cls(
-            classes=classes, first_frame=files.first_frame, box_unit=files.box_unit, **more
-        )
+        options = cls(
+            classes=classes, annotations=annotations, first_frame=files.first_frame,
+            box_unit=files.box_unit,
+        )  # fmt: skip
+        if truth is None:
+            return options
+        return replace(
+            options, video_names=truth.tubes.video_names, label_names=truth.tubes.label_names,
+            classes=classes or truth.classes, target_unit=truth.box_unit, videos=truth.videos,
+        )  # fmt: skip
 
     def require_names(self, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of videos and classes, for a format that holds numbers.

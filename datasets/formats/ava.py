@@ -17,6 +17,7 @@ import numpy as np
 from ..box_coordinates import has_swapped_corners
 from ..errors import InputError, refuse_rows
 from ..tables import Detections, Tubes
+from ..text_files import read_csv
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "action", "person or score")
@@ -31,8 +32,8 @@ class AvaFormat(AnnotationFormat):
         """Whether a CSV file's first row has seven or eight values and is not a header."""
         if path.suffix != ".csv" or not path.is_file():
             return False
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            first = next(csv.reader(file), [])
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            first = next(csv.reader([file.readline(10_000)]), [])
         return len(first) in (7, 8) and "video" not in first and "frame" not in first
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
@@ -87,18 +88,17 @@ def read_ava_detections(path: Path) -> Detections:
 def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
     """The columns of a table, the last value of each row, and the rows' numbers in the file."""
     rows, numbers, incomplete = [], [], 0
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if len(row) != 8:
-                raise InputError(
-                    f"{path}: row {number}: has {len(row)} columns instead of {len(_COLUMNS)} "
-                    f"({', '.join(_COLUMNS)})"
-                )
-            if not all(row[2:7]):
-                incomplete += 1
-                continue
-            rows.append(row)
-            numbers.append(number)
+    for number, row in enumerate(read_csv(path), 1):
+        if len(row) != 8:
+            raise InputError(
+                f"{path}: row {number}: has {len(row)} columns instead of {len(_COLUMNS)} "
+                f"({', '.join(_COLUMNS)})"
+            )
+        if not all(row[2:7]):
+            incomplete += 1
+            continue
+        rows.append(row)
+        numbers.append(number)
     if incomplete:
         warnings.warn(f"{path}: ignoring {incomplete} rows without a box or action", stacklevel=3)
     values = np.empty((len(rows), 6))

@@ -7,7 +7,6 @@ v1 and v2, and plain lists of paths and labels.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
+from ..text_files import read_json, read_lines
 from ..video.media import iter_videos
 
 Part = Literal["train", "test"]
@@ -156,11 +156,7 @@ def read_list(path: Path) -> list[tuple[str, str, Part | None]]:
 
 def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not blank, and their numbers from 1."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not a UTF-8 text file") from error
-    yield from ((n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip())
+    yield from ((n, line) for n, line in enumerate(read_lines(path), 1) if line.strip())
 
 
 def _fields(line: str, delimiter: str = ",") -> list[str]:
@@ -214,7 +210,7 @@ def _plain_row(path: Path, number: int, line: str) -> Row:
 
 def _read_something_v2(path: Path) -> list[tuple[str, str, Part | None]]:
     rows: list[tuple[str, str, Part | None]] = []
-    content = _load_json(path)
+    content = read_json(path)
     if not isinstance(content, list):
         raise InputError(f"{path}: must be a JSON list of videos, not {type(content).__name__}")
     for number, entry in enumerate(content, 1):
@@ -227,13 +223,6 @@ def _read_something_v2(path: Path) -> list[tuple[str, str, Part | None]]:
     return rows
 
 
-def _load_json(path: Path) -> object:
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-
-
 def _read_label_order(folder: Path, beside: Path) -> tuple[str, ...]:
     """The classes of Something-Something's label file beside one of its lists; () without one."""
     start = beside.stem.lower().removesuffix("train").removesuffix("validation")
@@ -243,7 +232,7 @@ def _read_label_order(folder: Path, beside: Path) -> tuple[str, ...]:
             continue
         if ending == ".csv":
             return tuple(line.strip() for _, line in _read_lines(path))
-        content = _load_json(path)
+        content = read_json(path)
         if not isinstance(content, dict) or not all(str(v).isdigit() for v in content.values()):
             raise InputError(f"{path}: must map each label to its number")
         return tuple(sorted(content, key=lambda label: int(content[label])))

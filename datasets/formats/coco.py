@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..files import atomic_write
 from ..frame_numbers import frame_name, frame_of_file
 from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
+from ..text_files import read_json
 from .annotation_format import AnnotationFormat, ReadOptions
 
 
@@ -168,11 +169,9 @@ def _images(ground_truth: Tubes, detections: Detections | None) -> tuple[np.ndar
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         raise InputError(f"{path}: file not found") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 
 
 def _frame(image: dict[str, Any]) -> tuple[str, int]:

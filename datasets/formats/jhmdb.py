@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError, some_of
 from ..tables import TubeRows, Tubes, Videos, make_videos, tubes_from_rows
+from ..text_files import read_lines
 from .matlab import load_matlab
 
 CLASSES = (
@@ -129,7 +130,7 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
         )
     splits: dict[str, list[str]] = {f"{part}{k}": [] for k in (1, 2, 3) for part in _PARTS.values()}
     for (name, k), path in files.items():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(read_lines(path), 1):
             words = line.split()
             if not words:
                 continue

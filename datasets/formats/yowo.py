@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import InputError
 from ..frame_numbers import from_one_based
 from ..tables import Detections, detections_from_rows
+from ..text_files import read_lines
 from .annotation_format import AnnotationFormat, ReadOptions
 
 
@@ -44,7 +45,7 @@ class YowoFormat(AnnotationFormat):
                     f"{file}: the name must be <class>_<video>_<frame>.txt, for a video of the "
                     "ground truth"
                 )
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = read_lines(file)
             rows = np.empty((len(lines), 8))
             rows[:, 0], rows[:, 1] = videos[name], from_one_based(int(number))
             for i, line in enumerate(lines):

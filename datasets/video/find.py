@@ -9,6 +9,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from ..errors import InputError
+from ..text_files import read_lines
 from .media import iter_videos
 
 DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX = ".tubes.mp4", ".flow.mp4"
@@ -58,12 +59,7 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _read_lines(path: Path) -> list[Path]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: is not a UTF-8 text file; a .txt file must list one video path a line"
-        ) from error
+    lines = [line.strip() for line in read_lines(path)]
     named = [Path(line) for line in lines if line and not line.startswith("#")]
     if not named:
         raise InputError(f"{path}: lists no videos; write one path a line")

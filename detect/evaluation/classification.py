@@ -14,6 +14,7 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
 from ...datasets.labels import LABEL_MAPS, load_label_map, match_labels, normalize_label
+from ...datasets.text_files import read_lines
 
 TOP_K = 5
 
@@ -87,13 +88,12 @@ def read_class_map(name: str) -> dict[str, list[str]]:
             f"--class-map {name}: no such file, and not one of {', '.join(LABEL_MAPS)}"
         )
     class_map: dict[str, list[str]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            if not row.get("label") or not row.get("class"):
-                raise InputError(
-                    f"{path}: row {number}: the columns label and class must both be filled"
-                )
-            class_map.setdefault(row["label"], []).append(row["class"])
+    for number, row in enumerate(csv.DictReader(read_lines(path)), 2):
+        if not row.get("label") or not row.get("class"):
+            raise InputError(
+                f"{path}: row {number}: the columns label and class must both be filled"
+            )
+        class_map.setdefault(row["label"], []).append(row["class"])
     return class_map
 
 

@@ -178,7 +178,7 @@ def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str
         (Detections, {"video": ["a", None, "b"]}, "row 2: video is empty"),
         (Detections, {"label": None}, "column label is missing; the file has video, frame, score"),
         (Tubes, {"tube": None}, "column tube is missing"),
-        (Tubes, {"frame": [3, 3, 3]}, "row 2: this tube already has a box on this frame"),
+        (Tubes, {"frame": [3, 3, 3]}, "row 2: this tube has this frame twice"),
         (Tubes, {"tube_score": [0.1, 0.2, 0.3]}, "row 2: tube_score must be the same in all rows"),
         (Tubes, {"tube_score": [0.1, None, 0.3]}, "row 2: tube_score is empty"),
         (Videos, {"video": ["a", "a"]}, "row 2: this video is listed twice"),
@@ -363,7 +363,7 @@ def test_persons_and_tubes_that_are_text(tmp_path: Path, ending: str) -> None:
     ("kind", "change", "message"),
     [
         (Tracks, {"person": [1, 0, 1]}, "row 2: person must be 1 or more"),
-        (Tracks, {"frame": [3, 3, 3]}, "row 2: this person already has a box on this frame"),
+        (Tracks, {"frame": [3, 3, 3]}, "row 2: this person has this frame twice"),
         (Tracks, {"score": None}, "column score is missing"),
         (Actions, {"end": [2.0, 1.0]}, "row 2: the action ends before it starts"),
         (Actions, {"last_frame": [49, 29]}, "row 2: the action ends before it starts"),

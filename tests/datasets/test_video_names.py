@@ -153,7 +153,7 @@ def test_lines(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file not found"):
         read_video_list(tmp_path / "other.txt")
     path.write_bytes(b"\xff\xfea")
-    with pytest.raises(InputError, match=r"list\.txt: is not a UTF-8 text file"):
+    with pytest.raises(InputError, match=r"list\.txt: is UTF-16"):
         read_video_list(path)
 
 

@@ -68,7 +68,7 @@ def test_rows_that_cannot_be(text: str, message: str, tmp_path: Path) -> None:
 
 def test_files_that_are_no_lists(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00a")
-    with pytest.raises(InputError, match=r"list\.csv: is not a UTF-8 text file"):
+    with pytest.raises(InputError, match=r"list\.csv: is UTF-16"):
         read_list(tmp_path / "list.csv")
     with pytest.raises(InputError, match="absent: list or folder not found"):
         read_lists(tmp_path / "absent")
@@ -196,7 +196,7 @@ def test_something_something_v2(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"test\.json: entry 1: needs id and template"):
         read_list(folder / "test.json")
     for text, message in (
-        ("{", "cannot be read as JSON"),
+        ("{", "is not valid JSON"),
         ("{}", "must be a JSON list of videos, not dict"),
     ):
         (folder / "other.json").write_text(text)

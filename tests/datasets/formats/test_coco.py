@@ -91,7 +91,7 @@ RESULT = '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]'
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ("[{]", "cannot be read as JSON"),
+        ("[{]", "is not valid JSON"),
         ("{}", "must be a JSON list of results"),
         (RESULT.replace("1,", "99999999,", 1), "result 1: .*KeyError"),
         (RESULT.replace(", 9, 9", ", 9"), "result 1: .*ValueError"),

@@ -46,7 +46,7 @@ def test_lists(folder: Path) -> None:
     with pytest.raises(InputError, match=r"empty\.TXT: lists no videos; write one path a line"):
         found("empty.TXT")
     (folder / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"bytes\.txt: is not a UTF-8 text file"):
+    with pytest.raises(InputError, match=r"bytes\.txt: is UTF-16"):
         found("bytes.txt")
     assert found("absent.txt") == ["absent.txt"]
 

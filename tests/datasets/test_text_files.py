@@ -1,0 +1,92 @@
+"""Lists, CSV and JSON of other people: UTF-8, with or without a byte-order mark, or one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.text_files import (
+    MAX_LINE,
+    check_encoding,
+    read_csv,
+    read_json,
+    read_lines,
+    read_text,
+)
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "file.txt"
+    path.write_bytes(content)
+    return path
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = written(tmp_path, "é,2\r\nb,3".encode("utf-8-sig"))
+    assert read_text(path) == "é,2\nb,3"
+    assert read_csv(path) == [["é", "2"], ["b", "3"]]
+    assert read_json(written(tmp_path, b"\xef\xbb\xbf[1]")) == [1]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("é".encode("utf-16"), "is UTF-16; save the file as UTF-8"),
+        ("é".encode("utf-16-be").join([b"\xfe\xff", b""]), "is UTF-16"),
+        ("é".encode("utf-32"), "is UTF-32"),
+        ("video".encode("utf-16-le"), "NUL bytes"),
+        ("a\nJosé".encode("cp1252"), "line 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        (b"a\n" * 9000 + b"Jos\xe9", "line 9001: byte 0xe9"),
+    ],
+)
+def test_another_encoding_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = written(tmp_path, content)
+    for read in (read_text, read_lines, read_csv, read_json):
+        with pytest.raises(InputError, match=says) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_the_start_of_a_file_is_enough_to_see_utf_16(tmp_path: Path) -> None:
+    check_encoding(written(tmp_path, "é".encode()))
+    with pytest.raises(InputError, match="is UTF-16"):
+        check_encoding(written(tmp_path, "é".encode("utf-16")))
+
+
+def test_line_ends_of_every_system(tmp_path: Path) -> None:
+    # A form feed or a line separator inside a name ends no line.
+    assert read_lines(written(tmp_path, b"a\r\nb\rc\n\nd\x0ce\xe2\x80\xa8f")) == [
+        "a", "b", "c", "", "d\x0ce\u2028f"
+    ]  # fmt: skip
+    assert read_lines(written(tmp_path, b"a\n")) == ["a"]
+    assert read_lines(written(tmp_path, b"")) == []
+
+
+def test_a_quoted_line_end_stays_in_its_field(tmp_path: Path) -> None:
+    assert read_csv(written(tmp_path, b'"a\nb",c\n\nd')) == [["a\nb", "c"], [], ["d"]]
+
+
+def test_an_endless_line_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, b"a\n" + b"," * (MAX_LINE + 1))
+    for read in (read_lines, read_csv):
+        with pytest.raises(InputError, match="line 2: has 1000001 characters"):
+            read(path)
+    with pytest.raises(InputError, match="row 2: not readable as CSV"):
+        read_csv(written(tmp_path, b"a\n" + b"b" * 200_000))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[" * 100_000, "too deep in each other"),
+        (b'{"a":' * 100_000, "too deep in each other"),
+        (b"[1,", "not valid JSON"),
+        (b"9" * 5000, "not valid JSON"),
+    ],
+)
+def test_damaged_json_is_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(InputError, match=says) as caught:
+        read_json(path)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
