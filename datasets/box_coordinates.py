@@ -14,6 +14,8 @@ BoxUnit = Literal["pixel", "fraction"]
 Size = Sequence[float] | np.ndarray
 """Width and height; (1, 1) for boxes in fractions of the frame."""
 
+_ROUNDED = 2  # pixels
+
 
 def rescale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray:
     """Boxes of frames of one size as boxes of the same frames at another size.
@@ -74,3 +76,16 @@ def require_pixels(boxes: np.ndarray, source: object, unit: BoxUnit | None = Non
             "the size of the frames is not known; multiply them by width and height (or, if they "
             "are pixels, give --boxes pixel)"
         )
+
+
+def same_aspect(size: Size, other: Size) -> bool:
+    """Whether frames of one size (width, height) may be frames of the other, scaled.
+
+    A scaled side is a whole number, and often an even one: 2 pixels of the smaller size may be due
+    to that.
+    """
+    (small_width, small_height), (width, height) = sorted((tuple(size), tuple(other)))
+    return (
+        abs(height * small_width / width - small_height) <= _ROUNDED
+        or abs(width * small_height / height - small_width) <= _ROUNDED
+    )

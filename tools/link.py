@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from ..datasets.box_coordinates import box_unit
 from ..datasets.errors import InputError
 from ..datasets.formats.act import ActFormat, read_tubelets
 from ..datasets.formats.annotation_format import FileOptions, ReadOptions
-from ..datasets.formats.ava import AvaFormat
 from ..datasets.formats.registry import (
     choose_videos,
     find_format,
@@ -78,7 +78,7 @@ def link(
     else:
         boxes = read_detections(detections, truth, files)
     overrides = parse_overrides(set)
-    if isinstance(file, AvaFormat):
+    if box_unit(boxes.boxes.reshape(-1, 4)) == "fraction":
         # A pixel more would be a frame more, and any two boxes would overlap.
         overrides = {"extent": "continuous", **overrides}
     details = read_table(Videos, videos) if videos is not None else None

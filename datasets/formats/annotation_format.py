@@ -91,7 +91,7 @@ class ReadOptions:
     annotations: Path | None = None
     first_frame: int | None = None
     box_unit: BoxUnit | None = None
-    target_unit: BoxUnit | None = "pixel"
+    target_unit: BoxUnit | None = None
     videos: Videos | None = None
 
     @classmethod

@@ -197,7 +197,7 @@ def read(
     if kind == "ground-truth":
         return read_annotations(path)
     if kind in ("detections", "tubes"):
-        options = replace(ReadOptions(), target_unit=None)
+        options = ReadOptions()
         file = find_format(path)
         read_kind = file.read_detections if kind == "detections" else file.read_tubes
         return complete_table(read_kind(path, options), path, options)

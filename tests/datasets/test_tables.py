@@ -224,7 +224,7 @@ def test_what_breaks_a_convention_is_named(
             "cannot be read as a table .*Expected 8 columns, got 3",
         ),
         ("a.csv", b"video;frame;label\na;0;b\n", "column score, x1, y1, x2, y2 is missing"),
-        ("a.csv", "video,frame\na,1\n".encode("utf-16"), "is not UTF-8 text"),
+        ("a.csv", "video,frame\na,1\n".encode("utf-16"), "is UTF-16; save the file as UTF-8"),
         ("a.csv", b"frame,x,frame\n1,2,3\n", "has 2 columns named frame; keep one of them"),
         ("a.parquet", b"PAR1 and no more", "cannot be read as a table"),
         ("a.parquet", b"", "cannot be read as a table"),
