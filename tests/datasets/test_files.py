@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from actiontubes.datasets import safe_pickle
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.files import atomic_write, load_pickle, write_json
+from actiontubes.datasets.files import atomic_write, delete_abandoned, load_pickle, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -43,11 +48,80 @@ def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").mkdir()
-    with pytest.raises(OSError), atomic_write(tmp_path / "table.csv") as temporary:
-        temporary.write_text("content")
+    with (
+        pytest.raises(InputError, match=r"table\.csv: is a folder; name a file"),
+        atomic_write(tmp_path / "table.csv"),
+    ):
+        pytest.fail("nothing is begun")
     assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for link in ("link.csv", "second.csv"):
+        (tmp_path / link).symlink_to(tmp_path / "elsewhere" / "table.csv")
+    for name in ("link.csv", "second.csv"):  # to nothing, then to a file
+        with atomic_write(tmp_path / name) as temporary:
+            temporary.write_text(name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "elsewhere" / "table.csv").read_text() == name
+    assert names(tmp_path / "elsewhere") == ["table.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes are POSIX's")
+def test_devices_and_pipes_are_written_to_and_stay(tmp_path: Path) -> None:
+    write_json([1], Path(os.devnull))
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_json([1], Path("/dev/full"))
+    assert error.value.filename == "/dev/full"
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        write_json([2], tmp_path / "pipe")
+        assert reader.communicate()[0] == b"[\n 2\n]"
+    assert names(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_standard_output_as_a_file(tmp_path: Path) -> None:
+    """Redirected to a file, it is not replaced: what is printed before and after is there, too."""
+    code = (
+        "from pathlib import Path; from actiontubes.datasets.files import write_json\n"
+        "print('before', flush=True); write_json([3], Path('/dev/stdout')); print('after')"
+    )
+    with (tmp_path / "out.txt").open("a") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert (tmp_path / "out.txt").read_text() == "before\n[\n 3\n]after\n"
+
+
+def test_files_of_killed_processes_are_deleted(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from actiontubes.datasets.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as temporary:\n"
+        "    print('begun', flush=True); sys.stdin.read()"
+    )
+
+    def start() -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "table.csv"], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        return process
+
+    dead = start()
+    dead.kill()
+    dead.wait()
+    [leftover] = names(tmp_path)
+    alive = start()
+    assert len(names(tmp_path)) == 1 and names(tmp_path) != [leftover]
+    delete_abandoned(tmp_path)
+    assert len(names(tmp_path)) == 1, "of a process that lives"
+    alive.communicate("")
+    assert alive.returncode == 0 and names(tmp_path) == ["table.csv"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")
@@ -96,7 +170,7 @@ def test_plain_pickles_are_read_as_pickle_reads_them(tmp_path: Path, protocol: i
     path.write_bytes(pickle.dumps({"plain": plain, "arrays": ARRAYS}, protocol))
     ours, theirs = load_pickle(path), pickle.loads(path.read_bytes())
     assert ours["plain"] == theirs["plain"] == plain
-    assert list(map(type, ours["plain"])) == list(map(type, plain))
+    assert list(map(type, ours["plain"])) == [*map(type, plain[:-1]), dict]
     for a, b in zip(ours["arrays"], theirs["arrays"], strict=True):
         assert isinstance(a, np.ndarray | np.generic) and a.dtype == b.dtype
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
@@ -236,6 +310,63 @@ def test_a_pickle_cannot_change_the_reader(tmp_path: Path) -> None:
     assert load_pickle(path)[1] == {"a": 1}
 
 
+HUGE = (1 << 40).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x7f.",  # the memo's last place
+        b"\x80\x04\x8d" + HUGE + b"x.",
+        b"\x80\x05\x96" + HUGE + b"x.",
+        b"\x80\x04\x95" + HUGE + b"N.",
+        b"cbuiltins\nbytes\n(I1000000000000\ntR.",
+    ],
+)
+def test_a_small_pickle_gets_little_memory(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data.pkl"
+    path.write_bytes(content)
+    tracemalloc.start()
+    with contextlib.suppress(InputError):
+        load_pickle(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"(%bt", b"%b", b"N%b0"])
+def test_containers_of_a_byte_are_counted(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safe_pickle, "_MAX_CONTAINERS", 1000)
+    for opcode in (b"]", b"}", b"\x8f", b"("):
+        made = b"\x80\x04" + content.replace(b"%b", opcode * 2000) + b"."
+        assert "far more memory than its size" in refusal(tmp_path, made)
+
+
+def test_what_a_pickle_repeats_is_counted(tmp_path: Path) -> None:
+    ten: Any = [1.0]
+    for _ in range(12):
+        ten = [ten] * 10
+    assert "repeats its objects too often" in refusal(tmp_path, pickle.dumps(ten, 2))
+    deep: Any = []
+    for _ in range(200):
+        deep = [deep]
+    assert "too deep in each other" in refusal(tmp_path, pickle.dumps(deep, 2))
+    endless: list = []
+    endless.append(endless)
+    assert "too deep in each other" in refusal(tmp_path, pickle.dumps(endless, 2))
+    pair: Any = ()
+    for _ in range(60):  # the hash of this takes 2 ** 60 steps
+        pair = (pair, pair)
+    for opcode in (b"}%bNs", b"(%bNd", b"}(%bNu", b"\x8f(%b\x90", b"(%b\x91"):
+        content = opcode.replace(b"%b", pickle.dumps(pair, 2)[2:-1]) + b"."
+        assert "has tuple as a key" in refusal(tmp_path, content)
+    # Arrays and texts of one memory: the data stand in the file once.
+    data = b"\x80\x02X" + (1 << 20).to_bytes(4, "little") + b"x" * (1 << 20) + b"q\x000"
+    again = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
+    assert "far more memory" in refusal(tmp_path, data + b"(" + again * 1100 + b"t.")
+
+
 @pytest.mark.parametrize("content", [b"", b"text, no pickle", b"\x80\x04\x95", b"0", b"."])
 def test_damage(tmp_path: Path, content: bytes) -> None:
     assert refusal(tmp_path, content).startswith("cannot be read as a pickle (")
@@ -249,13 +380,19 @@ def test_random_damage(tmp_path: Path, protocol: int) -> None:
     for _ in range(300):
         damaged = bytearray(whole[: numbers.integers(len(whole) // 2, len(whole))])
         for place in numbers.integers(len(damaged), size=3):
-            # Low codes only: huge counts would cost memory, which Python's reader grants.
-            damaged[place] = numbers.integers(128)
+            damaged[place] = numbers.integers(256)
         path.write_bytes(damaged)
         try:
             load_pickle(path)
         except InputError as error:
             assert "\n" not in str(error)
+
+
+def test_a_single_value(tmp_path: Path) -> None:
+    path = tmp_path / "data.pkl"
+    for value in (None, 3, "x"):
+        path.write_bytes(pickle.dumps(value))
+        assert load_pickle(path) == value
 
 
 def test_no_such_file(tmp_path: Path) -> None:
