@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ _AS_STORED = Orientation()
 
 def frame_orientation(frame: VideoFrame) -> Orientation:
     """The orientation by the display matrix of a decoded frame, as players show it."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     return _AS_STORED if data is None else matrix_orientation(struct.unpack("=9i", bytes(data)))
 
 

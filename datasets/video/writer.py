@@ -119,7 +119,7 @@ class VideoWriter:
             self._pts = max(round(seconds / self._tick), self._pts + 1)
             image.pts = self._pts
             image.time_base = self._tick
-            self._mux(self._stream.encode(image))
+            self._mux(self._container, self._stream.encode(image))
         self.num_frames += 1
 
     def close(self) -> None:
@@ -127,21 +127,21 @@ class VideoWriter:
         if self._container is None:
             raise InputError(f"{self._path}: not written, because there were no frames")
         with raise_write_errors(self._path):
-            self._mux(self._stream.encode(None))
-            if self._last_packet is not None:
+            self._mux(self._container, self._stream.encode(None))
+            if (last := self._last_packet) is not None:
                 # The muxer takes other durations from the packets that follow.
                 end = self._pts + round(1 / self._rate / self._tick)
-                self._last_packet.duration = end - (self._last_packet.dts - self._first_dts)
-                self._container.mux(self._last_packet)
+                last.duration = end - ((last.dts or 0) - self._first_dts)
+                self._container.mux(last)
             self._container.close()
 
-    def _mux(self, packets: Iterable[Packet]) -> None:
+    def _mux(self, container: OutputContainer, packets: Iterable[Packet]) -> None:
         """Writes packets, except the last one so far."""
         for packet in packets:
             if self._last_packet is None:
                 self._first_dts = packet.dts or 0
             else:
-                self._container.mux(self._last_packet)
+                container.mux(self._last_packet)
             self._last_packet = packet
 
     def discard(self) -> None:
