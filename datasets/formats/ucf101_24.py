@@ -91,23 +91,26 @@ def read_final_annots(path: Path) -> GroundTruth:
     Raises:
         InputError: not readable, or not of this layout.
     """
-    found = load_matlab(path, "annot", squeeze_me=True, struct_as_record=False)
-    content = {str(getattr(entry, "name", "")): entry for entry in np.atleast_1d(found)}
-    if not all(hasattr(entry, "tubes") for entry in content.values()):
-        raise InputError(f"{path}: is not finalAnnots.mat: annot has no name and tubes")
-    tubes = {
-        name: [
-            (
-                from_one_based(int(tube.sf)),
-                int(tube.ef),
-                int(getattr(tube, "class")) - 1,
-                np.asarray(tube.boxes).reshape(-1, 4),
-            )
-            for tube in np.atleast_1d(entry.tubes)
-        ]
-        for name, entry in content.items()
-    }
-    return _ground_truth(path, tubes, {name: int(e.num_imgs) for name, e in content.items()})
+    found = load_matlab(path, "annot", simplify_cells=True)
+    try:
+        content = {str(entry["name"]): entry for entry in np.atleast_1d(found)}
+        tubes = {
+            name: [
+                (
+                    from_one_based(int(tube["sf"])),
+                    int(tube["ef"]),
+                    int(tube["class"]) - 1,
+                    np.asarray(tube["boxes"]).reshape(-1, 4),
+                )
+                for tube in np.atleast_1d(entry["tubes"])
+            ]
+            for name, entry in content.items()
+        }
+        num_frames = {name: int(entry["num_imgs"]) for name, entry in content.items()}
+    except (LookupError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path}: is not finalAnnots.mat: annot ({reason})") from error
+    return _ground_truth(path, tubes, num_frames)
 
 
 def _ground_truth(

@@ -87,7 +87,7 @@ def test_damaged_matlab_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read as a MATLAB file"):
         read_final_annots(path)
     savemat(path, {"annot": np.ones(3)})
-    with pytest.raises(InputError, match="annot has no name and tubes"):
+    with pytest.raises(InputError, match="is not finalAnnots\.mat: annot"):
         read_final_annots(path)
     savemat(path, {"other": np.ones(3)})
     with pytest.raises(InputError, match="has no variable annot"):
