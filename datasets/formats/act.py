@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..box_coordinates import has_swapped_corners
+from ..class_list import ClassList
 from ..errors import InputError
 from ..files import load_pickle
 from ..frame_numbers import frame_of_file, from_one_based
@@ -102,7 +103,10 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
         names, [content["nframes"][name] for name in names], sizes[:, 1], sizes[:, 0]
     )
     tubes = tubes_from_rows(entries, tuple(names), labels)
-    return GroundTruth(path=path, tubes=tubes, videos=videos, splits=splits, default_split=1)
+    return GroundTruth(
+        path=path, tubes=tubes, videos=videos, splits=splits, default_split=1,
+        classes=ClassList(labels, source=str(path)),
+    )  # fmt: skip
 
 
 def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:

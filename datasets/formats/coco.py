@@ -138,7 +138,7 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     # Names that the ground truth lacks are kept; `align_to_ground_truth` reports them.
     videos = (video for video, _ in images.values())
     video_names = tuple(dict.fromkeys([*(options.video_names or ()), *videos]))
-    label_names = tuple(dict.fromkeys([*(options.classes or ()), *categories.values()]))
+    label_names = tuple(dict.fromkeys([*options.label_names, *categories.values()]))
     video = {name: index for index, name in enumerate(video_names)}
     label = {name: index for index, name in enumerate(label_names)}
     rows = np.empty((len(content), 8))
