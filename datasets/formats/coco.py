@@ -110,51 +110,152 @@ def _write_json(content: Any, path: Path) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images of an annotation file, I in all.
+
+    Attributes:
+        row_of_id: index into the arrays.
+        video: (I,) int64, index into `video_names`.
+        frame: (I,) int64, from 0.
+        size: (I, 2) float64 width and height, NaN where the file does not say.
+    """
+
+    row_of_id: dict[int | float | str, int]
+    video: np.ndarray
+    frame: np.ndarray
+    size: np.ndarray
+    video_names: tuple[str, ...]
+
+
 def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     """Reads a COCO results file.
 
     The annotation file says which frame an image is and how categories are called. An image's frame
-    is its `video` and `frame`, else its file name "<video>/<frame from 00001>.jpg".
+    is its `video` and `frame` (from 0), else its file name, see `FrameFiles`. Boxes in fractions
+    become pixels where the sizes of the images are known, and boxes in pixels of an image become
+    pixels of the video where the video has another size.
 
     Args:
         path: a JSON list of image_id, category_id, bbox and score.
-        options: names of videos and classes come first in the table; see also `annotations`.
+        options: names of videos come first in the table; see also `annotations`.
 
     Raises:
         InputError: not such a file, or an id without a frame.
+
+    Warns:
+        that boxes were converted.
     """
     annotations = options.annotations or path.with_name("annotations.json")
-    content, described = _load(path), _load(annotations)
-    try:
-        images = {image["id"]: _frame(image) for image in described["images"]}
-        categories = {each["id"]: str(each["name"]) for each in described["categories"]}
-    except (TypeError, KeyError, ValueError) as error:
+    if not annotations.is_file():
         raise InputError(
-            f"{annotations}: is not a COCO annotation file ({error!r}); give the right one with "
-            "--annotations"
-        ) from error
-    if not isinstance(content, list):
-        raise InputError(f"{path}: must be a JSON list of results")
-    # Names that the ground truth lacks are kept; `align_to_ground_truth` reports them.
-    videos = (video for video, _ in images.values())
-    video_names = tuple(dict.fromkeys([*(options.video_names or ()), *videos]))
-    label_names = tuple(dict.fromkeys([*(options.classes or ()), *categories.values()]))
-    video = {name: index for index, name in enumerate(video_names)}
-    label = {name: index for index, name in enumerate(label_names)}
-    rows = np.empty((len(content), 8))
-    for i, result in enumerate(content):
-        try:
-            name, frame = images[result["image_id"]]
-            category = label[categories[result["category_id"]]]
-            x, y, width, height = result["bbox"]
-            rows[i] = video[name], frame, category, result["score"], x, y, width, height
-        except (TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{path}: result {i + 1}: needs image_id, category_id, bbox and score that "
-                f"fit {annotations.name} ({error!r})"
-            ) from error
-    rows[:, 4:] = xywh_to_xyxy(rows[:, 4:])
-    return detections_from_rows(rows, video_names, label_names, str(path))
+            f"{annotations}: file not found; it belongs to COCO results and says which frame an "
+            "image is; give it with --annotations"
+        )
+    described = Entry(read_json(annotations), annotations)
+    images = _read_images(described["images"], options, annotations)
+    categories = _by_id(described["categories"], "category")
+    names = {key: category["name"].text() for key, category in categories.items()}
+    label_names = tuple(dict.fromkeys(names.values()))
+    label_of_id = {key: label_names.index(name) for key, name in names.items()}
+    results = Entry(read_json(path), path)
+    image = _codes(results, "image_id", images.row_of_id, annotations)
+    label = _codes(results, "category_id", label_of_id, annotations)
+    score = results.column("result", "score")
+    boxes = xywh_to_xyxy(results.column("result", "bbox", "x", "y", "width", "height"))
+    rows = np.column_stack([images.video[image], images.frame[image], label, score, boxes])
+    table = detections_from_rows(rows, images.video_names, label_names, str(path))
+    return _in_video_pixels(table, images.size[image], path, options)
+
+
+def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
+    files = FrameFiles(options.video_names or (), source)
+    video_of_name = {name: code for code, name in enumerate(options.video_names or ())}
+    images = _by_id(entries, "image")
+    video, number, size = [], [], []
+    is_named = np.zeros(len(images), bool)
+    for row, image in enumerate(images.values()):
+        if image.get("video") is not None and image.get("frame") is not None:
+            name, frame = image["video"].text(), image["frame"].integer(least=0)
+        else:
+            name, frame = files.find(image["file_name"].text())
+            is_named[row] = True
+        video.append(video_of_name.setdefault(name, len(video_of_name)))
+        number.append(frame)
+        shape = [image.get("width"), image.get("height")]
+        known = [each.integer(least=1) for each in shape if each is not None and each.value]
+        size.append(known if len(known) == 2 else [np.nan, np.nan])
+    first = np.zeros(len(images), np.int64)
+    frame = np.array(number, np.int64)
+    if options.first_frame is not None:
+        first[:] = options.first_frame
+    elif is_named.any():
+        first[is_named] = first_frame_of(frame[is_named])
+    return _Images(
+        row_of_id={key: row for row, key in enumerate(images)},
+        video=np.array(video, np.int64),
+        frame=from_first_frame(frame, first),
+        size=np.array(size, np.float64).reshape(-1, 2),
+        video_names=tuple(video_of_name),
+    )
+
+
+def _by_id(entries: Entry, what: str) -> dict[int | float | str, Entry]:
+    """The entries of a list by their `id`, each of which must be there once."""
+    by_id: dict[int | float | str, Entry] = {}
+    for entry in entries.each(what):
+        key = entry["id"].identifier()
+        if key in by_id:
+            raise entry.error(f"id {key} is also that of {by_id[key]}")
+        by_id[key] = entry
+    return by_id
+
+
+def _codes(results: Entry, key: str, codes: dict[int | float | str, int], source: Path) -> np.ndarray:
+    """(R,) what `codes` has for a key of each result."""
+    try:
+        return np.array([codes[result[key]] for result in results.value], np.int64)
+    except (TypeError, KeyError, IndexError):
+        # One by one, which names the first bad result.
+        ids = [result[key] for result in results.each("result")]
+        unknown = next(each for each in ids if each.identifier() not in codes)
+        raise unknown.error(f"{unknown.value!r} is not in {source}; is it another file's?") from None
+
+
+def _in_video_pixels(
+    table: Detections, image_size: np.ndarray, path: Path, options: ReadOptions
+) -> Detections:
+    """The detections with boxes in pixels of the videos, as far as sizes are known.
+
+    Args:
+        table: boxes in pixels or fractions of the images.
+        image_size: (R, 2) width and height, NaN where unknown.
+        path: for messages.
+        options: says the unit, and what is known of the videos.
+    """
+    size = image_size
+    video_size = frame_sizes(table, options.videos)
+    unit = options.box_unit or box_unit(table.boxes)
+    target = options.target_unit or "pixel"
+    from_size = np.ones_like(image_size) if unit == "fraction" else image_size
+    to_size = np.ones_like(image_size)
+    if target == "pixel":
+        video_size = frame_sizes(table, options.videos)
+        to_size = np.where(np.isnan(video_size), image_size, video_size)
+    known = ~np.isnan(from_size + to_size).any(axis=1)
+    changed = known & (from_size != to_size).any(axis=1)
+    if not changed.any() or (unit != target and not known.all()):
+        return table
+    row = int(changed.argmax())
+    units = ["fractions" if size[row, 0] == 1 else f"pixels of {size[row, 0]:.0f}x{size[row, 1]:.0f}" for size in (from_size, to_size)]
+    warnings.warn(
+        f"{path}: converting {int(changed.sum())} of {len(table)} boxes to the video's size; the first, of "
+        f"{table.video_names[table.video[row]]}, from {units[0]} to {units[1]}",
+        stacklevel=4,
+    )
+    boxes = table.boxes.copy()
+    boxes[changed] = rescale_boxes(boxes[changed], from_size[changed], to_size[changed])
+    return replace(table, boxes=boxes)
 
 
 def _images(ground_truth: Tubes, detections: Detections | None) -> tuple[np.ndarray, np.ndarray]:
@@ -165,17 +266,3 @@ def _images(ground_truth: Tubes, detections: Detections | None) -> tuple[np.ndar
     rows = np.concatenate([np.stack([table.video, table.frame], axis=1) for table in tables])
     frames, image = np.unique(rows, axis=0, return_inverse=True)
     return image.reshape(-1) + 1, frames
-
-
-def _load(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found") from None
-
-
-def _frame(image: dict[str, Any]) -> tuple[str, int]:
-    if "video" in image and "frame" in image:
-        return str(image["video"]), int(image["frame"])
-    file = Path(image["file_name"])
-    return file.parent.as_posix(), frame_of_file(file)
