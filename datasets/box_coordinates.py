@@ -9,6 +9,8 @@ import numpy as np
 Size = Sequence[float] | np.ndarray
 """Width and height; (1, 1) for boxes in fractions of the frame."""
 
+_ROUNDED = 2  # pixels
+
 
 def rescale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray:
     """Boxes of frames of one size as boxes of the same frames at another size.
@@ -36,3 +38,16 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
 def has_swapped_corners(boxes: np.ndarray) -> np.ndarray:
     """(...,) bool, whether x2 < x1 or y2 < y1 in boxes (..., 4) x1 y1 x2 y2."""
     return np.any(boxes[..., 2:4] < boxes[..., :2], axis=-1)
+
+
+def same_aspect(size: Size, other: Size) -> bool:
+    """Whether frames of one size (width, height) may be frames of the other, scaled.
+
+    A scaled side is a whole number, and often an even one: 2 pixels of the smaller size may be due
+    to that.
+    """
+    (small_width, small_height), (width, height) = sorted((tuple(size), tuple(other)))
+    return (
+        abs(height * small_width / width - small_height) <= _ROUNDED
+        or abs(width * small_height / height - small_width) <= _ROUNDED
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .files import atomic_write
+from .errors import InputError
+from .files import atomic_write, sync_file
 from .table_io import as_arrow
 from .tables import AnyTable
 
@@ -96,54 +97,102 @@ def open_table_writer(path: Path) -> Iterator[TableWriter]:
     Raises:
         OSError: the disk is full.
     """
-    with atomic_write(path) as temporary:
-        writer = TableWriter(temporary)
-        try:
-            yield writer
-            writer.close()
-        finally:
-            writer.discard()
+    with atomic_write(path) as temporary, _open_parquet(temporary) as writer:
+        yield writer
+
+
+@contextmanager
+def _open_parquet(path: Path) -> Iterator[TableWriter]:
+    writer = TableWriter(path)
+    try:
+        yield writer
+        writer.close()
+    finally:
+        writer.discard()
 
 
 def concatenate_tables(folders: Sequence[Path], tubes: Iterable[int], out: Path) -> None:
     """Joins the `RESULT_FILES` of single videos in constant memory.
 
-    The tubes of each video are numbered after those of the videos before it. Each file is written
-    whole or not at all.
+    The tubes of each video are numbered after those of the videos before it. The old files of `out`
+    are replaced when all new ones are complete.
 
     Args:
         folders: one for each video.
         tubes: the number of tubes of each video, which are numbered from 0.
         out: the folder to write to.
+
+    Raises:
+        InputError: a file of a video is damaged.
+        OSError: a file is missing, or the disk is full.
     """
+    first_tube = list(accumulate(tubes, initial=0))
+    with ExitStack() as replacing:
+        for name in RESULT_FILES:
+            temporary = replacing.enter_context(atomic_write(out / name))
+            if name == OUTPUT_FILES.labels:
+                _join_labels(folders, first_tube, temporary)
+            else:
+                _join_parquet([folder / name for folder in folders], first_tube, temporary)
+            sync_file(temporary)  # a full disk is noticed before the first file is replaced
+
+
+def _join_parquet(paths: Sequence[Path], first_tube: Sequence[int], out: Path) -> None:
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    first_tube = list(accumulate(tubes, initial=0))
-    for name in (OUTPUT_FILES.detections, OUTPUT_FILES.tubes, OUTPUT_FILES.videos):
-        with open_table_writer(out / name) as joined:
-            for folder, shift in zip(folders, first_tube):
-                with pq.ParquetFile(folder / name) as file:
-                    if not file.num_row_groups:
-                        joined.write_arrow(file.schema_arrow.empty_table())
-                    for group in range(file.num_row_groups):
-                        rows = file.read_row_group(group)
-                        if "tube" in rows.column_names:
-                            column = rows.column_names.index("tube")
-                            numbers = pa.compute.add(rows["tube"], pa.scalar(shift, pa.int64()))
-                            rows = rows.set_column(column, "tube", numbers)
-                        joined.write_arrow(rows)
-    with open_label_writer(out / OUTPUT_FILES.labels) as writer:
+    with _open_parquet(out) as joined:
+        for path, shift in zip(paths, first_tube):
+            with errors_of_parquet(path), pq.ParquetFile(path) as file:
+                # A table without rows may have no group.
+                for group in range(max(file.num_row_groups, 1)):
+                    empty = not file.num_row_groups
+                    rows = file.schema_arrow.empty_table() if empty else file.read_row_group(group)
+                    if "tube" in rows.column_names:
+                        column = rows.column_names.index("tube")
+                        numbers = pc.add(rows["tube"], pa.scalar(shift, pa.int64()))
+                        rows = rows.set_column(column, "tube", numbers)
+                    joined.write_arrow(rows)
+
+
+@contextmanager
+def errors_of_parquet(path: Path) -> Iterator[None]:
+    """Turns pyarrow's errors about the content of a video's file into an InputError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system
+            raise
+        raise InputError(f"{path}: is damaged; delete its folder and run again") from error
+
+
+def _join_labels(folders: Sequence[Path], first_tube: Sequence[int], out: Path) -> None:
+    with _open_labels(out) as writer:
         for folder, shift in zip(folders, first_tube):
-            with (folder / OUTPUT_FILES.labels).open(newline="", encoding="utf-8") as labels:
-                for video, tube, label, score in list(csv.reader(labels))[1:]:
-                    writer.writerow((video, int(tube) + shift, label, score))
+            path = folder / OUTPUT_FILES.labels
+            with path.open(newline="", encoding="utf-8") as labels:
+                try:
+                    for video, tube, label, score in list(csv.reader(labels))[1:]:
+                        writer.writerow((video, int(tube) + shift, label, score))
+                except ValueError as error:
+                    raise InputError(
+                        f"{path}: is damaged; delete its folder and run again"
+                    ) from error
 
 
 @contextmanager
 def open_label_writer(path: Path) -> Iterator[csv._writer]:  # type: ignore[name-defined]
     """Opens a CSV file with the header `LABEL_COLUMNS`; written whole or not at all."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, _open_labels(temporary) as writer:
+        yield writer
+
+
+@contextmanager
+def _open_labels(path: Path) -> Iterator[csv._writer]:  # type: ignore[name-defined]
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(LABEL_COLUMNS)
         yield writer

@@ -88,21 +88,22 @@ def detect(
         overwrite: Process all videos again, even those that already have results.
     """
     from ..backbones.memory import keep_freed_memory
-    from ..datasets.errors import error_line, refuse_options
+    from ..datasets.errors import error_line, refuse_options, some_of
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
     from ..detect.inference.action_detector import ActionDetector
     from ..detect.inference.device import choose_device
-    from ..detect.inference.distributed import barrier, folder_lock, process_share
+    from ..detect.inference.distributed import lock_folder, process_share
     from ..detect.inference.load import load_checkpoint, load_zero_shot
     from ..detect.inference.resumable_run import (
         DrawOptions,
-        delete_results,
+        delete_unfinished,
         finished_jobs,
         is_done,
         join_results,
         plan_jobs,
         process_videos,
+        set_aside,
     )
     from ..detect.inference.tubes.detector_tubes import TubeOptions
     from ..detect.inference.video_input import open_video_file
@@ -146,22 +147,20 @@ def detect(
     def open_video(path: Path, name: str) -> AbstractContextManager[WriteTables]:
         return detector.open(open_video_file(path, name), options, progress=share.index == 0)
 
-    folder = out / "videos"
-    out.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(exist_ok=True)
-    with folder_lock(folder, shared=share.count > 1) as wait_for_others:
+    with lock_folder(out, share) as wait_for_others:
         mine = jobs[share.index :: share.count]
+        if share.index == 0:
+            delete_unfinished(out)
         if overwrite:
-            delete_results(mine, out)
+            set_aside(mine)
         done = finished_jobs(mine, identity)
         if done:
             print(
                 f"{len(done)} of {len(mine)} videos already have results "
                 "(use --overwrite to redo them)"
             )
-        barrier(share)
         frames, begin = 0, time.perf_counter()
-        for _, result in process_videos(mine, open_video, identity, out, drawing):
+        for _, result in process_videos(mine, open_video, identity, drawing):
             if isinstance(result, Exception):
                 print(f"actiontubes detect: {error_line(result)}", file=sys.stderr)
             elif result is not None:
@@ -171,13 +170,13 @@ def detect(
         if share.index:
             return 0
         wait_for_others()
-        joined = join_results(jobs, out)
+        total, is_new = join_results(jobs, out)
     if frames:
         print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
-    elif joined:
-        print(f"{joined} frames in all: {out}")
+    elif total:
+        print(f"{total} frames in all: {out}{'' if is_new else ' (the tables are unchanged)'}")
     failed = [str(job.path) for job in jobs if not is_done(job, drawing)]
     if failed:
         print(f"actiontubes detect: {len(failed)} of {len(jobs)} videos failed: "
-              f"{', '.join(failed)}", file=sys.stderr)  # fmt: skip
+              f"{some_of(failed, 20)}", file=sys.stderr)  # fmt: skip
     return 2 if failed else 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ...datasets.errors import InputError
+
+_LOCK = ".actiontubes.lock"
 
 
 @dataclass(frozen=True)
@@ -33,60 +37,68 @@ def process_share() -> ProcessShare:
     return ProcessShare(index, max(count, 1), local)
 
 
-def barrier(share: ProcessShare) -> None:
-    """Waits until all processes of a launch have called it.
+@contextmanager
+def lock_folder(folder: Path, share: ProcessShare = ProcessShare()) -> Iterator[Callable[[], None]]:
+    """Creates a folder and keeps other runs out of it; the kernel frees the lock of a dead process.
 
-    Later they only wait through `folder_lock`, which a killed process does not block.
+    The first process of a launch enters only where no process of another run is left, then the
+    others enter.
+
+    Args:
+        folder: of a run's output.
+        share: of this process, among those that write to the folder together.
+
+    Yields:
+        a function that waits until the other processes of the launch have ended.
+
+    Raises:
+        InputError: another run is writing there, or there is a file of that name.
     """
-    if share.count > 1:
-        from torch import distributed
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as locks:
+        if share.index == 0:
+            _lock_file(folder / _LOCK, folder, locks)
+            for path in sorted(folder.glob(f"{_LOCK}.*")):  # processes that outlived their launch
+                with ExitStack() as briefly:
+                    _lock_file(path, folder, briefly)
+        with _barriers(share) as barrier:
+            barrier()
+            if share.index:
+                _lock_file(folder / f"{_LOCK}.{share.index}", folder, locks)
+            barrier()
 
-        distributed.init_process_group("gloo", rank=share.index, world_size=share.count)
-        distributed.barrier()
-        distributed.destroy_process_group()
+        def wait_for_others() -> None:
+            for index in range(1, share.count):
+                with FileLock(folder / f"{_LOCK}.{index}"):
+                    pass
+
+        yield wait_for_others
+
+
+def _lock_file(path: Path, folder: Path, stack: ExitStack) -> None:
+    """Locks a file and writes this process's number to it, until the stack ends."""
+    owner = path.read_text("utf-8").strip() if path.is_file() else ""
+    try:
+        stack.enter_context(FileLock(path, timeout=0))
+    except Timeout as error:
+        raise InputError(
+            f"{folder}: another run{f' (process {owner})' if owner else ''} is writing there; wait "
+            "for it, or choose another --out"
+        ) from error
+    with suppress(OSError):  # Windows does not let a locked file be written
+        path.write_text(f"{os.getpid()}\n", "utf-8")
 
 
 @contextmanager
-def folder_lock(folder: Path, shared: bool) -> Iterator[Callable[[], None]]:
-    """Locks a folder, and yields a function that waits until no other process has a lock on it.
-
-    The operating system releases the lock of a process that is killed.
-
-    Args:
-        folder: to lock.
-        shared: whether other processes may have a shared lock on it, too.
-
-    Raises:
-        InputError: another process has locked it, or a shared lock is needed and the file system
-            has none.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        if shared:
-            raise InputError(
-                "several processes need file locks, which Windows does not have; run a single "
-                "process"
-            ) from None
+def _barriers(share: ProcessShare) -> Iterator[Callable[[], None]]:
+    """A function that returns when all processes of a launch have called it."""
+    if share.count == 1:
         yield lambda: None
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{folder}: another `actiontubes detect` is writing there; wait for it, or "
-                "choose another --out"
-            ) from error
-        except OSError as error:  # some network file systems
-            if shared:
-                raise InputError(
-                    f"{folder}: this file system does not support locks, which several "
-                    f"processes need ({error.strerror}); run a single process, or choose "
-                    "another --out"
-                ) from error
-        yield lambda: fcntl.flock(descriptor, fcntl.LOCK_EX)
-    finally:
-        os.close(descriptor)
+    from torch import distributed
+
+    distributed.init_process_group("gloo", rank=share.index, world_size=share.count)
+    yield lambda: distributed.barrier()
+    distributed.destroy_process_group()

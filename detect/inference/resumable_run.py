@@ -2,13 +2,14 @@
 
 OUT/videos/NAME contains the results of one video, and a record of what made them (`RECORD`). The
 folder gets its name when it is complete. The tables in OUT are joined from these folders at the
-end, and deleted as soon as one of the folders changes.
+end: they replace those of an earlier run when all are complete, and `JOINED` records their sources.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
@@ -16,9 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.errors import InputError, as_option, some_of
-from ...datasets.files import write_json
+from ...datasets.files import atomic_write, rename_folder, write_json
 from ...datasets.table_io import read_table
-from ...datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
+from ...datasets.table_writer import (
+    OUTPUT_FILES,
+    RESULT_FILES,
+    concatenate_tables,
+    errors_of_parquet,
+)
 from ...datasets.tables import Tubes
 from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name
@@ -27,6 +33,9 @@ from ..visualization.video import draw_video
 from .tubes.video_output import VideoSummary, WriteTables
 
 RECORD = "record.json"
+_OLD_RECORD = "old_record.json"  # of results that are to be replaced
+_UNFINISHED = ".part"  # behind a dot and the name of a video's folder
+JOINED = ".joined.json"
 _DRAWN_RECORD = "drawn.json"
 _OLD_KEYS = {"every": "key_frame_step", "scene": "scene_weight"}  # in records of version 0.1
 Identity = Mapping[str, Any]
@@ -89,13 +98,24 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
 
     Raises:
         InputError: a folder contains results that were made with other options, or from another
-            file.
+            file, or that are damaged.
+
+    Warns:
+        A folder lacks a file; the video is processed again.
     """
     records = {}
+    from pyarrow.parquet import ParquetFile
+
     new = json.loads(json.dumps(identity))
     for job in jobs:
         record = read_record(job)
         if record is None:
+            missing = [name for name in RESULT_FILES if not (job.folder / name).is_file()]
+            if (job.folder / RECORD).is_file():
+                warnings.warn(
+                    f"{job.folder}: {', '.join(missing)} is missing; the video is processed again",
+                    stacklevel=2,
+                )
             continue
         old = {_OLD_KEYS.get(key, key): value for key, value in record["settings"].items()}
         differences = [key for key in {**new, **old} if new.get(key) != old.get(key)]
@@ -113,6 +133,10 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
                 f"{job.folder}: contains results of another {job.path}, or of an earlier "
                 "version of it; delete the folder, choose another --out, or give --overwrite"
             )
+        for name in RESULT_FILES:
+            if name.endswith(".parquet"):
+                with errors_of_parquet(job.folder / name), ParquetFile(job.folder / name):
+                    pass
         records[job.name] = record
     return records
 
@@ -129,15 +153,20 @@ def _describe(key: str, value: Any) -> str:
     return f"with {option} {value}"
 
 
+def has_results(job: VideoJob) -> bool:
+    """Whether a video's folder has all its files."""
+    return all((job.folder / name).is_file() for name in (RECORD, *RESULT_FILES))
+
+
 def read_record(job: VideoJob) -> dict[str, Any] | None:
-    """The record of a video's results, or None if there are none."""
+    """The record of a video's results, or None if there are none, or a file is missing."""
+    if not has_results(job):
+        return None
     path = job.folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if {"settings", "video", "frames", "tubes"} <= set(record):
             return record
-    except FileNotFoundError:
-        return None
     except (ValueError, TypeError):
         pass
     raise InputError(f"{path}: is damaged; delete its folder, or give --overwrite")
@@ -153,7 +182,6 @@ def process_videos(
     jobs: Sequence[VideoJob],
     open_video: OpenVideo,
     identity: Identity,
-    out: Path,
     drawing: DrawOptions | None,
 ) -> Iterator[tuple[VideoJob, VideoSummary | Exception | None]]:
     """Runs inference on videos one after the other, while the next one is being read.
@@ -162,12 +190,10 @@ def process_videos(
         jobs: the videos of this process. Those with results are only drawn, if that is missing.
         open_video: see `OpenVideo`.
         identity: see `Identity`.
-        out: the folder of the joined tables, which are deleted once they are outdated.
         drawing: of a copy with the tubes drawn; None makes no copies.
 
     Yields:
-        each video with its summary, None if it had results, or the InputError or OSError that it
-        failed with.
+        each video with its summary, None if it had results, or the error that it failed with.
     """
     following: _Started | None = None
     try:
@@ -181,10 +207,10 @@ def process_videos(
                     if isinstance(write_tables, Exception):
                         raise write_tables
                     if write_tables is not None:
-                        summary = _write_results(job, write_tables, identity, out)
+                        summary = _write_results(job, write_tables, identity)
                 if drawing is not None and not is_done(job, drawing):
                     _draw(job, drawing)
-            except (InputError, OSError) as error:
+            except Exception as error:  # of any library: no video stops the others
                 yield job, error
             else:
                 yield job, summary
@@ -195,20 +221,18 @@ def process_videos(
 
 def _start(job: VideoJob, open_video: OpenVideo) -> _Started:
     context = ExitStack()
-    if (job.folder / RECORD).is_file():
+    if has_results(job):
         return context, None
     try:
         return context, context.enter_context(open_video(job.path, job.name))
-    except (InputError, OSError) as error:
+    except Exception as error:
         return context, error
 
 
-def _write_results(
-    job: VideoJob, write_tables: WriteTables, identity: Identity, out: Path
-) -> VideoSummary:
+def _write_results(job: VideoJob, write_tables: WriteTables, identity: Identity) -> VideoSummary:
     """Runs a started video in a temporary folder, which it renames when all is written."""
     before = _file_state(job.path) if job.path.is_file() else None
-    unfinished = job.folder.with_name(f".{job.folder.name}.part")
+    unfinished = job.folder.with_name(f".{job.folder.name}{_UNFINISHED}")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     unfinished.mkdir(parents=True)
     try:
@@ -222,8 +246,7 @@ def _write_results(
             "frames": summary.num_frames, "tubes": summary.tubes,
         }  # fmt: skip
         write_json(record, unfinished / RECORD)
-        _delete_tables(out)
-        unfinished.rename(job.folder)
+        rename_folder(unfinished, job.folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return summary
@@ -239,7 +262,7 @@ def _draw(job: VideoJob, drawing: DrawOptions) -> None:
 
 def is_done(job: VideoJob, drawing: DrawOptions | None) -> bool:
     """Whether a video has results and, if it is to be drawn, a copy drawn with these options."""
-    if not (job.folder / RECORD).is_file():
+    if not has_results(job):
         return False
     record = job.folder / _DRAWN_RECORD
     return drawing is None or (
@@ -249,33 +272,43 @@ def is_done(job: VideoJob, drawing: DrawOptions | None) -> bool:
     )
 
 
-def delete_results(jobs: Sequence[VideoJob], out: Path) -> None:
-    """Deletes the results of videos, so that they are made again."""
-    _delete_tables(out)
+def set_aside(jobs: Sequence[VideoJob]) -> None:
+    """Lets videos with results count as not done; their results are replaced by the next ones."""
     for job in jobs:
-        # First the record, without which the folder does not count.
-        (job.folder / RECORD).unlink(missing_ok=True)
-        if job.folder.is_dir():
-            shutil.rmtree(job.folder)
+        if (job.folder / RECORD).is_file():
+            (job.folder / RECORD).replace(job.folder / _OLD_RECORD)
 
 
-def join_results(jobs: Sequence[VideoJob], out: Path) -> int:
+def delete_unfinished(out: Path) -> None:
+    """Deletes what runs that were killed left half-written; no other run may be in the folder."""
+    for path in (out / "videos").glob(f".*{_UNFINISHED}"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def join_results(jobs: Sequence[VideoJob], out: Path) -> tuple[int, bool]:
     """Joins the results of videos into the `RESULT_FILES` of `out`; without results, writes none.
 
     Args:
         jobs: the videos in the order of the tables; those without results are skipped.
 
     Returns:
-        the number of frames of these videos.
+        the number of frames of these videos, and whether the tables were joined now: not if they
+        are those of an earlier run.
+
+    Raises:
+        InputError: the results of a video are damaged; the old tables are unchanged.
     """
-    _delete_tables(out)
     records = [(job, record) for job in jobs if (record := read_record(job))]
-    if records:
-        folders = [job.folder for job, _ in records]
-        concatenate_tables(folders, [record["tubes"] for _, record in records], out)
-    return sum(record["frames"] for _, record in records)
-
-
-def _delete_tables(out: Path) -> None:
-    for name in RESULT_FILES:
-        (out / name).unlink(missing_ok=True)
+    num_frames = sum(record["frames"] for _, record in records)
+    sources = [[job.name, *_file_state(job.folder / RECORD)] for job, _ in records]
+    joined = out / "videos" / JOINED
+    files = [joined, *(out / name for name in RESULT_FILES)]
+    is_complete = all(path.is_file() for path in files)
+    if not records or (is_complete and joined.read_text("utf-8") == json.dumps(sources)):
+        return num_frames, False
+    joined.unlink(missing_ok=True)
+    folders = [job.folder for job, _ in records]
+    concatenate_tables(folders, [record["tubes"] for _, record in records], out)
+    with atomic_write(joined) as temporary:
+        temporary.write_text(json.dumps(sources), "utf-8")
+    return num_frames, True

@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.files import atomic_write, load_pickle, write_json
+from actiontubes.datasets.files import atomic_write, delete_abandoned, load_pickle, write_json
 
 
 def names(folder: Path) -> list[str]:
@@ -43,11 +45,80 @@ def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").mkdir()
-    with pytest.raises(OSError), atomic_write(tmp_path / "table.csv") as temporary:
-        temporary.write_text("content")
+    with (
+        pytest.raises(InputError, match=r"table\.csv: is a folder; name a file"),
+        atomic_write(tmp_path / "table.csv"),
+    ):
+        pytest.fail("nothing is begun")
     assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for link in ("link.csv", "second.csv"):
+        (tmp_path / link).symlink_to(tmp_path / "elsewhere" / "table.csv")
+    for name in ("link.csv", "second.csv"):  # to nothing, then to a file
+        with atomic_write(tmp_path / name) as temporary:
+            temporary.write_text(name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / "elsewhere" / "table.csv").read_text() == name
+    assert names(tmp_path / "elsewhere") == ["table.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="devices and pipes are POSIX's")
+def test_devices_and_pipes_are_written_to_and_stay(tmp_path: Path) -> None:
+    write_json([1], Path(os.devnull))
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_json([1], Path("/dev/full"))
+    assert error.value.filename == "/dev/full"
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        write_json([2], tmp_path / "pipe")
+        assert reader.communicate()[0] == b"[\n 2\n]"
+    assert names(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_standard_output_as_a_file(tmp_path: Path) -> None:
+    """Redirected to a file, it is not replaced: what is printed before and after is there, too."""
+    code = (
+        "from pathlib import Path; from actiontubes.datasets.files import write_json\n"
+        "print('before', flush=True); write_json([3], Path('/dev/stdout')); print('after')"
+    )
+    with (tmp_path / "out.txt").open("a") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert (tmp_path / "out.txt").read_text() == "before\n[\n 3\n]after\n"
+
+
+def test_files_of_killed_processes_are_deleted(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from actiontubes.datasets.files import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])) as temporary:\n"
+        "    print('begun', flush=True); sys.stdin.read()"
+    )
+
+    def start() -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "table.csv"], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None and process.stdout.readline() == "begun\n"
+        return process
+
+    dead = start()
+    dead.kill()
+    dead.wait()
+    [leftover] = names(tmp_path)
+    alive = start()
+    assert len(names(tmp_path)) == 1 and names(tmp_path) != [leftover]
+    delete_abandoned(tmp_path)
+    assert len(names(tmp_path)) == 1, "of a process that lives"
+    alive.communicate("")
+    assert alive.returncode == 0 and names(tmp_path) == ["table.csv"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX's")

@@ -116,9 +116,7 @@ def test_saved_files_are_those_of_a_run(
     def open_video(path: Path, name: str) -> Any:
         return detector.open(open_video_file(path, name), options, progress=False)
 
-    ((_, summary),) = process_videos(
-        jobs, open_video, detector.identity(options), tmp_path / "run", None
-    )
+    ((_, summary),) = process_videos(jobs, open_video, detector.identity(options), None)
     assert not isinstance(summary, Exception) and summary is not None
     join_results(jobs, tmp_path / "run")
     paths = result.save(tmp_path / "saved")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +20,18 @@ from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, open_l
 from actiontubes.datasets.tables import Detections, Tubes, Videos, make_videos, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference import resumable_run
-from actiontubes.detect.inference.distributed import ProcessShare, folder_lock, process_share
+from actiontubes.detect.inference.distributed import ProcessShare, lock_folder, process_share
 from actiontubes.detect.inference.resumable_run import (
     RECORD,
     DrawOptions,
     VideoJob,
-    delete_results,
+    delete_unfinished,
     finished_jobs,
     is_done,
     join_results,
     plan_jobs,
     process_videos,
+    set_aside,
 )
 from actiontubes.detect.inference.tubes.video_output import VideoSummary
 from actiontubes.detect.linking.linker import link
@@ -92,8 +94,7 @@ def videos(folder: Path, *names: str) -> list[VideoJob]:
 
 
 def run(todo: list[VideoJob], detecting: Detecting, settings: dict = IDENTITY) -> list:
-    out = todo[0].folder.parents[1]
-    return [result for _, result in process_videos(todo, detecting, settings, out, None)]
+    return [result for _, result in process_videos(todo, detecting, settings, None)]
 
 
 def tables(out: Path) -> list[bytes]:
@@ -108,11 +109,11 @@ def test_finished_videos_are_skipped(tmp_path: Path) -> None:
     results = run(todo, detecting)
     assert results[:2] == [None, None] and [r.tubes for r in results[2:]] == [2, 2]
     assert detecting.ran == ["a", "b", "c", "d"] == detecting.ended
-    assert join_results(todo, out) == 4 * 16
+    assert join_results(todo, out) == (4 * 16, True)
     again = tmp_path / "again"
     again.mkdir()
     others = plan_jobs(again, [video.path for video in todo], [video.name for video in todo])
-    run_all = [result for _, result in process_videos(others, Detecting(), IDENTITY, again, None)]
+    run_all = [result for _, result in process_videos(others, Detecting(), IDENTITY, None)]
     assert all(isinstance(result, VideoSummary) for result in run_all)
     join_results(others, again)
     assert tables(out) == tables(again)
@@ -130,7 +131,9 @@ def test_the_next_is_begun_while_one_runs(tmp_path: Path) -> None:
     assert seen == {"a": ["a", "b"], "b": ["a", "b", "c"], "c": ["a", "b", "c"]}
 
 
-@pytest.mark.parametrize("error", [InputError("torn"), OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    "error", [InputError("torn"), OSError(28, "No space left on device"), AttributeError("width")]
+)
 def test_bad_videos_do_not_stop_the_others(tmp_path: Path, error: Exception) -> None:
     def during(name: str) -> None:
         if name == "torn":
@@ -145,7 +148,7 @@ def test_bad_videos_do_not_stop_the_others(tmp_path: Path, error: Exception) -> 
     assert [video.name for video in todo if not is_done(video, None)] == ["bad", "torn"]
     below = tmp_path / "out" / "videos"
     assert sorted(path.name for path in below.iterdir()) == ["a", "b"], "nothing half-written"
-    assert join_results(todo, tmp_path / "out") == 32
+    assert join_results(todo, tmp_path / "out") == (32, True)
     assert isinstance(run(todo, Detecting())[2], VideoSummary), "a rerun takes it up"
 
 
@@ -203,8 +206,9 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
         with pytest.raises(InputError) as error:
             finished_jobs(todo, IDENTITY | changes)
         assert why in str(error.value) and str(todo[0].folder) in str(error.value)
-    delete_results(todo, tmp_path / "out")
-    assert not finished_jobs(todo, IDENTITY | {"key_frame_step": 4}) and not todo[0].folder.exists()
+    set_aside(todo)
+    assert not finished_jobs(todo, IDENTITY | {"key_frame_step": 4})
+    assert (todo[0].folder / "tubes.parquet").is_file(), "until the new results are complete"
 
 
 def test_records_of_version_0_1_are_understood(tmp_path: Path) -> None:
@@ -240,21 +244,57 @@ def test_a_damaged_record(tmp_path: Path, content: str) -> None:
         finished_jobs(todo, IDENTITY)
 
 
-def test_joined_tables_never_stand_beside_newer_results(tmp_path: Path) -> None:
+def modified(out: Path) -> list[int]:
+    return [(out / name).stat().st_mtime_ns for name in RESULT_FILES]
+
+
+def test_joined_tables_stay_until_the_new_ones_are_complete(tmp_path: Path, monkeypatch) -> None:
     todo, out = videos(tmp_path, "a", "b"), tmp_path / "out"
     run(todo[:1], Detecting())
-    join_results(todo, out)
-    there = [(out / name).is_file() for name in RESULT_FILES]
-    assert all(there)
-    results = process_videos(todo, Detecting(), IDENTITY, out, None)
-    assert next(results)[1] is None and all((out / name).is_file() for name in RESULT_FILES)
-    next(results)
-    assert not any((out / name).exists() for name in RESULT_FILES)
-    join_results(todo, out)
-    delete_results(todo[:1], out)
-    assert not any((out / name).exists() for name in RESULT_FILES)
-    delete_results(todo, out)
-    assert join_results(todo, out) == 0 and not any((out / name).exists() for name in RESULT_FILES)
+    join_results(todo[:1], out)
+    before, times = tables(out), modified(out)
+    assert join_results(todo[:1], out) == (16, False), "nothing is new"
+    set_aside(todo)
+    assert join_results(todo, out) == (0, False), "nothing to join"
+    run(todo, Detecting())
+    assert (tables(out), modified(out)) == (before, times)
+    (todo[1].folder / OUTPUT_FILES.videos).write_bytes(b"PAR1 damaged PAR1")
+    with pytest.raises(
+        InputError, match=r"videos/b/videos\.parquet: is damaged; delete its folder"
+    ):
+        join_results(todo, out)
+    with pytest.raises(
+        InputError, match=r"videos/b/videos\.parquet: is damaged; delete its folder"
+    ):
+        finished_jobs(todo, IDENTITY)
+    assert (tables(out), modified(out)) == (before, times), "one of four would be new"
+    set_aside(todo[1:])
+    run(todo, Detecting())
+    assert join_results(todo, out) == (32, True) and join_results(todo, out) == (32, False)
+    (out / OUTPUT_FILES.labels).unlink()
+    assert join_results(todo, out) == (32, True) and (out / OUTPUT_FILES.labels).is_file()
+    assert join_results(todo[:1], out) == (16, True) and tables(out) == before
+
+
+@pytest.mark.parametrize("name", RESULT_FILES)
+def test_a_folder_that_lacks_a_file_is_made_anew(tmp_path: Path, name: str) -> None:
+    todo, detecting = videos(tmp_path, "a", "b"), Detecting()
+    run(todo, detecting)
+    (todo[1].folder / name).unlink()
+    with pytest.warns(UserWarning, match=rf"videos/b: {name} is missing; the video is processed a"):
+        assert set(finished_jobs(todo, IDENTITY)) == {"a"}
+    assert run(todo, detecting)[0] is None
+    assert detecting.ran == ["a", "b", "b"] and (todo[1].folder / name).is_file()
+
+
+def test_leftovers_of_killed_runs_are_deleted(tmp_path: Path) -> None:
+    todo = videos(tmp_path, "a", "b")
+    run(todo[:1], Detecting())
+    half = todo[1].folder.with_name(".b.part")
+    half.mkdir()
+    (half / "tubes.parquet").touch()
+    delete_unfinished(tmp_path / "out")
+    assert [path.name for path in half.parent.iterdir()] == ["a"]
 
 
 def test_drawn_copies(tmp_path: Path, monkeypatch) -> None:
@@ -271,12 +311,11 @@ def test_drawn_copies(tmp_path: Path, monkeypatch) -> None:
         drawn.append((video.stem, trail))
 
     monkeypatch.setattr(resumable_run, "draw_video", draw)
-    todo, out = videos(tmp_path, "a", "b"), tmp_path / "out"
-    detecting = Detecting()
+    todo, detecting = videos(tmp_path, "a", "b"), Detecting()
 
     def results(trail: bool) -> list:
         drawing = DrawOptions(one_label=False, trail=trail)
-        return [r for _, r in process_videos(todo, detecting, IDENTITY, out, drawing)]
+        return [r for _, r in process_videos(todo, detecting, IDENTITY, drawing)]
 
     assert [type(result) for result in results(False)] == [VideoSummary, OSError]
     assert [is_done(video, DrawOptions(one_label=False)) for video in todo] == [True, False]
@@ -299,7 +338,7 @@ def test_one_label_a_person_is_drawn_and_all_are_kept(tmp_path: Path, numbered: 
     todo = plan_jobs(out, [path], ["a"])
 
     def drawn(drawing: DrawOptions) -> np.ndarray:
-        ((_, result),) = process_videos(todo, detecting, IDENTITY, out, drawing)
+        ((_, result),) = process_videos(todo, detecting, IDENTITY, drawing)
         assert not isinstance(result, Exception)
         return np.stack(list(read_video(todo[0].drawn)))
 
@@ -319,10 +358,10 @@ def test_tables_first_and_drawings_later(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(
         resumable_run, "draw_video", lambda video, *a, **k: drawn.append(video.stem)
     )
-    todo, detecting, out = videos(tmp_path, "a", "b"), Detecting(), tmp_path / "out"
+    todo, detecting = videos(tmp_path, "a", "b"), Detecting()
     run(todo, detecting)
     assert detecting.ran == ["a", "b"] and not drawn
-    results = list(process_videos(todo, detecting, IDENTITY, out, DrawOptions(one_label=True)))
+    results = list(process_videos(todo, detecting, IDENTITY, DrawOptions(one_label=True)))
     assert [result for _, result in results] == [None, None]
     assert detecting.began == detecting.ran == drawn == ["a", "b"]
 
@@ -348,48 +387,60 @@ def test_shares(monkeypatch) -> None:
 
 
 HOLD = (
-    "import sys, time\nfrom pathlib import Path\n"
-    "from actiontubes.detect.inference.distributed import folder_lock\n"
-    "with folder_lock(Path(sys.argv[1]), sys.argv[2] == 'shared'):\n"
+    "import sys\nfrom pathlib import Path\n"
+    "from actiontubes.detect.inference.distributed import ProcessShare, lock_folder\n"
+    "with lock_folder(Path(sys.argv[1]), ProcessShare(int(sys.argv[2]), int(sys.argv[3]))):\n"
     "    print('held', flush=True); sys.stdin.read()\n"
 )
 
 
-def holder(folder: Path, kind: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder), kind],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+def start_holder(folder: Path, index: int, count: int, port: int = 0) -> subprocess.Popen[str]:
+    launch = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), str(index), str(count)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | launch,
     )  # fmt: skip
+
+
+def wait_until_held(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None and process.stdout.readline() == "held\n"
-    return process
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
-    other = holder(tmp_path, "alone")
+    out = tmp_path / "new" / "out"
+    other = start_holder(out, 0, 1)
     try:
-        for shared in (True, False):
-            with (
-                pytest.raises(
-                    InputError, match="another `actiontubes detect` is writing there; wait"
-                ),
-                folder_lock(tmp_path, shared),
-            ):
+        wait_until_held(other)
+        for _ in range(2):
+            words = rf"out: another run \(process {other.pid}\) is writing there; wait for it, or"
+            with pytest.raises(InputError, match=words), lock_folder(out):
                 pass
     finally:
         other.kill()
         other.wait()
-    with folder_lock(tmp_path, shared=False):
+    for _ in range(2):
+        with lock_folder(out):
+            pass
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises((InputError, NotADirectoryError)), lock_folder(path):
+            pass
+
+
+@pytest.mark.slow
+def test_processes_of_one_launch_share_a_folder(tmp_path: Path) -> None:
+    """The first waits for the others, also for killed ones; a process that is left keeps it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    first, second = (start_holder(tmp_path, index, 2, port) for index in (0, 1))
+    for process in (first, second):
+        wait_until_held(process)
+    first.kill()
+    first.wait()
+    with pytest.raises(InputError, match=f"process {second.pid}"), lock_folder(tmp_path):
         pass
-
-
-def test_waiting_for_the_others_ends_when_they_are_killed(tmp_path: Path) -> None:
-    other = holder(tmp_path, "shared")
-    with folder_lock(tmp_path, shared=True) as wait_for_others:
-        waiter = threading.Thread(target=wait_for_others)
-        waiter.start()
-        waiter.join(0.2)
-        assert waiter.is_alive()
-        other.kill()
-        other.wait()
-        waiter.join(20)
-        assert not waiter.is_alive()
+    second.kill()
+    second.wait()
+    with lock_folder(tmp_path):
+        pass

@@ -101,13 +101,22 @@ def test_killed_in_the_middle(command, words, undisturbed: list[bytes], tmp_path
         "1 of 4 videos already have results (use --overwrite to redo them)"
     )
     assert tables(out) == undisturbed
-    assert sorted(path.name for path in (out / "videos").iterdir()) == ["a", "b", "c", "d"]
-    # With nothing left to do, the same tables once more.
+    assert sorted(path.name for path in out.glob("videos/[!.]*")) == ["a", "b", "c", "d"]
+
+
+def test_twice_into_one_folder(command, words, undisturbed: list[bytes], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command(*words(out)).code == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     done = command(*words(out))
+    assert (done.code, done.err) == (0, [])
     assert done.out.splitlines() == [
         "4 of 4 videos already have results (use --overwrite to redo them)",
-        f"363 frames in all: {out}",
+        f"363 frames in all: {out} (the tables are unchanged)",
     ]
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    lock = out / ".actiontubes.lock"
+    assert before.pop(lock) <= after.pop(lock) and after == before
     assert tables(out) == undisturbed
 
 
@@ -192,7 +201,7 @@ def test_a_video_deleted_while_it_is_read(
         f"actiontubes detect: 1 of 3 videos failed: {mine / 'b.mp4'}",
     ]
     assert read_table(Videos, out / "videos.parquet").video == ("a", "c")
-    assert sorted(path.name for path in (out / "videos").iterdir()) == ["a", "c"]
+    assert sorted(path.name for path in out.glob("videos/[!.]*")) == ["a", "c"]
 
 
 def test_disk_full_while_tables_are_written(
@@ -214,7 +223,7 @@ def test_disk_full_while_tables_are_written(
         code, _, err = command(*words(out))
     assert code == 2 and "No space left on device" in err[0]
     assert err[-1].startswith("actiontubes detect: ")
-    assert not list(out.rglob(".*")), "nothing half-written"
+    assert not [*out.rglob(".part-*"), *out.rglob(".*.part")], "nothing half-written"
     done = command(*words(out))
     assert (done.code, done.err) == (0, []) and "videos already have results" in done.out
     assert tables(out) == undisturbed
