@@ -37,6 +37,7 @@ class Column:
         dtype: of the numbers; None for names (text that is coded in memory), and str for text that
             is not.
         least, most: the limits of the numbers.
+        above: a limit that the numbers must exceed.
         default: what stands in memory for a missing value, or a missing column.
         any_text: text is taken for a number, and numbered.
     """
@@ -44,6 +45,7 @@ class Column:
     dtype: type | None = None
     least: float | None = None
     most: float | None = None
+    above: float | None = None
     default: Any = None
     any_text: bool = False
 
@@ -102,10 +104,10 @@ class Tubes(_Rows):
         video: (R,) int32, index into `video_names`.
         frame: (R,) int32, counted from 0; at most one row for a frame of a tube.
         label: (R,) int32, index into `label_names`; the same in all rows of a tube.
-        score: (R,) float64, the box's own score, or None.
+        score: (R,) float64, 0 to 1, the box's own score, or None.
         boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
         tube: (R,) int64, the tube's number, unique in the table.
-        tube_score: (R,) float64, the same in all rows of a tube, or None.
+        tube_score: (R,) float64, 0 to 1, the same in all rows of a tube, or None.
         video_names: names that `video` indexes; a name may have no row.
         label_names: names that `label` indexes; a name may have no row.
         person: (R,) int32, or None where persons are not known.
@@ -114,10 +116,10 @@ class Tubes(_Rows):
     video: np.ndarray = field(metadata=_NAMES)
     frame: np.ndarray = field(metadata=_FRAME)
     label: np.ndarray = field(metadata=_NAMES)
-    score: np.ndarray | None = field(default=None, kw_only=True, metadata=_FINITE)
+    score: np.ndarray | None = field(default=None, kw_only=True, metadata=_SCORE)
     boxes: np.ndarray = field(metadata=_FINITE)
     tube: np.ndarray = field(metadata=_column(np.int64, any_text=True))
-    tube_score: np.ndarray | None = field(default=None, kw_only=True, metadata=_FINITE)
+    tube_score: np.ndarray | None = field(default=None, kw_only=True, metadata=_SCORE)
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
     person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON)
@@ -188,7 +190,7 @@ class Videos(_Rows):
     num_frames: np.ndarray = field(metadata=_COUNT)
     width: np.ndarray = field(metadata=_COUNT)
     height: np.ndarray = field(metadata=_COUNT)
-    fps: np.ndarray = field(metadata=_column(np.float64, default=np.nan))
+    fps: np.ndarray = field(metadata=_column(np.float64, above=0, default=np.nan))
     split: tuple[str, ...] = field(metadata=_column(str, default=""))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import as_integers, check_table
+from ..class_list import ClassList
 from ..errors import InputError, some_of
 from ..files import load_pickle
 from ..frame_numbers import frame_of_file, from_one_based
@@ -29,6 +30,7 @@ from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 from .entries import Entry
 
 _KEYS = ("labels", "gttubes", "nframes", "resolution", "test_videos")
+
 
 class ActFormat(AnnotationFormat):
     """ACT's ground truth pickle, and folders and pickles of detections and tubes."""
@@ -100,7 +102,10 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
         [height.integer(least=1) for height, _ in sizes],
     )
     tubes = tubes_from_rows(entries, tuple(names), labels)
-    return GroundTruth(path=path, tubes=tubes, videos=videos, splits=splits, default_split=1)
+    return GroundTruth(
+        path=path, tubes=tubes, videos=videos, splits=splits, default_split=1,
+        classes=ClassList(labels, source=str(path)),
+    )  # fmt: skip
 
 
 def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:

@@ -7,18 +7,24 @@ COCO box is x, y, width, height with width = x2 - x1.
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..box_coordinates import xywh_to_xyxy, xyxy_to_xywh
+from ..box_coordinates import box_unit, rescale_boxes, xywh_to_xyxy, xyxy_to_xywh
 from ..errors import InputError
 from ..files import atomic_write
-from ..frame_numbers import frame_name, frame_of_file
+from ..frame_numbers import frame_name, from_first_frame
 from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
 from ..text_files import read_json
 from .annotation_format import AnnotationFormat, ReadOptions
+from .complete import frame_sizes
+from .entries import Entry
+from .frame_files import FrameFiles, first_frame_of
 
 
 class CocoFormat(AnnotationFormat):
@@ -27,7 +33,7 @@ class CocoFormat(AnnotationFormat):
     name = "COCO's JSON"
 
     def matches(self, path: Path) -> bool:
-        return path.suffix == ".json"
+        return path.suffix.lower() == ".json"
 
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
         return read_coco_results(path, options)
@@ -110,6 +116,9 @@ def _write_json(content: Any, path: Path) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
+_Id = int | float | str
+
+
 @dataclass(frozen=True, eq=False)
 class _Images:
     """The images of an annotation file, I in all.
@@ -121,7 +130,7 @@ class _Images:
         size: (I, 2) float64 width and height, NaN where the file does not say.
     """
 
-    row_of_id: dict[int | float | str, int]
+    row_of_id: dict[_Id, int]
     video: np.ndarray
     frame: np.ndarray
     size: np.ndarray
@@ -169,7 +178,9 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
 
 
 def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
-    files = FrameFiles(options.video_names or (), source)
+    files = FrameFiles(
+        options.video_names or (), f"{source}: image ", "<video>/<frame>, such as alpha/00001.jpg"
+    )
     video_of_name = {name: code for code, name in enumerate(options.video_names or ())}
     images = _by_id(entries, "image")
     video, number, size = [], [], []
@@ -200,9 +211,9 @@ def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
     )
 
 
-def _by_id(entries: Entry, what: str) -> dict[int | float | str, Entry]:
+def _by_id(entries: Entry, what: str) -> dict[_Id, Entry]:
     """The entries of a list by their `id`, each of which must be there once."""
-    by_id: dict[int | float | str, Entry] = {}
+    by_id: dict[_Id, Entry] = {}
     for entry in entries.each(what):
         key = entry["id"].identifier()
         if key in by_id:
@@ -211,46 +222,47 @@ def _by_id(entries: Entry, what: str) -> dict[int | float | str, Entry]:
     return by_id
 
 
-def _codes(results: Entry, key: str, codes: dict[int | float | str, int], source: Path) -> np.ndarray:
+def _codes(results: Entry, key: str, codes: Mapping[_Id, int], source: Path) -> np.ndarray:
     """(R,) what `codes` has for a key of each result."""
     try:
         return np.array([codes[result[key]] for result in results.value], np.int64)
     except (TypeError, KeyError, IndexError):
         # One by one, which names the first bad result.
-        ids = [result[key] for result in results.each("result")]
+        ids = (result[key] for result in results.each("result"))
         unknown = next(each for each in ids if each.identifier() not in codes)
-        raise unknown.error(f"{unknown.value!r} is not in {source}; is it another file's?") from None
+        raise unknown.error(
+            f"{unknown.value!r} is not in {source}; is it another file's?"
+        ) from None
 
 
 def _in_video_pixels(
     table: Detections, image_size: np.ndarray, path: Path, options: ReadOptions
 ) -> Detections:
-    """The detections with boxes in pixels of the videos, as far as sizes are known.
+    """The detections with boxes in the unit that is wanted, as far as sizes are known.
 
     Args:
         table: boxes in pixels or fractions of the images.
         image_size: (R, 2) width and height, NaN where unknown.
         path: for messages.
-        options: says the unit, and what is known of the videos.
+        options: says the units, and what is known of the videos.
     """
-    size = image_size
-    video_size = frame_sizes(table, options.videos)
     unit = options.box_unit or box_unit(table.boxes)
     target = options.target_unit or "pixel"
     from_size = np.ones_like(image_size) if unit == "fraction" else image_size
     to_size = np.ones_like(image_size)
     if target == "pixel":
-        video_size = frame_sizes(table, options.videos)
-        to_size = np.where(np.isnan(video_size), image_size, video_size)
+        to_size = frame_sizes(table, options.videos)
+        to_size = np.where(np.isnan(to_size), image_size, to_size)
     known = ~np.isnan(from_size + to_size).any(axis=1)
     changed = known & (from_size != to_size).any(axis=1)
+    # What this file does not know, `complete_table` may.
     if not changed.any() or (unit != target and not known.all()):
         return table
     row = int(changed.argmax())
-    units = ["fractions" if size[row, 0] == 1 else f"pixels of {size[row, 0]:.0f}x{size[row, 1]:.0f}" for size in (from_size, to_size)]
+    sizes = [f"{width:.0f}x{height:.0f}" for width, height in (from_size[row], to_size[row])]
     warnings.warn(
-        f"{path}: converting {int(changed.sum())} of {len(table)} boxes to the video's size; the first, of "
-        f"{table.video_names[table.video[row]]}, from {units[0]} to {units[1]}",
+        f"{path}: {int(changed.sum())} of {len(table)} boxes were scaled to the size of the video; "
+        f"the first, in {table.video_names[table.video[row]]}, from {sizes[0]} to {sizes[1]}",
         stacklevel=4,
     )
     boxes = table.boxes.copy()

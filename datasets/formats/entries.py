@@ -103,12 +103,6 @@ class Entry:
             raise self._expected("a number or text")
         return self.value
 
-    def identifier(self) -> int | float | str:
-        """A number or a text that other entries refer to."""
-        if not isinstance(self.value, int | float | str):
-            raise self._expected("a number or text")
-        return self.value
-
     def integer(self, least: int = -_MOST, most: int = _MOST) -> int:
         """A whole number within limits."""
         value = self._scalar()
@@ -147,9 +141,10 @@ class Entry:
         Returns:
             (N, P) float64, or (N,) without parts.
         """
+        shape = (len(parts),) if parts else ()
         try:
             numbers = np.array([item[key] for item in self.value])
-            if numbers.dtype.kind in "iuf" and numbers.shape[1:] == ((len(parts),) if parts else ()):
+            if numbers.dtype.kind in "iuf" and numbers.shape[1:] == shape:
                 return numbers.astype(np.float64)
         except (TypeError, KeyError, IndexError, ValueError, OverflowError):
             pass
@@ -158,7 +153,7 @@ class Entry:
             [part.number() for part in item[key].parts(*parts)] if parts else item[key].number()
             for item in self.each(what)
         ]
-        return np.array(rows, np.float64).reshape(-1, *([len(parts)] if parts else []))
+        return np.array(rows, np.float64).reshape(-1, *shape)
 
     def array(self, *columns: str, more: bool = False) -> np.ndarray:
         """Rows of numbers, (n, C) float64, as `matrix` reads them.

@@ -62,12 +62,12 @@ class FrameFiles:
         place = f"{self._place}{path}: "
         stem = before.rstrip(_SEPARATORS)
         stems = [each for each in (stem, _FRAME_WORD.sub("", stem)) if each]
-        paths = [*([folder] if folder else []), *(f"{folder}/{each}" for each in stems)]
-        codes = {self._index.find(each.lstrip("/"), place) for each in paths} - {None}
+        paths = [each for each in (folder, *(f"{folder}/{each}" for each in stems)) if each]
+        codes = {self._index.find(each.lstrip("/"), place) for each in paths}
         videos = {self._index.names[code] for code in codes if code is not None}
-        videos |= set().union(*(self._flat.get(_flat(each), ()) for each in stems))
+        videos.update(*(self._flat.get(_flat(each), ()) for each in stems))
         if not videos:
-            videos = set().union(*(self._flat.get(end, ()) for each in stems for end in _ends(each)))
+            videos.update(*(self._flat.get(end, ()) for each in stems for end in _ends(each)))
         if len(videos) > 1:
             raise InputError(
                 f"{place}could be a frame of {some_of(sorted(videos))}; name it {self._layout}"

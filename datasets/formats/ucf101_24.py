@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..box_coordinates import xywh_to_xyxy
+from ..class_list import ClassList
 from ..files import load_pickle
 from ..frame_numbers import from_one_based
 from ..tables import TubeRows, make_videos, tubes_from_rows
@@ -147,6 +148,7 @@ def _ground_truth(
         tubes=replace(xywh, boxes=xywh_to_xyxy(xywh.boxes)),
         videos=make_videos(names, [num_frames[name] for name in names], WIDTH, HEIGHT, FPS),
         splits=read_official_splits(path.parent, names),
+        classes=ClassList(CLASSES),
     )
 
 

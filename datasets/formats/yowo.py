@@ -85,7 +85,9 @@ def _refuse_yolo(values: np.ndarray, path: Path, options: ReadOptions) -> None:
     centre, size, boxes = values[:, 1:3], values[:, 3:5], values[:, 2:]
     # YOLO clips boxes to the frame, and writes six digits.
     inside = (size > 0) & (centre - size / 2 > -0.01) & (centre + size / 2 < 1.01)
-    is_yolo = bool(len(values)) and inside.all() and ((values[:, 5] >= 0) & (values[:, 5] <= 1)).all()
+    is_yolo = (
+        bool(len(values)) and inside.all() and ((values[:, 5] >= 0) & (values[:, 5] <= 1)).all()
+    )
     are_corners = not has_swapped_corners(boxes).any()
     if is_yolo and not (are_corners and options.box_unit == "fraction"):
         also = "; if they are, give --boxes fraction" if are_corners else ""

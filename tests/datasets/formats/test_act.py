@@ -17,14 +17,13 @@ from actiontubes.datasets.formats.act import (
     read_tubelets,
     read_video_detections,
 )
-from actiontubes.datasets.formats.annotation_format import ReadOptions
+from actiontubes.datasets.formats.annotation_format import GroundTruth, ReadOptions
 from actiontubes.datasets.formats.registry import (
     read_annotations,
     read_detections,
     read_ground_truth,
     read_tubes,
 )
-from actiontubes.datasets.tables import Tubes
 
 BOX = [10.0, 20.0, 30.0, 40.0]
 
@@ -50,8 +49,8 @@ def dumped(folder: Path, name: str, value: Any) -> Path:
 
 
 @pytest.fixture
-def truth(tmp_path: Path) -> Tubes:
-    return read_act_ground_truth(dumped(tmp_path, "gt.pkl", content())).tubes
+def truth(tmp_path: Path) -> GroundTruth:
+    return read_act_ground_truth(dumped(tmp_path, "gt.pkl", content()))
 
 
 def test_ground_truth(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ def tubelet(x: float, score: float) -> list[float]:
     return [x, 0, x + 9, 9, x + 1, 0, x + 10, 9, score]
 
 
-def test_moc_tubelets(tmp_path: Path, truth: Tubes) -> None:
+def test_moc_tubelets(tmp_path: Path, truth: GroundTruth) -> None:
     folder = tmp_path / "moc"
     empty = np.empty((0, 9), np.float32)
     for frame in (1, 2):
@@ -124,7 +123,7 @@ def test_moc_tubelets(tmp_path: Path, truth: Tubes) -> None:
     assert boxes.label.tolist() == [1] * 8 + [0] * 4
 
 
-def test_act_tubelets(tmp_path: Path, truth: Tubes) -> None:
+def test_act_tubelets(tmp_path: Path, truth: GroundTruth) -> None:
     folder = tmp_path / "act"
     rows = np.array([[1, 0.5, *tubelet(3, 0)[:8]]], np.float32)
     every = np.zeros((4, 11), np.float32)
@@ -137,13 +136,13 @@ def test_act_tubelets(tmp_path: Path, truth: Tubes) -> None:
     assert tubelets.boxes.tolist() == [[[3, 0, 12, 9], [4, 0, 13, 9]]]
 
 
-def test_missing_video_is_named(tmp_path: Path, truth: Tubes) -> None:
+def test_missing_video_is_named(tmp_path: Path, truth: GroundTruth) -> None:
     dumped(tmp_path, "act/run/b/00001.pkl", (np.empty((0, 10)), np.empty((0, 11))))
     with pytest.raises(InputError, match="1 of 2 videos have no file; the first is walk/a"):
         read_detections(tmp_path / "act", truth)
 
 
-def test_tubes(tmp_path: Path, truth: Tubes) -> None:
+def test_tubes(tmp_path: Path, truth: GroundTruth) -> None:
     tube = np.array([[2, *BOX, 0.9], [3, *BOX, 0.7]], np.float32)
     dumped(tmp_path, "tubes/run/b_tubes.pkl", {0: [], 1: [(tube, np.float32(0.8))]})
     dumped(tmp_path, "tubes/walk/a_tubes.pkl", {0: [], 1: []})
@@ -156,7 +155,7 @@ def test_tubes(tmp_path: Path, truth: Tubes) -> None:
         read_act_tubes(tmp_path / "tubes", ReadOptions.from_ground_truth(truth))
 
 
-def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
+def test_multisports_results(tmp_path: Path, truth: GroundTruth) -> None:
     rows = [np.array([0, 1, 1, 0.5, *BOX]), np.array([1, 3, 0, 0.25, *BOX])]
     boxes = read_frame_detections(
         dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.from_ground_truth(truth)
@@ -182,7 +181,9 @@ def test_multisports_results(tmp_path: Path, truth: Tubes) -> None:
         ([0, 1, 0, np.nan, *BOX], "row 2: .*NaN or infinite"),
     ],
 )
-def test_bad_rows_are_named(tmp_path: Path, truth: Tubes, row: list[float], message: str) -> None:
+def test_bad_rows_are_named(
+    tmp_path: Path, truth: GroundTruth, row: list[float], message: str
+) -> None:
     rows = np.array([[0, 1, 0, 0.5, *BOX], row])
     with pytest.raises(InputError, match=message):
         read_frame_detections(

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.formats.ava import read_ava_detections, read_ava_ground_truth
-from actiontubes.datasets.formats.registry import read_detections, read_ground_truth
+from actiontubes.datasets.formats.registry import (
+    read_annotations,
+    read_detections,
+    read_ground_truth,
+)
 from actiontubes.detect.evaluation.align import align_to_ground_truth
 from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import MULTISPORTS
@@ -46,8 +50,9 @@ def test_ground_truth(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*without a box or action")
 def test_detections_are_scored(tmp_path: Path) -> None:
-    truth, _ = read_ground_truth(written(tmp_path, "val.csv", TRUTH))
-    found = read_detections(written(tmp_path, "found.csv", FOUND), truth)
+    whole = read_annotations(written(tmp_path, "val.csv", TRUTH))
+    found = read_detections(written(tmp_path, "found.csv", FOUND), whole)
+    truth = whole.tubes
     (result,) = evaluate_tables(
         truth, [MULTISPORTS], align_to_ground_truth(found, truth, "found.csv")
     )

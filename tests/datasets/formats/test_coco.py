@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.annotation_format import ReadOptions
+from actiontubes.datasets.formats.annotation_format import GroundTruth, ReadOptions
 from actiontubes.datasets.formats.coco import read_coco_results, write_coco
 from actiontubes.datasets.formats.registry import FORMATS, read_detections
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
@@ -19,6 +19,10 @@ from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detect
 
 def dump() -> tuple[Tubes, Detections]:
     return synthetic_detections(0.005)
+
+
+def named(tubes: Tubes) -> GroundTruth:
+    return GroundTruth(path=Path("truth"), tubes=tubes)
 
 
 def as_detections(truth: Tubes) -> Detections:
@@ -43,7 +47,7 @@ def test_round_trip(tmp_path: Path) -> None:
     truth, detections = dump()
     results = tmp_path / "results.json"
     write_coco(truth, detections, results)
-    again = read_detections(results, truth)
+    again = read_detections(results, named(truth))
     assert again.video_names == truth.video_names
     for name in ("video", "frame", "label", "score"):
         assert getattr(again, name).tolist() == getattr(detections, name).tolist()
@@ -60,7 +64,9 @@ def test_file_names_say_the_frame(tmp_path: Path) -> None:
         del image["video"], image["frame"]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(content))
-    again = read_coco_results(results, ReadOptions.from_ground_truth(truth, other))
+    again = read_coco_results(
+        results, ReadOptions.from_ground_truth(named(truth), annotations=other)
+    )
     assert again.frame.tolist() == detections.frame.tolist()
 
 
@@ -104,7 +110,7 @@ def test_damaged(tmp_path: Path, results: str, message: str) -> None:
     write_coco(truth, detections, path)
     path.write_text(results)
     with pytest.raises(InputError, match=message):
-        read_coco_results(path, ReadOptions.from_ground_truth(truth))
+        read_coco_results(path, ReadOptions.from_ground_truth(named(truth)))
     (tmp_path / "annotations.json").unlink()
     with pytest.raises(InputError, match=r"annotations.json: file not found|JSON"):
-        read_coco_results(path, ReadOptions.from_ground_truth(truth))
+        read_coco_results(path, ReadOptions.from_ground_truth(named(truth)))

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from actiontubes.datasets.class_list import ClassList
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.annotation_format import GroundTruth
 from actiontubes.datasets.formats.registry import read_detections
 from actiontubes.datasets.tables import Tubes
 
 
-def truth() -> Tubes:
+def truth() -> GroundTruth:
     whole = np.zeros(1, np.int32)
     names = ("Basketball/v_Basketball_g01_c01", "Diving/v_Diving_g01_c01")
-    return Tubes(
-        whole, whole, whole, np.ones((1, 4)), np.zeros(1, np.int64), names, ("Basketball", "Diving")
-    )
+    classes = ("Basketball", "Diving")
+    tubes = Tubes(whole, whole, whole, np.ones((1, 4)), np.zeros(1, np.int64), names, classes)
+    return GroundTruth(path=Path("truth"), tubes=tubes, classes=ClassList(classes))
 
 
 def test_folder(tmp_path: Path) -> None:
