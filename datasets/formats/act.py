@@ -92,7 +92,7 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
     entries: list[TubeRows] = []
     for video, name in enumerate(names):
         for key, tubes in annotated[name].items("label"):
-            label = _label_code(key, labels)
+            label = key.integer(0, len(labels) - 1)
             entries += [(video, label, _tube_rows(tube), None) for tube in tubes.each("tube")]
     sizes = [content["resolution"][name].parts("height", "width") for name in names]
     videos = make_videos(
@@ -208,25 +208,9 @@ def read_video_detections(path: Path, options: ReadOptions) -> Tubes:
 def _iter_tubes(path: Path, classes: Sequence[str]) -> Iterator[tuple[int, Entry]]:
     """The label and the entry of each tube in a pickled dict from label number to tubes."""
     for key, tubes in Entry(load_pickle(path), path).items("label"):
-        label = _label_code(key, classes)
+        label = key.integer(0, len(classes) - 1)
         for tube in tubes.each("tube"):
             yield label, tube
-
-
-def _label_code(key: Entry, labels: Sequence[str]) -> int:
-    """A label number from 0."""
-    _check_labels(np.array([key.integer()]), labels, key)
-    return key.integer()
-
-
-def _check_labels(codes: np.ndarray, labels: Sequence[str], source: object) -> None:
-    """Refuses labels that are no index into the names."""
-    bad = (codes % 1 != 0) | (codes < 0) | (codes >= len(labels))
-    if bad.any():
-        number, count = codes[bad][0], len(labels)
-        raise InputError(
-            f"{source}: label {number:g} does not exist; there are {count}, counted from 0"
-        )
 
 
 def _tube_rows(tube: Entry) -> np.ndarray:
@@ -242,21 +226,23 @@ def _tube_rows(tube: Entry) -> np.ndarray:
 
 def _tubelet_parts(content: Entry, labels: Sequence[str]) -> Iterator[np.ndarray]:
     """(N, 2 + 4K) label, score, boxes, from ACT's or MOC's layout; nothing without tubelets."""
-    parts: list[np.ndarray] = []
     if isinstance(content.value, Mapping):
         for key, tubelets in content.items("label"):
             rows = _read_tubelets(tubelets, "the boxes of K frames, score", 1)
-            label = np.full((len(rows), 1), key.integer() - 1.0)  # from 1, here alone
-            parts.append(np.concatenate([label, rows[:, -1:], rows[:, :-1]], axis=1))
+            label = np.full((len(rows), 1), key.integer(1, len(labels)) - 1.0)
+            if len(rows):
+                yield np.concatenate([label, rows[:, -1:], rows[:, :-1]], axis=1)
     elif isinstance(content.value, list | tuple) and len(content.value) == 2:
         tubelets = content.parts("tubelets", "all boxes")[0]
-        parts.append(_read_tubelets(tubelets, "label, score, the boxes of K frames", 2))
+        rows = _read_tubelets(tubelets, "label, score, the boxes of K frames", 2)
+        if len(rows):
+            label = as_integers(rows[:, 0], np.int32, "label", tubelets)
+            bad = (label < 0) | (label >= len(labels))
+            if bad.any():
+                raise tubelets.error(f"label {label[bad][0]} must be 0 to {len(labels) - 1}")
+            yield rows
     else:
         raise content.error("is neither ACT's pair of arrays nor MOC's dict from label to tubelets")
-    for part in parts:
-        if len(part):
-            _check_labels(part[:, 0], labels, content)
-            yield part
 
 
 def _read_tubelets(tubelets: Entry, columns: str, others: int) -> np.ndarray:

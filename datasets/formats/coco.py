@@ -201,7 +201,7 @@ def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
     if options.first_frame is not None:
         first[:] = options.first_frame
     elif is_named.any():
-        first[is_named] = first_frame_of(frame[is_named])
+        first[is_named] = first_frame_of(frame[is_named], source)
     return _Images(
         row_of_id={key: row for row, key in enumerate(images)},
         video=np.array(video, np.int64),
@@ -230,9 +230,7 @@ def _codes(results: Entry, key: str, codes: Mapping[_Id, int], source: Path) -> 
         # One by one, which names the first bad result.
         ids = (result[key] for result in results.each("result"))
         unknown = next(each for each in ids if each.identifier() not in codes)
-        raise unknown.error(
-            f"{unknown.value!r} is not in {source}; is it another file's?"
-        ) from None
+        raise unknown.error(f"{unknown.value!r} is not an id in {source}") from None
 
 
 def _in_video_pixels(
@@ -259,10 +257,13 @@ def _in_video_pixels(
     if not changed.any() or (unit != target and not known.all()):
         return table
     row = int(changed.argmax())
-    sizes = [f"{width:.0f}x{height:.0f}" for width, height in (from_size[row], to_size[row])]
+    old, new = (
+        "fractions" if size[0] == 1 else f"images of {size[0]:.0f}x{size[1]:.0f}"
+        for size in (from_size[row], to_size[row])
+    )
     warnings.warn(
-        f"{path}: {int(changed.sum())} of {len(table)} boxes were scaled to the size of the video; "
-        f"the first, in {table.video_names[table.video[row]]}, from {sizes[0]} to {sizes[1]}",
+        f"{path}: {int(changed.sum())} of {len(table)} boxes were scaled to the size of their "
+        f"video; the first, in {table.video_names[table.video[row]]}, from {old} to {new}",
         stacklevel=4,
     )
     boxes = table.boxes.copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 from ..errors import InputError
 
 _MOST = 2**31 - 1  # of whole numbers: frames and counts are 32 bits
-_FLOAT_MAX = np.finfo(float).max
 _SHOWN = 40  # characters of a value in a message
 
 
@@ -76,7 +76,7 @@ class Entry:
         """
         is_array = isinstance(self.value, np.ndarray) and self.value.ndim
         if not is_array and not isinstance(self.value, list | tuple):
-            raise self._expected(f"a list with one item a {what}")
+            raise self._expected(f"a list with an item for each {what}")
         for number, value in enumerate(self.value, 1):
             yield Entry(value, (what, number), self)
 
@@ -127,7 +127,7 @@ class Entry:
             value = value.reshape(-1)[0]
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             return None
-        is_too_long = isinstance(value, int) and abs(value) > _FLOAT_MAX
+        is_too_long = isinstance(value, int) and abs(value) > sys.float_info.max
         return math.inf if is_too_long else value
 
     def column(self, what: str, key: str, *parts: str) -> np.ndarray:

@@ -77,9 +77,23 @@ class FrameFiles:
         return videos.pop() if videos else own
 
 
-def first_frame_of(numbers: np.ndarray) -> int:
-    """The number of the first frame in names of files: 0 where it is one of them, else 1."""
-    return 0 if (numbers == 0).any() else 1
+def first_frame_of(numbers: np.ndarray, source: object) -> int:
+    """The number of a video's first frame in the names of files: 0 or 1, whichever is there.
+
+    Args:
+        numbers: (F,) of all files.
+        source: the file or folder, for messages.
+
+    Raises:
+        InputError: neither is there.
+    """
+    for first in (0, 1):
+        if not len(numbers) or (numbers == first).any():
+            return first
+    raise InputError(
+        f"{source}: the numbers of the frames begin with {numbers.min()}, so that they may count "
+        "from 0 or from 1; give --first-frame 0 or --first-frame 1"
+    )
 
 
 def _flat(name: str) -> str:

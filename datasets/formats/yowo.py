@@ -90,8 +90,8 @@ def _refuse_yolo(values: np.ndarray, path: Path, options: ReadOptions) -> None:
     )
     are_corners = not has_swapped_corners(boxes).any()
     if is_yolo and not (are_corners and options.box_unit == "fraction"):
-        also = "; if they are, give --boxes fraction" if are_corners else ""
+        choice = f"; give --boxes fraction if they are {_COLUMNS}" if are_corners else ""
         raise InputError(
-            f"{path}: the lines read as YOLO's {_YOLO_COLUMNS} in fractions of the frame, but must "
-            f"be {_COLUMNS}{also}"
+            f"{path}: the lines are YOLO's {_YOLO_COLUMNS}, in fractions of the frame, and must be "
+            f"{_COLUMNS}{choice}"
         )
