@@ -129,7 +129,7 @@ def test_persons_may_have_names(tmp_path: Path) -> None:
 
 
 def test_detections_are_no_ground_truth(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 1 .*must be a person, not a score"):
+    with pytest.raises(InputError, match=r"row 1 .*must be a person, not a score"):
         read_ava_ground_truth(written(tmp_path, "found.csv", FOUND))
 
 

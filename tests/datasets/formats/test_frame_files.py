@@ -57,5 +57,5 @@ def test_paths_that_are_not_certain(path: str, known: tuple[str, ...], message: 
 def test_first_frame() -> None:
     assert first_frame_of(np.array([3, 1, 2]), "a.json") == 1
     assert first_frame_of(np.array([3, 0, 1]), "a.json") == 0
-    with pytest.raises(InputError, match="a.json: .*begin with 10.*--first-frame"):
+    with pytest.raises(InputError, match=r"a\.json: .*begin with 10.*--first-frame"):
         first_frame_of(np.array([20, 10]), "a.json")
