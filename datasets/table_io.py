@@ -77,10 +77,9 @@ def read_table(kind: type[Table], path: str | Path, *, first_frame: int = 0) -> 
         if name in values:
             values[name] = from_first_frame(values[name], first_frame)
     if kind is Tubes:
-        values["tube"] = unique_tubes(values["video"], values["tube"])
+        tube = unique_tubes(values["video"], values["tube"])
+        values["tube"] = divide_by_label(tube, values["frame"], values["label"], path)
     table = kind(**values)
-    if isinstance(table, Tubes):
-        table = divide_by_label(table, path)
     check_table(table, path, by_number=True)
     return table
 

@@ -55,7 +55,7 @@ def _column(*args: Any, **options: Any) -> dict[str, Column]:
 
 
 _NAMES = _column()
-_FRAME = _column(np.int32, least=0)
+_FRAME = _column(np.int32, least=0, most=100_000_000)  # 38 days at 30 frames a second
 _PERSON = _column(np.int32, least=1, any_text=True)
 _FINITE = _column(np.float64)
 _SCORE = _column(np.float64, least=0, most=1)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
-
-from .tables import Tubes
 
 
 def unique_tubes(video: np.ndarray, tube: np.ndarray) -> np.ndarray:
@@ -22,28 +19,38 @@ def unique_tubes(video: np.ndarray, tube: np.ndarray) -> np.ndarray:
     return new
 
 
-def divide_by_label(tubes: Tubes, source: object) -> Tubes:
-    """Tubes of one label each: a tube with several becomes one for each stretch of one label.
+def divide_by_label(
+    tube: np.ndarray, frame: np.ndarray, label: np.ndarray, source: object
+) -> np.ndarray:
+    """Numbers of tubes of one label each: one with several is divided into stretches of a label.
 
     A stretch ends where the tube has boxes of other labels only.
+
+    Args:
+        tube, frame, label: (R,) of each row.
+        source: the file, for messages.
+
+    Returns:
+        (R,) the numbers, those of tubes of one label unchanged.
 
     Warns:
         how many tubes were divided.
     """
-    order = np.lexsort((tubes.label, tubes.tube))
-    tube, label = tubes.tube[order], tubes.label[order]
-    mixed = np.unique(tube[1:][(np.diff(tube) == 0) & (np.diff(label) != 0)])
+    order = np.lexsort((label, tube))
+    same = np.diff(tube[order]) == 0
+    mixed = np.unique(tube[order[1:]][same & (np.diff(label[order]) != 0)])
     if not len(mixed):
-        return tubes
-    number, next_number = tubes.tube.copy(), int(tubes.tube.max()) + 1
-    bounds = zip(np.searchsorted(tube, mixed), np.searchsorted(tube, mixed, side="right"))
-    for start, stop in bounds:
+        return tube
+    number, next_number = tube.copy(), int(tube.max()) + 1
+    starts = np.searchsorted(tube[order], mixed)
+    stops = np.searchsorted(tube[order], mixed, side="right")
+    for start, stop in zip(starts, stops):
         rows = order[start:stop]
-        frames = np.unique(tubes.frame[rows])
-        for code in np.unique(tubes.label[rows]):
-            own = rows[tubes.label[rows] == code]
-            own = own[np.argsort(tubes.frame[own], kind="stable")]
-            place = np.searchsorted(frames, tubes.frame[own])
+        frames = np.unique(frame[rows])
+        for code in np.unique(label[rows]):
+            own = rows[label[rows] == code]
+            own = own[np.argsort(frame[own], kind="stable")]
+            place = np.searchsorted(frames, frame[own])
             stretch = np.cumsum(np.diff(place, prepend=place[0]) > 1)
             number[own] = next_number + stretch
             next_number += int(stretch[-1]) + 1
@@ -52,4 +59,4 @@ def divide_by_label(tubes: Tubes, source: object) -> Tubes:
         "stretch of one label is read as a tube of its own",
         stacklevel=3,
     )
-    return replace(tubes, tube=number)
+    return number

@@ -203,8 +203,9 @@ def read(
     if kind in ("detections", "tubes"):
         options = ReadOptions()
         file = find_format(path)
-        read_kind = file.read_detections if kind == "detections" else file.read_tubes
-        return complete_table(read_kind(path, options), path, options)
+        if kind == "detections":
+            return complete_table(file.read_detections(path, options), path, options)
+        return complete_table(file.read_tubes(path, options), path, options)
     if kind not in _KINDS:
         raise InputError(f"{path}: kind {kind} does not exist; {choose_from(kind, get_args(Kind))}")
     return read_table(_KINDS[kind], path)

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ...datasets.errors import InputError
 from ...datasets.tables import Tubes, concatenate_rows, select_rows
 from ..boxes.joins import expand_runs
+
+_MAX_FILLED = 1_000_000  # frames without a box, besides a hundred for each box
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +153,20 @@ def fill_gaps(
 
     Returns:
         the three with the new rows in their places.
+
+    Raises:
+        InputError: most of the tubes would be interpolated, and they would not fit into memory.
     """
     if not len(frame):
         return frame, tube, columns
     steps = np.ones(len(frame), np.int64)
     steps[:-1] = np.where(np.diff(tube) == 0, np.diff(frame), 1)
+    if steps.sum() > _MAX_FILLED + 100 * len(frame):
+        widest = int(steps.argmax())
+        raise InputError(
+            f"a tube has no box between frames {frame[widest]} and {frame[widest + 1]}; such a gap "
+            "is not interpolated, so check the frame numbers"
+        )
     source = np.repeat(np.arange(len(frame)), steps)
     offset = np.arange(len(source)) - np.repeat(np.cumsum(steps) - steps, steps)
     following = np.minimum(source + 1, len(frame) - 1)
