@@ -165,7 +165,7 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     images = _read_images(described["images"], options, annotations)
     categories = _by_id(described["categories"], "category")
     names = {key: category["name"].text() for key, category in categories.items()}
-    label_names = tuple(dict.fromkeys(names.values()))
+    label_names = tuple(dict.fromkeys([*options.label_names, *names.values()]))
     label_of_id = {key: label_names.index(name) for key, name in names.items()}
     results = Entry(read_json(path), path)
     image = _codes(results, "image_id", images.row_of_id, annotations)
@@ -194,7 +194,9 @@ def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
         video.append(video_of_name.setdefault(name, len(video_of_name)))
         number.append(frame)
         shape = [image.get("width"), image.get("height")]
-        known = [each.integer(least=1) for each in shape if each is not None and each.value]
+        known = [
+            each.integer(least=1) for each in shape if each is not None and each.value is not None
+        ]
         size.append(known if len(known) == 2 else [np.nan, np.nan])
     first = np.zeros(len(images), np.int64)
     frame = np.array(number, np.int64)

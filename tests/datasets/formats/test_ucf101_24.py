@@ -86,7 +86,7 @@ def test_damaged_video(tmp_path: Path, video: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sf": -1, "ef": 1}, "frame -1: frame must be 0 or more, not -1"),
+        ({"sf": -1, "ef": 1}, "frame -1: frame must be between 0 and .*, not -1"),
         ({"sf": 49, "ef": 51}, "video Basketball/v_1, frame 50: the video ends before this frame"),
         ({"boxes": [[5, 5, -3, 9]] * 2}, "video Basketball/v_1, frame 2 .*: x2 < x1"),
     ],
