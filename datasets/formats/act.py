@@ -91,8 +91,8 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
             raise InputError(f"{path}: {key} has no entry for the video {some_of(absent)}")
     entries: list[TubeRows] = []
     for video, name in enumerate(names):
-        for key, tubes in annotated[name].items("label"):
-            label = key.integer(0, len(labels) - 1)
+        for number, tubes in annotated[name].items("label"):
+            label = number.integer(0, len(labels) - 1)
             entries += [(video, label, _tube_rows(tube), None) for tube in tubes.each("tube")]
     sizes = [content["resolution"][name].parts("height", "width") for name in names]
     videos = make_videos(
@@ -101,11 +101,14 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
         [width.integer(least=1) for _, width in sizes],
         [height.integer(least=1) for height, _ in sizes],
     )
-    tubes = tubes_from_rows(entries, tuple(names), labels)
     return GroundTruth(
-        path=path, tubes=tubes, videos=videos, splits=splits, default_split=1,
+        path=path,
+        tubes=tubes_from_rows(entries, tuple(names), labels),
+        videos=videos,
+        splits=splits,
+        default_split=1,
         classes=ClassList(labels, source=str(path)),
-    )  # fmt: skip
+    )
 
 
 def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:

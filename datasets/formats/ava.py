@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..box_coordinates import has_swapped_corners
 from ..checks import as_integers
 from ..errors import InputError, refuse_rows
 from ..tables import Detections, Tubes
@@ -69,8 +70,8 @@ def read_ava_ground_truth(path: Path) -> Tubes:
     is_score = np.array([_is_number(text) and float(text) % 1 != 0 for text in last], bool)
     why = "the last column must be a person, not a score; are these detections?"
     refuse_rows(is_score, path, why, numbers)
-    person = np.unique(np.array([_plain_number(text) for text in last], str), return_inverse=True)
-    keys = np.stack([columns["video"], person[1].reshape(-1), columns["label"]], axis=1)
+    person = _number_names([_plain_number(text) for text in last])[1]
+    keys = np.stack([columns["video"], person, columns["label"]], axis=1)
     tube = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     tubes = Tubes(**columns, tube=tube.astype(np.int64))
     order = np.lexsort((tubes.frame, tubes.tube))
@@ -96,7 +97,9 @@ def read_ava_detections(path: Path) -> Detections:
 
 def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
     """The columns of a table, the last value of each row, and the rows' numbers in the file."""
-    rows, numbers, without_box = [], [], []
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    without_box: list[int] = []
     for number, cells in enumerate(read_csv(path), 1):
         row = [cell.strip() for cell in cells]
         if not any(row) or (not rows and not without_box and _is_header(row)):
@@ -120,30 +123,36 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
         )
     table = np.array(rows, object).reshape(-1, len(_COLUMNS))
     for column in range(len(_COLUMNS)):
-        refuse_rows(table[:, column] == "", path, f"{_COLUMNS[column]} is empty", numbers)
+        refuse_rows(np.array(table[:, column] == ""), path, f"{_COLUMNS[column]} is empty", numbers)
     for column in range(1, 6):
         bad = ~_are_numbers(table[:, column])
         refuse_rows(bad, path, f"{_COLUMNS[column]} must be a number", numbers)
     second, boxes = table[:, 1].astype(np.float64), table[:, _BOX].astype(np.float64)
+    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(second)
     for bad, why in (
-        (~np.isfinite(np.column_stack([second, boxes])).all(axis=1), "contains NaN or infinity"),
-        (np.any(boxes[:, 2:] < boxes[:, :2], axis=1), "x2 < x1 or y2 < y1"),
+        (~finite, "contains NaN or infinity"),
+        (has_swapped_corners(boxes), "x2 < x1 or y2 < y1"),
         ((second < 0) | (second % 1 != 0), "the second must be a whole number of 0 or more"),
     ):
         refuse_rows(bad, path, why, numbers)
     video_names, video = np.unique(table[:, 0], return_inverse=True)
-    names, label = np.unique([_plain_number(text) for text in table[:, 6]], return_inverse=True)
-    order = sorted(range(len(names)), key=lambda code: (len(names[code]), names[code]))
-    rank = np.argsort(order)
+    label_names, label = _number_names([_plain_number(text) for text in table[:, 6]])
     columns = {
         "video": video.reshape(-1).astype(np.int32),
         "frame": as_integers(second, np.int32, "the second", path),
-        "label": rank[label.reshape(-1)].astype(np.int32),
+        "label": label,
         "boxes": boxes,
-        "video_names": tuple(map(str, video_names)),
-        "label_names": tuple(str(names[code]) for code in order),
+        "video_names": tuple(video_names),
+        "label_names": label_names,
     }
     return columns, table[:, 7], numbers
+
+
+def _number_names(texts: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The different texts, numbers in their order, and each text's code."""
+    names = sorted(set(texts), key=lambda name: (len(name), name))
+    code = {name: i for i, name in enumerate(names)}
+    return tuple(names), np.array([code[text] for text in texts], np.int32)
 
 
 def _is_header(row: list[str]) -> bool:

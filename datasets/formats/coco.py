@@ -181,35 +181,33 @@ def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
     files = FrameFiles(
         options.video_names or (), f"{source}: image ", "<video>/<frame>, such as alpha/00001.jpg"
     )
-    video_of_name = {name: code for code, name in enumerate(options.video_names or ())}
+    code_of_name = {name: code for code, name in enumerate(options.video_names or ())}
     images = _by_id(entries, "image")
-    video, number, size = [], [], []
+    video, numbers, size = [], [], []
     is_named = np.zeros(len(images), bool)
     for row, image in enumerate(images.values()):
         if image.get("video") is not None and image.get("frame") is not None:
-            name, frame = image["video"].text(), image["frame"].integer(least=0)
+            name, number = image["video"].text(), image["frame"].integer(least=0)
         else:
-            name, frame = files.find(image["file_name"].text())
+            name, number = files.find(image["file_name"].text())
             is_named[row] = True
-        video.append(video_of_name.setdefault(name, len(video_of_name)))
-        number.append(frame)
-        shape = [image.get("width"), image.get("height")]
-        known = [
-            each.integer(least=1) for each in shape if each is not None and each.value is not None
-        ]
+        video.append(code_of_name.setdefault(name, len(code_of_name)))
+        numbers.append(number)
+        sides = [image.get("width"), image.get("height")]
+        known = [side.integer(least=1) for side in sides if side and side.value is not None]
         size.append(known if len(known) == 2 else [np.nan, np.nan])
-    first = np.zeros(len(images), np.int64)
-    frame = np.array(number, np.int64)
+    frame = np.array(numbers, np.int64)
     if options.first_frame is not None:
-        first[:] = options.first_frame
+        frame = from_first_frame(frame, options.first_frame)
     elif is_named.any():
-        first[is_named] = first_frame_of(frame[is_named], source)
+        first = first_frame_of(frame[is_named], source)
+        frame[is_named] = from_first_frame(frame[is_named], first)
     return _Images(
         row_of_id={key: row for row, key in enumerate(images)},
         video=np.array(video, np.int64),
-        frame=from_first_frame(frame, first),
+        frame=frame,
         size=np.array(size, np.float64).reshape(-1, 2),
-        video_names=tuple(video_of_name),
+        video_names=tuple(code_of_name),
     )
 
 
