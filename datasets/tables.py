@@ -60,6 +60,7 @@ _PERSON = _column(np.int32, least=1, any_text=True)
 _FINITE = _column(np.float64)
 _SCORE = _column(np.float64, least=0, most=1)
 _COUNT = _column(np.int64, least=1)
+_TRACK = _column(np.int64, default=-1, any_text=True)
 
 
 class _Rows:
@@ -147,6 +148,30 @@ class Tracks(_Rows):
 
 
 @dataclass(frozen=True, eq=False)
+class PersonRows(_Rows):
+    """Person boxes as other programs write them; one row a box, R in all.
+
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        frame: (R,) int32, counted from 0.
+        score: (R,) float64, 0 to 1; 1 where the file has none.
+        boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
+        person, track_id, tube: (R,) int64, three names for what tells the persons of a video apart,
+            -1 in a row without it; or None.
+        video_names: names that `video` indexes; a name may have no row.
+    """
+
+    video: np.ndarray = field(metadata=_NAMES)
+    frame: np.ndarray = field(metadata=_FRAME)
+    score: np.ndarray = field(metadata=_column(np.float64, least=0, most=1, default=1.0))
+    boxes: np.ndarray = field(metadata=_FINITE)
+    video_names: tuple[str, ...]
+    person: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+    track_id: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+    tube: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+
+
+@dataclass(frozen=True, eq=False)
 class Actions(_Rows):
     """Who does what from when to when; one row an action of a person, R in all.
 
@@ -218,8 +243,8 @@ def make_videos(
     )
 
 
-AnyTable = Detections | Tubes | Tracks | Actions | Videos
-Table = TypeVar("Table", Detections, Tubes, Tracks, Actions, Videos)
+AnyTable = Detections | Tubes | Tracks | PersonRows | Actions | Videos
+Table = TypeVar("Table", Detections, Tubes, Tracks, PersonRows, Actions, Videos)
 Rows = TypeVar("Rows")
 
 
