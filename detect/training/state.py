@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from ...backbones.weights.torch_file import load_torch_file
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write
 from ..model.checkpoint import current_fields
@@ -108,7 +109,7 @@ def load_state(
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:  # torch does not check the checksums
                 raise zipfile.BadZipFile
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_torch_file(path)
         step, before = int(state["step"]), current_fields(state["settings"])
         groups = [set(group) for group in state["optimizer"]["param_groups"]]
     except Exception as error:
