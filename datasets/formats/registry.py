@@ -64,8 +64,9 @@ def read_annotations(path: str | Path, files: FileOptions | None = None) -> Grou
     """
     path = Path(path)
     options = ReadOptions.from_ground_truth(None, files)
-    truth = find_format(path).read_ground_truth(path, options)
-    return complete_ground_truth(truth, options)
+    file = find_format(path)
+    truth = file.read_ground_truth(path, options)
+    return complete_ground_truth(truth, options, file.checks_rows)
 
 
 def read_ground_truth(
@@ -143,7 +144,8 @@ def read_detections(
     """
     path = Path(path)
     options = ReadOptions.from_ground_truth(ground_truth, files, annotations)
-    return complete_table(find_format(path).read_detections(path, options), path, options)
+    file = find_format(path)
+    return complete_table(file.read_detections(path, options), path, options, file.checks_rows)
 
 
 def read_tubes(
@@ -161,7 +163,8 @@ def read_tubes(
     """
     path = Path(path)
     options = ReadOptions.from_ground_truth(ground_truth, files)
-    tubes = complete_table(find_format(path).read_tubes(path, options), path, options)
+    file = find_format(path)
+    tubes = complete_table(file.read_tubes(path, options), path, options, file.checks_rows)
     if tubes.tube_score is None:
         if len(tubes):
             raise InputError(f"{path}: has no column tube_score, which ranks the tubes")
