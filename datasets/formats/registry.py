@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -173,7 +173,7 @@ def read_tubes(
 
 
 Kind = Literal["ground-truth", "detections", "tubes", "tracks", "actions", "videos"]
-_KINDS: dict[str, type[Any]] = {
+_KINDS: dict[Kind, type[Any]] = {
     "detections": Detections,
     "tubes": Tubes,
     "tracks": Tracks,
@@ -211,11 +211,11 @@ def read(
 
 
 def _kind_of_table(path: Path) -> Kind:
-    """The kind of table that knows most of the file's columns."""
+    """The one kind of table that knows most of the file's columns."""
     if find_format(path) is not FORMATS["table"]:
         raise InputError(f"{path}: give the kind: {', '.join(get_args(Kind))}")
     columns = set(table_columns(path))
-    known = {
+    known: dict[Kind, int] = {
         kind: len(columns & set(file_columns(table)))
         for kind, table in _KINDS.items()
         if columns.issuperset(file_columns(table, optional=False))
@@ -224,7 +224,10 @@ def _kind_of_table(path: Path) -> Kind:
         raise InputError(
             f"{path}: its columns fit no table; give the kind: {', '.join(get_args(Kind))}"
         )
-    return cast(Kind, max(known, key=known.__getitem__))
+    best = [kind for kind, count in known.items() if count == max(known.values())]
+    if len(best) > 1:
+        raise InputError(f"{path}: may be {' or '.join(best)}; give the kind")
+    return best[0]
 
 
 def write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,13 @@ def test_a_format_that_knows_its_frames() -> None:
     with pytest.warns(UserWarning, match="31 of 40 rows"):
         result = evaluate(truth, detections_on(range(40)))
     assert 80 < result.frame_map[0.5] < 100
+
+
+def test_a_tube_for_each_box() -> None:
+    truth = tubes_on(range(0, 40, 5))
+    single = replace(truth, tube=np.arange(len(truth)))
+    with pytest.raises(InputError, match="stand 5 frames apart"):
+        evaluate(single, detections_on(range(40)))
 
 
 def test_a_gap_here_and_there_is_nobody() -> None:
