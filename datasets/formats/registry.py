@@ -145,7 +145,10 @@ def read_detections(
     path = Path(path)
     options = ReadOptions.from_ground_truth(ground_truth, files, annotations)
     file = find_format(path)
-    return complete_table(file.read_detections(path, options), path, options, file.checks_rows)
+    table = file.read_detections(path, options)
+    if isinstance(file, CocoFormat):
+        options = replace(options, box_unit=None)  # converted there, by the size of each image
+    return complete_table(table, path, options, file.checks_rows)
 
 
 def read_tubes(
