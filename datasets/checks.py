@@ -129,9 +129,9 @@ def _group_faults(
     table: Tubes | Tracks, keys: tuple[np.ndarray, ...], group: str, constant: tuple[str, ...]
 ) -> _Faults:
     """A second box of a tube or person on a frame, and values that differ within a tube."""
-    order: np.ndarray | slice = np.lexsort((table.frame, *keys))
-    if (order[1:] > order[:-1]).all():  # most files are sorted, and a slice copies nothing
-        order = slice(None)
+    sort = np.lexsort((table.frame, *keys))
+    # Most files are sorted, and a slice copies nothing.
+    order = slice(None) if (sort[1:] > sort[:-1]).all() else sort
     same = np.all([np.diff(key[order]) == 0 for key in keys], axis=0)
 
     def rows(differs: np.ndarray) -> np.ndarray:
