@@ -115,6 +115,8 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     """
     from jsonargparse import ArgumentParser
 
+    from .help_format import HelpFormatter
+
     _, description = _explanations(function)
     options = list(options_of(function))
     parser = ArgumentParser(
@@ -122,6 +124,7 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
         description=description,
         exit_on_error=False,
         allow_abbrev=False,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     for option in options:
@@ -185,9 +188,13 @@ def _explanations(documented: Any) -> tuple[dict[str, str], str]:
 
 def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
     """A bool becomes a flag; a list or tuple takes several words."""
+    from .help_format import placeholder
+
     settings: dict[str, Any] = {"help": option.help, "type": option.kind}
     if option.elements:
         settings |= {"type": option.elements[0], "nargs": "+"}
+    if not option.positional:
+        settings["metavar"] = placeholder(settings["type"])
     if option.positional:
         names = [option.name]
         if option.default is not MISSING:
@@ -203,7 +210,7 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
             is_tuple = isinstance(option.default, tuple)
             settings["default"] = list(option.default) if is_tuple else option.default
     if option.kind is bool:
-        del settings["type"]
+        del settings["type"], settings["metavar"]
         settings |= {"action": "store_true", "default": option.default and not option.switches_off}
     parser.add_argument(*dict.fromkeys(names), **settings)
 
