@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError, some_of
 from ..frame_numbers import find_frame_file, is_numbered_frame
 from ..video_names import VIDEO_EXTENSIONS, VideoIndex, strip_extension
+from .image import read_image
 
 Item = TypeVar("Item")
 
@@ -117,16 +118,11 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
         # One thread: a training loader reads many clips at a time.
         yield from read_video(path, start, stop, threads=1)
         return
-    import cv2
-
     for frame in count(start) if stop is None else range(start, stop):
         file = find_frame_file(path, frame)
         if file is None:
             return
-        image = cv2.imread(str(file))
-        if image is None:
-            raise InputError(f"{file}: cannot be read as an image; it may be damaged")
-        yield np.ascontiguousarray(image[..., ::-1])
+        yield read_image(file)
 
 
 def measure_video(path: Path) -> tuple[int, int, int]:
