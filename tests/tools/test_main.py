@@ -261,7 +261,7 @@ def test_a_reader_that_leaves_does_not_stop_a_command(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_standard_output_on_a_full_disk(tmp_path: Path) -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         words = [sys.executable, "-c", PRINTING, "full", tmp_path / "file"]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
         alone = subprocess.run(words, stdout=full, stderr=full)
