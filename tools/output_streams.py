@@ -50,6 +50,6 @@ def lasting_output() -> Iterator[LastingStream]:
     """Lets print() go on in vain when standard output or error ends; yields standard output."""
     with ExitStack() as stack:
         streams = LastingStream(sys.stdout), LastingStream(sys.stderr)
-        stack.enter_context(redirect_stdout(streams[0]))  # type: ignore[type-var]
-        stack.enter_context(redirect_stderr(streams[1]))  # type: ignore[type-var]
+        stack.enter_context(redirect_stdout(streams[0]))
+        stack.enter_context(redirect_stderr(streams[1]))
         yield streams[0]

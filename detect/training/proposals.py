@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
+from ...datasets.files import write_json
 from ...datasets.table_io import read_table, write_table
 from ...datasets.tables import Detections, detections_from_rows
 from ...datasets.video.media import read_frames
@@ -28,7 +30,8 @@ def prepare_proposals(
         source: "ground-truth", whose boxes training jitters (the table is None); or a source of
             `open_proposal_source`.
         train_set, test_set: the videos.
-        folder: gets proposals.parquet, unless the source is a table; a resumed run reads it.
+        folder: gets proposals.parquet, unless the source is a table, and proposals.json, what it is
+            made of; a resumed run reads it.
         run: its device and whether it is resumed.
     """
     if source == "ground-truth":
@@ -44,9 +47,16 @@ def prepare_proposals(
     else:
         path = folder / "proposals.parquet"
         accelerator = run.accelerator(folder)
-        if accelerator.is_main_process and not (run.resume and path.is_file()):
+        made_of = {"proposals": source, "videos": [*train_set.names, *test_set.names]}
+        record = path.with_suffix(".json")
+        is_there = run.resume and path.is_file() and record.is_file()
+        if accelerator.is_main_process and not (
+            is_there and json.loads(record.read_text("utf-8")) == made_of
+        ):
+            record.unlink(missing_ok=True)
             device = accelerator.device.type
             write_table(_find_people(source, [train_set, test_set], device), path)
+            write_json(made_of, record)
         accelerator.wait_for_everyone()
     table = read_table(Detections, path)
     return table, TableSource(table, name=str(path))
