@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
+from .errors import InputError
+
+BoxUnit = Literal["pixel", "fraction"]
+"""Whether boxes are in pixels of the video or in fractions of its frame."""
 Size = Sequence[float] | np.ndarray
 """Width and height; (1, 1) for boxes in fractions of the frame."""
+
+_ROUNDED = 2  # pixels
 
 
 def rescale_boxes(boxes: np.ndarray, from_size: Size, to_size: Size) -> np.ndarray:
@@ -36,3 +43,49 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
 def has_swapped_corners(boxes: np.ndarray) -> np.ndarray:
     """(...,) bool, whether x2 < x1 or y2 < y1 in boxes (..., 4) x1 y1 x2 y2."""
     return np.any(boxes[..., 2:4] < boxes[..., :2], axis=-1)
+
+
+def box_unit(boxes: np.ndarray) -> BoxUnit:
+    """The unit of a file's boxes, as their numbers show it.
+
+    Fractions are numbers that are not all whole, and of which 99 in 100 are at most 2: detectors
+    place some boxes outside the frame, but no file has nothing but boxes of a pixel or two.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+    """
+    if not len(boxes) or (np.abs(boxes) <= 2).mean() < 0.99 or (boxes % 1 == 0).all():
+        return "pixel"
+    return "fraction"
+
+
+def require_pixels(boxes: np.ndarray, source: object, unit: BoxUnit | None = None) -> None:
+    """Refuses boxes in fractions of the frame where pixels are needed.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+        source: the file, for messages.
+        unit: what the user says; None decides by `box_unit`.
+
+    Raises:
+        InputError: the boxes are fractions.
+    """
+    if (unit or box_unit(boxes)) == "fraction":
+        raise InputError(
+            f"{source}: the boxes are fractions of the frame (0 to 1) where pixels are needed, and "
+            "the size of the frames is not known; multiply them by width and height (or, if they "
+            "are pixels, give --boxes pixel)"
+        )
+
+
+def same_aspect(size: Size, other: Size) -> bool:
+    """Whether frames of one size (width, height) may be frames of the other, scaled.
+
+    A scaled side is a whole number, and often an even one: 2 pixels of the smaller size may be due
+    to that.
+    """
+    (small_width, small_height), (width, height) = sorted((tuple(size), tuple(other)))
+    return (
+        abs(height * small_width / width - small_height) <= _ROUNDED
+        or abs(width * small_height / height - small_width) <= _ROUNDED
+    )

@@ -53,9 +53,14 @@ def refuse_rows(
         raise InputError(f"{source}: row {number}{more_rows(int(bad.sum()))}: {why}")
 
 
+def more_of(count: int, noun: str) -> str:
+    """The end of a message about the first of `count` things: " (and 4 more videos)"."""
+    return f" (and {count - 1} more {noun}{'s' * (count > 2)})" if count > 1 else ""
+
+
 def more_rows(bad: int) -> str:
     """The end of a message about the first of `bad` rows: " (and 4 more rows)"."""
-    return f" (and {bad - 1} more row{'s' * (bad > 2)})" if bad > 1 else ""
+    return more_of(bad, "row")
 
 
 def as_option(name: str) -> str:

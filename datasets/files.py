@@ -15,6 +15,8 @@ from typing import Any
 
 from .errors import InputError
 
+EXTRA_MEMORY = 1 << 30
+"""Bytes that reading a file may take beyond the file's own size."""
 TEMPORARY_PREFIX = ".part-"
 
 
@@ -147,6 +149,11 @@ def write_json(content: Any, path: Path) -> None:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def allowed_memory(size: int) -> int:
+    """Bytes that reading a file of `size` bytes may take: large ones may be well packed."""
+    return max(size + EXTRA_MEMORY, 8 * size)
+
+
 def load_pickle(path: Path) -> Any:
     """Loads a pickle of plain containers, numbers, strings and NumPy arrays.
 
@@ -159,21 +166,20 @@ def load_pickle(path: Path) -> Any:
     """
     from .safe_pickle import ArrayUnpickler, UnsafePickleError
 
-    with path.open("rb") as file:
-        try:
-            return ArrayUnpickler(file, encoding="latin1").load()
-        except UnsafePickleError as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{path}: refused for safety ({reason}); only plain containers and NumPy "
-                "arrays are read from pickles"
-            ) from error
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise InputError(
-                f"{path}: cannot be read as a pickle ({reason}); it may be damaged, download it "
-                "again"
-            ) from error
+    content = path.read_bytes()
+    try:
+        return ArrayUnpickler(content, EXTRA_MEMORY).load()
+    except UnsafePickleError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: refused for safety ({reason}); only plain containers and NumPy "
+            "arrays are read from pickles"
+        ) from error
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"{path}: cannot be read as a pickle ({reason}); it may be damaged, download it again"
+        ) from error
 
 
 def file_digest(path: Path) -> str:

@@ -25,6 +25,11 @@ def to_one_based(frame: Numbers) -> Numbers:
     return frame + 1
 
 
+def from_first_frame(number: Numbers, first_frame: int) -> Numbers:
+    """The frame, counted from 0, of a file that calls a video's first frame `first_frame`."""
+    return number - first_frame
+
+
 def frame_name(frame: int) -> str:
     """The name of a frame's file without its extension: 00001 for frame 0."""
     return f"{to_one_based(frame):05d}"

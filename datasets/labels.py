@@ -9,6 +9,8 @@ from importlib.resources import files
 
 import numpy as np
 
+from .errors import InputError
+
 LABEL_MAPS = ("ucf101-24", "jhmdb")
 
 
@@ -31,6 +33,35 @@ def match_labels(labels: Sequence[str], known: Sequence[str]) -> np.ndarray:
 def normalize_label(label: str) -> str:
     """A class in lower case, with a space for each run of spaces and underscores."""
     return " ".join(label.replace("_", " ").casefold().split())
+
+
+def merge_spellings(names: Sequence[str], source: object) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The classes of one file, where blanks around a name are no part of it.
+
+    Args:
+        names: L names as the file writes them, in any order.
+        source: the file, for messages.
+
+    Returns:
+        (L,) int32 index into the classes; the classes in the order of their first name.
+
+    Raises:
+        InputError: a name is empty, or two differ only in capitals, blanks or underscores.
+    """
+    stripped = [name.strip() for name in names]
+    if not all(stripped):
+        raise InputError(f"{source}: a label is empty; name the class, or remove its rows")
+    classes = tuple(dict.fromkeys(stripped))
+    spelled: dict[str, str] = {}
+    for name in classes:
+        other = spelled.setdefault(normalize_label(name), name)
+        if other != name:
+            raise InputError(
+                f"{source}: labels {other!r} and {name!r} differ only in how they are written; "
+                "give the class one spelling"
+            )
+    index = {name: code for code, name in enumerate(classes)}
+    return np.array([index[name] for name in stripped], np.int32), classes
 
 
 def same_labels(labels: Sequence[str], others: Sequence[str]) -> bool:

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
-from .box_coordinates import has_swapped_corners
-from .errors import InputError, refuse_rows
+from .checks import as_integers, check_table
+from .errors import InputError, refuse_rows, some_of
 from .files import atomic_write
-from .tables import (
-    BOX_COLUMNS,
-    Actions,
-    AnyTable,
-    Column,
-    Table,
-    Tracks,
-    Tubes,
-    Videos,
-    file_columns,
-    table_fields,
-)
+from .frame_numbers import from_first_frame
+from .labels import merge_spellings
+from .parquet_file import open_parquet, read_columns
+from .tables import BOX_COLUMNS, AnyTable, Column, Table, Tubes, file_columns, table_fields
 from .text_files import check_encoding
+from .tube_numbers import divide_by_label, unique_tubes
 
 if TYPE_CHECKING:
     import pyarrow
 
+_LONGEST_HEADER = 1 << 20  # characters
 
-def read_table(kind: type[Table], path: Path) -> Table:
+
+def read_table(kind: type[Table], path: str | Path, *, first_frame: int = 0) -> Table:
     """Reads a Parquet or CSV file (by its extension) as a table of a kind.
 
     Columns that the kind does not have are ignored. A tube is a (video, tube) pair in the file:
-    numbers that start again in each video are made unique. Tubes and persons may be any text.
+    numbers that start again in each video are made unique. Tubes and persons may be any text. A
+    tube number that stands for several labels, as a person's does, becomes a tube for each stretch
+    of one label.
+
+    Args:
+        kind: the table's class.
+        path: the file.
+        first_frame: the number that the file gives to a video's first frame.
 
     Raises:
         InputError: an unknown extension, a damaged file, a missing column, or a value that breaks
@@ -44,8 +48,10 @@ def read_table(kind: type[Table], path: Path) -> Table:
         OSError: the file cannot be opened.
 
     Warns:
-        how many texts of a column were replaced by numbers.
+        how many texts of a column were replaced by numbers, how many tubes were divided, and how
+        the file differs from the expected form.
     """
+    path = Path(path)
     arrow = _read_columns(path, kind)
     values: dict[str, Any] = {}
     for each, column in table_fields(kind).items():
@@ -57,30 +63,37 @@ def read_table(kind: type[Table], path: Path) -> Table:
             default = (column.default,) * len(arrow)
             values[name] = default if column.dtype is str else np.array(default, column.dtype)
         elif name == "boxes":
-            values[name] = _read_boxes(arrow, path)
+            boxes = [_read_numbers(arrow, axis, Column(np.float64), path) for axis in BOX_COLUMNS]
+            values[name] = np.stack(boxes, axis=1)
         elif column.dtype is str:
             values[name] = _read_text(arrow, name, column, path)
         elif column.dtype is None:
             values[name], values[f"{name}_names"] = _read_names(arrow, name, path)
         else:
             values[name] = _read_numbers(arrow, name, column, path)
+    if "label" in values:
+        codes, values["label_names"] = merge_spellings(values["label_names"], path)
+        values["label"] = codes[values["label"]]
+    for name in ("frame", "first_frame", "last_frame") if first_frame else ():
+        if name in values:
+            values[name] = from_first_frame(values[name], first_frame)
     if kind is Tubes:
-        values["tube"] = _unique_tubes(values["video"], values["tube"])
+        tube = unique_tubes(values["video"], values["tube"])
+        values["tube"] = divide_by_label(tube, values["frame"], values["label"], path)
     table = kind(**values)
-    _check(table, path)
+    check_table(table, path, by_number=True)
     return table
 
 
-def write_table(table: AnyTable, path: Path) -> None:
+def write_table(table: AnyTable, path: str | Path) -> None:
     """Writes a table as Parquet or CSV (by the extension of `path`), whole or not at all.
 
     Raises:
         InputError: an unknown extension.
     """
-    arrow = as_arrow(table)
-    _require_extension(path)
+    path, arrow = Path(path), as_arrow(table)
     with atomic_write(path) as temporary:
-        if path.suffix == ".parquet":
+        if _is_parquet(path):
             import pyarrow.parquet as pq
 
             pq.write_table(arrow, temporary)
@@ -110,22 +123,42 @@ def as_arrow(table: AnyTable) -> pyarrow.Table:
     return pa.table(columns)
 
 
-def _require_extension(path: Path) -> None:
-    if path.suffix not in (".parquet", ".csv"):
+def _is_parquet(path: Path) -> bool:
+    extension = path.suffix.lower()
+    if extension not in (".parquet", ".csv"):
         raise InputError(f"{path}: a table must be a .parquet or .csv file")
+    return extension == ".parquet"
 
 
 def table_columns(path: Path) -> list[str]:
-    """The names of the columns of a Parquet or CSV file; errors as `read_table`."""
+    """The names of the columns of a Parquet or CSV file, as the tables call them where they differ
+    only in capitals and blanks; errors as `read_table`."""
+    header = _read_header(path)
+    known = {name for kind in get_args(AnyTable) for name in file_columns(kind)}
+    return [
+        name.strip().lower() if name.strip().lower() in known else name for name in header.names
+    ]
+
+
+class _Header(NamedTuple):
+    """The names of a file's columns, and of a CSV file the character between them."""
+
+    names: list[str]
+    separator: str = ","
+
+
+def _read_header(path: Path) -> _Header:
     with _open_table(path):
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            return pq.read_schema(path).names
-        import pyarrow.csv
-
-        with pyarrow.csv.open_csv(path) as file:
-            return file.schema.names
+        if _is_parquet(path):
+            with open_parquet(path) as file:
+                return _Header(file.schema_arrow.names)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            line = file.readline(_LONGEST_HEADER)
+        rows = {
+            separator: next(csv.reader([line], delimiter=separator), []) for separator in ",;\t"
+        }
+        separator = max(rows, key=lambda key: len(rows[key]))
+        return _Header(rows[separator], separator)
 
 
 @contextmanager
@@ -133,50 +166,107 @@ def _open_table(path: Path) -> Iterator[None]:
     """What a block that reads a table raises, as an InputError."""
     import pyarrow as pa
 
-    _require_extension(path)
+    is_parquet = _is_parquet(path)
     if not path.is_file():
         raise InputError(f"{path}: file not found")
-    if path.suffix == ".csv":
+    if not is_parquet:
         check_encoding(path)
     try:
         yield
-    except pa.ArrowException as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text; save it as CSV in UTF-8") from error
+    except (pa.ArrowException, csv.Error) as error:
         raise InputError(
             f"{path}: cannot be read as a table ({str(error).splitlines()[0]})"
         ) from error
 
 
 def _read_columns(path: Path, kind: type) -> pyarrow.Table:
-    """The file as an Arrow table, strings as strings whatever they look like."""
-    present = table_columns(path)
-    missing = [name for name in file_columns(kind, optional=False) if name not in present]
-    if missing:
-        raise InputError(
-            f"{path}: column {', '.join(missing)} is missing; the file has {', '.join(present)}"
-        )
+    """The file's columns of a kind as an Arrow table, strings whatever they look like."""
+    header = _read_header(path)
+    wanted = _match_columns(header.names, kind, path)
     columns = table_fields(kind).items()
     text = [each.name for each, column in columns if column.dtype in (None, str)]
     with _open_table(path):
         # Neither pyarrow.dataset, behind read_table, nor Array.to_numpy: both import pandas.
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            with pq.ParquetFile(path, read_dictionary=set(text) & set(present)) as file:
-                return file.read([name for name in file_columns(kind) if name in present])
+        if _is_parquet(path):
+            strings = {wanted[name] for name in text if name in wanted}
+            with open_parquet(path, strings) as file:
+                return read_columns(file, wanted.values(), path).rename_columns(
+                    {given: name for name, given in wanted.items()}
+                )
         import pyarrow as pa
         import pyarrow.csv
 
+        place = {name: header.names.index(given) for name, given in wanted.items()}
+        names = [str(i) for i in range(len(header.names))]  # others may stand there twice
+        for name, i in place.items():
+            names[i] = name
         convert = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(text, pa.string()),
             strings_can_be_null=True,
             null_values=[""],
+            include_columns=list(wanted),
+            decimal_point="," if _has_decimal_commas(path, header.separator) else ".",
         )
-        return pyarrow.csv.read_csv(path, convert_options=convert)
+        return pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=header.separator),
+            convert_options=convert,
+        )
+
+
+def _match_columns(present: list[str], kind: type, path: Path) -> dict[str, str]:
+    """The file's name of each column of a kind that it has.
+
+    Raises:
+        InputError: a column is missing, or there twice.
+    """
+    wanted: dict[str, str] = {}
+    for name in file_columns(kind):
+        same = [given for given in present if given == name]
+        same = same or [given for given in present if given.strip().lower() == name]
+        if len(same) > 1:
+            raise InputError(f"{path}: has {len(same)} columns named {name}; keep one of them")
+        if same:
+            wanted[name] = same[0]
+    missing = [name for name in file_columns(kind, optional=False) if name not in wanted]
+    if missing:
+        raise InputError(
+            f"{path}: column {', '.join(missing)} is missing; the file has "
+            f"{some_of(present, 20) or 'no columns'}"
+        )
+    renamed = [repr(given) for name, given in wanted.items() if given != name]
+    if renamed:
+        warnings.warn(
+            f"{path}: columns {', '.join(renamed)} are read without capitals and blanks",
+            stacklevel=4,
+        )
+    return wanted
+
+
+def _has_decimal_commas(path: Path, separator: str) -> bool:
+    """Whether a CSV file that is not separated by commas writes numbers with them."""
+    if separator == ",":
+        return False
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        sample = file.read(1 << 16)
+    commas = re.search(r"\d,\d", sample) is not None
+    name = "semicolons" if separator == ";" else "tabs"
+    warnings.warn(
+        f"{path}: its columns are separated by {name}{', with decimal commas' * commas}",
+        stacklevel=4,
+    )
+    return commas
 
 
 def _read_text(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> tuple[str, ...]:
     if column.default is not None:
-        return tuple(str(text or column.default) for text in arrow[name].to_pylist())
+        # Not to_pylist, which makes every text anew, however often it is repeated.
+        texts: dict[str, str] = {}
+        words = (str(text.as_py() or column.default) for text in arrow[name])
+        return tuple(texts.setdefault(word, word) for word in words)
     codes, names = _read_names(arrow, name, path)
     return tuple(names[code] for code in codes)
 
@@ -189,16 +279,18 @@ def _is_text(values: pyarrow.ChunkedArray) -> bool:
 
 
 def _read_names(arrow: pyarrow.Table, name: str, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """A column of strings as int32 codes into its sorted names."""
+    """A column of strings, or of whole numbers, as int32 codes into its sorted names."""
     import pyarrow as pa
 
     values = arrow[name]
     if not len(values):
         return np.empty(0, np.int32), ()
-    if not _is_text(values):
-        raise InputError(f"{path}: column {name} must contain text, not {values.type}")
     if values.null_count:
         refuse_rows(values.is_null().to_numpy(), path, f"{name} is empty")
+    if pa.types.is_integer(values.type):
+        values = values.cast(pa.string())
+    elif not _is_text(values):
+        raise InputError(f"{path}: column {name} must contain text, not {values.type}")
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     combined = pa.concat_arrays(values.unify_dictionaries().chunks)
@@ -210,16 +302,8 @@ def _read_names(arrow: pyarrow.Table, name: str, path: Path) -> tuple[np.ndarray
     return rank[codes].astype(np.int32), tuple(names[i] for i in order)
 
 
-def _read_boxes(arrow: pyarrow.Table, path: Path) -> np.ndarray:
-    coordinate = Column(np.float64)
-    boxes = np.stack([_read_numbers(arrow, name, coordinate, path) for name in BOX_COLUMNS], axis=1)
-    why = "x2 < x1 or y2 < y1; write corners x1, y1, x2, y2, not x, y, width, height"
-    refuse_rows(has_swapped_corners(boxes), path, why)
-    return boxes
-
-
 def _read_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> np.ndarray:
-    """A column of numbers within its limits; missing ones become the default."""
+    """A column of numbers; missing ones become the default."""
     import pyarrow as pa
 
     values, dtype = arrow[name], column.dtype
@@ -232,9 +316,13 @@ def _read_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -
             f"{path}: column {name} contains text; its {len(names)} different values are numbered",
             stacklevel=3,
         )
-        return codes.astype(dtype) + (column.least or 0)
+        return codes.astype(dtype) + int(column.least or 0)
     if values.null_count and column.default is None:
         refuse_rows(values.is_null().to_numpy(), path, f"{name} is empty or not a number")
+    if _is_text(values):
+        bad = np.array([not _is_number(text) for text in values.to_pylist()])
+        text = values[int(bad.argmax())].as_py()
+        refuse_rows(bad, path, f"{name} must be a number, not {text!r}")
     is_number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
     if not any(is_kind(values.type) for is_kind in is_number):
         raise InputError(f"{path}: column {name} must contain numbers, not {values.type}")
@@ -243,64 +331,19 @@ def _read_numbers(arrow: pyarrow.Table, name: str, column: Column, path: Path) -
     read = np.from_dlpack(values.combine_chunks())
     if column.default is None:
         refuse_rows(~np.isfinite(read), path, f"{name} is NaN or infinite")
+    if not np.issubdtype(dtype, np.integer):
+        return read.astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         numbers: np.ndarray = read.astype(dtype)
-    if np.issubdtype(dtype, np.integer):
-        refuse_rows(read % 1 != 0, path, f"{name} is not a whole number")
-        refuse_rows(numbers != read, path, f"{name} is too large or too small")
-    least, most = column.least, column.most
-    if least is not None and most is not None:
-        bad = (numbers < least) | (numbers > most)
-        refuse_rows(bad, path, f"{name} must be between {least} and {most}")
-    elif least is not None:
-        refuse_rows(numbers < least, path, f"{name} must be {least} or more")
+    if (bad := numbers != read).any():
+        # as_integers has the words; here they name the row.
+        as_integers(read[bad][:1], dtype, name, f"{path}: row {int(bad.argmax()) + 1}")
     return numbers
 
 
-def _unique_tubes(video: np.ndarray, tube: np.ndarray) -> np.ndarray:
-    """Tube numbers unique in the table; kept as they are where they already were."""
-    order = np.lexsort((video, tube))
-    if not ((np.diff(tube[order]) == 0) & (np.diff(video[order]) != 0)).any():
-        return tube
-    order = np.lexsort((tube, video))
-    new = np.empty(len(tube), np.int64)
-    steps = (np.diff(video[order]) != 0) | (np.diff(tube[order]) != 0)
-    new[order] = np.concatenate([[0], np.cumsum(steps)])
-    return new
-
-
-def _check(table: AnyTable, path: Path) -> None:
-    """Refuses rows that do not fit other rows of the table."""
-    if isinstance(table, Tubes):
-        _check_groups(table, (table.tube,), "tube", path)
-    elif isinstance(table, Tracks):
-        _check_groups(table, (table.person, table.video), "person", path)
-    elif isinstance(table, Actions):
-        bad = (table.end < table.start) | (table.last_frame < table.first_frame)
-        refuse_rows(bad, path, "the action ends before it starts")
-    elif isinstance(table, Videos):
-        repeated = np.ones(len(table), bool)
-        repeated[np.unique(table.video, return_index=True)[1]] = False
-        refuse_rows(repeated, path, "this video is listed twice")
-
-
-def _check_groups(
-    table: Tubes | Tracks, keys: tuple[np.ndarray, ...], group: str, path: Path
-) -> None:
-    """Refuses a second box of a tube or person on a frame, and values that differ in a tube."""
-    order = np.lexsort((table.frame, *keys))
-    same = np.all([np.diff(key[order]) == 0 for key in keys], axis=0)
-
-    def refuse(differs: np.ndarray, why: str) -> None:
-        bad = np.zeros(len(table), bool)
-        bad[order[1:]] = same & differs
-        refuse_rows(bad, path, why)
-
-    refuse(
-        np.diff(table.frame[order]) == 0,
-        f"this {group} already has a box on this frame; a {group} has one box a frame",
-    )
-    for name in ("label", "tube_score", "person") if group == "tube" else ():
-        values = getattr(table, name)
-        if values is not None:
-            refuse(np.diff(values[order]) != 0, f"{name} must be the same in all rows of a tube")
+def _is_number(text: str | None) -> bool:
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True

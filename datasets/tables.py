@@ -14,7 +14,7 @@ Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ class Column:
         dtype: of the numbers; None for names (text that is coded in memory), and str for text that
             is not.
         least, most: the limits of the numbers.
+        above: a limit that the numbers must exceed.
         default: what stands in memory for a missing value, or a missing column.
         any_text: text is taken for a number, and numbered.
     """
@@ -44,6 +45,7 @@ class Column:
     dtype: type | None = None
     least: float | None = None
     most: float | None = None
+    above: float | None = None
     default: Any = None
     any_text: bool = False
 
@@ -53,11 +55,12 @@ def _column(*args: Any, **options: Any) -> dict[str, Column]:
 
 
 _NAMES = _column()
-_FRAME = _column(np.int32, least=0)
+_FRAME = _column(np.int32, least=0, most=100_000_000)  # 38 days at 30 frames a second
 _PERSON = _column(np.int32, least=1, any_text=True)
 _FINITE = _column(np.float64)
 _SCORE = _column(np.float64, least=0, most=1)
 _COUNT = _column(np.int64, least=1)
+_TRACK = _column(np.int64, default=-1, any_text=True)
 
 
 class _Rows:
@@ -102,10 +105,10 @@ class Tubes(_Rows):
         video: (R,) int32, index into `video_names`.
         frame: (R,) int32, counted from 0; at most one row for a frame of a tube.
         label: (R,) int32, index into `label_names`; the same in all rows of a tube.
-        score: (R,) float64, the box's own score, or None.
+        score: (R,) float64, 0 to 1, the box's own score, or None.
         boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
         tube: (R,) int64, the tube's number, unique in the table.
-        tube_score: (R,) float64, the same in all rows of a tube, or None.
+        tube_score: (R,) float64, 0 to 1, the same in all rows of a tube, or None.
         video_names: names that `video` indexes; a name may have no row.
         label_names: names that `label` indexes; a name may have no row.
         person: (R,) int32, or None where persons are not known.
@@ -114,10 +117,10 @@ class Tubes(_Rows):
     video: np.ndarray = field(metadata=_NAMES)
     frame: np.ndarray = field(metadata=_FRAME)
     label: np.ndarray = field(metadata=_NAMES)
-    score: np.ndarray | None = field(default=None, kw_only=True, metadata=_FINITE)
+    score: np.ndarray | None = field(default=None, kw_only=True, metadata=_SCORE)
     boxes: np.ndarray = field(metadata=_FINITE)
     tube: np.ndarray = field(metadata=_column(np.int64, any_text=True))
-    tube_score: np.ndarray | None = field(default=None, kw_only=True, metadata=_FINITE)
+    tube_score: np.ndarray | None = field(default=None, kw_only=True, metadata=_SCORE)
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
     person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON)
@@ -142,6 +145,30 @@ class Tracks(_Rows):
     score: np.ndarray = field(metadata=_SCORE)
     boxes: np.ndarray = field(metadata=_FINITE)
     video_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PersonRows(_Rows):
+    """Person boxes as other programs write them; one row a box, R in all.
+
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        frame: (R,) int32, counted from 0.
+        score: (R,) float64, 0 to 1; 1 where the file has none.
+        boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
+        person, track_id, tube: (R,) int64, three names for what tells the persons of a video apart,
+            -1 in a row without it; or None.
+        video_names: names that `video` indexes; a name may have no row.
+    """
+
+    video: np.ndarray = field(metadata=_NAMES)
+    frame: np.ndarray = field(metadata=_FRAME)
+    score: np.ndarray = field(metadata=_column(np.float64, least=0, most=1, default=1.0))
+    boxes: np.ndarray = field(metadata=_FINITE)
+    video_names: tuple[str, ...]
+    person: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+    track_id: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+    tube: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +215,7 @@ class Videos(_Rows):
     num_frames: np.ndarray = field(metadata=_COUNT)
     width: np.ndarray = field(metadata=_COUNT)
     height: np.ndarray = field(metadata=_COUNT)
-    fps: np.ndarray = field(metadata=_column(np.float64, default=np.nan))
+    fps: np.ndarray = field(metadata=_column(np.float64, above=0, default=np.nan))
     split: tuple[str, ...] = field(metadata=_column(str, default=""))
 
 
@@ -216,8 +243,8 @@ def make_videos(
     )
 
 
-AnyTable = Detections | Tubes | Tracks | Actions | Videos
-Table = TypeVar("Table", Detections, Tubes, Tracks, Actions, Videos)
+AnyTable = Detections | Tubes | Tracks | PersonRows | Actions | Videos
+Table = TypeVar("Table", Detections, Tubes, Tracks, PersonRows, Actions, Videos)
 Rows = TypeVar("Rows")
 
 
@@ -333,25 +360,31 @@ def tubes_from_rows(
 
 
 def detections_from_rows(
-    rows: np.ndarray, videos: tuple[str, ...], labels: tuple[str, ...], source: str
+    rows: np.ndarray,
+    videos: tuple[str, ...],
+    labels: tuple[str, ...],
+    source: str | Callable[[int], str],
 ) -> Detections:
     """Makes a table of rows, and checks them.
 
     Args:
         rows: (N, 8) video, frame from 0, label, score, x1, y1, x2, y2.
         videos, labels: the names that video and label index.
-        source: the file, for messages.
+        source: the file, for messages that number the rows from 1; or a function that names a row.
 
     Raises:
         InputError: a row with an unknown video or label, or with another invalid value.
     """
+    whole = rows[:, :3]
     for bad, why in (
         (~np.isfinite(rows).all(axis=1), "a value is NaN or infinite"),
+        ((whole % 1 != 0).any(axis=1), "video, frame and label must be whole numbers"),
         (
             (rows[:, 0] < 0) | (rows[:, 0] >= len(videos)),
             f"the video number must be 0 to {len(videos) - 1}",
         ),
         (rows[:, 1] < 0, "frame must be 1 or more"),
+        (rows[:, 1] > np.iinfo(np.int32).max, "the frame number is too large"),
         (
             (rows[:, 2] < 0) | (rows[:, 2] >= len(labels)),
             f"the label number must be 0 to {len(labels) - 1}",
@@ -361,9 +394,8 @@ def detections_from_rows(
     ):
         if bad.any():
             row = int(np.argmax(bad))
-            raise InputError(
-                f"{source}: row {row + 1}{more_rows(int(bad.sum()))}: {why}: {rows[row].tolist()}"
-            )
+            place = source(row) if callable(source) else f"{source}: row {row + 1}"
+            raise InputError(f"{place}{more_rows(int(bad.sum()))}: {why}: {rows[row].tolist()}")
     return Detections(
         video=rows[:, 0].astype(np.int32),
         frame=rows[:, 1].astype(np.int32),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,9 +26,10 @@ class VideoIndex:
     """The known names of videos, to look up what other names mean.
 
     A name means the known name that is equal to it. Otherwise both lose the extension of a video
-    file, and it means the known name whose path is the end of its own, or of whose path its own is
-    the end; of several, the one with the most path components in common, then the one of the same
-    length, then the one with the same extension.
+    file, take the composed Unicode form and slashes for backslashes, and it means the known name
+    whose path is the end of its own, or of whose path its own is the end; of several, the one with
+    the most path components in common, then the one of the same length, then the one with the same
+    extension. Only where none fits, capitals make no difference.
 
     Args:
         names: the known names; a repeated one counts where it stands first.
@@ -41,7 +43,7 @@ class VideoIndex:
             if name not in self._exact:
                 self._exact[name] = code
                 parts = _parts(name)
-                self._by_last.setdefault(parts[-1], []).append((code, parts))
+                self._by_last.setdefault(parts[-1].casefold(), []).append((code, parts))
 
     def find(self, name: str, place: str = "") -> int | None:
         """The index into `names` of the video that `name` means, or None.
@@ -87,29 +89,43 @@ class VideoIndex:
         whole = os.path.abspath(path)  # noqa: PTH100
         if codes := self._best_matches(whole) or self._best_matches(os.path.splitext(whole)[0]):  # noqa: PTH122
             return codes, True
-        same_last = self._by_last.get(_parts(path.name)[-1]) or self._by_last.get(path.stem, [])
-        return [code for code, _ in same_last], False
+        for last in (_parts(path.name)[-1], _normalized(path.stem)):
+            same_last = self._by_last.get(last.casefold(), [])
+            exact = [code for code, parts in same_last if parts[-1] == last]
+            if same_last:
+                return exact or [code for code, _ in same_last], False
+        return [], False
 
     def _best_matches(self, name: str) -> list[int]:
         """The codes of the known names that fit best."""
         parts, last = _parts(name), _last_part(name)
-        ranked: dict[int, tuple[int, bool, bool]] = {}
-        for code, other in self._by_last.get(parts[-1], ()):
+        ranked: dict[int, tuple[bool, int, bool, bool]] = {}
+        for code, other in self._by_last.get(parts[-1].casefold(), ()):
             common = min(len(parts), len(other))
-            if parts[-common:] == other[-common:]:
+            ends = parts[-common:], other[-common:]
+            if _folded(ends[0]) == _folded(ends[1]):
                 same_last = _last_part(self.names[code]) == last
-                ranked[code] = (common, len(other) == len(parts), same_last)
+                ranked[code] = (ends[0] == ends[1], common, len(other) == len(parts), same_last)
         best = max(ranked.values(), default=None)
         return [code for code, rank in ranked.items() if rank == best]
 
 
 def _parts(name: str) -> list[str]:
     """The folders and the last component, without the extension of a video file."""
-    return strip_extension(name).replace("\\", "/").split("/")
+    return _normalized(strip_extension(name)).split("/")
+
+
+def _normalized(name: str) -> str:
+    """The name in the composed Unicode form (NFC), its folders behind slashes."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
+
+
+def _folded(parts: list[str]) -> list[str]:
+    return [part.casefold() for part in parts]
 
 
 def _last_part(name: str) -> str:
-    return name.replace("\\", "/").rpartition("/")[2]
+    return _normalized(name).rpartition("/")[2]
 
 
 class ListedName(NamedTuple):

@@ -7,9 +7,15 @@ from typing import Literal
 
 from ..datasets.errors import InputError
 from ..datasets.files import write_json
+from ..datasets.formats.annotation_format import FileOptions
 from ..detect.boxes.nms import nms
 from ..detect.evaluation.align import read_aligned
-from ..detect.evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS, evaluate_tables
+from ..detect.evaluation.evaluate import (
+    FRAME_THRESHOLDS,
+    VIDEO_THRESHOLDS,
+    evaluate_tables,
+    require_unit,
+)
 from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
 from ..detect.evaluation.summary import class_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
@@ -29,6 +35,8 @@ def evaluate(
     frame_iou: list[float] | None = None,
     video_iou: list[float] | None = None,
     annotations: Path | None = None,
+    files: FileOptions,
+    annotated_frames: Literal["all", "boxed"] | None = None,
     json: Path | None = None,
     report: Path | None = None,
     media: Path | None = None,
@@ -59,6 +67,8 @@ def evaluate(
         video_iou: IoU thresholds of video-mAP. Default: 0.1 0.2 0.3, and 0.5 to 0.95 in steps of
             0.05.
         annotations: COCO annotation file for COCO results. Default: annotations.json beside them.
+        annotated_frames: Frames that were annotated: all, or only boxed ones, so that detections on
+            the others do not count. Needed where tubes of the ground truth skip frames.
         json: Also write all numbers to this JSON file.
         report: Write an HTML report (index.html) to this folder.
         media: Folder with the videos or their frames, for the pictures of the report.
@@ -73,8 +83,10 @@ def evaluate(
     rules = PROTOCOLS if protocol == "all" else [get_protocol(protocol)]
     chosen = [override_protocol(each, set) for each in rules]
     tables = read_aligned(
-        ground_truth, detections, tubes, split=split, videos=videos, annotations=annotations
-    )
+        ground_truth, detections, tubes, split=split, videos=videos, annotations=annotations,
+        files=files, annotated_frames=annotated_frames,
+    )  # fmt: skip
+    require_unit(tables, chosen)
     truth, boxes = tables.ground_truth, tables.detections
     if boxes is not None and frame_suppression != "none":
         linker = ACT if frame_suppression == "act" else MOC

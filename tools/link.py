@@ -7,11 +7,16 @@ from typing import Literal
 
 import numpy as np
 
+from ..datasets.box_coordinates import box_unit
 from ..datasets.errors import InputError
 from ..datasets.formats.act import ActFormat, read_tubelets
-from ..datasets.formats.annotation_format import ReadOptions
-from ..datasets.formats.ava import AvaFormat
-from ..datasets.formats.registry import find_format, read_detections, read_ground_truth
+from ..datasets.formats.annotation_format import FileOptions, ReadOptions
+from ..datasets.formats.registry import (
+    choose_videos,
+    find_format,
+    read_annotations,
+    read_detections,
+)
 from ..datasets.table_io import read_table, write_table
 from ..datasets.tables import Detections, Tubelets, Videos
 from ..detect.linking.linker import link as link_tables
@@ -35,6 +40,7 @@ def link(
     trim: Literal["none", "two-label", "subarray"] = "none",
     ground_truth: Path | None = None,
     videos: Path | None = None,
+    files: FileOptions,
 ) -> None:
     """Link detections into action tubes.
 
@@ -57,7 +63,9 @@ def link(
         raise InputError(
             f"--preset {preset}: does not belong to --method {method}; choose {', '.join(presets)}"
         )
-    truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
+    truth = None
+    if ground_truth is not None:
+        truth = choose_videos(read_annotations(ground_truth, files))
     if trim == "subarray" and truth is None:
         raise InputError(
             "--trim subarray: needs --ground-truth (the training set's), for the mean tube "
@@ -66,11 +74,11 @@ def link(
     file = find_format(detections)
     boxes: Detections | Tubelets
     if isinstance(file, ActFormat) and detections.is_dir():
-        boxes = read_tubelets(detections, ReadOptions.from_ground_truth(truth))
+        boxes = read_tubelets(detections, ReadOptions.from_ground_truth(truth, files))
     else:
-        boxes = read_detections(detections, truth)
+        boxes = read_detections(detections, truth, files)
     overrides = parse_overrides(set)
-    if isinstance(file, AvaFormat):
+    if box_unit(boxes.boxes.reshape(-1, 4)) == "fraction":
         # A pixel more would be a frame more, and any two boxes would overlap.
         overrides = {"extent": "continuous", **overrides}
     details = read_table(Videos, videos) if videos is not None else None
@@ -78,7 +86,7 @@ def link(
     if trim == "two-label":
         tubes = trim_two_labels(tubes)
     elif trim == "subarray" and truth is not None:
-        lengths = mean_tube_lengths(truth)
+        lengths = mean_tube_lengths(truth.tubes)
         absent = sorted(
             {tubes.label_names[label] for label in np.unique(tubes.label)} - lengths.keys()
         )

@@ -53,7 +53,7 @@ def prepare(
     assert videos is not None
     print(f"{len(videos)} videos, {len(tubes)} boxes")
     if pack is not None:
-        found = locate_videos(media or root, videos.video)
+        found = locate_videos(media or root, videos.video, skip=pack)
         if len(found) < len(videos):
             print(
                 f"warning: {media or root}: {len(videos) - len(found)} of {len(videos)} "

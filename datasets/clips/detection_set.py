@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, more_rows
+from ..errors import InputError, more_of
 from ..flow import FlowMethod, Streams
 from ..flow.cache import read_frames_with_flow
 from ..flow.estimate import STREAM_CHANNELS
 from ..formats.annotation_format import GroundTruth
 from ..formats.registry import read_annotations
 from ..labels import remap_codes
-from ..tables import Tubes, Videos, select_rows
-from ..video.media import locate_videos, measure_video, read_frames
+from ..tables import Tubes, select_rows
+from ..video.media import locate_videos, read_frames
 from ..video_names import ListedName, match_videos, read_video_list
-
-# Boxes that extend farther than this beyond the frame, in pixels, give a warning.
-_MAX_OVERHANG = 2.0
+from .ground_truth_checks import check_boxes, check_classes, video_sizes, warn_of_gaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +96,8 @@ def open_detection_sets(
     """Opens the two parts of a data set, and checks that they fit their videos.
 
     A part consists of, in this order: the videos named; the split's list; all videos but the other
-    part's. If nothing defines a split, every video is in both parts, with a warning.
+    part's. If nothing defines a split, every video is in both parts, with a warning. Else no video
+    may be in both, unless the same videos are named for both, which is a warning, too.
 
     Args:
         data: a folder with groundtruth.parquet or .csv, and ideally also videos.* (else each video
@@ -114,8 +113,10 @@ def open_detection_sets(
         The training videos and the test videos.
 
     Raises:
-        InputError: ground truth, a split, a video or its media is missing; a box lies outside its
-            frame or after its video's end; a class is not in `labels`; no ground truth to train on.
+        InputError: ground truth, a split, a video or its media is missing; a video is in both
+            parts, or is not of the size and length that the ground truth says; a box lies outside
+            its frame or after its video's end; a class is not in `labels`; no ground truth to train
+            on.
 
     Warns:
         Boxes extend more than 2 pixels beyond the frame, or tubes have gaps.
@@ -132,16 +133,24 @@ def open_detection_sets(
         present = np.unique(_select_videos(truth.tubes, names).label)
         labels = sorted(truth.tubes.label_names[code] for code in present)
     classes = tuple(labels)
-    _check_classes(truth, names, classes)
+    check_classes(truth, names, classes)
     if not len(_select_videos(truth.tubes, train_names)):
         raise InputError(
             f"{truth.path}: has no boxes for any of the {len(train_names)} training "
             "videos; choose videos with ground truth"
         )
+    if train_names is not test_names:
+        lists = [
+            option if words is not None else f"{part}{split}"
+            for part, option, words in (
+                ("train", "--train-videos", train_videos), ("test", "--test-videos", test_videos)
+            )
+        ]  # fmt: skip
+        _refuse_shared(truth.path, train_names, test_names, lists)
     paths = _require_media(media or (data if data.is_dir() else data.parent), names)
-    sizes = _video_sizes(truth.videos, names, paths)
-    _check_boxes(truth, dict(zip(names, sizes)))
-    _warn_of_gaps(truth.tubes)
+    sizes = video_sizes(truth, names, paths)
+    check_boxes(truth, dict(zip(names, sizes)))
+    warn_of_gaps(truth.tubes)
     row_of = {name: row for row, name in enumerate(names)}
 
     def part(chosen: Sequence[str]) -> DetectionSet:
@@ -164,7 +173,7 @@ def _split_names(
     train_videos: Sequence[str] | None,
     test_videos: Sequence[str] | None,
 ) -> tuple[list[str], list[str]]:
-    """The names of the training videos, and of the test videos."""
+    """The names of the training and of the test videos; one list if they are to be the same."""
     known = list(truth.tubes.video_names)
     if truth.videos is not None:
         known += truth.videos.video
@@ -194,7 +203,27 @@ def _split_names(
             "training videos; give --test-videos",
             stacklevel=3,
         )
+    elif train_videos is not None and test_videos is not None and set(train) == set(test):
+        train = test
+        warnings.warn(
+            "--train-videos and --test-videos are the same: the detector is tested on its "
+            "training videos",
+            stacklevel=3,
+        )
     return train, test
+
+
+def _refuse_shared(
+    path: Path, train: Sequence[str], test: Sequence[str], lists: Sequence[str]
+) -> None:
+    """Refuses a video in both the training and the test list."""
+    trained = set(train)
+    shared = [name for name in test if name in trained]
+    if shared:
+        raise InputError(
+            f"{path}: video {shared[0]}{more_of(len(shared), 'video')} is in both the training "
+            f"list {lists[0]} and the test list {lists[1]}; take it out of one of them"
+        )
 
 
 def _named_videos(words: Sequence[str], known: Sequence[str], path: Path) -> list[str]:
@@ -223,38 +252,6 @@ def _select_videos(tubes: Tubes, names: Sequence[str]) -> Tubes:
     return replace(selected, video=video[video >= 0], video_names=tuple(names))
 
 
-def _check_classes(truth: GroundTruth, names: Sequence[str], labels: Sequence[str]) -> None:
-    repeated = [name for i, name in enumerate(labels) if name in labels[:i]]
-    if repeated:
-        raise InputError(f"--labels: {repeated[0]} is given twice; give each class once")
-    tubes = truth.tubes
-    chosen = remap_codes(tubes.video, tubes.video_names, names) >= 0
-    unknown = chosen & (remap_codes(tubes.label, tubes.label_names, labels) < 0)
-    _refuse_rows(
-        truth,
-        unknown,
-        lambda row: (
-            f"class {tubes.label_names[tubes.label[row]]} is not one of --labels "
-            f"({', '.join(labels)}); add it there, or remove its rows"
-        ),
-    )
-
-
-def _refuse_rows(truth: GroundTruth, bad: np.ndarray, reason: Callable[[int], str]) -> None:
-    """Raises an error that names the first bad row."""
-    if bad.any():
-        row = int(np.argmax(bad))
-        more = more_rows(int(bad.sum()))
-        raise InputError(f"{_row_name(truth, row)}{more}: {reason(row)}")
-
-
-def _row_name(truth: GroundTruth, row: int) -> str:
-    """The file, the row if it is a table's, the video and the frame."""
-    path, tubes = truth.path, truth.tubes
-    number = f"row {row + 1}: " if path.suffix in (".csv", ".parquet") else ""
-    return f"{path}: {number}{tubes.video_names[tubes.video[row]]} frame {tubes.frame[row]}"
-
-
 def _require_media(folder: Path, names: Sequence[str]) -> list[Path]:
     found = locate_videos(folder, names)
     missing = [name for name in names if name not in found]
@@ -265,71 +262,3 @@ def _require_media(folder: Path, names: Sequence[str]) -> list[Path]:
             "and --test-videos"
         )
     return [found[name] for name in names]
-
-
-def _video_sizes(videos: Videos | None, names: Sequence[str], paths: Sequence[Path]) -> np.ndarray:
-    """(V, 3) int64 number of frames, width, height; videos not in the table are measured."""
-    from tqdm import tqdm
-
-    sizes: dict[str, Sequence[int]] = {}
-    if videos is not None:
-        sizes = dict(zip(videos.video, zip(videos.num_frames, videos.width, videos.height)))
-    unknown = [(name, path) for name, path in zip(names, paths) if name not in sizes]
-    for name, path in tqdm(unknown, desc="measuring videos", unit="video", delay=2):
-        sizes[name] = measure_video(path)
-    return np.array([sizes[name] for name in names], np.int64)
-
-
-def _check_boxes(truth: GroundTruth, sizes: Mapping[str, np.ndarray]) -> None:
-    """Refuses boxes after the end of their video or outside its frame.
-
-    Args:
-        truth: the ground truth, also of other videos.
-        sizes: number of frames, width and height of the chosen videos, by name.
-    """
-    tubes = truth.tubes
-    unlimited = np.full(3, np.iinfo(np.int64).max)
-    limits = np.array([sizes.get(name, unlimited) for name in tubes.video_names])
-    frames, width, height = limits.reshape(-1, 3)[tubes.video].T
-    x1, y1, x2, y2 = tubes.boxes.T
-    _refuse_rows(
-        truth,
-        tubes.frame >= frames,
-        lambda row: (
-            f"the video has only {frames[row]} frames (0 to {frames[row] - 1}); correct the frame, "
-            "or num_frames in the table of videos"
-        ),
-    )
-    chosen = frames < unlimited[0]
-    # Some data sets write a box around the first column of pixels as x1 = x2 = 0.
-    outside = (x2 < 0) | (y2 < 0) | (x1 >= width) | (y1 >= height)
-    _refuse_rows(
-        truth,
-        chosen & outside,
-        lambda row: (
-            f"the box is outside the frame of {width[row]}x{height[row]}; correct the box, or "
-            "width and height in the table of videos"
-        ),
-    )
-    corner = np.column_stack([width, height, width, height])
-    over = (tubes.boxes < -_MAX_OVERHANG) | (tubes.boxes > corner + _MAX_OVERHANG)
-    over = chosen & over.any(axis=1)
-    if over.any():
-        warnings.warn(
-            f"{_row_name(truth, int(np.argmax(over)))}: {int(over.sum())} boxes (this is "
-            "the first) extend beyond the frame; they are clipped for training",
-            stacklevel=3,
-        )
-
-
-def _warn_of_gaps(tubes: Tubes) -> None:
-    """Warns that frames between those with boxes are learned as background."""
-    order = np.lexsort((tubes.frame, tubes.tube))
-    steps = np.diff(tubes.frame[order])[np.diff(tubes.tube[order]) == 0]
-    usual = int(np.median(steps)) if len(steps) else 1
-    if usual > 1:
-        warnings.warn(
-            f"most boxes are {usual} frames apart; the frames between them count as "
-            "background. Train with --key-frames 1 and --background 0",
-            stacklevel=3,
-        )

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
-from ..video.decode import open_video
+from ..video.container import open_video
 from ..video.media import frame_count_and_fps, read_frames, require_first
 from ..video.writer import raise_write_errors
 from . import FlowMethod

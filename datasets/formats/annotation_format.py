@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 
+from ..box_coordinates import BoxUnit
+from ..class_list import ClassList, read_class_list
 from ..errors import InputError
+from ..options import OptionName, Options, at_least
 from ..tables import Detections, Tubes, Videos
 
-BoxUnit = Literal["pixel", "fraction"]
-"""Whether boxes are in pixels of the video or in fractions of its frame."""
 FrameUnit = Literal["frame", "second"]
 """Whether the column `frame` counts frames or seconds."""
 Splits = Mapping[str, Sequence[str]]
@@ -30,6 +31,8 @@ class GroundTruth:
         videos: size and length of the videos, or None where the format does not say.
         splits: the lists of videos.
         default_split: the split to evaluate where none is chosen; None for all videos.
+        classes: the classes in the order in which the data set numbers them; None where the format
+            only has names.
         annotated_frames: (F, 2) int32 index into `tubes.video_names` and frame, where only some
             frames were annotated; None for every frame.
         box_unit: see `BoxUnit`.
@@ -41,9 +44,29 @@ class GroundTruth:
     videos: Videos | None = None
     splits: Splits = field(default_factory=dict)
     default_split: int | None = None
+    classes: ClassList | None = None
     annotated_frames: np.ndarray | None = None
     box_unit: BoxUnit = "pixel"
     frame_unit: FrameUnit = "frame"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions(Options):
+    """What users say about files that can be read in several ways.
+
+    Attributes:
+        classes: File with the names of the classes, for files that hold class numbers: one name a
+            line in the order of the numbers, CSV of number and name, YAML as YOLO's, JSON, or AVA's
+            label map (.pbtxt).
+        first_frame: Number of a video's first frame in the files, if it differs from the format's
+            own (0 in tables).
+        box_unit: Unit of the boxes in the files, pixel or fraction of the frame. Default: by their
+            numbers, where these leave no doubt.
+    """
+
+    classes: Path | None = None
+    first_frame: Annotated[int | None, at_least(0)] = None
+    box_unit: Annotated[Literal["pixel", "fraction"] | None, OptionName("boxes")] = None
 
 
 @dataclass(frozen=True)
@@ -52,24 +75,49 @@ class ReadOptions:
 
     Attributes:
         video_names: the videos in the order in which the format numbers them, or None.
-        classes: the classes in the order in which the format numbers them, or None.
+        classes: the classes by number, or None where they are not known.
+        label_names: the classes of the ground truth, whose spelling is kept; () where unknown.
         annotations: COCO: the annotation file that belongs to a file of results; None for
             annotations.json beside it.
+        first_frame: the number of a video's first frame; None for the format's own.
+        box_unit: of the file's boxes; None decides by their numbers.
+        target_unit: the unit that is wanted; None for either.
+        videos: sizes and lengths of the videos, or None where they are not known.
     """
 
     video_names: tuple[str, ...] | None = None
-    classes: tuple[str, ...] | None = None
+    classes: ClassList | None = None
+    label_names: tuple[str, ...] = ()
     annotations: Path | None = None
+    first_frame: int | None = None
+    box_unit: BoxUnit | None = None
+    target_unit: BoxUnit | None = None
+    videos: Videos | None = None
 
     @classmethod
     def from_ground_truth(
-        cls, ground_truth: Tubes | None, annotations: Path | None = None
+        cls,
+        truth: GroundTruth | None,
+        files: FileOptions | None = None,
+        annotations: Path | None = None,
     ) -> ReadOptions:
-        """Options with the names of the videos and classes of ground truth; none without it."""
-        if ground_truth is None:
-            return cls(annotations=annotations)
-        names = ground_truth.video_names, ground_truth.label_names
-        return cls(video_names=names[0], classes=names[1], annotations=annotations)
+        """What the ground truth knows of videos, classes and units, and what users say.
+
+        Raises:
+            InputError: the file of the classes is not readable.
+        """
+        files = files or FileOptions()
+        classes = None if files.classes is None else read_class_list(files.classes)
+        options = cls(
+            classes=classes, annotations=annotations, first_frame=files.first_frame,
+            box_unit=files.box_unit,
+        )  # fmt: skip
+        if truth is None:
+            return options
+        return replace(
+            options, video_names=truth.tubes.video_names, label_names=truth.tubes.label_names,
+            classes=classes or truth.classes, target_unit=truth.box_unit, videos=truth.videos,
+        )  # fmt: skip
 
     def require_names(self, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of videos and classes, for a format that holds numbers.
@@ -77,12 +125,25 @@ class ReadOptions:
         Raises:
             InputError: they are not known.
         """
-        if self.video_names is None or self.classes is None:
+        if self.video_names is None:
             raise InputError(
                 f"{path}: this format holds numbers instead of names; give --ground-truth to name "
                 "the videos and classes"
             )
-        return self.video_names, self.classes
+        return self.video_names, self.require_classes(path)
+
+    def require_classes(self, path: Path) -> tuple[str, ...]:
+        """The names of the classes in the order of their numbers.
+
+        Raises:
+            InputError: their order is not known.
+        """
+        if self.classes is None:
+            raise InputError(
+                f"{path}: holds class numbers, and the ground truth only has the names of classes; "
+                "give their list in the order of the numbers with --classes"
+            )
+        return self.classes.in_order()
 
 
 class AnnotationFormat(Protocol):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import InputError, some_of
+from ..isolated import isolated_reader
 from ..tables import TubeRows, Tubes, Videos, make_videos, tubes_from_rows
 from ..text_files import read_lines
-from .matlab import load_matlab
+from .matlab import read_variable
 
 CLASSES = (
     "brush_hair", "catch", "clap", "climb_stairs", "golf", "jump", "kick_ball", "pick", "pour",
@@ -50,21 +51,23 @@ def read_jhmdb_folder(
 
     entries: list[TubeRows] = []
     sizes = np.empty((len(names), 3), np.int64)
-    for video, name in enumerate(tqdm(names, desc="annotations", unit="video", delay=2)):
-        folder = name.split("/", 1)[0]
-        if folder not in CLASSES:
-            raise InputError(f"{name}: the folder {folder} is not a class of JHMDB")
-        path = annotation_file(root, name, boxes)
-        values = _load(path, _FILES[boxes][2])
-        if boxes == "masks":
-            rows = boxes_of_masks(values)
-            sizes[video] = values.shape[2], values.shape[1], values.shape[0]
-        else:
-            rows = boxes_of_joints(values)
-            sizes[video] = values.shape[2], WIDTH, HEIGHT
-        if not len(rows):
-            raise InputError(f"{path}: shows no person in any frame; download it again")
-        entries.append((video, CLASSES.index(folder), rows, None))
+    with isolated_reader(read_variable) as read:
+        for video, name in enumerate(tqdm(names, desc="annotations", unit="video", delay=2)):
+            folder = name.split("/", 1)[0]
+            if folder not in CLASSES:
+                raise InputError(f"{name}: the folder {folder} is not a class of JHMDB")
+            path = annotation_file(root, name, boxes)
+            key = _FILES[boxes][2]
+            values = _checked(read(path, key), key, path)
+            if boxes == "masks":
+                rows = boxes_of_masks(values)
+                sizes[video] = values.shape[2], values.shape[1], values.shape[0]
+            else:
+                rows = boxes_of_joints(values)
+                sizes[video] = values.shape[2], WIDTH, HEIGHT
+            if not len(rows):
+                raise InputError(f"{path}: shows no person in any frame; download it again")
+            entries.append((video, CLASSES.index(folder), rows, None))
     videos = make_videos(names, sizes[:, 0], sizes[:, 1], sizes[:, 2])
     return tubes_from_rows(entries, tuple(names), CLASSES), videos
 
@@ -145,8 +148,9 @@ def read_splits(folder: Path) -> dict[str, list[str]]:
     return splits
 
 
-def _load(path: Path, key: str) -> np.ndarray:
-    values = np.asarray(load_matlab(path, key))
+def _checked(content: Any, key: str, path: Path) -> np.ndarray:
+    """The variable as an array (H, W, T) of masks, or (2, J, T) of joints."""
+    values = np.asarray(content)
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim != 3 or (key == "pos_img" and values.shape[0] != 2):

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..class_list import ClassList
 from ..errors import InputError, some_of
 from ..frame_numbers import find_frame_file
 from ..video_names import VIDEO_EXTENSIONS
 from .act import read_act_ground_truth
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
-from .jhmdb import Boxes, annotation_file, read_jhmdb_folder, read_splits
+from .jhmdb import CLASSES, Boxes, annotation_file, read_jhmdb_folder, read_splits
 from .table import TableFolder, write_splits
 from .ucf101_24 import PyannotFormat, read_pyannot
 
@@ -84,7 +85,10 @@ def prepare_jhmdb(root: Path, boxes: Boxes = "masks") -> Prepared:
         names = sorted({name for names in splits.values() for name in names})
         _require([annotation_file(root, name, boxes) for name in names], root, JHMDB_SITE)
         tubes, videos = read_jhmdb_folder(root, names, boxes)
-        truth = GroundTruth(path=root, tubes=tubes, videos=videos, splits=splits, default_split=1)
+        truth = GroundTruth(
+            path=root, tubes=tubes, videos=videos, splits=splits, default_split=1,
+            classes=ClassList(CLASSES),
+        )  # fmt: skip
     sources = {
         "ReCompress_Videos": f"ReCompress_Videos.zip of {JHMDB_SITE}",
         "Rename_Images": f"Rename_Images.zip of {JHMDB_SITE}",

@@ -15,9 +15,10 @@ from ..table_io import read_table, table_columns, write_table
 from ..tables import Actions, Detections, Tracks, Tubes, Videos, file_columns, select_rows
 from ..video_names import match_videos, read_video_list
 from .act import ActFormat
-from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .annotation_format import AnnotationFormat, FileOptions, GroundTruth, ReadOptions
 from .ava import AvaFormat
 from .coco import CocoFormat
+from .complete import complete_ground_truth, complete_table
 from .prepare import JhmdbDownloads, Ucf101Downloads
 from .table import TableFolder, TableFormat
 from .ucf101_24 import FinalAnnotsFormat, PyannotFormat
@@ -49,27 +50,34 @@ def find_format(path: Path) -> AnnotationFormat:
     return next(each for each in FORMATS.values() if each.matches(path))
 
 
-def read_annotations(path: Path) -> GroundTruth:
+def read_annotations(path: str | Path, files: FileOptions | None = None) -> GroundTruth:
     """Reads all ground truth of a data set, and its splits.
 
     Args:
         path: a table; a folder that `prepare` has written, or with the official downloads of JHMDB
             or UCF101-24; an ACT pickle such as JHMDB-GT.pkl; pyannot.pkl or finalAnnots.mat; an AVA
             CSV file.
+        files: what the file leaves open.
 
     Raises:
-        InputError: there is none, or it is not readable.
+        InputError: there is none, it is not readable, or it can be read in several ways.
     """
-    return find_format(path).read_ground_truth(path, ReadOptions())
+    path = Path(path)
+    options = ReadOptions.from_ground_truth(None, files)
+    truth = find_format(path).read_ground_truth(path, options)
+    return complete_ground_truth(truth, options)
 
 
 def read_ground_truth(
-    path: Path, split: int | None = None, videos: Path | None = None
+    path: str | Path,
+    split: int | None = None,
+    videos: Path | None = None,
+    files: FileOptions | None = None,
 ) -> tuple[Tubes, Videos | None]:
     """Reads the ground truth of the videos to evaluate.
 
     Args:
-        path: see `read_annotations`.
+        path, files: see `read_annotations`.
         split: the test videos of this split, from 1. None: `videos`, or the format's default.
         videos: a list of the videos to evaluate, one a line, see `match_videos`.
 
@@ -84,16 +92,19 @@ def read_ground_truth(
     Warns:
         some of the videos have no ground truth.
     """
-    return choose_videos(read_annotations(path), split, videos)
+    truth = choose_videos(read_annotations(path, files), split, videos)
+    return truth.tubes, truth.videos
 
 
 def choose_videos(
     annotations: GroundTruth, split: int | None = None, videos: Path | None = None
-) -> tuple[Tubes, Videos | None]:
-    """The ground truth of the videos to evaluate, see `read_ground_truth`."""
+) -> GroundTruth:
+    """The ground truth of the videos to evaluate alone, see `read_ground_truth`."""
     listed = read_video_list(videos) if videos is not None else None
     if listed is not None and split is not None:
         raise InputError("--split and --videos: give only one of them")
+    if split is not None and split < 1:
+        raise InputError(f"--split {split}: splits count from 1")
     tubes, details = annotations.tubes, annotations.videos
     known = [*tubes.video_names, *(details.video if details is not None else ())]
     if listed is not None:
@@ -108,40 +119,53 @@ def choose_videos(
             f"{annotations.path}: has no ground truth for the videos to evaluate; check --split or "
             "--videos"
         )
-    return tubes, details
+    return replace(annotations, tubes=tubes)
 
 
 def read_detections(
-    path: Path, ground_truth: Tubes | None = None, annotations: Path | None = None
+    path: str | Path,
+    ground_truth: GroundTruth | None = None,
+    files: FileOptions | None = None,
+    annotations: Path | None = None,
 ) -> Detections:
     """Reads scored boxes.
 
     Args:
         path: a table; a folder of ACT's or MOC's per-frame pickles or of YOWO's text files;
             frame_detections.pkl; a COCO results file; an AVA CSV file.
-        ground_truth: names videos and classes where the format has only numbers.
+        ground_truth: names videos and classes where the format has only numbers, and knows the size
+            of videos where it has fractions.
+        files: what the file leaves open.
         annotations: see `ReadOptions`.
 
     Raises:
-        InputError: not readable.
+        InputError: not readable, or it can be read in several ways.
     """
-    return find_format(path).read_detections(
-        path, ReadOptions.from_ground_truth(ground_truth, annotations)
-    )
+    path = Path(path)
+    options = ReadOptions.from_ground_truth(ground_truth, files, annotations)
+    file = find_format(path)
+    table = file.read_detections(path, options)
+    if isinstance(file, CocoFormat):
+        options = replace(options, box_unit=None)  # converted there, by the size of each image
+    return complete_table(table, path, options)
 
 
-def read_tubes(path: Path, ground_truth: Tubes | None = None) -> Tubes:
+def read_tubes(
+    path: str | Path, ground_truth: GroundTruth | None = None, files: FileOptions | None = None
+) -> Tubes:
     """Reads scored tubes.
 
     Args:
         path: a table with tube_score; a folder of ACT's or MOC's `<video>_tubes.pkl`;
             video_detections.pkl.
-        ground_truth: names videos and classes where the format has only numbers.
+        ground_truth, files: see `read_detections`.
 
     Raises:
-        InputError: not readable, or without scores.
+        InputError: not readable, without scores, or it can be read in several ways.
     """
-    tubes = find_format(path).read_tubes(path, ReadOptions.from_ground_truth(ground_truth))
+    path = Path(path)
+    options = ReadOptions.from_ground_truth(ground_truth, files)
+    tubes = complete_table(find_format(path).read_tubes(path, options), path, options)
     if tubes.tube_score is None:
         if len(tubes):
             raise InputError(f"{path}: has no column tube_score, which ranks the tubes")
@@ -179,7 +203,9 @@ def read(
     if kind in ("detections", "tubes"):
         options = ReadOptions()
         file = find_format(path)
-        return (file.read_detections if kind == "detections" else file.read_tubes)(path, options)
+        if kind == "detections":
+            return complete_table(file.read_detections(path, options), path, options)
+        return complete_table(file.read_tubes(path, options), path, options)
     if kind not in _KINDS:
         raise InputError(f"{path}: kind {kind} does not exist; {choose_from(kind, get_args(Kind))}")
     return read_table(_KINDS[kind], path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from ..errors import InputError
 from ..files import atomic_write
+from ..split_words import split_by_words
 from ..table_io import read_table, write_table
 from ..tables import Detections, Tubes, Videos
-from ..video_names import match_videos, read_video_list
+from ..video_names import VideoIndex, match_videos, read_video_list
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions, Splits
 
 
@@ -21,13 +24,13 @@ class TableFormat(AnnotationFormat):
         return path.is_file()
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
-        return GroundTruth(path=path, tubes=read_table(Tubes, path))
+        return GroundTruth(path=path, tubes=self.read_tubes(path, options))
 
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
-        return read_table(Detections, path)
+        return read_table(Detections, path, first_frame=options.first_frame or 0)
 
     def read_tubes(self, path: Path, options: ReadOptions) -> Tubes:
-        return read_table(Tubes, path)
+        return read_table(Tubes, path, first_frame=options.first_frame or 0)
 
     def write(self, table: Detections | Tubes, videos: Videos | None, path: Path) -> None:
         write_table(table, path)
@@ -44,9 +47,11 @@ class TableFolder(AnnotationFormat):
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
         table, details = find_table(path, "groundtruth"), find_table(path, "videos")
         assert table is not None
-        tubes = read_table(Tubes, table)
-        videos = read_table(Videos, details) if details is not None else None
-        splits = _read_splits(path, tubes, videos)
+        tubes = read_table(Tubes, table, first_frame=options.first_frame or 0)
+        videos = None
+        if details is not None:
+            videos = _name_as_in(tubes, read_table(Videos, details), details, table)
+        splits = _read_splits(path, tubes, videos, details)
         return GroundTruth(
             path=table, tubes=tubes, videos=videos, splits=splits,
             default_split=1 if "test1" in splits else None,
@@ -59,24 +64,52 @@ class TableFolder(AnnotationFormat):
 
 
 def find_table(folder: Path, name: str) -> Path | None:
-    """The Parquet or CSV file of that name in a folder."""
-    files = (folder / f"{name}{extension}" for extension in (".parquet", ".csv"))
-    return next((file for file in files if file.is_file()), None)
+    """The Parquet or CSV file of that name in a folder.
+
+    Raises:
+        InputError: there are both.
+    """
+    files = [folder / f"{name}{extension}" for extension in (".parquet", ".csv")]
+    files = [file for file in files if file.is_file()]
+    if len(files) > 1:
+        raise InputError(f"{folder}: has {name}.parquet and {name}.csv; keep the one that is right")
+    return files[0] if files else None
 
 
-def _read_splits(folder: Path, tubes: Tubes, videos: Videos | None) -> Splits:
+def _name_as_in(tubes: Tubes, videos: Videos, details: Path, table: Path) -> Videos:
+    """The table of videos with the names that the ground truth gives them.
+
+    Raises:
+        InputError: a video of the ground truth is not in the table, or two rows mean the same.
+    """
+    index = VideoIndex(videos.video)
+    names = list(videos.video)
+    for name in tubes.video_names:
+        code = index.find(name, f"{table}: ")
+        if code is None:
+            raise InputError(
+                f"{details}: has no row for video {name} of {table.name}; add it, so that its "
+                "length, size and part are known"
+            )
+        if names[code] != videos.video[code]:
+            raise InputError(
+                f"{table}: videos {names[code]} and {name} are both {videos.video[code]} of "
+                f"{details.name}; give each video one name"
+            )
+        names[code] = name
+    return replace(videos, video=tuple(names))
+
+
+def _read_splits(folder: Path, tubes: Tubes, videos: Videos | None, details: Path | None) -> Splits:
     """The lists of splits/, or else those of the videos' column split as train1 and test1."""
     known = [*tubes.video_names, *(videos.video if videos is not None else ())]
     lists: dict[str, Sequence[str]] = {
         path.stem: match_videos(read_video_list(path), known)
         for path in sorted(folder.glob("splits/*.txt"))
     }
-    if not lists and videos is not None:
-        for part in ("train", "test"):
-            if part in videos.split:
-                members = zip(videos.video, videos.split)
-                lists[f"{part}1"] = [name for name, split in members if split == part]
-    return lists
+    if lists or videos is None or not any(videos.split):
+        return lists
+    return split_by_words(dict(zip(videos.video, videos.split)), str(details))
 
 
 def write_splits(splits: Splits, folder: Path) -> list[Path]:

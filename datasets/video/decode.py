@@ -5,33 +5,28 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
+from .container import (
+    UNTIMED_FORMATS,
+    error_reason,
+    listed_packets,
+    listed_seconds,
+    mean_rate,
+    open_video,
+)
+from .frame_times import INDEXED_CODECS, frame_times, is_placeholder, must_read_from_start
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-
-# Containers without presentation times; those that the demuxer reports are invented.
-_UNTIMED_FORMATS = {"avi", "h264", "hevc", "m4v", "mpegvideo", "mjpeg", "av1", "obu"}
-# Of these, containers without a frame rate; the bit stream may have one.
-_RAW_FORMATS = _UNTIMED_FORMATS - {"avi"}
-# Containers and codecs whose packets hold exactly one visible frame each, so that frames can be
-# counted without decoding. VP8 has hidden reference frames; raw streams are cut by a parser.
-_INDEXED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"}
-# Containers whose edit list may hide frames that the header counts.
-_EDITED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2"}
-_INDEXED_CODECS = {"h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg", "ffv1", "prores", "rawvideo"}
 
 _MAX_REORDERED_FRAMES = 16  # the limit of H.264 and HEVC
 
@@ -58,16 +53,17 @@ class _DecodeErrors:
 
     Attributes:
         packets: packets that were read.
-        discarded: those of them that an edit list hides.
+        hidden: those of them for which the decoder gives no frame: an edit list hides it, or it is
+            the one before.
         first_error: the first message of the demuxer or decoder.
     """
 
     packets: int = 0
-    discarded: int = 0
+    hidden: int = 0
     first_error: str | None = None
 
     def add(self, error: Exception) -> None:
-        self.first_error = self.first_error or _reason(error)
+        self.first_error = self.first_error or error_reason(error)
 
 
 class _ThreadedDecodeError(Exception):
@@ -94,6 +90,8 @@ def _decode_range(
         return
     for first in (start, 0) if seek else (0,):
         with open_video(path, threads) as (container, stream):
+            if threads != 1 and must_read_from_start(path):
+                stream.thread_count = 1
             errors = _DecodeErrors()
             frames: Iterator[VideoFrame] | None
             if first:
@@ -128,18 +126,23 @@ def _number_frames(
     """
     rate = mean_rate(container, stream)
     rate = 25.0 if math.isnan(rate) else rate
-    untimed = container.format.name in _UNTIMED_FORMATS
+    num_listed = listed_packets(container, stream)
     size = stream.width, stream.height
     from_first = number == 0
-    last = -math.inf
+    # Its frames leave the decoder after a later packet.
+    is_late = container.format.name == "avi" and stream.codec_context.has_b_frames
+    last, late_by = -math.inf, 0.0
     for frame in frames:
         if not all(size):
             size = frame.width, frame.height
-        if untimed or frame.pts is None or stream.time_base is None:
+        time = _listed_time(container, stream, frame)
+        if number == 0 and time is not None and is_late:
+            late_by = time
+        if time is not None:
+            time -= late_by
+        elif last == -math.inf:
             time = number / rate
-        else:
-            time = float(frame.pts * stream.time_base)
-        last = time if time > last else last + 1 / rate
+        last = last + 1 / rate if time is None or time <= last else time
         if number >= start:
             yield DecodedFrame(number, last, frame, size)
         number += 1
@@ -151,12 +154,12 @@ def _number_frames(
         )
     if number != stop and last > -math.inf:
         # With a variable rate the last frame may last long: one second is tolerated.
-        ends_early = last + 2 / rate + 1 < _listed_seconds(stream)
+        ends_early = last + 2 / rate + 1 < listed_seconds(stream)
         lost_frames = False
         if from_first:
-            ends_early |= errors.packets < _listed_packets(container, stream)
-            decodable = errors.packets - errors.discarded
-            lost_frames = stream.codec_context.name in _INDEXED_CODECS and number < decodable
+            ends_early |= errors.packets < num_listed
+            decodable = errors.packets - errors.hidden
+            lost_frames = stream.codec_context.name in INDEXED_CODECS and number < decodable
         if (ends_early or lost_frames) and stream.thread_count != 1:
             raise _ThreadedDecodeError
         if ends_early:
@@ -169,20 +172,13 @@ def _number_frames(
         )
 
 
-def _listed_packets(container: InputContainer, stream: VideoStream) -> int:
-    """The number of packets by the container; 0 where it does not say."""
-    if container.format.name in _EDITED_FORMATS:
-        return len(getattr(stream, "index_entries", ()))  # since PyAV 15
-    return stream.frames
-
-
-def _listed_seconds(stream: VideoStream) -> float:
-    """The end of the stream in seconds by Matroska's tag, which has no frame count; otherwise 0."""
-    hours, minutes, seconds = [*stream.metadata.get("DURATION", "").split(":"), "", ""][:3]
-    try:
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
-        return 0.0
+def _listed_time(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> float | None:
+    """The presentation time of a frame in seconds, None where its container has none."""
+    if container.format.name == "avi":
+        ticks = frame.dts  # the place of the packet that completed it, which counts dropped frames
+    else:
+        ticks = None if container.format.name in UNTIMED_FORMATS else frame.pts
+    return None if ticks is None or stream.time_base is None else float(ticks * stream.time_base)
 
 
 def _decode(
@@ -216,24 +212,33 @@ def _decode(
             return
         if packet.size:
             errors.packets += 1
-            errors.discarded += packet.is_discard
+            codec = stream.codec_context.name
+            errors.hidden += packet.is_discard or is_placeholder(codec, packet.size)
 
 
 def _seek_exactly(
     path: Path, container: InputContainer, stream: VideoStream, start: int, errors: _DecodeErrors
 ) -> Iterator[VideoFrame] | None:
     """Seeks to frame `start`; None where only decoding from frame 0 gives exact numbers."""
-    times = _frame_times(path)
+    import av
+
+    times = frame_times(path)
     if times is None:
         return None
     if start >= len(times):
         return iter(())
-    # Demuxers that seek by decoding time may land on the key frame after `start`.
-    for target in (start, max(0, start - _MAX_REORDERED_FRAMES)):
-        container.seek(int(times[target]), stream=stream)
-        frames = _skip_to(start, _decode(container, stream, errors), times)
-        if frames is not None:
-            return frames
+    try:
+        # The decoder keeps what the first packet says of the encoder and its tables.
+        for packet in islice(container.demux(stream), 1):
+            stream.decode(packet)
+        # Demuxers that seek by decoding time may land on the key frame after `start`.
+        for target in (start, max(0, start - _MAX_REORDERED_FRAMES)):
+            container.seek(int(times[target]), stream=stream)
+            frames = _skip_to(start, _decode(container, stream, errors), times)
+            if frames is not None:
+                return frames
+    except av.FFmpegError:
+        pass  # reading from the start says what is damaged
     return None
 
 
@@ -254,94 +259,3 @@ def _skip_to(
             return chain([frame], frames)
         previous = number
     return None
-
-
-def _frame_times(path: Path) -> np.ndarray | None:
-    """(N,) presentation times of all frames by the packets; None where these are not reliable."""
-    status = Path(path).stat()
-    return _cached_frame_times(path, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=1024)
-def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | None:
-    import av
-
-    with open_video(path, threads=1) as (container, stream):
-        if (
-            container.format.name not in _INDEXED_FORMATS
-            or stream.codec_context.name not in _INDEXED_CODECS
-            or (container.format.name in _UNTIMED_FORMATS and stream.codec_context.has_b_frames)
-        ):
-            return None
-        try:
-            packets = [
-                (packet.pts, packet.is_keyframe, packet.is_discard, packet.is_corrupt)
-                for packet in container.demux(stream)
-                if packet.size
-            ]
-        except av.FFmpegError:
-            return None
-        num_listed = _listed_packets(container, stream)
-    if not packets or len(packets) < num_listed:
-        return None
-    if any(pts is None or corrupt for pts, _, _, corrupt in packets):
-        return None
-    first_pts, first_is_key, _, _ = packets[0]
-    times = np.sort(np.array([pts for pts, _, _, _ in packets], np.int64))
-    if not first_is_key or times[0] != first_pts or (np.diff(times) == 0).any():
-        return None
-    return np.sort(np.array([pts for pts, _, discard, _ in packets if not discard], np.int64))
-
-
-def mean_rate(container: InputContainer, stream: VideoStream) -> float:
-    """Mean frames per second, NaN where unknown."""
-    raw = container.format.name in _RAW_FORMATS
-    rate = (stream.guessed_rate if raw else None) or stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else math.nan
-
-
-@contextmanager
-def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a video file and its first video stream that is not a cover image.
-
-    Raises:
-        InputError: the file is missing, is not a video, or has only other streams.
-    """
-    import av
-
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give a video file")
-    if not path.exists():
-        raise InputError(f"{path}: file not found")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: is empty")
-    # PyAV 19 accepts metadata that are not UTF-8, and no longer has this option.
-    lenient: Any = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-    try:
-        # "file:" stops a colon in a name from being read as a protocol; the whitelist stops
-        # playlists from opening anything but files.
-        container = av.open(
-            f"file:{path}", container_options={"protocol_whitelist": "file"}, **lenient
-        )
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(
-            f"{path}: cannot be opened as a video ({_reason(error)}); it may be damaged or "
-            "not a video"
-        ) from error
-    with container:
-        streams = [
-            stream
-            for stream in container.streams.video
-            if not stream.disposition & av.stream.Disposition.attached_pic
-        ]
-        if not streams or container.format.name == "tty":  # FFmpeg renders text files
-            raise InputError(f"{path}: contains no video, only other streams")
-        stream = streams[0]
-        stream.thread_type = "AUTO"
-        stream.thread_count = threads
-        yield container, stream
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

@@ -18,6 +18,8 @@ from threading import Condition, Thread
 import numpy as np
 
 from ..errors import InputError
+from .container import LENIENT_METADATA
+from .orientation import Orientation, frame_orientation
 from .reader import image_to_rgb, read_timed_video
 
 OpenSource = Callable[[], Iterator[np.ndarray]]
@@ -106,19 +108,25 @@ def read_stream(address: str, timeout: float) -> Iterator[np.ndarray]:
     options = {"rtsp_transport": "tcp", "protocol_whitelist": _PROTOCOLS}
     shown = _without_password(address)
     try:
-        with av.open(address, container_options=options, timeout=timeout) as container:
+        with av.open(
+            address, container_options=options, timeout=timeout, **LENIENT_METADATA
+        ) as container:
             if not container.streams.video:
                 raise InputError(f"{shown}: contains no video; give the address of a video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise InputError(f"{shown}: its video has a codec that cannot be decoded")
             stream.thread_type = "SLICE"  # frame threads would delay some frames
             reformatter = VideoReformatter()
+            orientation: Orientation | None = None
             for packet in container.demux(stream):
                 try:
                     images = stream.decode(packet)
                 except av.error.InvalidDataError:
                     continue
                 for image in images:
-                    yield image_to_rgb(image, reformatter)
+                    orientation = orientation or frame_orientation(image)
+                    yield image_to_rgb(image, reformatter, orientation)
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ExitError):

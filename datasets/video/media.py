@@ -10,40 +10,62 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, some_of
 from ..frame_numbers import find_frame_file, is_numbered_frame
-from ..video_names import VIDEO_EXTENSIONS, VideoIndex
+from ..video_names import VIDEO_EXTENSIONS, VideoIndex, strip_extension
+from .image import read_image
 
 Item = TypeVar("Item")
 
 _DEFAULT_FPS = 25.0
 
 
-def locate_videos(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+def locate_videos(
+    folder: Path, names: Iterable[str], *, skip: Path | None = None
+) -> dict[str, Path]:
     """Finds the files of videos.
 
     Args:
         folder: searched with all that is below it, links to folders included.
         names: such as "<class>/<video>".
+        skip: a folder below it that is not searched.
 
     Returns:
-        for each name the first video file or folder of frames whose path is the name's by
-        `VideoIndex`, or else the first whose last component is that of this name alone. Names
-        without any are absent.
+        for each name the video file or folder of frames whose path is the name's by `VideoIndex`,
+        or else the one whose last component is that of this name alone. Names without any are
+        absent.
 
     Raises:
-        InputError: no such folder.
+        InputError: no such folder, or several files fit one name. Where the name has an extension,
+            the file with that extension is meant.
     """
     if not folder.is_dir():
         raise InputError(f"--media {folder}: folder not found")
+    below = folder.absolute()
+    skipped = skip.absolute() if skip is not None and below in skip.absolute().parents else None
     index = VideoIndex(names)
-    by_path: dict[str, Path] = {}
-    by_last: dict[str, Path] = {}
+    by_path: dict[str, list[Path]] = {}
+    by_last: dict[str, list[Path]] = {}
     for path in iter_videos(folder):
+        if skipped in path.absolute().parents:
+            continue
         codes, folders_fit = index.match_file(path)
         if len(codes) == 1:
-            (by_path if folders_fit else by_last).setdefault(index.names[codes[0]], path)
-    return by_last | by_path
+            (by_path if folders_fit else by_last).setdefault(index.names[codes[0]], []).append(path)
+    found: dict[str, Path] = {}
+    for name, paths in (by_last | by_path).items():
+        # A file that is reached through several links is one file.
+        several = list({os.path.realpath(path): path for path in reversed(paths)}.values())[::-1]
+        has_extension = strip_extension(name) != name
+        meant = [path for path in several if has_extension and name.endswith(path.name)] or several
+        if len(meant) > 1:
+            raise InputError(
+                f"{folder}: video {name} could be "
+                f"{some_of(path.relative_to(folder) for path in meant)}; keep one of them there, "
+                "or give its folder with --media"
+            )
+        found[name] = meant[0]
+    return found
 
 
 def iter_videos(folder: Path) -> Iterator[Path]:
@@ -96,16 +118,11 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
         # One thread: a training loader reads many clips at a time.
         yield from read_video(path, start, stop, threads=1)
         return
-    import cv2
-
     for frame in count(start) if stop is None else range(start, stop):
         file = find_frame_file(path, frame)
         if file is None:
             return
-        image = cv2.imread(str(file))
-        if image is None:
-            raise InputError(f"{file}: cannot be read as an image; it may be damaged")
-        yield np.ascontiguousarray(image[..., ::-1])
+        yield read_image(file)
 
 
 def measure_video(path: Path) -> tuple[int, int, int]:
@@ -124,6 +141,19 @@ def measure_video(path: Path) -> tuple[int, int, int]:
         return count_frames(path), info.width, info.height
     first, _ = require_first(read_frames(path), path)
     return sum(map(is_numbered_frame, path.iterdir())), first.shape[1], first.shape[0]
+
+
+def probe_video(path: Path) -> tuple[int | None, int, int]:
+    """Like `measure_video`, but without decoding more than the first frame.
+
+    The number of frames is what the container says, which may be wrong, or None.
+    """
+    if path.is_dir():
+        return measure_video(path)
+    from .reader import probe
+
+    info = probe(path)
+    return info.num_frames, info.width, info.height
 
 
 def require_first(frames: Iterator[Item], path: Path) -> tuple[Item, Iterator[Item]]:

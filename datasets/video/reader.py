@@ -1,10 +1,10 @@
 """Video files read as RGB frames, by exact frame index, in constant memory.
 
 Frame k is the k-th decoded frame in presentation order, counted from 0, whatever the timestamps
-say. Frames are rotated by the file's rotation flag; pixels are not resampled to square ones, alpha
-is dropped and deeper samples are reduced to 8 bits. Of several video streams the first that is not
-a cover image is read. A frame whose size differs from that of the first is resized to it, with a
-warning.
+say. Frames are turned and mirrored as the file's display matrix says; pixels are not resampled to
+square ones, alpha is dropped and deeper samples are reduced to 8 bits. Of several video streams the
+first that is not a cover image is read. A frame whose size differs from that of the first is
+resized to it, with a warning.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from .decode import DecodedFrame, iter_decoded_frames, mean_rate, open_video
+from .container import listed_frames, mean_rate, open_video, pixel_aspect
+from .decode import DecodedFrame, iter_decoded_frames
+from .orientation import Orientation, frame_orientation
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -33,9 +36,10 @@ class VideoInfo:
 
     Attributes:
         path: the file.
-        width, height: pixels as shown, after the rotation flag.
+        width, height: pixels as shown, after the display matrix.
         fps: mean frames per second; NaN where unknown.
         num_frames: by the container, or None where it does not say; `count_frames` is exact.
+        pixel_aspect: width of a pixel over its height, as shown.
     """
 
     path: Path
@@ -43,6 +47,7 @@ class VideoInfo:
     height: int
     fps: float
     num_frames: int | None
+    pixel_aspect: Fraction = Fraction(1)
 
 
 def probe(path: Path) -> VideoInfo:
@@ -53,11 +58,12 @@ def probe(path: Path) -> VideoInfo:
     """
     first = next(iter_decoded_frames(path, 0, 1, threads=1))
     width, height = first.size
-    if first.image.rotation % 180:
-        width, height = height, width
     with open_video(path, threads=1) as (container, stream):
-        fps = mean_rate(container, stream)
-        return VideoInfo(Path(path), width, height, fps, stream.frames or None)
+        count, fps = listed_frames(container, stream), mean_rate(container, stream)
+        aspect = pixel_aspect(stream)
+    if frame_orientation(first.image).transpose:
+        width, height, aspect = height, width, 1 / aspect
+    return VideoInfo(Path(path), width, height, fps, count, aspect)
 
 
 def count_frames(path: Path) -> int:
@@ -99,7 +105,7 @@ def read_timed_video(
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Like `read_video`, with each frame's presentation time in seconds; times always increase.
 
-    In a container without times, such as AVI, the time of frame k is k / fps.
+    In a container without times, such as a raw stream, the time of frame k is k / fps.
     """
     to_rgb = _rgb_converter(path)
     for decoded in iter_decoded_frames(path, start, stop, threads):
@@ -150,17 +156,19 @@ def _split_at_gaps(frames: list[int]) -> list[list[int]]:
 
 
 def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
-    """Makes a function from decoded frames to rotated (H, W, 3) uint8 RGB arrays.
+    """Makes a function from decoded frames to (H, W, 3) uint8 RGB arrays, turned as shown.
 
     It warns once where the size of the frames changes.
     """
     from av.video.reformatter import VideoReformatter
 
     reformatter = VideoReformatter()
+    orientation: Orientation | None = None
     warned = False
 
     def to_rgb(decoded: DecodedFrame) -> np.ndarray:
-        nonlocal warned
+        nonlocal orientation, warned
+        orientation = orientation or frame_orientation(decoded.image)
         image, (width, height) = decoded.image, decoded.size
         if (image.width, image.height) != (width, height) and not warned:
             warned = True
@@ -169,7 +177,7 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
                 f"video starts with {width}x{height}; such frames are resized",
                 stacklevel=2,
             )
-        return image_to_rgb(image, reformatter, width, height)
+        return image_to_rgb(image, reformatter, orientation, width, height)
 
     return to_rgb
 
@@ -177,14 +185,14 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
 def image_to_rgb(
     image: VideoFrame,
     reformatter: VideoReformatter,
+    orientation: Orientation,
     width: int | None = None,
     height: int | None = None,
 ) -> np.ndarray:
-    """The decoder's image as a rotated (H, W, 3) uint8 RGB array, resized before it is rotated."""
+    """The decoder's image as (H, W, 3) uint8 RGB, resized and then turned as it is shown."""
     from av.video.reformatter import Colorspace
 
     # Before PyAV 17 the frame's own color matrix is used only where a different one is requested;
     # RGB itself has none.
     rgb = reformatter.reformat(image, width, height, "rgb24", dst_colorspace=Colorspace.ITU601)
-    # The angle is counter-clockwise, like that of rot90.
-    return np.ascontiguousarray(np.rot90(rgb.to_ndarray(), round(image.rotation / 90)))
+    return np.ascontiguousarray(orientation.apply(rgb.to_ndarray()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..files import atomic_write
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
 
 
@@ -27,10 +28,16 @@ _OPTIONS = {
     "libx264": {"crf": "20", "preset": "veryfast"},
     "mpeg4": {"qscale": "3"},
 }
+MAX_SIDE = 16384
+"""Pixels that the longer side of an H.264 video may have."""
+
 _BITS_PER_PIXEL = 0.2  # for encoders without constant quality
 # With a variable rate, times are rounded to a thousandth of the mean frame interval.
 _TICKS_PER_FRAME = 1000
-_MPEG4_LARGEST_DENOMINATOR = 65535  # ISO/IEC 14496-2, vop_time_increment_resolution
+_LARGEST_ASPECT_TERM = 255  # of MPEG-4 Part 2; H.264 takes 65535
+_MAX_TICKS_PER_SECOND = 10**9  # FFmpeg's numbers have 32 bits
+_MPEG4_MAX_TICKS_PER_SECOND = 65535  # ISO/IEC 14496-2, vop_time_increment_resolution
+_LONGEST_INTERVAL = 1001  # seconds from frame to frame
 
 
 @contextmanager
@@ -50,15 +57,26 @@ def raise_write_errors(path: Path) -> Iterator[None]:
 class VideoWriter:
     """Writes an MP4 frame by frame, all of the same size; `open_video_writer` opens it."""
 
-    def __init__(self, temporary: Path, path: Path, fps: float, encoders: Sequence[str]) -> None:
+    def __init__(
+        self,
+        temporary: Path,
+        path: Path,
+        fps: float,
+        encoders: Sequence[str],
+        pixel_aspect: Fraction,
+    ) -> None:
         self._temporary = temporary
         self._path = path
-        self._rate = Fraction(fps).limit_denominator(1001)
+        rate = Fraction(fps).limit_denominator(1001)
+        self._rate = max(rate, Fraction(1, _LONGEST_INTERVAL))
         self._encoders = encoders
+        self._pixel_aspect = pixel_aspect.limit_denominator(_LARGEST_ASPECT_TERM)
         self._container: OutputContainer | None = None
         self._shape: tuple[int, ...] = ()
         self._first_time = 0.0
         self._pts = -1
+        self._last_packet: Packet | None = None
+        self._first_dts = 0
         self.num_frames = 0
 
     def write(self, frame: np.ndarray, time: float | None = None) -> None:
@@ -101,7 +119,7 @@ class VideoWriter:
             self._pts = max(round(seconds / self._tick), self._pts + 1)
             image.pts = self._pts
             image.time_base = self._tick
-            self._container.mux(self._stream.encode(image))
+            self._mux(self._container, self._stream.encode(image))
         self.num_frames += 1
 
     def close(self) -> None:
@@ -109,8 +127,22 @@ class VideoWriter:
         if self._container is None:
             raise InputError(f"{self._path}: not written, because there were no frames")
         with raise_write_errors(self._path):
-            self._container.mux(self._stream.encode(None))
+            self._mux(self._container, self._stream.encode(None))
+            if (last := self._last_packet) is not None:
+                # The muxer takes other durations from the packets that follow.
+                end = self._pts + round(1 / self._rate / self._tick)
+                last.duration = end - ((last.dts or 0) - self._first_dts)
+                self._container.mux(last)
             self._container.close()
+
+    def _mux(self, container: OutputContainer, packets: Iterable[Packet]) -> None:
+        """Writes packets, except the last one so far."""
+        for packet in packets:
+            if self._last_packet is None:
+                self._first_dts = packet.dts or 0
+            else:
+                container.mux(self._last_packet)
+            self._last_packet = packet
 
     def discard(self) -> None:
         """Closes the file after an error; its content does not matter."""
@@ -124,6 +156,11 @@ class VideoWriter:
         """Opens the first encoder that is available and accepts this size."""
         import av
 
+        if max(width, height) > MAX_SIDE:
+            raise InputError(
+                f"{self._path}: a video of {width}x{height} pixels cannot be written: H.264 takes "
+                f"at most {MAX_SIDE} a side; shrink the video first"
+            )
         reasons = []
         for name in self._encoders:
             container = av.open(
@@ -154,12 +191,12 @@ class VideoWriter:
         stream = cast("VideoStream", container.add_stream(name, rate=self._rate, options=options))
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
-        ticks = _TICKS_PER_FRAME
-        if name == "mpeg4":
-            ticks = max(1, min(ticks, _MPEG4_LARGEST_DENOMINATOR // self._rate.numerator))
+        limit = _MPEG4_MAX_TICKS_PER_SECOND if name == "mpeg4" else _MAX_TICKS_PER_SECOND
+        ticks = max(1, min(_TICKS_PER_FRAME, limit // self._rate.numerator))
         self._tick = 1 / (self._rate * ticks)
         context = stream.codec_context
         context.time_base = self._tick
+        context.sample_aspect_ratio = self._pixel_aspect
         if name not in _OPTIONS:
             context.bit_rate = int(_BITS_PER_PIXEL * stream.width * stream.height * self._rate)
         # BT.709, limited range: written explicitly, because players guess it by the frame size.
@@ -170,7 +207,11 @@ class VideoWriter:
 
 @contextmanager
 def open_video_writer(
-    path: Path, fps: float, *, encoders: Sequence[str] = _ENCODERS
+    path: Path,
+    fps: float,
+    *,
+    pixel_aspect: Fraction = Fraction(1),
+    encoders: Sequence[str] = _ENCODERS,
 ) -> Iterator[VideoWriter]:
     """Opens an MP4 for writing: H.264, 4:2:0, index in front, so that browsers can stream it.
 
@@ -180,6 +221,7 @@ def open_video_writer(
     Args:
         path: the file, ending in .mp4.
         fps: mean frames per second; kept as a fraction such as 30000/1001.
+        pixel_aspect: width of a pixel over its height, for players.
         encoders: FFmpeg's encoders in order of preference.
 
     Raises:
@@ -195,7 +237,7 @@ def open_video_writer(
     if not (math.isfinite(fps) and fps > 0):
         raise InputError(f"{path}: cannot be written at {fps} frames per second")
     with atomic_write(path) as temporary:
-        writer = VideoWriter(temporary, path, fps, encoders)
+        writer = VideoWriter(temporary, path, fps, encoders, pixel_aspect)
         try:
             yield writer
             writer.close()

@@ -11,17 +11,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...datasets.errors import InputError, more_rows, some_of
-from ...datasets.formats.annotation_format import GroundTruth
+from ...datasets.box_coordinates import BoxUnit, box_unit
+from ...datasets.errors import InputError, some_of
+from ...datasets.formats.annotation_format import FileOptions, GroundTruth
+from ...datasets.formats.complete import rows_behind_end
 from ...datasets.formats.registry import (
     choose_videos,
     read_annotations,
     read_detections,
     read_tubes,
 )
-from ...datasets.labels import remap_codes
+from ...datasets.labels import match_labels
 from ...datasets.tables import Detections, Tubes, Videos, select_rows
 from ...datasets.video_names import VideoIndex
+from .annotated_frames import AnnotatedFrames, frames_to_evaluate, on_frames, warn_of_gaps
 
 Table = TypeVar("Table", Detections, Tubes)
 
@@ -34,12 +37,14 @@ class AlignedTables:
         ground_truth: its `video_names` are the videos evaluated.
         detections, tubes: None where there are none.
         videos: what is known of the videos, if anything.
+        box_unit: of all boxes.
     """
 
     ground_truth: Tubes
     detections: Detections | None
     tubes: Tubes | None
     videos: Videos | None
+    box_unit: BoxUnit = "pixel"
 
 
 def read_aligned(
@@ -50,11 +55,13 @@ def read_aligned(
     split: int | None = None,
     videos: str | Path | None = None,
     annotations: Path | None = None,
+    files: FileOptions | None = None,
+    annotated_frames: AnnotatedFrames | None = None,
 ) -> AlignedTables:
     """Reads what is not a table already, and aligns it with the ground truth.
 
     Args:
-        ground_truth, detections, tubes, split, videos: see `evaluate`.
+        ground_truth, detections, tubes, split, videos, files, annotated_frames: see `evaluate`.
         annotations: the annotations of COCO results, see `read_detections`.
 
     Raises:
@@ -63,11 +70,12 @@ def read_aligned(
     if detections is None and tubes is None:
         raise InputError("nothing to evaluate; give --detections, --tubes or both")
     if isinstance(ground_truth, Tubes):
-        ground_truth = GroundTruth(path=Path("ground truth"), tubes=ground_truth)
+        unit = box_unit(ground_truth.boxes)
+        ground_truth = GroundTruth(path=Path("ground truth"), tubes=ground_truth, box_unit=unit)
     elif not isinstance(ground_truth, GroundTruth):
-        ground_truth = read_annotations(Path(ground_truth))
-    listed = None if videos is None else Path(videos)
-    truth, details = choose_videos(ground_truth, split, listed)
+        ground_truth = read_annotations(ground_truth, files)
+    chosen = choose_videos(ground_truth, split, None if videos is None else Path(videos))
+    truth = chosen.tubes
     readers: dict[str, Callable[..., Any]] = {
         "detections": partial(read_detections, annotations=annotations),
         "tubes": read_tubes,
@@ -75,24 +83,40 @@ def read_aligned(
     tables: dict[str, tuple[Any, str]] = {}  # with the file's name, for messages
     for kind, table in (("detections", detections), ("tubes", tubes)):
         if isinstance(table, str | Path):
-            tables[kind] = readers[kind](Path(table), truth), str(table)
+            tables[kind] = readers[kind](table, chosen, files), str(table)
         elif table is not None:
             tables[kind] = table, kind
         if kind in tables:
             truth = extend_labels(truth, *tables[kind])
     # Only now, because every table may add classes.
+    has_own_numbers = files is not None and files.first_frame is not None
     aligned = {
-        kind: align_to_ground_truth(table, truth, source, details)
+        kind: align_to_ground_truth(
+            table, truth, source, chosen.videos, frames_are_certain=has_own_numbers
+        )
         for kind, (table, source) in tables.items()
     }
+    if "tubes" in aligned:
+        warn_of_gaps(aligned["tubes"])
+    chosen = replace(chosen, tubes=truth)
+    frames = frames_to_evaluate(chosen, annotated_frames)
+    if frames is not None:
+        aligned = {
+            kind: on_frames(table, frames, tables[kind][1]) for kind, table in aligned.items()
+        }
     return AlignedTables(
         ground_truth=truth, detections=aligned.get("detections"), tubes=aligned.get("tubes"),
-        videos=details,
+        videos=chosen.videos, box_unit=chosen.box_unit,
     )  # fmt: skip
 
 
 def align_to_ground_truth(
-    table: Table, ground_truth: Tubes, source: str, videos: Videos | None = None
+    table: Table,
+    ground_truth: Tubes,
+    source: str,
+    videos: Videos | None = None,
+    *,
+    frames_are_certain: bool = False,
 ) -> Table:
     """The table with the ground truth's names of videos and labels, and its codes for them.
 
@@ -102,23 +126,24 @@ def align_to_ground_truth(
         ground_truth: its names are those of the videos and classes evaluated.
         source: the file's name, for messages.
         videos: their lengths; None does not check frame numbers.
+        frames_are_certain: whether the user says from which number the table counts frames.
 
     Returns:
         the table without the rows of videos or classes that are not evaluated.
 
     Warns:
-        how many rows were ignored, and one of their videos or classes.
+        how many rows were ignored, and one of their videos or classes; how many lie behind the end
+        of their video, where they count as false positives.
 
     Raises:
-        InputError: nothing is left, a video's name is ambiguous, or a frame lies behind its video's
-            end.
+        InputError: nothing is left, a video's name is ambiguous, or frames seem to count from 1.
     """
     if not len(table):
         warnings.warn(
             f"{source}: is empty, so every ground truth box counts as missed", stacklevel=2
         )
     video = _match_videos(table.video_names, ground_truth.video_names, source)[table.video]
-    label = remap_codes(table.label, table.label_names, ground_truth.label_names)
+    label = np.append(match_labels(table.label_names, ground_truth.label_names), -1)[table.label]
     for column, known, codes, names, evaluated in (
         ("video", video >= 0, table.video, table.video_names, ground_truth.video_names),
         ("label", label >= 0, table.label, table.label_names, ground_truth.label_names),
@@ -138,17 +163,6 @@ def align_to_ground_truth(
             stacklevel=2,
         )
     keep = (video >= 0) & (label >= 0)
-    if videos is not None:
-        lengths = dict(zip(videos.video, videos.num_frames.tolist()))
-        limit = np.array([lengths.get(name, np.inf) for name in ground_truth.video_names])
-        late = np.flatnonzero(keep & (table.frame >= limit[video]))
-        if len(late):
-            row = int(late[0])
-            name = table.video_names[table.video[row]]
-            raise InputError(
-                f"{source}: row {row + 1}{more_rows(len(late))}: frame {table.frame[row]} of "
-                f"{name}, which has only {lengths[name]} frames (0 to {lengths[name] - 1})"
-            )
     renamed = replace(
         table,
         video=video,
@@ -156,7 +170,38 @@ def align_to_ground_truth(
         video_names=ground_truth.video_names,
         label_names=ground_truth.label_names,
     )
-    return renamed if keep.all() else select_rows(renamed, keep)
+    aligned = renamed if keep.all() else select_rows(renamed, keep)
+    if videos is not None:
+        _check_ends(aligned, videos, source, frames_are_certain)
+    return aligned
+
+
+def _check_ends(
+    table: Detections | Tubes, videos: Videos, source: str, frames_are_certain: bool
+) -> None:
+    """Says how many rows lie behind their video's end; see `align_to_ground_truth`."""
+    late = rows_behind_end(table, videos)
+    if not late.any():
+        return
+    row, count = int(late.argmax()), int(late.sum())
+    name = table.video_names[table.video[row]]
+    length = int(videos.num_frames[videos.video.index(name)])
+    where = f"frame {table.frame[row]} of {name}, which has {length} frames (0 to {length - 1})"
+    one_frame_earlier = replace(table, frame=table.frame - 1)
+    if not (
+        frames_are_certain
+        or (table.frame == 0).any()
+        or rows_behind_end(one_frame_earlier, videos).any()
+    ):
+        raise InputError(
+            f"{source}: frames seem to count from 1: none is 0, and {count} lie one behind the end "
+            f"({where}); give --first-frame 1, or 0 if they count from 0"
+        )
+    warnings.warn(
+        f"{source}: {count} of {len(table)} rows lie behind the end of their video (the first: "
+        f"{where}); they count as false positives",
+        stacklevel=3,
+    )
 
 
 def extend_labels(ground_truth: Tubes, table: Detections | Tubes, source: str) -> Tubes:
@@ -168,8 +213,8 @@ def extend_labels(ground_truth: Tubes, table: Detections | Tubes, source: str) -
         InputError: the two have no class in common.
     """
     used = [table.label_names[code] for code in np.unique(table.label)]
-    known = set(ground_truth.label_names)
-    extra = [name for name in used if name not in known]
+    matches = match_labels(used, ground_truth.label_names)
+    extra = [name for name, code in zip(used, matches) if code < 0]
     if used and len(extra) == len(used):
         raise InputError(
             f"{source}: none of its labels (such as {extra[0]!r}) is a class of the ground "

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ...datasets.formats.annotation_format import GroundTruth
+from ...datasets.errors import InputError
+from ...datasets.formats.annotation_format import FileOptions, GroundTruth
 from ...datasets.tables import Detections, Tubes
-from .align import read_aligned
+from .align import AlignedTables, read_aligned
+from .annotated_frames import AnnotatedFrames
 from .average_precision import ClassAP
 from .error_analysis import frame_errors, mean_errors, video_errors
 from .frame_map import frame_ap, frame_overlaps
@@ -90,6 +92,8 @@ def evaluate(
     protocol: str | Protocol = "act",
     split: int | None = None,
     videos: str | Path | None = None,
+    files: FileOptions | None = None,
+    annotated_frames: AnnotatedFrames | None = None,
 ) -> Evaluation:
     """Frame-mAP of detections and video-mAP of tubes, by any method.
 
@@ -100,13 +104,21 @@ def evaluate(
         protocol: act, multisports, road or yowo, or rules of your own.
         split: evaluate the test videos of this split, from 1.
         videos: a text file with the videos to evaluate, one a line.
+        files: what the files leave open: class numbers, the first frame's number, the boxes' unit.
+        annotated_frames: "all", or "boxed" if only the frames with ground truth were annotated;
+            None where the ground truth leaves no doubt.
 
     Raises:
-        InputError: there is nothing to evaluate; a file cannot be read; no such protocol; the
-            tables have no video or class in common.
+        InputError: there is nothing to evaluate; a file cannot be read, or in several ways; no such
+            protocol; the tables have no video or class in common; the protocol measures pixels and
+            the boxes are fractions.
     """
-    tables = read_aligned(ground_truth, detections, tubes, split=split, videos=videos)
     rules = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    tables = read_aligned(
+        ground_truth, detections, tubes, split=split, videos=videos, files=files,
+        annotated_frames=annotated_frames,
+    )  # fmt: skip
+    require_unit(tables, [rules])
     (result,) = evaluate_tables(tables.ground_truth, [rules], tables.detections, tables.tubes)
     return result
 
@@ -131,8 +143,7 @@ def evaluate_tables(
         error_threshold: IoU threshold of the error analysis.
 
     Warns:
-        of classes without ground truth, which have no AP and are left out of the mean, and of tubes
-        with gaps.
+        of classes without ground truth, which have no AP and are left out of the mean.
     """
     _warn_of_empty_classes(ground_truth, [table for table in (detections, tubes) if table])
     if detections is not None:
@@ -141,7 +152,6 @@ def evaluate_tables(
     if tubes is not None:
         extents = sorted({protocol.tube_extent for protocol in protocols})
         overlaps = tube_overlaps(tubes, ground_truth, extents)
-        _warn_of_gaps(tubes)
     results = []
     for protocol in protocols:
         parts: dict[str, Any] = {}
@@ -154,6 +164,24 @@ def evaluate_tables(
             parts["video_errors"] = video_errors(ranked, protocol, error_threshold)
         results.append(Evaluation(protocol=protocol, error_threshold=error_threshold, **parts))
     return results
+
+
+def require_unit(tables: AlignedTables, protocols: Sequence[Protocol]) -> None:
+    """Refuses boxes in fractions of the frame under a protocol that measures whole pixels.
+
+    Raises:
+        InputError: names the protocol, and one that can be chosen.
+    """
+    if tables.box_unit == "pixel":
+        return
+    for protocol in protocols:
+        extents = [protocol.frame_extent] * (tables.detections is not None)
+        extents += [protocol.tube_extent] * (tables.tubes is not None)
+        if set(extents) - {"continuous"}:
+            raise InputError(
+                f"protocol {protocol.name}: measures boxes in whole pixels, and these are "
+                "fractions of the frame; choose multisports, or give the sizes of the videos"
+            )
 
 
 def mean_over_thresholds(scores: Sequence[ClassAP]) -> ClassAP | None:
@@ -169,18 +197,6 @@ def mean_over_thresholds(scores: Sequence[ClassAP]) -> ClassAP | None:
         values = [each.ap[name] for each in averaged]
         ap[name] = None if None in values else float(np.mean(values))  # type: ignore[arg-type]
     return ClassAP(float("nan"), ap, {})
-
-
-def _warn_of_gaps(tubes: Tubes) -> None:
-    order = np.lexsort((tubes.frame, tubes.tube))
-    tube, frame = tubes.tube[order], tubes.frame[order]
-    with_gaps = np.unique(tube[1:][(np.diff(tube) == 0) & (np.diff(frame) > 1)])
-    if len(with_gaps):
-        warnings.warn(
-            f"{len(with_gaps)} tubes have gaps (the first is tube {with_gaps[0]}); frames without "
-            "a box count as not detected",
-            stacklevel=3,
-        )
 
 
 def _warn_of_empty_classes(ground_truth: Tubes, tables: Sequence[Detections | Tubes]) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from ...datasets.options import Options, at_least, between
 from ...datasets.overrides import override_fields
 from ...datasets.tables import Detections, Tubelets, Tubes, Videos, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
@@ -25,7 +26,7 @@ from .interface import Calibration, LinkConfig, LinkResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class GreedyConfig:
+class GreedyConfig(Options):
     """Parameters of greedy linking.
 
     Attributes:
@@ -47,17 +48,17 @@ class GreedyConfig:
         extent: how wide a box is.
     """
 
-    suppression: float = 0.3
+    suppression: Annotated[float, between(0, 1)] = 0.3
     soft: bool = False
-    top: int | None = 10
-    min_box_score: float = 0.0
-    iou: float = 0.2
+    top: Annotated[int | None, at_least(1)] = 10
+    min_box_score: Annotated[float, between(0, 1)] = 0.0
+    iou: Annotated[float, between(0, 1)] = 0.2
     cost: Literal["score", "score and iou"] = "score"
-    gap: int = 5
+    gap: Annotated[int, at_least(0)] = 5
     priority: Literal["mean", "best"] = "mean"
-    min_score: float = 0.01
-    min_length: int = 15
-    score_top: int | None = None
+    min_score: Annotated[float, between(0, 1)] = 0.01
+    min_length: Annotated[int, at_least(0)] = 15
+    score_top: Annotated[int | None, at_least(1)] = None
     extent: BoxExtent = "inclusive"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
+from ...datasets.options import Options, at_least, between
 from ...datasets.overrides import override_fields
 from ...datasets.tables import Detections, Tubelets, Tubes, Videos, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
@@ -18,7 +19,7 @@ from .interface import Calibration, LinkConfig, LinkResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViterbiConfig:
+class ViterbiConfig(Options):
     """Parameters of Viterbi linking.
 
     A path has one box on each frame. Its value is the sum over neighbouring frames of score_weight
@@ -39,16 +40,16 @@ class ViterbiConfig:
         extent: how wide a box is.
     """
 
-    suppression: float = 0.3
-    top: int | None = 10
+    suppression: Annotated[float, between(0, 1)] = 0.3
+    top: Annotated[int | None, at_least(1)] = 10
     score_weight: float = 1.0
     product_weight: float = 0.0
     iou_weight: float = 1.0
-    iou: float = 0.0
-    paths: int = 5
+    iou: Annotated[float, between(0, 1)] = 0.0
+    paths: Annotated[int, at_least(1)] = 5
     missing: Literal["skip", "copy"] = "skip"
-    min_score: float = 0.0
-    min_length: int = 1
+    min_score: Annotated[float, between(0, 1)] = 0.0
+    min_length: Annotated[int, at_least(0)] = 1
     extent: BoxExtent = "inclusive"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.files import write_json
-from ...datasets.table_io import read_table, write_table
+from ...datasets.table_io import write_table
 from ...datasets.tables import Detections, detections_from_rows
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
-from ..people.table import TableSource
+from ..people.table import TableSource, read_people
 from .options import RunOptions
+from .state import STATE
 
 RPN_KINDS = ("resnet50", "resnet18", "features")
 
@@ -42,24 +44,28 @@ def prepare_proposals(
             label_names=("person",),
         )  # fmt: skip
         return None, TableSource(truth, name="the ground truth")
-    if source.endswith((".parquet", ".csv")):
-        path = Path(source)
-    else:
+    path = Path(source)
+    if path.suffix.lower() not in (".parquet", ".csv"):
         path = folder / "proposals.parquet"
         accelerator = run.accelerator(folder)
         made_of = {"proposals": source, "videos": [*train_set.names, *test_set.names]}
         record = path.with_suffix(".json")
-        is_there = run.resume and path.is_file() and record.is_file()
+        is_of_state = (folder / STATE).is_file()  # whose options are compared
         if accelerator.is_main_process and not (
-            is_there and json.loads(record.read_text("utf-8")) == made_of
+            run.resume and path.is_file() and (is_of_state or _read_json(record) == made_of)
         ):
             record.unlink(missing_ok=True)
             device = accelerator.device.type
             write_table(_find_people(source, [train_set, test_set], device), path)
             write_json(made_of, record)
         accelerator.wait_for_everyone()
-    table = read_table(Detections, path)
-    return table, TableSource(table, name=str(path))
+    people = TableSource(read_people(path), name=str(path))
+    table = people.select([video_info(train_set, row) for row in range(len(train_set))])
+    return replace(table, video_names=train_set.names), people
+
+
+def _read_json(path: Path) -> object:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:

@@ -145,7 +145,9 @@ def _draw_tag(
     outside = box[2] < 0 or box[3] < 0 or box[0] >= width or box[1] >= height
     if outside or not text:
         return
-    size = max(0.75, min(height, width) / _READABLE_SIDE)
+    # Text stays readable, and in tiny frames does not hide most of them.
+    short = min(height, width)
+    size = max(short / _READABLE_SIDE, min(0.75, max(0.5, 2 * short / _READABLE_SIDE)))
     font, font_scale, thickness = cv2.FONT_HERSHEY_SIMPLEX, 0.6 * size, max(1, round(1.6 * size))
     (text_width, text_height), baseline = cv2.getTextSize(text, font, font_scale, thickness)
     padding = max(2, round(4 * size))

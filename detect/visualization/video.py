@@ -13,7 +13,7 @@ from ...datasets.errors import InputError, some_of
 from ...datasets.prefetch import prefetch, write_in_background
 from ...datasets.tables import Tubes, select_rows
 from ...datasets.video.reader import VideoInfo, probe, read_timed_video
-from ...datasets.video.writer import open_video_writer
+from ...datasets.video.writer import MAX_SIDE, open_video_writer
 from ...datasets.video_names import VideoIndex
 from .frame import draw_frame, readable_scale
 
@@ -53,7 +53,8 @@ def draw_video(
 
     The rows of the video are those of `select_video`. Colors follow the order in which tubes
     start. A tag shows the score of the tube if the table has it, otherwise that of the box. A video
-    without tubes is copied. The number of frames and their times stay the same.
+    without tubes is copied. The number of frames, their times and the shape of their pixels stay
+    the same.
 
     Args:
         video: the file to copy.
@@ -62,7 +63,7 @@ def draw_video(
         ground_truth: drawn as dashed white boxes.
         trail: draw the path of each box's center over the last second.
         progress: show a progress bar on stderr.
-        scale: see `draw_frame`.
+        scale: see `draw_frame`; less where the frames would be larger than H.264 takes.
 
     Returns:
         The file written, with all its frames counted.
@@ -81,7 +82,7 @@ def draw_video(
     drawn_tubes = _number_by_start(select_video(tubes, video))
     truth = None if ground_truth is None else select_video(ground_truth, video)
     fps = 25.0 if math.isnan(info.fps) else info.fps
-    scale = scale or readable_scale(info.width, info.height)
+    scale = _drawable_scale(video, info, scale or readable_scale(info.width, info.height))
     trail_frames = round(fps) if trail else 0
 
     def encode(drawn: tuple[np.ndarray, float]) -> None:
@@ -89,7 +90,7 @@ def draw_video(
 
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
-        open_video_writer(out, fps) as writer,
+        open_video_writer(out, fps, pixel_aspect=info.pixel_aspect) as writer,
         prefetch(read_timed_video(video), _FRAMES_AHEAD) as frames,
         write_in_background(encode, _FRAMES_AHEAD) as write,
     ):
@@ -104,7 +105,22 @@ def draw_video(
                 f"({writer.num_frames - 1}) and are not drawn",
                 stacklevel=2,
             )
-    return VideoInfo(out, info.width * scale, info.height * scale, fps, writer.num_frames)
+    return replace(
+        info, path=out, width=info.width * scale, height=info.height * scale, fps=fps,
+        num_frames=writer.num_frames,
+    )  # fmt: skip
+
+
+def _drawable_scale(video: Path, info: VideoInfo, scale: int) -> int:
+    """The scale, or the largest with which H.264 takes the frames."""
+    largest = max(1, MAX_SIDE // max(info.width, info.height))
+    if scale > largest:
+        warnings.warn(
+            f"{video}: is drawn at {largest} and not {scale} times its size of "
+            f"{info.width}x{info.height}, because H.264 takes at most {MAX_SIDE} pixels a side",
+            stacklevel=3,
+        )
+    return min(scale, largest)
 
 
 def draw_tubes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -9,12 +10,14 @@ import pickle
 import stat
 import subprocess
 import sys
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from actiontubes.datasets import safe_pickle
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.files import atomic_write, delete_abandoned, load_pickle, write_json
 
@@ -167,7 +170,7 @@ def test_plain_pickles_are_read_as_pickle_reads_them(tmp_path: Path, protocol: i
     path.write_bytes(pickle.dumps({"plain": plain, "arrays": ARRAYS}, protocol))
     ours, theirs = load_pickle(path), pickle.loads(path.read_bytes())
     assert ours["plain"] == theirs["plain"] == plain
-    assert list(map(type, ours["plain"])) == list(map(type, plain))
+    assert list(map(type, ours["plain"])) == [*map(type, plain[:-1]), dict]
     for a, b in zip(ours["arrays"], theirs["arrays"], strict=True):
         assert isinstance(a, np.ndarray | np.generic) and a.dtype == b.dtype
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
@@ -307,6 +310,63 @@ def test_a_pickle_cannot_change_the_reader(tmp_path: Path) -> None:
     assert load_pickle(path)[1] == {"a": 1}
 
 
+HUGE = (1 << 40).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x7f.",  # the memo's last place
+        b"\x80\x04\x8d" + HUGE + b"x.",
+        b"\x80\x05\x96" + HUGE + b"x.",
+        b"\x80\x04\x95" + HUGE + b"N.",
+        b"cbuiltins\nbytes\n(I1000000000000\ntR.",
+    ],
+)
+def test_a_small_pickle_gets_little_memory(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "data.pkl"
+    path.write_bytes(content)
+    tracemalloc.start()
+    with contextlib.suppress(InputError):
+        load_pickle(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"(%bt", b"%b", b"N%b0"])
+def test_containers_of_a_byte_are_counted(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safe_pickle, "_MAX_CONTAINERS", 1000)
+    for opcode in (b"]", b"}", b"\x8f", b"("):
+        made = b"\x80\x04" + content.replace(b"%b", opcode * 2000) + b"."
+        assert "far more memory than its size" in refusal(tmp_path, made)
+
+
+def test_what_a_pickle_repeats_is_counted(tmp_path: Path) -> None:
+    ten: Any = [1.0]
+    for _ in range(12):
+        ten = [ten] * 10
+    assert "repeats its objects too often" in refusal(tmp_path, pickle.dumps(ten, 2))
+    deep: Any = []
+    for _ in range(200):
+        deep = [deep]
+    assert "too deep in each other" in refusal(tmp_path, pickle.dumps(deep, 2))
+    endless: list = []
+    endless.append(endless)
+    assert "too deep in each other" in refusal(tmp_path, pickle.dumps(endless, 2))
+    pair: Any = ()
+    for _ in range(60):  # the hash of this takes 2 ** 60 steps
+        pair = (pair, pair)
+    for opcode in (b"}%bNs", b"(%bNd", b"}(%bNu", b"\x8f(%b\x90", b"(%b\x91"):
+        content = opcode.replace(b"%b", pickle.dumps(pair, 2)[2:-1]) + b"."
+        assert "has tuple as a key" in refusal(tmp_path, content)
+    # Arrays and texts of one memory: the data stand in the file once.
+    data = b"\x80\x02X" + (1 << 20).to_bytes(4, "little") + b"x" * (1 << 20) + b"q\x000"
+    again = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
+    assert "far more memory" in refusal(tmp_path, data + b"(" + again * 1100 + b"t.")
+
+
 @pytest.mark.parametrize("content", [b"", b"text, no pickle", b"\x80\x04\x95", b"0", b"."])
 def test_damage(tmp_path: Path, content: bytes) -> None:
     assert refusal(tmp_path, content).startswith("cannot be read as a pickle (")
@@ -320,13 +380,19 @@ def test_random_damage(tmp_path: Path, protocol: int) -> None:
     for _ in range(300):
         damaged = bytearray(whole[: numbers.integers(len(whole) // 2, len(whole))])
         for place in numbers.integers(len(damaged), size=3):
-            # Low codes only: huge counts would cost memory, which Python's reader grants.
-            damaged[place] = numbers.integers(128)
+            damaged[place] = numbers.integers(256)
         path.write_bytes(damaged)
         try:
             load_pickle(path)
         except InputError as error:
             assert "\n" not in str(error)
+
+
+def test_a_single_value(tmp_path: Path) -> None:
+    path = tmp_path / "data.pkl"
+    for value in (None, 3, "x"):
+        path.write_bytes(pickle.dumps(value))
+        assert load_pickle(path) == value
 
 
 def test_no_such_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.labels import normalize_label
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import (
     Actions,
@@ -58,23 +59,23 @@ def assert_same(one: Any, other: Any) -> None:
             assert a == b, field.name
 
 
-NAMES = st.lists(
-    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8)
-    | st.sampled_from(["001", "NA", "null", "1e5", 'a "quoted", name', "True", "x/y z.é"]),
-    min_size=1, max_size=4, unique=True,
-)  # fmt: skip
+TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8).filter(
+    str.strip
+) | st.sampled_from(["001", "NA", "null", "1e5", 'a "quoted", name', "True", "x/y z.é"])
+NAMES = st.lists(TEXT, min_size=1, max_size=4, unique=True)
+LABELS = st.lists(TEXT.map(str.strip), min_size=1, max_size=4, unique_by=normalize_label)
 COORDINATE = st.floats(-1e4, 1e4)
 
 
 @st.composite
 def tables(draw) -> Detections | Tubes:
     video_names = tuple(sorted(draw(NAMES)))
-    label_names = tuple(sorted(draw(NAMES)))
+    label_names = tuple(sorted(draw(LABELS)))
     # Every name is used: a name without rows has no place in a file.
     count = max(len(video_names), len(label_names))
     video = np.arange(count, dtype=np.int32) % len(video_names)
     label = np.arange(count, dtype=np.int32) % len(label_names)
-    frame = np.array(draw(st.lists(st.integers(0, 2**31 - 1), min_size=count, max_size=count)))
+    frame = np.array(draw(st.lists(st.integers(0, 10**8), min_size=count, max_size=count)))
     corner = np.array(draw(st.lists(COORDINATE, min_size=2 * count, max_size=2 * count)))
     extent = np.array(draw(st.lists(st.floats(0, 1e3), min_size=2 * count, max_size=2 * count)))
     low = corner.reshape(-1, 2)
@@ -158,29 +159,49 @@ def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        (Detections, {"frame": [0, -1, -2]}, r"row 2 \(and 1 more row\): frame must be 0 or more"),
-        (Detections, {"frame": [0, 1.5, 2]}, "row 2: frame is not a whole number"),
-        (Detections, {"frame": [0, 1, 2**31]}, "row 3: frame is too large or too small"),
-        (Detections, {"frame": ["x", "y", "z"]}, "column frame must contain numbers, not string"),
+        (
+            Detections,
+            {"frame": [0, -1, -2]},
+            r"row 2 \(and 1 more row\): frame must be between 0 and 100000000, not -1",
+        ),
+        (Detections, {"frame": [0, 1.5, 2]}, "row 2: frame 1.5 is not a whole number"),
+        (Detections, {"frame": [0, 1, 2**31]}, "row 3: frame 2147483648 is too large or too small"),
+        (
+            Detections,
+            {"frame": ["x", "y", "z"]},
+            "row 1 .and 2 more rows.: frame must be a number, not 'x'",
+        ),
         (Detections, {"frame": [0, None, 2]}, "row 2: frame is empty"),
-        (Detections, {"score": [0.1, 0.2, 1.5]}, "row 3: score must be between 0 and 1"),
+        (Detections, {"score": [0.1, 0.2, 1.5]}, "row 3: score must be between 0 and 1, not 1.5"),
         (Detections, {"score": [0.1, float("nan"), 1]}, "row 2: score is NaN or infinite"),
         (Detections, {"x1": [0.0, float("inf"), 0]}, "row 2: x1 is NaN or infinite"),
-        (Detections, {"x2": [0.0, 9, 9]}, "row 1: x2 < x1 or y2 < y1"),
+        (Detections, {"x2": [0.0, 9, 9]}, "row 1: x2 < x1 or y2 < y1 in "),
         (Detections, {"video": ["a", None, "b"]}, "row 2: video is empty"),
         (Detections, {"label": None}, "column label is missing; the file has video, frame, score"),
         (Tubes, {"tube": None}, "column tube is missing"),
-        (Tubes, {"frame": [3, 3, 3]}, "row 2: this tube already has a box on this frame"),
-        (
-            Tubes,
-            {"label": ["run", "jump", "run"]},
-            "row 2: label must be the same in all rows of a tube",
-        ),
+        (Tubes, {"frame": [3, 3, 3]}, "row 2: this tube has this frame twice"),
         (Tubes, {"tube_score": [0.1, 0.2, 0.3]}, "row 2: tube_score must be the same in all rows"),
         (Tubes, {"tube_score": [0.1, None, 0.3]}, "row 2: tube_score is empty"),
         (Videos, {"video": ["a", "a"]}, "row 2: this video is listed twice"),
-        (Videos, {"num_frames": [0, 3]}, "row 1: num_frames must be 1 or more"),
-        (Videos, {"fps": ["fast", "slow"]}, "column fps must contain numbers, not string"),
+        (Videos, {"num_frames": [0, 3]}, "row 1: num_frames must be 1 or more, not 0"),
+        (
+            Videos,
+            {"fps": ["fast", "slow"]},
+            "row 1 .and 1 more row.: fps must be a number, not 'fast'",
+        ),
+        (Videos, {"fps": [25.0, float("inf")]}, "row 2: fps is inf"),
+        (Videos, {"fps": [-3.0, 25]}, "row 1: fps must be greater than 0, not -3"),
+        (
+            Tubes,
+            {"tube_score": [7.0, 7.0, 1]},
+            "row 1 .and 1 more row.: tube_score must be between 0 and 1, not 7",
+        ),
+        (
+            Tubes,
+            {"label": ["run", "Run", "run"]},
+            "labels 'Run' and 'run' differ only in how they are written",
+        ),
+        (Tubes, {"label": ["run", " ", "run"]}, "a label is empty"),
     ],
 )
 def test_what_breaks_a_convention_is_named(
@@ -197,9 +218,15 @@ def test_what_breaks_a_convention_is_named(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"", "cannot be read as a table .Empty CSV"),
-        ("a.csv", b"video,frame\na,1,2\n", "cannot be read as a table .*Expected 2 columns, got 3"),
-        ("a.csv", b"video;frame;label\na;0;b\n", "column video, frame, .* is missing"),
+        ("a.csv", b"", "column video, .* is missing; the file has no columns"),
+        (
+            "a.csv",
+            b"video,frame,label,score,x1,y1,x2,y2\na,1,2\n",
+            "cannot be read as a table .*Expected 8 columns, got 3",
+        ),
+        ("a.csv", b"video;frame;label\na;0;b\n", "column score, x1, y1, x2, y2 is missing"),
+        ("a.csv", "video,frame\na,1\n".encode("utf-16"), "is UTF-16; save the file as UTF-8"),
+        ("a.csv", b"frame,x,frame\n1,2,3\n", "has 2 columns named frame; keep one of them"),
         ("a.parquet", b"PAR1 and no more", "cannot be read as a table"),
         ("a.parquet", b"", "cannot be read as a table"),
         ("a.txt", b"", "a table must be a .parquet or .csv file"),
@@ -209,6 +236,53 @@ def test_files_that_are_no_tables(tmp_path: Path, name: str, content: bytes, mes
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_table(Detections, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            "video;frame;label;score;x1;y1;x2;y2\na;3;run;0.5;1.5;2;3;4\n",
+            "separated by semicolons$",
+        ),
+        ("video\tframe\tlabel\tscore\tx1\ty1\tx2\ty2\na\t3\trun\t0.5\t1.5\t2\t3\t4\n", "by tabs$"),
+        (
+            "video;frame;label;score;x1;y1;x2;y2\na;3;run;0,5;1,5;2;3;4\n",
+            "separated by semicolons, with decimal commas",
+        ),
+        (
+            "Video, Frame, label, score, x1, y1, x2, y2\na, 3, run , 0.5, 1.5, 2, 3, 4\n",
+            "columns 'Video', ' Frame', .* are read without capitals and blanks",
+        ),
+    ],
+)
+def test_other_csv_dialects(tmp_path: Path, text: str, warning: str) -> None:
+    (tmp_path / "a.CSV").write_text(text, encoding="utf-8")
+    with pytest.warns(UserWarning, match=warning):
+        read = read_table(Detections, str(tmp_path / "a.CSV"))
+    assert (read.video_names, read.label_names, read.frame.tolist()) == (("a",), ("run",), [3])
+    assert (read.score.tolist(), read.boxes.tolist()) == ([0.5], [[1.5, 2, 3, 4]])
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_whole_numbers_as_names(tmp_path: Path, ending: str) -> None:
+    columns = {**DETECTIONS, "label": [1, 0, 1]}
+    read = read_table(Detections, save(columns, tmp_path / f"a.{ending}"))
+    assert read.label_names == ("0", "1") and read.label.tolist() == [1, 0, 1]
+
+
+def test_a_persons_number_as_tube(tmp_path: Path) -> None:
+    """Stretches of one label are tubes: run, sit, run; and what is done at the same time."""
+    rows = [(0, "run"), (1, "run"), (2, "sit"), (3, "run"), (3, "wave"), (5, "run")]
+    columns = {
+        "video": ["a"] * 6, "frame": [frame for frame, _ in rows],
+        "label": [label for _, label in rows], "tube": [4] * 6,
+        **dict.fromkeys(("x1", "y1"), [1.0] * 6), **dict.fromkeys(("x2", "y2"), [9.0] * 6),
+    }  # fmt: skip
+    with pytest.warns(UserWarning, match="1 tubes have several labels .the first is tube 4."):
+        tubes = read_table(Tubes, save(columns, tmp_path / "a.csv"))
+    groups = [np.flatnonzero(tubes.tube == tube).tolist() for tube in np.unique(tubes.tube)]
+    assert sorted(groups) == [[0, 1], [2], [3, 5], [4]]
 
 
 def test_a_cut_off_parquet_file(tmp_path: Path) -> None:
@@ -290,7 +364,7 @@ def test_persons_and_tubes_that_are_text(tmp_path: Path, ending: str) -> None:
     ("kind", "change", "message"),
     [
         (Tracks, {"person": [1, 0, 1]}, "row 2: person must be 1 or more"),
-        (Tracks, {"frame": [3, 3, 3]}, "row 2: this person already has a box on this frame"),
+        (Tracks, {"frame": [3, 3, 3]}, "row 2: this person has this frame twice"),
         (Tracks, {"score": None}, "column score is missing"),
         (Actions, {"end": [2.0, 1.0]}, "row 2: the action ends before it starts"),
         (Actions, {"last_frame": [49, 29]}, "row 2: the action ends before it starts"),

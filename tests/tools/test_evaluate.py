@@ -161,7 +161,7 @@ def test_coco_files(call: Run, dump: Path) -> None:
         ("x1", None, "row 3: x1 is empty or not a number"),
         ("x1", float("nan"), "row 3: x1 is NaN or infinite"),
         ("x2", -1e6, "row 3: x2 < x1"),
-        ("frame", -1, "row 3: frame must be 0 or more"),
+        ("frame", -1, "row 3: frame must be between 0 and 100000000"),
         ("score", 1.5, "row 3: score must be between 0 and 1"),
         ("score", float("inf"), "row 3: score is NaN or infinite"),
         ("label", None, "row 3: label is empty"),

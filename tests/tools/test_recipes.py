@@ -165,7 +165,9 @@ def test_ucf101_24_mini(train: Callable, shared: Callable[[str], Path]) -> None:
     out, _ = train(
         "ucf101-24-mini", "--data", shared("ucf101-24/pyannot.pkl"),
         "--media", shared("ucf101-24/videos"), "--test-videos", "v_SoccerJuggling_g23_c01",
-        "--freeze", "Mixed_4f",
+        "--train-videos", "v_Basketball_g01_c01", "v_Basketball_g01_c02", "v_Biking_g01_c01",
+        "v_CliffDiving_g03_c01", "v_HorseRiding_g01_c03", "v_SalsaSpin_g03_c01",
+        "v_SkateBoarding_g02_c01", "--freeze", "Mixed_4f",
     )  # fmt: skip
     check(out, 7)
 

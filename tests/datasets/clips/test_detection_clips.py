@@ -323,7 +323,7 @@ def test_real_videos_larger_than_their_boxes_mean(shared: Shared) -> None:
         data,
         media=shared("ucf101-24/videos"),
         train_videos=["v_HorseRiding_g01_c03"],
-        test_videos=["v_HorseRiding_g01_c03"],
+        test_videos=["v_Basketball_g01_c01"],
     )
     clips = DetectionClips(
         train, ClipConfig(), augmentation=None, seed=0, sampling=ClipSampling(background=0)

@@ -94,14 +94,14 @@ def test_split_lists_go_before_the_table(data: Path) -> None:
 
 
 def test_videos_named(data: Path, tmp_path: Path) -> None:
-    train, test = open_detection_sets(data, train_videos=["c", "run/b", "c"])
-    assert train.names == ("sit/c", "run/b")
+    train, test = open_detection_sets(data, train_videos=["c", "c"])
+    assert train.names == ("sit/c",)
     assert test.names == ("run/b", "sit/empty")
     (tmp_path / "list.txt").write_text("run/a.mp4 1\nsit/c.mp4 2\n")
     train, test = open_detection_sets(
-        data, train_videos=[str(tmp_path / "list.txt")], test_videos=["run/a"]
+        data, train_videos=[str(tmp_path / "list.txt")], test_videos=["run/b"]
     )
-    assert (train.names, test.names) == (("run/a", "sit/c"), ("run/a",))
+    assert (train.names, test.names) == (("run/a", "sit/c"), ("run/b",))
     # Only classes that are there.
     assert open_detection_sets(data, train_videos=["a"], test_videos=["b"])[0].labels == ("run",)
 
@@ -210,6 +210,86 @@ def test_videos_that_are_not_there(data: Path) -> None:
     assert open_detection_sets(data, test_videos=["sit/empty"])[1].names == ("sit/empty",)
 
 
+@pytest.mark.parametrize(
+    ("file", "copy"),
+    [
+        ("run/a.mp4", "other/run/a.mp4"),
+        ("run/a.mp4", "run/a.avi"),
+        ("run/a.mp4", "run/a/00001.jpg"),
+    ],
+)
+def test_two_files_of_one_video(data: Path, file: str, copy: str) -> None:
+    (data / copy).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(data / file, data / copy)
+    second = Path(copy).parent if copy.endswith("jpg") else copy
+    name = file.removesuffix(".mp4")
+    with pytest.raises(InputError, match=rf"data: video {name} could be ") as error:
+        open_detection_sets(data)
+    assert file in str(error.value) and str(second) in str(error.value)
+
+
+def test_one_file_by_two_ways_and_an_extension_in_the_name(data: Path) -> None:
+    (data / "more").symlink_to(data / "run")
+    assert open_detection_sets(data)[0].media[0] == data / "run/a.mp4"
+    shutil.copy(data / "run/a.mp4", data / "run/a.avi")
+    assert locate_videos(data, ["run/a.avi"]) == {"run/a.avi": data / "run/a.avi"}
+    (data / "run/a.avi").rename(data / "sit/a.mp4")
+    # The folder of the name says which.
+    assert locate_videos(data, ["run/a", "a2"]) == {"run/a": data / "run/a.mp4"}
+    assert locate_videos(data, ["a"], skip=data / "sit") == {"a": data / "more/a.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("lists", "options", "message"),
+    [
+        ({"train1": "run/a\nsit/c\n", "test1": "sit/c.mp4\nrun/b\n"}, {},
+         r"video sit/c is in both the training list train1 and the test list test1"),
+        ({"train1": "run/a\nrun/b\n", "test1": "run/a\nrun/b\n"}, {},
+         r"video run/a \(and 1 more video\) is in both"),
+        ({}, {"train_videos": ["b"]}, r"video run/b is in both .*--train-videos .*list test1"),
+        ({}, {"train_videos": ["a", "b"], "test_videos": ["run/b", "sit/c"]},
+         r"run/b is in both .* --train-videos and the test list --test-videos"),
+    ],
+)  # fmt: skip
+def test_a_video_in_both_parts(
+    data: Path, lists: dict[str, str], options: dict[str, Any], message: str
+) -> None:
+    for name, text in lists.items():
+        (data / "splits").mkdir(exist_ok=True)
+        (data / f"splits/{name}.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        open_detection_sets(data, **options)
+
+
+def test_the_same_videos_named_for_both_parts(data: Path) -> None:
+    with pytest.warns(UserWarning, match="are the same: the detector is tested on its training"):
+        train, test = open_detection_sets(data, train_videos=["a", "b"], test_videos=["b", "a"])
+    assert set(train.names) == set(test.names) == {"run/a", "run/b"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("run/b,4,48,64", r"b\.mp4: video run/b is 64x48, but the table of videos says 48x64"),
+        ("run/b,4,320,180", r"run/b is 64x48, but the table of videos says 320x180; correct"),
+        ("run/b,9,64,48", r"b\.mp4: video run/b has 4 frames, but the table of videos says 9"),
+    ],
+)
+def test_videos_of_another_shape_or_length(data: Path, row: str, message: str) -> None:
+    (data / "videos.csv").write_text(changed(VIDEOS, "run/b,4,64,48", row))
+    with pytest.raises(InputError, match=message) as error:
+        open_detection_sets(data)
+    assert "\n" not in str(error.value)
+
+
+def test_videos_of_another_size_and_nearly_the_length(data: Path) -> None:
+    text = changed(VIDEOS, "run/b,4,64,48", "run/b,4,128,95")
+    (data / "videos.csv").write_text(changed(text, "sit/c,4,", "sit/c,5,"))
+    with pytest.warns(UserWarning, match=r"c\.mp4: video sit/c has 4 frames, but .* says 5$"):
+        _, test = open_detection_sets(data)
+    assert (test.width.tolist(), test.height.tolist()) == ([128, 64], [95, 48])
+
+
 def test_one_last_part_of_two_videos(data: Path) -> None:
     text = VIDEOS + "walk/a,4,64,48,test\n"
     (data / "videos.csv").write_text(text)
@@ -255,12 +335,13 @@ def test_ucf101_24_as_downloaded(shared: Shared, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"3186 of 3194 videos"):
         open_detection_sets(tmp_path, media=media)
     names = [path.stem for path in sorted(media.iterdir())]
+    names.remove("v_SoccerJuggling_g23_c01")
     options: dict[str, Any] = {"train_videos": ["v_SoccerJuggling_g23_c01"], "test_videos": names}
     for data in (tmp_path, tmp_path / "pyannot.pkl"):
         train, test = open_detection_sets(data, media=media, **options)
         assert train.names == ("SoccerJuggling/v_SoccerJuggling_g23_c01",)
-        assert len(train.labels) == 7 and len(test) == 8
-        assert test.num_frames.tolist() == [141, 180, 151, 92, 98, 168, 369, 240]
+        assert len(train.labels) == 7 and len(test) == 7
+        assert [*test.num_frames, *train.num_frames] == [141, 180, 151, 92, 98, 168, 369, 240]
         assert set(test.width) == {320} and set(test.height) == {240}
         truth, _ = read_ground_truth(tmp_path / "pyannot.pkl")
         for name in test.names:
@@ -269,13 +350,19 @@ def test_ucf101_24_as_downloaded(shared: Shared, tmp_path: Path) -> None:
             assert ours.tolist() == theirs.tolist()
 
 
-def test_jhmdb_as_a_pickle(shared: Shared) -> None:
-    frames = shared("jhmdb/frames_sample")
-    names = sorted(path.name for path in frames.iterdir() if path.is_dir())
+def test_jhmdb_as_a_pickle(shared: Shared, tmp_path: Path) -> None:
+    samples = shared("jhmdb/frames_sample")
+    names = sorted(path.name for path in samples.iterdir() if path.is_dir())
+    # The sample has the first frame of each video.
+    for name, num_frames in zip(names, (37, 40, 30)):
+        (tmp_path / name).mkdir()
+        frame = samples / name / "00001.png"
+        for number in range(1, num_frames + 1):
+            (tmp_path / f"{name}/{number:05d}.png").symlink_to(frame)
     train, test = open_detection_sets(
-        shared("jhmdb/JHMDB-GT.pkl"), media=frames, train_videos=names, test_videos=names[:1]
+        shared("jhmdb/JHMDB-GT.pkl"), media=tmp_path, train_videos=names[1:], test_videos=names[:1]
     )
-    assert train.names == tuple(f"catch/{name}" for name in names) and test.labels == ("catch",)
+    assert train.names == tuple(f"catch/{name}" for name in names[1:]) and test.labels == ("catch",)
     assert len(train.tubes) == train.num_frames.sum() > 60
     with pytest.raises(InputError, match=r"of 928 videos were not found .the first is "):
         open_detection_sets(shared("jhmdb/JHMDB-GT.pkl"), split=3)

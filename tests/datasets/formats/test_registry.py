@@ -11,6 +11,7 @@ from actiontubes.datasets.formats import registry
 from actiontubes.datasets.formats.annotation_format import AnnotationFormat, ReadOptions
 from actiontubes.datasets.formats.registry import (
     FORMATS,
+    read_annotations,
     read_detections,
     read_ground_truth,
     read_tubes,
@@ -37,8 +38,8 @@ def videos_list(folder: Path, *names: str) -> Path:
 
 
 def test_tables(folder: Path) -> None:
-    truth, videos = read_ground_truth(folder / "groundtruth.csv")
-    assert videos is None and len(truth.video_names) == 5
+    truth = read_annotations(folder / "groundtruth.csv")
+    assert truth.videos is None and len(truth.tubes.video_names) == 5
     assert len(read_detections(folder / "detections.csv", truth)) > 500
     assert read_tubes(folder / "tubes.csv", truth).tube_score is not None
     with pytest.raises(InputError, match="no column tube_score"):
@@ -78,27 +79,27 @@ def test_splits_that_are_not_there(folder: Path) -> None:
 def test_folder_of_tables(folder: Path) -> None:
     """The test videos of the videos' table; those without ground truth are known there."""
     whole, _ = read_ground_truth(folder)
-    names = (*whole.video_names[:2], "quiet")
+    names = (*whole.video_names, "quiet")
     count = len(names)
     write_table(
         Videos(
             names,
             *(np.full(count, 300) for _ in range(3)),
             np.full(count, 25.0),
-            ("train", "test", "test"),
+            ("train", *["test"] * (count - 1)),
         ),
         folder / "videos.csv",
     )
     truth, videos = read_ground_truth(folder)
     assert truth.video_names == names[1:]
-    assert videos is not None and len(videos) == 3
+    assert videos is not None and len(videos) == count
     (folder / "groundtruth.csv").unlink()
     with pytest.raises(InputError, match="actiontubes prepare"):
         read_ground_truth(folder)
 
 
 def test_unknown_endings(folder: Path) -> None:
-    truth, _ = read_ground_truth(folder / "groundtruth.csv")
+    truth = read_annotations(folder / "groundtruth.csv")
     for read in (
         lambda path: read_ground_truth(path),
         lambda path: read_detections(path, truth),

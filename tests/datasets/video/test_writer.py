@@ -71,6 +71,47 @@ def test_given_times_are_kept(numbered, tmp_path: Path) -> None:
     assert times == pytest.approx(given - 7, abs=1e-4)
 
 
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("times", [[0.0, 0.04, 0.08, 1.0], [0.0, 1.0, 1.04, 1.08], [0.0]])
+@pytest.mark.filterwarnings("ignore:.*no H.264 encoder")
+def test_it_lasts_until_the_end_of_the_last_frame(
+    numbered, tmp_path: Path, encoder: str, times: list[float]
+) -> None:
+    path = tmp_path / "a.mp4"
+    with open_video_writer(path, 10, encoders=(encoder,)) as writer:
+        for number, time in enumerate(times):
+            writer.write(numbered.frame(number), time)
+    with av.open(str(path)) as container:
+        assert container.duration / av.time_base == pytest.approx(times[-1] + 0.1, abs=2e-3)
+    assert [time for time, _ in read_timed_video(path)] == pytest.approx(times, abs=1e-3)
+
+
+@pytest.mark.parametrize("fps", [1e-4, 0.02, 90000.0, 1e7])
+def test_strange_rates_are_written(numbered, tmp_path: Path, fps: float) -> None:
+    path, times = tmp_path / "a.mp4", [0.0, 0.04, 0.5]
+    with open_video_writer(path, fps) as writer:
+        for number, time in enumerate(times):
+            writer.write(numbered.frame(number), time)
+    written, frames = zip(*read_timed_video(path))
+    assert numbered.numbers(frames) == [0, 1, 2]
+    if fps > 1:
+        assert written == pytest.approx(times, abs=1e-3)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(8, 9), Fraction(12345, 54321)])
+def test_the_shape_of_pixels_is_written(numbered, tmp_path: Path, aspect: Fraction) -> None:
+    path = write(numbered, tmp_path / "a.mp4", pixel_aspect=aspect)
+    assert probe(path).pixel_aspect == pytest.approx(aspect, rel=1e-3)
+
+
+def test_frames_too_large_for_h264_are_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"a\.mp4: a video of 16386x2 pixels cannot be written"),
+        open_video_writer(tmp_path / "a.mp4", 25) as writer,
+    ):
+        writer.write(np.zeros((2, 16386, 3), np.uint8))
+
+
 def test_browsers_can_play_it_at_once(numbered, tmp_path: Path) -> None:
     path = write(numbered, tmp_path / "a.mp4")
     content = path.read_bytes()

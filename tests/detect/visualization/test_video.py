@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.tables import Tubes
-from actiontubes.datasets.video.reader import read_timed_video, read_video
+from actiontubes.datasets.video.reader import probe, read_timed_video, read_video
+from actiontubes.datasets.video.writer import open_video_writer
 from actiontubes.detect.visualization.frame import PALETTE, draw_frame
 from actiontubes.detect.visualization.video import draw_tubes, draw_video, select_video
 
@@ -92,6 +95,39 @@ def test_a_video_without_tubes_is_copied(numbered, tmp_path: Path) -> None:
         copy = list(read_video(tmp_path / "copy.mp4"))
         for before, after in zip(read_video(video), copy, strict=True):
             assert np.abs(before.astype(int) - after).mean() < 3
+
+
+@pytest.mark.parametrize(("rotation", "expected"), [(0, Fraction(64, 45)), (90, Fraction(45, 64))])
+def test_the_copy_has_the_shape_of_the_original(
+    numbered, tmp_path: Path, rotation: int, expected: Fraction
+) -> None:
+    source = tmp_path / "source.mp4"
+    with open_video_writer(source, 25, pixel_aspect=Fraction(64, 45)) as writer:
+        for number in range(12):
+            writer.write(numbered.frame(number))
+    video = tmp_path / "clip.mp4"
+    with av.open(str(source)) as old, av.open(str(video), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        stream.set_display_rotation(rotation)
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    for scale in (1, 2):
+        draw_video(
+            video, tubes_table(frame=[3]), tmp_path / "drawn.mp4", progress=False, scale=scale
+        )
+        info = probe(tmp_path / "drawn.mp4")
+        assert info.pixel_aspect == expected
+        width, height = (64, 48) if rotation == 0 else (48, 64)
+        assert (info.width, info.height) == (scale * width, scale * height)
+
+
+def test_wide_videos_are_enlarged_less(numbered, tmp_path: Path) -> None:
+    video = numbered.write(tmp_path / "clip.mp4", 3, size=(6000, 64))
+    with pytest.warns(UserWarning, match=r"clip\.mp4: is drawn at 2 and not 4 times its size of"):
+        info = draw_video(video, tubes_table(frame=[0]), tmp_path / "a.mp4", progress=False)
+    assert (info.width, info.height) == (12000, 128)
 
 
 def test_ground_truth_and_trail_are_drawn_too(numbered, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Which part of a split a word means."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Literal
+
+from .errors import InputError, choose_from, some_of
+
+Part = Literal["train", "val", "test"]
+
+_WORDS: dict[str, Part] = {
+    "train": "train", "training": "train", "trn": "train",
+    "val": "val", "valid": "val", "validate": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "tst": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+
+
+def part_of_word(word: str) -> Part | None:
+    """The part of a data set that a word means, whatever its capitals; None for other words."""
+    return _WORDS.get(word.strip().casefold())
+
+
+def split_by_words(split: Mapping[str, str], source: str) -> dict[str, list[str]]:
+    """The lists train1 and test1 of a column that says each video's part.
+
+    Validation videos are the test videos where there are no others, and in no list where there are.
+
+    Args:
+        split: the word of each video.
+        source: the file, for messages.
+
+    Raises:
+        InputError: a word that is not known.
+
+    Warns:
+        how many videos are in no list.
+    """
+    lists: dict[str, list[str]] = {}
+    for video, word in split.items():
+        part = part_of_word(word)
+        if word.strip() and part is None:
+            raise InputError(
+                f"{source}: split {word!r} of video {video} is not a known part; "
+                f"{choose_from(word, _WORDS, len(_WORDS))}"
+            )
+        lists.setdefault(part or "", []).append(video)
+    if "val" in lists and "test" not in lists:
+        lists["test"] = lists.pop("val")
+    unused = [*lists.pop("val", ()), *lists.pop("", ())]
+    if unused:
+        warnings.warn(
+            f"{source}: {len(unused)} videos are neither for training nor for testing "
+            f"({some_of(unused)})",
+            stacklevel=4,
+        )
+    return {f"{part}1": names for part, names in lists.items()}
