@@ -18,6 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
+from .config_file import check_config
 from .output_paths import refuse_lost_inputs
 
 # Words of version 0.1 that the command line and YAML files still accept.
@@ -34,6 +35,7 @@ OLD_NAMES = {
     "every": "key_frame_step",
     "scene": "scene_weight",
 }
+_LONGEST_REASON = 600  # characters of the parser's words, which repeat the values
 
 
 class Omit:
@@ -128,7 +130,9 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     words = _with_recipes(arguments)
     try:
         values = parser.parse_args(words).as_dict()
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # of a number with thousands of digits
+        if isinstance(error, InputError):
+            raise
         raise InputError(_reason(error, arguments, [option.key for option in options])
                          + f" (see `actiontubes {command} --help`)") from error  # fmt: skip
     result: dict[str, Any] = {}
@@ -207,9 +211,10 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
     parser.add_argument(*dict.fromkeys(names), **settings)
 
 
-def _reason(error: ArgumentError, arguments: list[str], options: list[str]) -> str:
+def _reason(error: Exception, arguments: list[str], options: list[str]) -> str:
     """An error of the parser in words for the user."""
     reason = error_line(error)
+    reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
     if "item assignment" in reason:  # jsonargparse on a bare word where a list belongs
         reason = "in a YAML file, write several values as a list: [a, b]"
     reason += _nearest_options(reason, options)
@@ -220,7 +225,11 @@ def _reason(error: ArgumentError, arguments: list[str], options: list[str]) -> s
 
 
 def _with_recipes(arguments: list[str]) -> list[str]:
-    """The words, with --config NAME as the path of the recipe that comes with the package."""
+    """The words, with --config NAME as the path of the recipe that comes with the package.
+
+    Raises:
+        InputError: the file of --config cannot be used, see `check_config`.
+    """
     from importlib.resources import files
     from pathlib import Path
 
@@ -231,6 +240,8 @@ def _with_recipes(arguments: list[str]) -> list[str]:
         recipe = files(__package__) / "recipes" / f"{name}.yaml"
         if option == "--config" and not Path(name).is_file() and recipe.is_file():
             words[i] = str(recipe)
+        elif option == "--config" and Path(name).is_file():
+            check_config(Path(name))
     return words
 
 
