@@ -149,6 +149,11 @@ def write_json(content: Any, path: Path) -> None:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
+def allowed_memory(size: int) -> int:
+    """Bytes that reading a file of `size` bytes may take: large ones may be well packed."""
+    return max(size + EXTRA_MEMORY, 8 * size)
+
+
 def load_pickle(path: Path) -> Any:
     """Loads a pickle of plain containers, numbers, strings and NumPy arrays.
 

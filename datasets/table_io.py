@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 
 from .checks import as_integers, check_table
-from .errors import InputError, refuse_rows
+from .errors import InputError, refuse_rows, some_of
 from .files import atomic_write
 from .frame_numbers import from_first_frame
 from .labels import merge_spellings
+from .parquet_file import open_parquet, read_columns
 from .tables import BOX_COLUMNS, AnyTable, Column, Table, Tubes, file_columns, table_fields
 from .text_files import check_encoding
 from .tube_numbers import divide_by_label, unique_tubes
@@ -149,9 +150,8 @@ class _Header(NamedTuple):
 def _read_header(path: Path) -> _Header:
     with _open_table(path):
         if _is_parquet(path):
-            import pyarrow.parquet as pq
-
-            return _Header(pq.read_schema(path).names)
+            with open_parquet(path) as file:
+                return _Header(file.schema_arrow.names)
         with path.open(encoding="utf-8-sig", newline="") as file:
             line = file.readline(_LONGEST_HEADER)
         rows = {
@@ -190,11 +190,9 @@ def _read_columns(path: Path, kind: type) -> pyarrow.Table:
     with _open_table(path):
         # Neither pyarrow.dataset, behind read_table, nor Array.to_numpy: both import pandas.
         if _is_parquet(path):
-            import pyarrow.parquet as pq
-
             strings = {wanted[name] for name in text if name in wanted}
-            with pq.ParquetFile(path, read_dictionary=strings) as file:
-                return file.read(list(wanted.values())).rename_columns(
+            with open_parquet(path, strings) as file:
+                return read_columns(file, wanted.values(), path).rename_columns(
                     {given: name for name, given in wanted.items()}
                 )
         import pyarrow as pa
@@ -237,7 +235,7 @@ def _match_columns(present: list[str], kind: type, path: Path) -> dict[str, str]
     if missing:
         raise InputError(
             f"{path}: column {', '.join(missing)} is missing; the file has "
-            f"{', '.join(present) or 'no columns'}"
+            f"{some_of(present, 20) or 'no columns'}"
         )
     renamed = [repr(given) for name, given in wanted.items() if given != name]
     if renamed:
@@ -265,7 +263,10 @@ def _has_decimal_commas(path: Path, separator: str) -> bool:
 
 def _read_text(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> tuple[str, ...]:
     if column.default is not None:
-        return tuple(str(text or column.default) for text in arrow[name].to_pylist())
+        # Not to_pylist, which makes every text anew, however often it is repeated.
+        texts: dict[str, str] = {}
+        words = (str(text.as_py() or column.default) for text in arrow[name])
+        return tuple(texts.setdefault(word, word) for word in words)
     codes, names = _read_names(arrow, name, path)
     return tuple(names[code] for code in codes)
 

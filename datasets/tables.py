@@ -14,7 +14,7 @@ Conventions:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -60,6 +60,7 @@ _PERSON = _column(np.int32, least=1, any_text=True)
 _FINITE = _column(np.float64)
 _SCORE = _column(np.float64, least=0, most=1)
 _COUNT = _column(np.int64, least=1)
+_TRACK = _column(np.int64, default=-1, any_text=True)
 
 
 class _Rows:
@@ -147,6 +148,30 @@ class Tracks(_Rows):
 
 
 @dataclass(frozen=True, eq=False)
+class PersonRows(_Rows):
+    """Person boxes as other programs write them; one row a box, R in all.
+
+    Attributes:
+        video: (R,) int32, index into `video_names`.
+        frame: (R,) int32, counted from 0.
+        score: (R,) float64, 0 to 1; 1 where the file has none.
+        boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
+        person, track_id, tube: (R,) int64, three names for what tells the persons of a video apart,
+            -1 in a row without it; or None.
+        video_names: names that `video` indexes; a name may have no row.
+    """
+
+    video: np.ndarray = field(metadata=_NAMES)
+    frame: np.ndarray = field(metadata=_FRAME)
+    score: np.ndarray = field(metadata=_column(np.float64, least=0, most=1, default=1.0))
+    boxes: np.ndarray = field(metadata=_FINITE)
+    video_names: tuple[str, ...]
+    person: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+    track_id: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+    tube: np.ndarray | None = field(default=None, kw_only=True, metadata=_TRACK)
+
+
+@dataclass(frozen=True, eq=False)
 class Actions(_Rows):
     """Who does what from when to when; one row an action of a person, R in all.
 
@@ -218,8 +243,8 @@ def make_videos(
     )
 
 
-AnyTable = Detections | Tubes | Tracks | Actions | Videos
-Table = TypeVar("Table", Detections, Tubes, Tracks, Actions, Videos)
+AnyTable = Detections | Tubes | Tracks | PersonRows | Actions | Videos
+Table = TypeVar("Table", Detections, Tubes, Tracks, PersonRows, Actions, Videos)
 Rows = TypeVar("Rows")
 
 
@@ -335,25 +360,31 @@ def tubes_from_rows(
 
 
 def detections_from_rows(
-    rows: np.ndarray, videos: tuple[str, ...], labels: tuple[str, ...], source: str
+    rows: np.ndarray,
+    videos: tuple[str, ...],
+    labels: tuple[str, ...],
+    source: str | Callable[[int], str],
 ) -> Detections:
     """Makes a table of rows, and checks them.
 
     Args:
         rows: (N, 8) video, frame from 0, label, score, x1, y1, x2, y2.
         videos, labels: the names that video and label index.
-        source: the file, for messages.
+        source: the file, for messages that number the rows from 1; or a function that names a row.
 
     Raises:
         InputError: a row with an unknown video or label, or with another invalid value.
     """
+    whole = rows[:, :3]
     for bad, why in (
         (~np.isfinite(rows).all(axis=1), "a value is NaN or infinite"),
+        ((whole % 1 != 0).any(axis=1), "video, frame and label must be whole numbers"),
         (
             (rows[:, 0] < 0) | (rows[:, 0] >= len(videos)),
             f"the video number must be 0 to {len(videos) - 1}",
         ),
         (rows[:, 1] < 0, "frame must be 1 or more"),
+        (rows[:, 1] > np.iinfo(np.int32).max, "the frame number is too large"),
         (
             (rows[:, 2] < 0) | (rows[:, 2] >= len(labels)),
             f"the label number must be 0 to {len(labels) - 1}",
@@ -363,9 +394,8 @@ def detections_from_rows(
     ):
         if bad.any():
             row = int(np.argmax(bad))
-            raise InputError(
-                f"{source}: row {row + 1}{more_rows(int(bad.sum()))}: {why}: {rows[row].tolist()}"
-            )
+            place = source(row) if callable(source) else f"{source}: row {row + 1}"
+            raise InputError(f"{place}{more_rows(int(bad.sum()))}: {why}: {rows[row].tolist()}")
     return Detections(
         video=rows[:, 0].astype(np.int32),
         frame=rows[:, 1].astype(np.int32),

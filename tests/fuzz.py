@@ -182,7 +182,7 @@ def outcome(read: object, work: Path, path: Path) -> str:
         check_value(read(work))  # type: ignore[operator]
     except InputError as error:
         text = str(error)
-        if "\n" in text or len(text) > 2000:
+        if "\n" in text or len(text) > 1500:
             return f"fault message {text[:300]!r}"
         if path.name not in text and work.name not in text:
             return f"fault unnamed {text[:300]!r}"

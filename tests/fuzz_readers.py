@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import pickle
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +107,25 @@ def _attempt(read: Callable[[], Any]) -> Any:
 
     try:
         return read()
-    except InputError:
+    except InputError as error:
+        check_message(str(error))
         return None
 
 
-def _ground_truth() -> Any:
-    from actiontubes.datasets.tables import tubes_from_rows
+def check_message(text: str) -> None:
+    """Asserts that a refusal is one line."""
+    assert "\n" not in text and len(text) < 1500, f"message {text[:300]!r}"
+
+
+def _ground_truth(folder: Path) -> Any:
+    from actiontubes.datasets.class_list import ClassList
+    from actiontubes.datasets.formats.annotation_format import GroundTruth
+    from actiontubes.datasets.tables import make_videos, tubes_from_rows
 
     rows = np.array(BOXES)
-    return tubes_from_rows([(0, 0, rows, None), (1, 1, rows, None)], VIDEOS, LABELS)
+    tubes = tubes_from_rows([(0, 0, rows, None), (1, 1, rows, None)], VIDEOS, LABELS)
+    videos = make_videos(VIDEOS, [48, 48], 160, 120)
+    return GroundTruth(path=folder, tubes=tubes, videos=videos, classes=ClassList(LABELS))
 
 
 def _formats(read: str, *names: str) -> Callable[[Path], Any]:
@@ -122,7 +135,7 @@ def _formats(read: str, *names: str) -> Callable[[Path], Any]:
         from actiontubes.datasets.formats import registry
 
         function = getattr(registry, read)
-        further = () if read == "read_ground_truth" else (_ground_truth(),)
+        further = () if read == "read_ground_truth" else (_ground_truth(folder),)
         return [function(folder / name, *further) for name in names]
 
     return call
@@ -183,6 +196,28 @@ def _final_annots(folder: Path) -> None:
     ]
     savemat(folder / "finalAnnots.mat", {"annot": entries})
     savemat(folder / "packed.mat", {"annot": entries}, do_compression=True)
+
+
+@cache
+def _matlab_process() -> Any:
+    """One process for all files: to start one for each would take most of the time."""
+    from actiontubes.datasets.formats.matlab import read_variable
+    from actiontubes.datasets.isolated import isolated_reader
+
+    reader = isolated_reader(read_variable)
+    atexit.register(reader.__exit__, None, None, None)
+    return reader.__enter__()
+
+
+def _read_matlab(folder: Path) -> Any:
+    from actiontubes.datasets.formats import jhmdb, registry, ucf101_24
+
+    ucf101_24.load_matlab = _matlab_process()  # type: ignore[assignment]
+    jhmdb.isolated_reader = lambda read: nullcontext(_matlab_process())  # type: ignore[assignment]
+    if (folder / "splits").is_dir():
+        return registry.read_ground_truth(folder)
+    read = registry.read_ground_truth
+    return [_attempt(lambda: read(folder / "finalAnnots.mat")), read(folder / "packed.mat")]
 
 
 def _jhmdb(folder: Path) -> None:
@@ -474,10 +509,8 @@ READERS: dict[str, Reader] = {
     "act-tubes": Reader(_act_tubes, _formats("read_tubes", "built", "video_detections.pkl")),
     "tubelets": Reader(_tubelets, _formats("read_detections", "act", "moc")),
     "pyannot": Reader(_pyannot, _formats("read_ground_truth", "pyannot.pkl")),
-    "finalannots": Reader(
-        _final_annots, _formats("read_ground_truth", "finalAnnots.mat", "packed.mat")
-    ),
-    "jhmdb": Reader(_jhmdb, _formats("read_ground_truth", "."), 0.3),
+    "finalannots": Reader(_final_annots, _read_matlab),
+    "jhmdb": Reader(_jhmdb, _read_matlab, 0.3),
     "coco": Reader(_coco, _formats("read_detections", "results.json")),
     "ava": Reader(_ava, _read_ava),
     "yowo": Reader(_yowo, _formats("read_detections", ".")),

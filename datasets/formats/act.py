@@ -6,18 +6,18 @@ In the layout of ACT (Kalogeiton et al. 2017) frames count from 1, videos are na
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..box_coordinates import has_swapped_corners
+from ..checks import as_integers, check_table
 from ..class_list import ClassList
-from ..errors import InputError
+from ..errors import InputError, some_of
 from ..files import load_pickle
 from ..frame_numbers import frame_of_file, from_one_based
 from ..tables import (
+    BOX_COLUMNS,
     Detections,
     Tubelets,
     TubeRows,
@@ -27,6 +27,9 @@ from ..tables import (
     tubes_from_rows,
 )
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .entries import Entry
+
+_KEYS = ("labels", "gttubes", "nframes", "resolution", "test_videos")
 
 
 class ActFormat(AnnotationFormat):
@@ -35,7 +38,7 @@ class ActFormat(AnnotationFormat):
     name = "ACT's pickles"
 
     def matches(self, path: Path) -> bool:
-        return path.is_dir() or path.suffix in (".pkl", ".pickle")
+        return path.is_dir() or path.suffix.lower() in (".pkl", ".pickle")
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
         if path.is_dir():
@@ -68,45 +71,44 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
     Raises:
         InputError: not such a file.
     """
-    content = load_pickle(path)
-    keys = ("labels", "gttubes", "nframes", "resolution", "test_videos")
-    missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+    content = Entry(load_pickle(path), path)
+    missing = [key for key in _KEYS if content.get(key) is None]
     if missing:
         raise InputError(f"{path}: is not an ACT ground truth pickle: {', '.join(missing)} missing")
+    labels = tuple(label.text() for label in content["labels"].each("label"))
     splits = {
-        f"{part}{number}": list(map(str, names))
+        f"{part}{number}": [name.text() for name in names.each("video")]
         for part in ("test", "train")
-        for number, names in enumerate(content.get(f"{part}_videos", ()), 1)
+        if (lists := content.get(f"{part}_videos")) is not None
+        for number, names in enumerate(lists.each("split"), 1)
     }
-    names = sorted(map(str, content["gttubes"]))
+    annotated = {name.text(): tubes for name, tubes in content["gttubes"].items("video")}
+    names = sorted(annotated)
     tested = [name for key, listed in splits.items() if key.startswith("test") for name in listed]
     for key in ("gttubes", "nframes", "resolution"):
-        absent = [name for name in (*names, *tested) if name not in content[key]]
+        absent = [name for name in (*names, *tested) if content[key].get(name) is None]
         if absent:
-            raise InputError(
-                f"{path}: {key} has no entry for the video "
-                f"{absent[0]}{f' (and {len(absent) - 1} more)' * (len(absent) > 1)}"
-            )
-    labels = tuple(map(str, content["labels"]))
+            raise InputError(f"{path}: {key} has no entry for the video {some_of(absent)}")
     entries: list[TubeRows] = []
     for video, name in enumerate(names):
-        for label, tubes in content["gttubes"][name].items():
-            if not 0 <= int(label) < len(labels):
-                raise InputError(
-                    f"{path}: {name}: label {label} does not exist; the file has {len(labels)} "
-                    "labels, counted from 0"
-                )
-            for tube in tubes:
-                entries.append((video, int(label), _tube_rows(tube, f"{path}: {name}"), None))
-    sizes = np.array([content["resolution"][name] for name in names], np.int64).reshape(-1, 2)
+        for number, tubes in annotated[name].items("label"):
+            label = number.integer(0, len(labels) - 1)
+            entries += [(video, label, _tube_rows(tube), None) for tube in tubes.each("tube")]
+    sizes = [content["resolution"][name].parts("height", "width") for name in names]
     videos = make_videos(
-        names, [content["nframes"][name] for name in names], sizes[:, 1], sizes[:, 0]
+        names,
+        [content["nframes"][name].integer(least=1) for name in names],
+        [width.integer(least=1) for _, width in sizes],
+        [height.integer(least=1) for height, _ in sizes],
     )
-    tubes = tubes_from_rows(entries, tuple(names), labels)
     return GroundTruth(
-        path=path, tubes=tubes, videos=videos, splits=splits, default_split=1,
+        path=path,
+        tubes=tubes_from_rows(entries, tuple(names), labels),
+        videos=videos,
+        splits=splits,
+        default_split=1,
         classes=ClassList(labels, source=str(path)),
-    )  # fmt: skip
+    )
 
 
 def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
@@ -125,9 +127,9 @@ def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
     _require(files.values(), folder, len(names))
     entries: list[TubeRows] = []
     for video, path in files.items():
-        content = _iter_scored_tubes(path, classes, "ACT's or MOC's <video>_tubes.pkl")
-        for label, (tube, score) in content:
-            entries.append((video, label, _tube_rows(tube, str(path)), float(score)))
+        for label, entry in _iter_tubes(path, classes):
+            tube, score = entry.parts("tube", "score")
+            entries.append((video, label, _tube_rows(tube), score.number()))
     return tubes_from_rows(entries, names, classes)
 
 
@@ -149,35 +151,33 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
     _require(folders, folder, len(folders))
     parts: list[np.ndarray] = []
     videos_and_frames: list[tuple[int, int]] = []
+    file_of_width: dict[int, Path] = {}
     for video, inside in enumerate(tqdm(folders, desc="reading", unit="video", delay=2)):
         for path in sorted(inside.glob("*.pkl")):
-            if not path.stem.isdigit():
+            if not path.stem.isdecimal():
                 raise InputError(f"{path}: its name must be a frame number such as 00001.pkl")
-            part = _tubelet_rows(load_pickle(path), path)
-            if len(part):
+            for part in _tubelet_parts(Entry(load_pickle(path), path), names[1]):
                 parts.append(part)
                 videos_and_frames.append((video, frame_of_file(path)))
-    widths = {part.shape[1] for part in parts} or {6}
-    if len(widths) > 1:
-        lengths = " and ".join(str((width - 2) // 4) for width in sorted(widths))
+                file_of_width.setdefault(part.shape[1], path)
+    if len(file_of_width) > 1:
+        lengths = [f"{width // 4} frames ({path})" for width, path in file_of_width.items()]
         raise InputError(
-            f"{folder}: mixes tubelets of {lengths} frames; they must all have the same length"
+            f"{folder}: mixes tubelets of {some_of(lengths)}; they must all have the same length"
         )
     counts = [len(part) for part in parts]
-    rows = np.concatenate([np.empty((0, *widths)), *parts])
+    rows = np.concatenate([np.empty((0, *(file_of_width or (6,)))), *parts])
     video, frame = np.repeat(np.reshape(videos_and_frames, (-1, 2)), counts, axis=0).T
     tubelets = Tubelets(
         video=video.astype(np.int32),
-        frame=frame.astype(np.int32),
+        frame=as_integers(frame, np.int32, "frame", folder),
         label=rows[:, 0].astype(np.int32),
         score=rows[:, 1].copy(),
         boxes=rows[:, 2:].reshape(len(rows), -1, 4),
         video_names=names[0],
         label_names=names[1],
     )
-    boxes = tubelets.as_detections()
-    columns = (boxes.video, boxes.frame, boxes.label, boxes.score)
-    detections_from_rows(np.column_stack([*columns, boxes.boxes]), *names, str(folder))
+    check_table(tubelets.as_detections(), folder)
     return tubelets
 
 
@@ -189,13 +189,8 @@ def read_frame_detections(path: Path, options: ReadOptions) -> Detections:
         options: must name the videos and classes, in the order of the indices.
     """
     names = options.require_names(path)
-    content = load_pickle(path)
-    try:
-        rows = np.asarray(content, np.float64).reshape(-1, 8)
-    except (ValueError, TypeError):
-        raise InputError(
-            f"{path}: must contain rows of 8 numbers: video, frame, label, score, x1, y1, x2, y2"
-        ) from None
+    columns = ("video", "frame", "label", "score", "x1", "y1", "x2", "y2")
+    rows = Entry(load_pickle(path), path).array(*columns)
     rows[:, 1] = from_one_based(rows[:, 1])
     return detections_from_rows(rows, *names, str(path))
 
@@ -205,81 +200,61 @@ def read_video_detections(path: Path, options: ReadOptions) -> Tubes:
     videos, classes = options.require_names(path)
     codes = {name: video for video, name in enumerate(videos)}
     entries: list[TubeRows] = []
-    content = _iter_scored_tubes(path, classes, "video_detections.pkl of MultiSports")
-    for label, (name, score, tube) in content:
-        if name not in codes:
-            raise InputError(f"{path}: label {label}: video {name} is not in the ground truth")
-        entries.append((codes[name], label, _tube_rows(tube, str(path)), float(score)))
+    for label, entry in _iter_tubes(path, classes):
+        video, score, tube = entry.parts("video", "score", "tube")
+        if (name := video.text()) not in codes:
+            raise video.error(f"{name} is not in the ground truth")
+        entries.append((codes[name], label, _tube_rows(tube), score.number()))
     return tubes_from_rows(entries, videos, classes)
 
 
-def _iter_scored_tubes(
-    path: Path, classes: tuple[str, ...], layout: str
-) -> Iterator[tuple[int, Any]]:
-    """Yields label and entry of each tube in a pickled dict from label number to tubes.
-
-    Raises:
-        InputError: it is not such a dict, which `layout` describes, or a label is not a class.
-    """
-    content = load_pickle(path)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must be a dict from label number to tubes ({layout})")
-    for label, tubes in content.items():
-        if not 0 <= int(label) < len(classes):
-            raise InputError(
-                f"{path}: label {label} does not exist; the ground truth has {len(classes)} "
-                "labels, counted from 0"
-            )
-        for tube in tubes:
-            yield int(label), tube
+def _iter_tubes(path: Path, classes: Sequence[str]) -> Iterator[tuple[int, Entry]]:
+    """The label and the entry of each tube in a pickled dict from label number to tubes."""
+    for key, tubes in Entry(load_pickle(path), path).items("label"):
+        label = key.integer(0, len(classes) - 1)
+        for tube in tubes.each("tube"):
+            yield label, tube
 
 
-def _tube_rows(tube: Any, source: str) -> np.ndarray:
-    """The first five columns of a tube, checked, with frames counted from 0."""
-    rows = np.asarray(tube, np.float64)
-    if rows.ndim != 2 or rows.shape[1] < 5:
-        raise InputError(
-            f"{source}: a tube has shape {rows.shape}; it must be (n, 5): frame, x1, y1, x2, y2"
-        )
-    rows = rows[:, :5].copy()
-    rows[:, 0] = from_one_based(rows[:, 0])
-    if not np.isfinite(rows).all():
-        raise InputError(f"{source}: a tube contains NaN or infinity")
+def _tube_rows(tube: Entry) -> np.ndarray:
+    """The first five columns of a tube, with frames counted from 0."""
+    rows = tube.array("frame", *BOX_COLUMNS, more=True)
+    if not len(rows):
+        raise tube.error("has no boxes")
+    rows[:, 0] = from_one_based(as_integers(rows[:, 0], np.int32, "frame", tube).astype(np.int64))
     if (rows[:, 0] < 0).any():
-        raise InputError(
-            f"{source}: a frame number is below 1; frames count from 1 in ACT's pickles"
-        )
-    if has_swapped_corners(rows[:, 1:]).any():
-        raise InputError(f"{source}: a box has x2 < x1 or y2 < y1")
+        raise tube.error("a frame number is below 1; frames count from 1 in ACT's pickles")
     return rows
 
 
-def _tubelet_rows(content: Any, path: Path) -> np.ndarray:
-    """(N, 2 + 4K) label, score, boxes, from either layout."""
-    if isinstance(content, dict):
-        parts = []
-        for label, values in content.items():
-            values = np.asarray(values, np.float64)
-            if values.ndim != 2 or values.shape[1] % 4 != 1:
-                raise InputError(
-                    f"{path}: label {label}: array of shape {values.shape}; it must be (N, 4K + "
-                    "1): the boxes of K frames, then the score"
-                )
-            labels = np.full((len(values), 1), int(label) - 1.0)
-            parts.append(np.concatenate([labels, values[:, -1:], values[:, :-1]], axis=1))
-        widths = {part.shape[1] for part in parts}
-        if len(widths) > 1:
-            raise InputError(f"{path}: mixes tubelets of different lengths")
-        return np.concatenate(parts) if parts else np.empty((0, 6))
-    if isinstance(content, tuple) and len(content) == 2:
-        rows = np.asarray(content[0], np.float64)
-        if not rows.size:
-            return np.empty((0, 6))
-        if rows.ndim == 2 and rows.shape[1] % 4 == 2 and rows.shape[1] > 2:
-            return rows
-    raise InputError(
-        f"{path}: is neither ACT's pair of arrays nor MOC's dict from label to tubelets"
-    )
+def _tubelet_parts(content: Entry, labels: Sequence[str]) -> Iterator[np.ndarray]:
+    """(N, 2 + 4K) label, score, boxes, from ACT's or MOC's layout; nothing without tubelets."""
+    if isinstance(content.value, Mapping):
+        for key, tubelets in content.items("label"):
+            rows = _read_tubelets(tubelets, "the boxes of K frames, score", 1)
+            label = np.full((len(rows), 1), key.integer(1, len(labels)) - 1.0)
+            if len(rows):
+                yield np.concatenate([label, rows[:, -1:], rows[:, :-1]], axis=1)
+    elif isinstance(content.value, list | tuple) and len(content.value) == 2:
+        tubelets = content.parts("tubelets", "all boxes")[0]
+        rows = _read_tubelets(tubelets, "label, score, the boxes of K frames", 2)
+        if len(rows):
+            label = as_integers(rows[:, 0], np.int32, "label", tubelets)
+            bad = (label < 0) | (label >= len(labels))
+            if bad.any():
+                raise tubelets.error(f"label {label[bad][0]} must be 0 to {len(labels) - 1}")
+            yield rows
+    else:
+        raise content.error("is neither ACT's pair of arrays nor MOC's dict from label to tubelets")
+
+
+def _read_tubelets(tubelets: Entry, columns: str, others: int) -> np.ndarray:
+    """(N, `others` + 4K) rows with the boxes of K frames, four numbers each."""
+    rows = tubelets.matrix(f"rows of {columns}")
+    width = rows.shape[1] - others
+    if len(rows) and (width < 4 or width % 4):
+        raise tubelets.error(f"has shape {rows.shape}; it must be rows of {columns}")
+    return rows
 
 
 def _require(paths: Iterable[Path], folder: Path, wanted: int) -> None:

@@ -15,12 +15,18 @@ from typing import Any
 import numpy as np
 
 from ..box_coordinates import has_swapped_corners
+from ..checks import as_integers
 from ..errors import InputError, refuse_rows
 from ..tables import Detections, Tubes
 from ..text_files import read_csv
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "action", "person or score")
+_BOX = slice(2, 6)
+_BOX_NAMES = (["x1", "y1", "x2", "y2"], ["xmin", "ymin", "xmax", "ymax"])
+"""What a header may call the corners, without underscores."""
+_MAX_FRACTION = 2.0
+"""Boxes that reach further than this are in pixels: a detector's are outside the frame by less."""
 
 
 class AvaFormat(AnnotationFormat):
@@ -29,12 +35,13 @@ class AvaFormat(AnnotationFormat):
     name = "AVA's CSV"
 
     def matches(self, path: Path) -> bool:
-        """Whether a CSV file's first row has seven or eight values and is not a header."""
-        if path.suffix != ".csv" or not path.is_file():
+        """Whether a CSV file's first row is of AVA's seven or eight columns, or their header."""
+        if path.suffix.lower() != ".csv" or not path.is_file():
             return False
         with path.open(encoding="utf-8-sig", errors="replace") as file:
-            first = next(csv.reader([file.readline(10_000)]), [])
-        return len(first) in (7, 8) and "video" not in first and "frame" not in first
+            lines = (line for line in iter(lambda: file.readline(10_000), "") if line.strip())
+            row = next(csv.reader([next(lines, "")]), [])
+        return _is_header(row) or (len(row) in (7, 8) and all(map(_is_number, row[1:6])))
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
         tubes = read_ava_ground_truth(path)
@@ -48,7 +55,7 @@ def read_ava_ground_truth(path: Path) -> Tubes:
     """Reads ava_val_v2.2.csv or a file like it.
 
     Args:
-        path: eight columns, the last a person's number within the video.
+        path: eight columns, the last a person's number within the video, or another name for them.
 
     Returns:
         one tube for each person and action. Labels are the action numbers as text.
@@ -59,17 +66,18 @@ def read_ava_ground_truth(path: Path) -> Tubes:
     Warns:
         how many rows have no box or action.
     """
-    columns, last, row_numbers = _read_rows(path)
-    keys = np.stack([columns["video"], last.astype(np.int64), columns["label"]], axis=1)
+    columns, last, numbers = _read_rows(path)
+    is_score = np.array([_is_number(text) and float(text) % 1 != 0 for text in last], bool)
+    why = "the last column must be a person, not a score; are these detections?"
+    refuse_rows(is_score, path, why, numbers)
+    person = _number_names([_plain_number(text) for text in last])[1]
+    keys = np.stack([columns["video"], person, columns["label"]], axis=1)
     tube = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     tubes = Tubes(**columns, tube=tube.astype(np.int64))
     order = np.lexsort((tubes.frame, tubes.tube))
-    same = (np.diff(tubes.tube[order]) == 0) & (np.diff(tubes.frame[order]) == 0)
-    if same.any():
-        row = row_numbers[order[int(np.argmax(same)) + 1]]
-        raise InputError(
-            f"{path}: row {row}: repeats an action of the same person in the same second"
-        )
+    repeated = np.zeros(len(tubes), bool)
+    repeated[order[1:]] = (np.diff(tubes.tube[order]) == 0) & (np.diff(tubes.frame[order]) == 0)
+    refuse_rows(repeated, path, "repeats an action of the same person in the same second", numbers)
     return tubes
 
 
@@ -79,51 +87,95 @@ def read_ava_detections(path: Path) -> Detections:
     Raises:
         InputError: a row that is not of that form.
     """
-    columns, score, row_numbers = _read_rows(path)
-    bad = (score < 0) | (score > 1)
-    refuse_rows(bad, path, "score must be between 0 and 1", row_numbers)
+    columns, last, numbers = _read_rows(path)
+    refuse_rows(~_are_numbers(last), path, "score must be a number", numbers)
+    score = last.astype(np.float64)
+    bad = ~((score >= 0) & (score <= 1))
+    refuse_rows(bad, path, "score must be between 0 and 1", numbers)
     return Detections(**columns, score=score)
 
 
 def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
     """The columns of a table, the last value of each row, and the rows' numbers in the file."""
-    rows, numbers, incomplete = [], [], 0
-    for number, row in enumerate(read_csv(path), 1):
-        if len(row) != 8:
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    without_box: list[int] = []
+    for number, cells in enumerate(read_csv(path), 1):
+        row = [cell.strip() for cell in cells]
+        if not any(row) or (not rows and not without_box and _is_header(row)):
+            continue
+        if len(row) != len(_COLUMNS):
             raise InputError(
                 f"{path}: row {number}: has {len(row)} columns instead of {len(_COLUMNS)} "
                 f"({', '.join(_COLUMNS)})"
             )
-        if not all(row[2:7]):
-            incomplete += 1
+        if not any(row[2:7]):
+            without_box.append(number)
             continue
         rows.append(row)
         numbers.append(number)
-    if incomplete:
-        warnings.warn(f"{path}: ignoring {incomplete} rows without a box or action", stacklevel=3)
-    values = np.empty((len(rows), 6))
-    for i, row in enumerate(rows):
-        try:
-            values[i] = [float(row[j]) for j in (1, 2, 3, 4, 5, 7)]
-        except ValueError:
-            raise InputError(
-                f"{path}: row {numbers[i]}: contains text where a number belongs"
-            ) from None
-    boxes = values[:, 1:5]
-    second = values[:, 0]
-    refuse_rows(~np.all(np.isfinite(values), axis=1), path, "contains NaN or infinity", numbers)
-    refuse_rows(has_swapped_corners(boxes), path, "x2 < x1 or y2 < y1", numbers)
-    bad = (second < 0) | (second % 1 != 0)
-    refuse_rows(bad, path, "the second must be a whole number of 0 or more", numbers)
-    video_names, video = np.unique([row[0] for row in rows], return_inverse=True)
-    actions = sorted({row[6] for row in rows}, key=lambda name: (len(name), name))
-    place = {name: index for index, name in enumerate(actions)}
+    if without_box:
+        count = len(without_box)
+        warnings.warn(
+            f"{path}: ignoring {count} row{'s' * (count > 1)} without a box or action; the first "
+            f"is row {without_box[0]}",
+            stacklevel=3,
+        )
+    table = np.array(rows, object).reshape(-1, len(_COLUMNS))
+    for column in range(len(_COLUMNS)):
+        refuse_rows(np.array(table[:, column] == ""), path, f"{_COLUMNS[column]} is empty", numbers)
+    for column in range(1, 6):
+        bad = ~_are_numbers(table[:, column])
+        refuse_rows(bad, path, f"{_COLUMNS[column]} must be a number", numbers)
+    second, boxes = table[:, 1].astype(np.float64), table[:, _BOX].astype(np.float64)
+    finite = np.isfinite(boxes).all(axis=1) & np.isfinite(second)
+    for bad, why in (
+        (~finite, "contains NaN or infinity"),
+        (has_swapped_corners(boxes), "x2 < x1 or y2 < y1"),
+        ((second < 0) | (second % 1 != 0), "the second must be a whole number of 0 or more"),
+    ):
+        refuse_rows(bad, path, why, numbers)
+    video_names, video = np.unique(table[:, 0], return_inverse=True)
+    label_names, label = _number_names([_plain_number(text) for text in table[:, 6]])
     columns = {
-        "video": video.astype(np.int32),
-        "frame": second.astype(np.int32),
-        "label": np.array([place[row[6]] for row in rows], np.int32),
-        "boxes": boxes.copy(),
-        "video_names": tuple(map(str, video_names)),
-        "label_names": tuple(actions),
+        "video": video.reshape(-1).astype(np.int32),
+        "frame": as_integers(second, np.int32, "the second", path),
+        "label": label,
+        "boxes": boxes,
+        "video_names": tuple(video_names),
+        "label_names": label_names,
     }
-    return columns, values[:, 5].copy(), numbers
+    return columns, table[:, 7], numbers
+
+
+def _number_names(texts: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The different texts, numbers in their order, and each text's code."""
+    names = sorted(set(texts), key=lambda name: (len(name), name))
+    code = {name: i for i, name in enumerate(names)}
+    return tuple(names), np.array([code[text] for text in texts], np.int32)
+
+
+def _is_header(row: list[str]) -> bool:
+    """Whether the row has AVA's columns by name; our own tables have a column `frame`."""
+    names = [cell.strip().lower().replace("_", "") for cell in row]
+    return len(row) == len(_COLUMNS) and names[_BOX] in _BOX_NAMES and "frame" not in names
+
+
+def _is_number(text: str) -> bool:
+    """Whether a cell is a number or empty."""
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
+
+
+def _are_numbers(texts: np.ndarray) -> np.ndarray:
+    return np.array([_is_number(text) for text in texts], bool)
+
+
+def _plain_number(text: str) -> str:
+    """A whole number in its shortest form, as 12 for 012 and 12.0; other text as it is."""
+    if _is_number(text) and float(text) % 1 == 0:
+        return f"{float(text):.0f}"
+    return text

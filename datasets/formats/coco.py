@@ -7,18 +7,24 @@ COCO box is x, y, width, height with width = x2 - x1.
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..box_coordinates import xywh_to_xyxy, xyxy_to_xywh
+from ..box_coordinates import box_unit, rescale_boxes, xywh_to_xyxy, xyxy_to_xywh
 from ..errors import InputError
 from ..files import atomic_write
-from ..frame_numbers import frame_name, frame_of_file
+from ..frame_numbers import frame_name, from_first_frame
 from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
 from ..text_files import read_json
 from .annotation_format import AnnotationFormat, ReadOptions
+from .complete import frame_sizes
+from .entries import Entry
+from .frame_files import FrameFiles, first_frame_of
 
 
 class CocoFormat(AnnotationFormat):
@@ -27,7 +33,7 @@ class CocoFormat(AnnotationFormat):
     name = "COCO's JSON"
 
     def matches(self, path: Path) -> bool:
-        return path.suffix == ".json"
+        return path.suffix.lower() == ".json"
 
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
         return read_coco_results(path, options)
@@ -110,51 +116,159 @@ def _write_json(content: Any, path: Path) -> None:
         temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
+_Id = int | float | str
+
+
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """The images of an annotation file, I in all.
+
+    Attributes:
+        row_of_id: index into the arrays.
+        video: (I,) int64, index into `video_names`.
+        frame: (I,) int64, from 0.
+        size: (I, 2) float64 width and height, NaN where the file does not say.
+    """
+
+    row_of_id: dict[_Id, int]
+    video: np.ndarray
+    frame: np.ndarray
+    size: np.ndarray
+    video_names: tuple[str, ...]
+
+
 def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     """Reads a COCO results file.
 
     The annotation file says which frame an image is and how categories are called. An image's frame
-    is its `video` and `frame`, else its file name "<video>/<frame from 00001>.jpg".
+    is its `video` and `frame` (from 0), else its file name, see `FrameFiles`. Boxes in fractions
+    become pixels where the sizes of the images are known, and boxes in pixels of an image become
+    pixels of the video where the video has another size.
 
     Args:
         path: a JSON list of image_id, category_id, bbox and score.
-        options: names of videos and classes come first in the table; see also `annotations`.
+        options: names of videos come first in the table; see also `annotations`.
 
     Raises:
         InputError: not such a file, or an id without a frame.
+
+    Warns:
+        that boxes were converted.
     """
     annotations = options.annotations or path.with_name("annotations.json")
-    content, described = _load(path), _load(annotations)
-    try:
-        images = {image["id"]: _frame(image) for image in described["images"]}
-        categories = {each["id"]: str(each["name"]) for each in described["categories"]}
-    except (TypeError, KeyError, ValueError) as error:
+    if not annotations.is_file():
         raise InputError(
-            f"{annotations}: is not a COCO annotation file ({error!r}); give the right one with "
-            "--annotations"
-        ) from error
-    if not isinstance(content, list):
-        raise InputError(f"{path}: must be a JSON list of results")
-    # Names that the ground truth lacks are kept; `align_to_ground_truth` reports them.
-    videos = (video for video, _ in images.values())
-    video_names = tuple(dict.fromkeys([*(options.video_names or ()), *videos]))
-    label_names = tuple(dict.fromkeys([*options.label_names, *categories.values()]))
-    video = {name: index for index, name in enumerate(video_names)}
-    label = {name: index for index, name in enumerate(label_names)}
-    rows = np.empty((len(content), 8))
-    for i, result in enumerate(content):
-        try:
-            name, frame = images[result["image_id"]]
-            category = label[categories[result["category_id"]]]
-            x, y, width, height = result["bbox"]
-            rows[i] = video[name], frame, category, result["score"], x, y, width, height
-        except (TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{path}: result {i + 1}: needs image_id, category_id, bbox and score that "
-                f"fit {annotations.name} ({error!r})"
-            ) from error
-    rows[:, 4:] = xywh_to_xyxy(rows[:, 4:])
-    return detections_from_rows(rows, video_names, label_names, str(path))
+            f"{annotations}: file not found; it belongs to COCO results and says which frame an "
+            "image is; give it with --annotations"
+        )
+    described = Entry(read_json(annotations), annotations)
+    images = _read_images(described["images"], options, annotations)
+    categories = _by_id(described["categories"], "category")
+    names = {key: category["name"].text() for key, category in categories.items()}
+    label_names = tuple(dict.fromkeys([*options.label_names, *names.values()]))
+    label_of_id = {key: label_names.index(name) for key, name in names.items()}
+    results = Entry(read_json(path), path)
+    image = _codes(results, "image_id", images.row_of_id, annotations)
+    label = _codes(results, "category_id", label_of_id, annotations)
+    score = results.column("result", "score")
+    boxes = xywh_to_xyxy(results.column("result", "bbox", "x", "y", "width", "height"))
+    rows = np.column_stack([images.video[image], images.frame[image], label, score, boxes])
+    table = detections_from_rows(rows, images.video_names, label_names, str(path))
+    return _in_video_pixels(table, images.size[image], path, options)
+
+
+def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
+    files = FrameFiles(
+        options.video_names or (), f"{source}: image ", "<video>/<frame>, such as alpha/00001.jpg"
+    )
+    code_of_name = {name: code for code, name in enumerate(options.video_names or ())}
+    images = _by_id(entries, "image")
+    video, numbers, size = [], [], []
+    is_named = np.zeros(len(images), bool)
+    for row, image in enumerate(images.values()):
+        if image.get("video") is not None and image.get("frame") is not None:
+            name, number = image["video"].text(), image["frame"].integer(least=0)
+        else:
+            name, number = files.find(image["file_name"].text())
+            is_named[row] = True
+        video.append(code_of_name.setdefault(name, len(code_of_name)))
+        numbers.append(number)
+        sides = [image.get("width"), image.get("height")]
+        known = [side.integer(least=1) for side in sides if side and side.value is not None]
+        size.append(known if len(known) == 2 else [np.nan, np.nan])
+    frame = np.array(numbers, np.int64)
+    if options.first_frame is not None:
+        frame = from_first_frame(frame, options.first_frame)
+    elif is_named.any():
+        first = first_frame_of(frame[is_named], source)
+        frame[is_named] = from_first_frame(frame[is_named], first)
+    return _Images(
+        row_of_id={key: row for row, key in enumerate(images)},
+        video=np.array(video, np.int64),
+        frame=frame,
+        size=np.array(size, np.float64).reshape(-1, 2),
+        video_names=tuple(code_of_name),
+    )
+
+
+def _by_id(entries: Entry, what: str) -> dict[_Id, Entry]:
+    """The entries of a list by their `id`, each of which must be there once."""
+    by_id: dict[_Id, Entry] = {}
+    for entry in entries.each(what):
+        key = entry["id"].identifier()
+        if key in by_id:
+            raise entry.error(f"id {key} is also that of {by_id[key]}")
+        by_id[key] = entry
+    return by_id
+
+
+def _codes(results: Entry, key: str, codes: Mapping[_Id, int], source: Path) -> np.ndarray:
+    """(R,) what `codes` has for a key of each result."""
+    try:
+        return np.array([codes[result[key]] for result in results.value], np.int64)
+    except (TypeError, KeyError, IndexError):
+        # One by one, which names the first bad result.
+        ids = (result[key] for result in results.each("result"))
+        unknown = next(each for each in ids if each.identifier() not in codes)
+        raise unknown.error(f"{unknown.value!r} is not an id in {source}") from None
+
+
+def _in_video_pixels(
+    table: Detections, image_size: np.ndarray, path: Path, options: ReadOptions
+) -> Detections:
+    """The detections with boxes in the unit that is wanted, as far as sizes are known.
+
+    Args:
+        table: boxes in pixels or fractions of the images.
+        image_size: (R, 2) width and height, NaN where unknown.
+        path: for messages.
+        options: says the units, and what is known of the videos.
+    """
+    unit = options.box_unit or box_unit(table.boxes)
+    target = options.target_unit or "pixel"
+    from_size = np.ones_like(image_size) if unit == "fraction" else image_size
+    to_size = np.ones_like(image_size)
+    if target == "pixel":
+        to_size = frame_sizes(table, options.videos)
+        to_size = np.where(np.isnan(to_size), image_size, to_size)
+    known = ~np.isnan(from_size + to_size).any(axis=1)
+    changed = known & (from_size != to_size).any(axis=1)
+    # What this file does not know, `complete_table` may.
+    if not changed.any() or (unit != target and not known.all()):
+        return table
+    row = int(changed.argmax())
+    old, new = (
+        "fractions" if size[0] == 1 else f"images of {size[0]:.0f}x{size[1]:.0f}"
+        for size in (from_size[row], to_size[row])
+    )
+    warnings.warn(
+        f"{path}: {int(changed.sum())} of {len(table)} boxes were scaled to the size of their "
+        f"video; the first, in {table.video_names[table.video[row]]}, from {old} to {new}",
+        stacklevel=4,
+    )
+    boxes = table.boxes.copy()
+    boxes[changed] = rescale_boxes(boxes[changed], from_size[changed], to_size[changed])
+    return replace(table, boxes=boxes)
 
 
 def _images(ground_truth: Tubes, detections: Detections | None) -> tuple[np.ndarray, np.ndarray]:
@@ -165,17 +279,3 @@ def _images(ground_truth: Tubes, detections: Detections | None) -> tuple[np.ndar
     rows = np.concatenate([np.stack([table.video, table.frame], axis=1) for table in tables])
     frames, image = np.unique(rows, axis=0, return_inverse=True)
     return image.reshape(-1) + 1, frames
-
-
-def _load(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: file not found") from None
-
-
-def _frame(image: dict[str, Any]) -> tuple[str, int]:
-    if "video" in image and "frame" in image:
-        return str(image["video"]), int(image["frame"])
-    file = Path(image["file_name"])
-    return file.parent.as_posix(), frame_of_file(file)

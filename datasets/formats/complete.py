@@ -124,10 +124,11 @@ def _convert_boxes(table: Table, source: Path, options: ReadOptions) -> Table:
         )
     if target is None or unit == target or not len(table):
         return table
-    sizes = _frame_sizes(table, options.videos)
-    if sizes is None and unit == "fraction":
+    sizes = frame_sizes(table, options.videos)
+    is_known = not np.isnan(sizes).any()
+    if not is_known and unit == "fraction":
         require_pixels(table.boxes, source, unit)
-    if sizes is None:
+    if not is_known:
         raise InputError(
             f"{source}: the boxes are pixels, those of the ground truth are fractions of the "
             "frame, whose size is not known; divide them by width and height"
@@ -141,14 +142,12 @@ def _convert_boxes(table: Table, source: Path, options: ReadOptions) -> Table:
     return replace(table, boxes=rescale_boxes(table.boxes, from_size, to_size))
 
 
-def _frame_sizes(table: Detections | Tubes, videos: Videos | None) -> np.ndarray | None:
-    """(R, 2) width and height of each row's video; None where one is not known."""
-    if videos is None:
-        return None
-    index = VideoIndex(videos.video)
-    codes = np.array([-1 if (code := index.find(name)) is None else code
-                      for name in table.video_names], np.int64)  # fmt: skip
-    if (codes[np.unique(table.video)] < 0).any():
-        return None
-    rows = codes[table.video]
-    return np.stack([videos.width[rows], videos.height[rows]], axis=1).astype(np.float64)
+def frame_sizes(table: Detections | Tubes, videos: Videos | None) -> np.ndarray:
+    """(R, 2) width and height of each row's video, NaN where they are not known."""
+    sizes = np.full((len(table.video_names) + 1, 2), np.nan)
+    if videos is not None:
+        index = VideoIndex(videos.video)
+        for code, name in enumerate(table.video_names):
+            if (row := index.find(name)) is not None:
+                sizes[code] = videos.width[row], videos.height[row]
+    return sizes[table.video]

@@ -143,7 +143,11 @@ def read_detections(
     """
     path = Path(path)
     options = ReadOptions.from_ground_truth(ground_truth, files, annotations)
-    return complete_table(find_format(path).read_detections(path, options), path, options)
+    file = find_format(path)
+    table = file.read_detections(path, options)
+    if isinstance(file, CocoFormat):
+        options = replace(options, box_unit=None)  # converted there, by the size of each image
+    return complete_table(table, path, options)
 
 
 def read_tubes(

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..box_coordinates import xywh_to_xyxy
 from ..class_list import ClassList
-from ..errors import InputError
 from ..files import load_pickle
 from ..frame_numbers import from_one_based
 from ..tables import TubeRows, make_videos, tubes_from_rows
 from ..video_names import match_videos, read_video_list
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .entries import Entry
 from .matlab import load_matlab
 
 CLASSES = (
@@ -34,7 +34,7 @@ class PyannotFormat(AnnotationFormat):
     name = "pyannot.pkl"
 
     def matches(self, path: Path) -> bool:
-        if path.suffix not in (".pkl", ".pickle") or not path.is_file():
+        if path.suffix.lower() not in (".pkl", ".pickle") or not path.is_file():
             return False
         # The first video's entry stands at the beginning of the file, and has these keys.
         with path.open("rb") as file:
@@ -51,7 +51,7 @@ class FinalAnnotsFormat(AnnotationFormat):
     name = "finalAnnots.mat"
 
     def matches(self, path: Path) -> bool:
-        return path.suffix == ".mat"
+        return path.suffix.lower() == ".mat"
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
         return read_final_annots(path)
@@ -69,21 +69,17 @@ def read_pyannot(path: Path) -> GroundTruth:
     Raises:
         InputError: not such a file.
     """
-    content = load_pickle(path)
-    first = next(iter(content.values()), None) if isinstance(content, dict) else None
-    if not isinstance(first, dict) or not {"annotations", "numf", "label"} <= set(first):
-        raise InputError(
-            f"{path}: is not pyannot.pkl: it must be a dict from video to annotations, label and "
-            "numf"
-        )
-    tubes = {
-        str(name): [
-            (int(tube["sf"]), int(tube["ef"]), int(tube["label"]), np.asarray(tube["boxes"]))
-            for tube in entry["annotations"]
+    content = Entry(load_pickle(path), path)
+    tubes: dict[str, list[_Tube]] = {}
+    num_frames: dict[str, int] = {}
+    for key, video in content.items("video"):
+        name = key.text()
+        num_frames[name] = video["numf"].integer(least=1)
+        tubes[name] = [
+            (tube["boxes"], tube["sf"].integer(), tube["ef"].integer(), tube["label"].integer())
+            for tube in video["annotations"].each("tube")
         ]
-        for name, entry in content.items()
-    }
-    return _ground_truth(path, tubes, {str(name): int(e["numf"]) for name, e in content.items()})
+    return _ground_truth(path, tubes, num_frames)
 
 
 def read_final_annots(path: Path) -> GroundTruth:
@@ -92,55 +88,57 @@ def read_final_annots(path: Path) -> GroundTruth:
     Raises:
         InputError: not readable, or not of this layout.
     """
-    found = load_matlab(path, "annot", simplify_cells=True)
-    try:
-        content = {str(entry["name"]): entry for entry in np.atleast_1d(found)}
-        tubes = {
-            name: [
-                (
-                    from_one_based(int(tube["sf"])),
-                    int(tube["ef"]),
-                    int(tube["class"]) - 1,
-                    np.asarray(tube["boxes"]).reshape(-1, 4),
-                )
-                for tube in np.atleast_1d(entry["tubes"])
-            ]
-            for name, entry in content.items()
-        }
-        num_frames = {name: int(entry["num_imgs"]) for name, entry in content.items()}
-    except (LookupError, TypeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path}: is not finalAnnots.mat: annot ({reason})") from error
+    content = Entry(load_matlab(path, "annot", simplify_cells=True), f"{path}: annot")
+    tubes: dict[str, list[_Tube]] = {}
+    num_frames: dict[str, int] = {}
+    for entry in _unsqueezed(content).each("video"):
+        name = entry["name"].text()
+        if name in tubes:
+            raise entry.error(f"{name} is there twice")
+        video = Entry(entry.value, f"{path}: video {name}")
+        num_frames[name] = video["num_imgs"].integer(least=1)
+        tubes[name] = [
+            (
+                _unsqueezed(tube["boxes"]),
+                from_one_based(tube["sf"].integer()),
+                tube["ef"].integer(),
+                from_one_based(tube["class"].integer()),
+            )
+            for tube in _unsqueezed(video["tubes"]).each("tube")
+        ]
     return _ground_truth(path, tubes, num_frames)
 
 
+def _unsqueezed(entry: Entry) -> Entry:
+    """The list of one item, or the (1, 4) boxes, that MATLAB's files hold without the list."""
+    value = entry.value
+    is_row = isinstance(value, np.ndarray) and value.shape == (4,)
+    return Entry([value], entry) if isinstance(value, dict) or is_row else entry
+
+
+_Tube = tuple[Entry, int, int, int]
+"""The boxes, the first frame from 0, the end (exclusive) and the label of a tube."""
+
+
 def _ground_truth(
-    path: Path,
-    tubes: Mapping[str, Sequence[tuple[int, int, int, np.ndarray]]],
-    num_frames: Mapping[str, int],
+    path: Path, tubes: Mapping[str, Sequence[_Tube]], num_frames: Mapping[str, int]
 ) -> GroundTruth:
-    """The ground truth of all videos.
+    """The ground truth of all videos, whose boxes are x, y, width, height of any number type.
 
     Args:
         path: for messages; the official lists may stand beside it.
-        tubes: of each video: first frame from 0, end (exclusive), label, (n, 4) x, y, width, height
-            of any integer type.
-        num_frames: of each video.
+        tubes, num_frames: of each video.
     """
     names = sorted(tubes)
     entries: list[TubeRows] = []
     for video, name in enumerate(names):
-        for number, (start, end, label, boxes) in enumerate(tubes[name]):
+        for entry, start, end, label in tubes[name]:
             if not 0 <= label < len(CLASSES) or CLASSES[label] != name.split("/", 1)[0]:
-                raise InputError(
-                    f"{path}: {name}: label {label} does not match the class folder of the video"
-                )
-            if boxes.shape != (end - start, 4):
-                raise InputError(
-                    f"{path}: {name} tube {number}: has {boxes.shape[0]} boxes for {end - start} "
-                    "frames"
-                )
-            rows = np.empty((end - start, 5))
+                raise entry.error(f"label {label} does not match the class folder of the video")
+            boxes = entry.array("x", "y", "width", "height")
+            if len(boxes) != end - start or not len(boxes):
+                raise entry.error(f"has {len(boxes)} boxes for {end - start} frames")
+            rows = np.empty((len(boxes), 5))
             rows[:, 0] = np.arange(start, end)
             rows[:, 1:] = boxes
             entries.append((video, label, rows, None))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from ..errors import InputError
+from .image import MAX_PIXELS, check_size
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -40,7 +41,7 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
 
     Raises:
         InputError: the file is missing, is not a video, has only other streams, or a codec that
-            cannot be decoded.
+            cannot be decoded, or frames of more than `MAX_PIXELS`.
     """
     path = Path(path)
     if path.is_dir():
@@ -82,6 +83,9 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
             raise InputError(
                 f"{path}: its video has a codec that cannot be decoded; convert it to H.264"
             )
+        check_size(stream.width, stream.height, path)
+        # So that no later frame may be larger.
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.thread_type = "AUTO"
         stream.thread_count = threads
         yield container, stream

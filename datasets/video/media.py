@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 from ..errors import InputError, some_of
 from ..frame_numbers import frame_files, is_frame_folder
 from ..video_names import VIDEO_EXTENSIONS, VideoIndex, strip_extension
+from .image import read_image
 
 if TYPE_CHECKING:
     from .reader import VideoInfo
@@ -138,7 +138,7 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
         return
     shape: tuple[int, ...] | None = None
     for file in frame_files(path)[start:stop]:
-        image = _read_image(file)
+        image = read_image(file)
         shape = shape or image.shape
         if image.shape != shape:
             raise InputError(
@@ -146,19 +146,6 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
                 f"{shape[1]}x{shape[0]}; all frames of a video must have one size"
             )
         yield image
-
-
-def _read_image(file: Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image file."""
-    import cv2
-
-    # Not imread, which takes no names that are not UTF-8.
-    content, image = np.fromfile(file, np.uint8), None
-    with contextlib.suppress(cv2.error):
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-    if image is None:
-        raise InputError(f"{file}: cannot be read as an image; it may be damaged")
-    return np.ascontiguousarray(image[..., ::-1])
 
 
 def read_timed_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:

@@ -13,7 +13,7 @@ import torch
 from ...datasets.errors import InputError
 from ..model.checkpoint import config_from_json
 from ..model.config import DetectorConfig
-from ..people.onnx_file import read_metadata
+from ..people.onnx_file import open_session, read_metadata
 from .clip_batches import ClipBatch
 from .clip_geometry import MARGIN, ClipGeometry
 from .predictor import (
@@ -137,32 +137,11 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
         raise InputError(
             f"{path}: was exported by another version, or is damaged ({reason}); export it again"
         ) from error
-    session = _open_session(path, device)
+    threads = torch.get_num_threads()
+    session = open_session(path.read_bytes(), path, device=device, threads=threads)
     expected = ["clip", "key_frames"]
     if default_proposals(config) == "external":
         expected += ["boxes", "key"]
     if [entry.name for entry in session.get_inputs()] != expected:
         raise InputError(f"{path}: its inputs are not {', '.join(expected)}; export it again")
     return OnnxPredictor(session, config, clip_frames, path)
-
-
-def _open_session(path: Path, device: str) -> Any:
-    import onnxruntime
-
-    provider = "CPUExecutionProvider"
-    if device.startswith("cuda"):
-        provider = "CUDAExecutionProvider"
-        if provider not in onnxruntime.get_available_providers():
-            raise InputError(
-                "--device cuda: this onnxruntime has no CUDA support; pip install "
-                "onnxruntime-gpu, or use --device cpu"
-            )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only; they come as exceptions too
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=[provider])
-    # The exceptions of onnxruntime have no other base class in common.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: onnxruntime cannot load it ({reason})") from error

@@ -1,4 +1,4 @@
-"""ONNX files from elsewhere: what they declare, read and checked before anything runs them."""
+"""ONNX files from elsewhere: read and checked before onnxruntime runs them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ def read_metadata(path: Path) -> dict[str, str]:
     return {entry.key: entry.value for entry in _load(path).metadata_props}
 
 
-def input_shape(path: Path) -> tuple[int | None, ...]:
-    """The shape of the model's first input that is no initializer; None where a side is free.
-
-    The model is checked too: a tensor that no node makes can end OpenCV's whole process.
+def load_model(path: Path) -> Any:
+    """The file's `onnx.ModelProto`, checked.
 
     Raises:
-        InputError: as `_load`, or no valid model, or one without inputs.
+        InputError: as `_load`, or no valid model.
     """
     from onnx import checker
 
@@ -35,12 +33,70 @@ def input_shape(path: Path) -> tuple[int | None, ...]:
     except (checker.ValidationError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not a valid ONNX model ({reason}); export it again") from error
+    return model
+
+
+def input_shape(model: Any, path: Path) -> tuple[int | None, ...]:
+    """The shape of the model's first input that is no initializer; None where a side is free.
+
+    Raises:
+        InputError: the model has no inputs.
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         if value.name not in weights:
             sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
             return tuple(side if side > 0 else None for side in sides)
     raise InputError(f"{path}: the ONNX model has no input tensor")
+
+
+def with_free_shape(model: Any) -> Any:
+    """A copy of the model that declares no sides of its inputs, outputs and inner tensors."""
+    free = type(model).FromString(model.SerializeToString())
+    del free.graph.value_info[:]
+    for value in (*free.graph.input, *free.graph.output):
+        for number, side in enumerate(value.type.tensor_type.shape.dim):
+            side.dim_param = f"{value.name}{number}"
+    return free
+
+
+def open_session(content: bytes, path: Path, *, device: str = "cpu", threads: int = 0) -> Any:
+    """The onnxruntime session of a model; its weights are never looked for in other files.
+
+    Args:
+        content: the model, of `load_model`.
+        path: the file, for messages.
+        device: "cpu" or "cuda".
+        threads: 0 is one for each core.
+
+    Raises:
+        InputError: onnxruntime cannot load it, or does not support the device.
+    """
+    import onnxruntime
+
+    provider = "CPUExecutionProvider"
+    if device.startswith("cuda"):
+        provider = "CUDAExecutionProvider"
+        if provider not in onnxruntime.get_available_providers():
+            raise InputError(
+                "--device cuda: this onnxruntime has no CUDA support; pip install "
+                "onnxruntime-gpu, or use --device cpu"
+            )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is an exception, too
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=[provider])
+    # The exceptions of onnxruntime have no other base class in common.
+    except Exception as error:
+        raise InputError(
+            f"{path}: onnxruntime cannot load it ({short_reason(error)}); export it again"
+        ) from error
+
+
+def short_reason(error: Exception) -> str:
+    """The first words of a long message, in one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def _load(path: Path) -> Any:

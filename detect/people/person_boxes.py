@@ -96,6 +96,7 @@ def clean_boxes(
     *,
     threshold: float = 0.0,
     nms_iou: float = NMS_IOU,
+    person: np.ndarray | None = None,
 ) -> PersonBoxes:
     """Clips boxes to the frame, drops empty and low-scoring ones, and applies NMS.
 
@@ -106,6 +107,7 @@ def clean_boxes(
         threshold: the lowest score kept.
         nms_iou: of two boxes that overlap by more, the one with the lower score is dropped (greedy
             NMS; a box is x2 - x1 wide).
+        person: (N,) see `PersonBoxes`.
 
     Returns:
         boxes and scores as float32, best first.
@@ -118,5 +120,8 @@ def clean_boxes(
         clipped = np.clip(np.asarray(boxes, np.float64), 0, [width, height, width, height])
         keep = (scores >= threshold) & (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
     clipped, scores = clipped[keep], np.asarray(scores, np.float32)[keep]
+    person = None if person is None else person[keep]
     best = nms(torch.from_numpy(clipped), torch.from_numpy(scores).double(), nms_iou).numpy()
-    return PersonBoxes(clipped[best].astype(np.float32), scores[best])
+    return PersonBoxes(
+        clipped[best].astype(np.float32), scores[best], None if person is None else person[best]
+    )

@@ -136,7 +136,7 @@ def open_proposal_source(
     for key, factory in SOURCES.items():
         is_prefix, is_extension = key.endswith(":"), key.startswith(".")
         if source == key or (is_prefix and source.startswith(key)) or (
-            is_extension and source.endswith(key)
+            is_extension and source.lower().endswith(key)
         ):  # fmt: skip
             return factory(source, device=device, threshold=threshold)
     raise InputError(f"--proposals {source}: unknown; use {source_keys()}")

@@ -1,30 +1,56 @@
-"""Precomputed person boxes, read from a `Detections` table."""
+"""Precomputed person boxes, read from a table that another program may have written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from ...datasets.errors import InputError, some_of
+from ...datasets.errors import InputError, refuse_rows, some_of
 from ...datasets.table_io import read_table
-from ...datasets.tables import Detections, select_rows
+from ...datasets.tables import Detections, PersonRows, concatenate_rows, select_rows
+from ...datasets.video.media import measure_video
 from ...datasets.video.reader import VideoInfo
 from ...datasets.video_names import VideoIndex
+from ..boxes.interpolation import average_frames, fill_gaps
 from .person_boxes import FunctionSource, PersonBoxes, clean_boxes
 
 _NMS_IOU = 0.95  # only removes boxes of one person under several labels
+_MAX_OVERHANG = 2.0  # pixels by which a box may extend beyond the frame without a warning
+_LINKED_GAP = 5  # frames without a box that every linker bridges
+_MANY_LATE = 0.5  # share of boxes after the end of their videos
+_REGULAR_SHARE = 0.8  # of the steps from one frame with boxes to the next
 
 
 def table_source(name: str, *, device: str, threshold: float) -> TableSource:
     """The boxes of the .parquet or .csv file of that name; all are used, whatever their score.
 
     Raises:
-        InputError: there is no such file, or it is not a table of detections.
+        InputError: there is no such file, or it is not a table of person boxes.
     """
-    return TableSource(read_table(Detections, Path(name)), name=name)
+    return TableSource(read_people(Path(name)), name=name)
+
+
+def read_people(path: Path) -> Detections:
+    """Person boxes of a file with at least the columns video, frame, x1, y1, x2 and y2.
+
+    A missing score is 1. A column person, track_id or tube, the first of these that is there, tells
+    persons apart.
+
+    Raises:
+        InputError: see `read_table`.
+    """
+    rows = read_table(PersonRows, path)
+    tracks = (rows.person, rows.track_id, rows.tube)
+    return Detections(
+        video=rows.video, frame=rows.frame, label=np.zeros(len(rows), np.int32), score=rows.score,
+        boxes=rows.boxes, video_names=rows.video_names, label_names=("person",),
+        person=next((each for each in tracks if each is not None), None),
+    )  # fmt: skip
 
 
 class TableSource:
@@ -33,37 +59,194 @@ class TableSource:
     Args:
         table: boxes in pixels of the original videos; labels are ignored.
         name: how messages call the table.
+
+    Raises:
+        InputError: a score is not in [0, 1].
     """
 
     def __init__(self, table: Detections, *, name: str = "the table") -> None:
+        bad = ~((table.score >= 0) & (table.score <= 1))
+        refuse_rows(bad, name, "score must be between 0 and 1")
         self.table, self.name = table, name
 
     def open(self, video: VideoInfo) -> FunctionSource:
         """The boxes of one video, found by its path; see `VideoIndex.find_file`.
 
         Raises:
-            InputError: the video is not in the table, or a score is not in [0, 1].
+            InputError: the video is not in the table.
+
+        Warns:
+            See `select`; and once where frames between those with boxes are asked for, and boxes
+            are too far apart to be linked.
         """
-        table, size = self.table, (video.height, video.width)
-        code = VideoIndex(table.video_names).find_file(video.path)
-        if code is None:
-            raise InputError(
-                f"{self.name}: contains no video of the name of {video.path}; it has "
-                f"{some_of(table.video_names) or 'no videos'}"
-            )
-        rows = np.flatnonzero(table.video == code)
-        is_bad = ~((table.score[rows] >= 0) & (table.score[rows] <= 1))
-        if is_bad.any():
-            bad = int(rows[is_bad.argmax()]) + 1
-            raise InputError(f"{self.name}: row {bad}: score must be between 0 and 1")
-        by_frame = select_rows(table, rows[np.argsort(table.frame[rows], kind="stable")])
+        table, size = self.select([video]), (video.height, video.width)
+        interval = frame_interval(table.frame)
+        too_far = interval > _LINKED_GAP
+        first, last = (int(table.frame[0]), int(table.frame[-1])) if len(table) else (0, 0)
 
         def propose(frames: np.ndarray, first_frame: int) -> Iterator[PersonBoxes]:
+            nonlocal too_far
             numbers = np.arange(first_frame, first_frame + len(frames) + 1)
             scale = np.array(frames.shape[2:0:-1]) / size[::-1]
-            for start, stop in pairwise(np.searchsorted(by_frame.frame, numbers)):
-                boxes, score = by_frame.boxes[start:stop], by_frame.score[start:stop]
-                people = clean_boxes(boxes, score, size, nms_iou=_NMS_IOU)
+            bounds = np.searchsorted(table.frame, numbers)
+            between = (numbers[:-1] > first) & (numbers[:-1] < last)
+            if too_far and (between & (np.diff(bounds) == 0)).any():
+                too_far = False
+                self._warn_of_interval(video, interval, first)
+            for start, stop in pairwise(bounds):
+                rows = select_rows(table, np.arange(start, stop))
+                people = clean_boxes(
+                    rows.boxes, rows.score, size, nms_iou=_NMS_IOU, person=rows.person
+                )
                 yield people if frames.shape[1:3] == size else people.scaled(scale)
 
         return FunctionSource(propose)
+
+    def select(self, videos: Sequence[VideoInfo]) -> Detections:
+        """The boxes of some videos, in pixels of these.
+
+        Where boxes are on every n-th frame only and persons are told apart, each person's boxes are
+        interpolated from one of these frames to the next.
+
+        Returns:
+            sorted by video and frame; `video_names` are the paths of `videos`.
+
+        Raises:
+            InputError: a video is not in the table.
+
+        Warns:
+            In one line each: boxes after the end of their video, and boxes outside its frame, which
+            are left out; boxes that extend beyond the frame, which are clipped; boxes that were
+            interpolated.
+        """
+        table = self._of_videos(videos)
+        last = np.full(len(videos), -1)
+        np.maximum.at(last, table.video, table.frame)
+        num_frames = np.array([_num_frames(*pair) for pair in zip(videos, last.tolist())])
+        late = table.frame >= num_frames[table.video]
+        hint = ""
+        if late.mean() >= _MANY_LATE:
+            hint = "; check that frames count from 0 and that the videos have this frame rate"
+        self._warn_of(table, late, f"are after the end of their video and are left out{hint}")
+        sizes = np.array([(video.width, video.height) * 2 for video in videos])[table.video]
+        outside = (table.boxes[:, :2] >= sizes[:, :2]) | (table.boxes[:, 2:] <= 0)
+        outside = outside.any(axis=1) & ~late
+        self._warn_of(table, outside, "are outside the frame of their video and are left out")
+        over = (table.boxes < -_MAX_OVERHANG) | (table.boxes > sizes + _MAX_OVERHANG)
+        over = over.any(axis=1) & ~late & ~outside
+        self._warn_of(table, over, "extend beyond the frame of their video and are clipped")
+        table = select_rows(table, ~(late | outside))
+        return table if table.person is None else self._interpolate(table)
+
+    def _of_videos(self, videos: Sequence[VideoInfo]) -> Detections:
+        """The rows of some videos, by video and frame; `video` becomes the index into these."""
+        index = VideoIndex(self.table.video_names)
+        by_video = np.argsort(self.table.video, kind="stable")
+        bounds = np.searchsorted(self.table.video[by_video], np.arange(len(index.names) + 1))
+        parts = []
+        for video in videos:
+            code = index.find_file(video.path)
+            if code is None:
+                raise InputError(
+                    f"{self.name}: contains no video of the name of {video.path}; it has "
+                    f"{some_of(index.names) or 'no videos'}"
+                )
+            rows = by_video[bounds[code] : bounds[code + 1]]
+            parts.append(rows[np.argsort(self.table.frame[rows], kind="stable")])
+        table = select_rows(self.table, np.concatenate([np.empty(0, np.int64), *parts]))
+        position = np.repeat(np.arange(len(videos), dtype=np.int32), list(map(len, parts)))
+        names = tuple(str(video.path) for video in videos)
+        return replace(table, video=position, video_names=names)
+
+    def _interpolate(self, table: Detections) -> Detections:
+        parts, filled = [], []
+        for position, name in enumerate(table.video_names):
+            rows = select_rows(table, table.video == position)
+            interval = frame_interval(rows.frame)
+            if interval > 1:
+                rows = interpolate_people(rows, interval)
+                filled.append(f"{name}, {interval} frames apart")
+            parts.append(rows)
+        if filled:
+            warnings.warn(
+                f"{self.name}: boxes are on every n-th frame only ({some_of(filled)}); between "
+                "these frames the boxes of each person are interpolated",
+                stacklevel=4,
+            )
+        return concatenate_rows(parts) if parts else table
+
+    def _warn_of(self, table: Detections, bad: np.ndarray, what: str) -> None:
+        """Warns of some rows, with their number and the first of them."""
+        if bad.any():
+            row = int(bad.argmax())
+            box = ", ".join(f"{side:.4g}" for side in table.boxes[row])
+            warnings.warn(
+                f"{self.name}: {int(bad.sum())} of {len(bad)} boxes {what} (the first: "
+                f"{table.video_names[table.video[row]]}, frame {table.frame[row]}, {box})",
+                stacklevel=4,
+            )
+
+    def _warn_of_interval(self, video: VideoInfo, interval: int, first: int) -> None:
+        key_frames = "" if first % interval else f"--key-frame-step {interval}, "
+        warnings.warn(
+            f"{self.name}: boxes of {video.path} are {interval} frames apart, too far to be linked "
+            f"into tubes; give {key_frames}boxes on more frames, or a column person (boxes of one "
+            "person are interpolated)",
+            stacklevel=4,
+        )
+
+
+def frame_interval(frame: np.ndarray) -> int:
+    """The distance of the frames with boxes where it is regular, else 1.
+
+    Args:
+        frame: (R,) of one video.
+    """
+    steps = np.diff(np.unique(frame))
+    if len(steps) < 2:
+        return 1
+    values, counts = np.unique(steps, return_counts=True)
+    usual = int(values[counts.argmax()])
+    return usual if (steps % usual == 0).mean() >= _REGULAR_SHARE else 1
+
+
+def interpolate_people(table: Detections, interval: int) -> Detections:
+    """The boxes with those of the frames between, where a person's next box is `interval` later.
+
+    Args:
+        table: of one video, with persons; rows without a person (-1) stay as they are.
+        interval: frames.
+
+    Returns:
+        sorted by frame.
+    """
+    assert table.person is not None
+    known = table.person >= 0
+    order = np.lexsort((table.frame, table.person))
+    order = order[known[order]]
+    frame, person = table.frame[order], table.person[order]
+    # Where the person was away, another stretch begins.
+    begins = (np.diff(person, prepend=-1) != 0) | (np.diff(frame, prepend=0) > interval)
+    columns = np.column_stack([table.boxes, table.score, table.person])[order]
+    frame, _, columns = fill_gaps(*average_frames(frame, np.cumsum(begins), columns))
+    rest = select_rows(table, ~known)
+    frame = np.concatenate([rest.frame, frame]).astype(np.int32)
+    by_frame = np.argsort(frame, kind="stable")
+    return replace(
+        table,
+        video=np.full(len(frame), table.video[0]),
+        frame=frame[by_frame],
+        label=np.zeros(len(frame), np.int32),
+        boxes=np.concatenate([rest.boxes, columns[:, :4]])[by_frame],
+        score=np.concatenate([rest.score, columns[:, 4]])[by_frame],
+        person=np.concatenate([rest.person, columns[:, 5].astype(np.int64)])[by_frame],
+    )
+
+
+def _num_frames(video: VideoInfo, last: int) -> int:
+    """The number of frames; exact if a box is on a frame that a file may not have."""
+    if video.num_frames is not None and last < video.num_frames:
+        return video.num_frames
+    if last >= 0 and video.path.exists():
+        return measure_video(video.path)[0]
+    return video.num_frames or np.iinfo(np.int32).max

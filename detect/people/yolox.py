@@ -1,4 +1,4 @@
-"""Person detectors of the YOLOX family as ONNX files, run by OpenCV's dnn module on the CPU.
+"""Person detectors of the YOLOX family as ONNX files, run by onnxruntime on the CPU.
 
 Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv 2107.08430; letterbox and grid as in
 github.com/Megvii-BaseDetection/YOLOX (data/data_augment.py `preproc`, utils/demo_utils.py).
@@ -7,8 +7,7 @@ github.com/Megvii-BaseDetection/YOLOX (data/data_augment.py `preproc`, utils/dem
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
-from .onnx_file import input_shape
+from .onnx_file import input_shape, load_model, open_session, short_reason, with_free_shape
 from .person_boxes import FunctionSource, PersonBoxes, clean_boxes
 
 STRIDES = (8, 16, 32)
@@ -27,33 +26,33 @@ COCO_CLASSES = 80  # person is the first of them
 def yolox_source(name: str, *, device: str, threshold: float) -> FunctionSource:
     """A YOLOX model whose head has one class (person) or COCO's 80.
 
-    Models that output the raw grid run at about the size of the frames where OpenCV can do so
+    Models that output the raw grid run at about the size of the frames where the network allows it
     (`input_size`), since small people are lost when a frame is shrunk to the size of the export.
     Models that decode their boxes run at the size they were exported for. `is_decoded` tells the
     two apart.
 
     Args:
         name: path of the .onnx file.
-        device: ignored; OpenCV runs it on the CPU.
+        device: ignored; the model runs on the CPU.
         threshold: the lowest score kept.
 
     Raises:
         InputError: the file is damaged, or contains another kind of model.
     """
     path = Path(name)
-    own_size = _declared_size(path)
-    with _quiet_opencv():
-        network = _load(path)
-        output = _forward(network, np.full((*own_size, 3), PADDING, np.float32), path)
-        check_yolox_output(output, own_size, path)
-        decoded = is_decoded(output, own_size)
-        any_size = not decoded and _takes_other_sizes(_load(path), own_size, path)
+    model = load_model(path)
+    own_size = _declared_size(model, path)
+    run = _open(model, path)
+    output = run(np.full((*own_size, 3), PADDING, np.float32))
+    check_yolox_output(output, own_size, path)
+    decoded = is_decoded(output, own_size)
+    run_any_size = None if decoded else _open_any_size(model, own_size, path)
 
     def detect(frame: np.ndarray) -> PersonBoxes:
         frame_size = (frame.shape[0], frame.shape[1])
-        size = input_size(frame_size, own_size) if any_size else own_size
+        size = input_size(frame_size, own_size) if run_any_size else own_size
         image, scale = letterbox(frame, size)
-        boxes, scores = decode_yolox(_forward(network, image, path), size, decoded)
+        boxes, scores = decode_yolox((run_any_size or run)(image), size, decoded)
         return clean_boxes(
             rescale_boxes(boxes, scale, (1, 1)), scores, frame_size, threshold=threshold
         )
@@ -159,9 +158,9 @@ def decode_yolox(
     return boxes, values[:, 4] * values[:, 5]
 
 
-def _declared_size(path: Path) -> tuple[int, int]:
+def _declared_size(model: Any, path: Path) -> tuple[int, int]:
     """(height, width) that the file declares; YOLOX's test size of 640 for free dimensions."""
-    shape = input_shape(path)
+    shape = input_shape(model, path)
     height, width = (side or 640 for side in shape[2:4]) if len(shape) == 4 else (0, 0)
     if len(shape) != 4 or shape[1] not in (3, None) or height % 32 or width % 32:
         raise InputError(
@@ -171,54 +170,35 @@ def _declared_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def _load(path: Path) -> Any:
-    import cv2
+def _open(model: Any, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The network as a function of one (H, W, 3) float32 RGB image of 0 to 255; YOLOX takes BGR."""
+    session = open_session(model.SerializeToString(), path)
+    name = session.get_inputs()[0].name
 
-    try:
-        return cv2.dnn.readNetFromONNX(str(path))
-    except cv2.error as error:
-        raise InputError(
-            f"{path}: OpenCV cannot load this ONNX model ({_reason(error)})"
-        ) from error
+    def run(image: np.ndarray) -> np.ndarray:
+        blob = np.ascontiguousarray(image[:, :, ::-1].transpose(2, 0, 1)[None])
+        try:
+            return np.asarray(session.run(None, {name: blob})[0])
+        except Exception as error:  # as in `open_session`
+            raise InputError(
+                f"{path}: onnxruntime cannot run it ({short_reason(error)}); export it again"
+            ) from error
 
-
-def _forward(network: Any, image: np.ndarray, path: Path) -> np.ndarray:
-    """The network's output for one (H, W, 3) RGB image of 0 to 255; YOLOX takes BGR."""
-    import cv2
-
-    network.setInput(cv2.dnn.blobFromImage(image, swapRB=True))
-    try:
-        return network.forward()
-    except cv2.error as error:
-        raise InputError(f"{path}: OpenCV cannot run this ONNX model ({_reason(error)})") from error
+    return run
 
 
-def _takes_other_sizes(network: Any, own: tuple[int, int], path: Path) -> bool:
-    """Whether inputs of other sizes work; a network that has its size built in fails for good."""
+def _open_any_size(
+    model: Any, own: tuple[int, int], path: Path
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The network for images of any size, or None where it has its size built in."""
     other = (own[0] + STRIDES[-1], own[1] + 2 * STRIDES[-1])
     try:
-        output = _forward(network, np.full((*other, 3), PADDING, np.float32), path)
-        check_yolox_output(output, other, path)
+        run = _open(with_free_shape(model), path)
+        check_yolox_output(run(np.full((*other, 3), PADDING, np.float32)), other, path)
     except InputError:
-        return False
-    return True
+        return None
+    return run
 
 
 def _format_shape(sides: tuple[int | None, ...]) -> str:
     return "x".join("?" if side is None else str(side) for side in sides)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(getattr(error, "err", "") or error).split())[:200]
-
-
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Hides OpenCV's messages on stderr; its exceptions say the same."""
-    from cv2.utils import logging
-
-    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        logging.setLogLevel(before)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
-from ...datasets.table_io import read_table, write_table
+from ...datasets.table_io import write_table
 from ...datasets.tables import Detections, detections_from_rows
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
-from ..people.table import TableSource
+from ..people.table import TableSource, read_people
 from .options import RunOptions
 
 RPN_KINDS = ("resnet50", "resnet18", "features")
@@ -39,17 +40,17 @@ def prepare_proposals(
             label_names=("person",),
         )  # fmt: skip
         return None, TableSource(truth, name="the ground truth")
-    if source.endswith((".parquet", ".csv")):
-        path = Path(source)
-    else:
+    path = Path(source)
+    if path.suffix.lower() not in (".parquet", ".csv"):
         path = folder / "proposals.parquet"
         accelerator = run.accelerator(folder)
         if accelerator.is_main_process and not (run.resume and path.is_file()):
             device = accelerator.device.type
             write_table(_find_people(source, [train_set, test_set], device), path)
         accelerator.wait_for_everyone()
-    table = read_table(Detections, path)
-    return table, TableSource(table, name=str(path))
+    people = TableSource(read_people(path), name=str(path))
+    table = people.select([video_info(train_set, row) for row in range(len(train_set))])
+    return replace(table, video_names=train_set.names), people
 
 
 def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:

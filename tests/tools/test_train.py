@@ -266,7 +266,7 @@ def test_help_suffices(command, capsys) -> None:
         ("--head mixed --endpoint Mixed_5c --size 64 64", "no layers are left after Mixed_5c"),
         ("--proposals yolo", "--proposals yolo: unknown"),
         ("--proposals absent.csv", "absent.csv: file not found"),
-        ("--proposals people.csv", "the table has no boxes for the video b (it has 1 videos)"),
+        ("--proposals people.csv", "people.csv: contains no video of the name of b; it has a"),
         ("--proposals resnet18 --resnet-weights absent.pth", "absent.pth: No such file"),
         ("--proposals resnet18 --resnet-weights text.pth", "text.pth: cannot be read as a PyTorch"),
         ("--trackers nothing", "--trackers nothing: is not installed; installed are tensorboard"),

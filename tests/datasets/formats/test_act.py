@@ -69,25 +69,53 @@ def test_ground_truth(tmp_path: Path) -> None:
     assert everything.splits == {"test1": ["run/b"], "train1": ["walk/a"]}
 
 
+def tube(*rows: list[float]) -> dict[str, Any]:
+    """The change of `content` to one tube of the test video."""
+    return {"gttubes": {"run/b": {1: [np.array(rows)]}, "walk/a": {}}}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": None}, "labels missing"),
+        ({"labels": None}, "is not an ACT ground truth pickle: labels missing"),
         ({"test_videos": [["run/c"]]}, "gttubes has no entry for the video run/c"),
-        ({"gttubes": {"run/b": {7: []}}}, "run/b: label 7 does not exist; the file has 2 labels"),
-        ({"gttubes": {"run/b": {1: [np.zeros((2, 5))]}}}, "below 1"),
-        ({"gttubes": {"run/b": {1: [np.ones((2, 3))]}}}, "shape"),
-        ({"gttubes": {"run/b": {1: [np.array([[1, 9, 9, 3, 3]])]}}}, "x2 < x1"),
-        (
-            {"gttubes": {"run/b": {1: [np.array([[1, np.nan, 9, 3, 3]])]}}},
-            "contains NaN or infinity",
-        ),
+        # Another type than expected, at any place.
+        ({"labels": 3}, "labels: must be a list with an item for each label, not 3"),
+        ({"labels": ["walk", ""]}, "labels: label 2: is empty"),
+        ({"gttubes": ["run/b"]}, "gttubes: must be a dict by video, not a list of 1 items"),
+        ({"gttubes": {"run/b": None}}, "gttubes: video run/b: must be a dict by label, not None"),
+        ({"gttubes": {"run/b": {1: None}}}, "run/b: label 1: must be a list with an item for each"),
+        ({"gttubes": {"run/b": {"x": []}}}, "run/b: label x: must be a whole number, not 'x'"),
+        ({"gttubes": {"run/b": {7: []}}}, "run/b: label 7: must be 0 to 1, not 7"),
+        ({"gttubes": {"run/b": {1: [None]}}}, "label 1: tube 1: must be rows of frame, x1, y1"),
+        ({"gttubes": {"run/b": {1: [[[1, 2], [3]]]}}}, "tube 1: must be rows of .* one length"),
+        ({"gttubes": {"run/b": {1: [np.full((1, 5), "a")]}}}, "tube 1: must be rows of frame"),
+        ({"gttubes": {"run/b": {1: [np.ones((2, 3))]}}}, r"tube 1: has shape \(2, 3\); it must"),
+        ({"gttubes": {"run/b": {1: [np.ones((0, 5))]}}}, "tube 1: has no boxes"),
+        ({"nframes": {"run/b": "forty", "walk/a": 3}}, "nframes: run/b: must be a whole number"),
+        ({"nframes": {"run/b": 2.5, "walk/a": 3}}, "nframes: run/b: must be a whole number, not 2"),
+        ({"nframes": {"run/b": 0, "walk/a": 3}}, "nframes: run/b: must be 1 or more, not 0"),
+        ({"nframes": {"run/b": 1e300, "walk/a": 3}}, "nframes: run/b: must be 1 to 2147483647"),
+        ({"resolution": {"run/b": 120, "walk/a": (9, 9)}}, "resolution: run/b: must be 2 items"),
+        ({"resolution": {"run/b": (-120, 160), "walk/a": (9, 9)}}, "height: must be 1 or more"),
+        ({"test_videos": ["run/b"]}, "test_videos: split 1: must be a list"),
+        ({"test_videos": [[None]]}, "test_videos: split 1: video 1: must be text, not None"),
+        # Numbers that no box can have.
+        (tube([0, *BOX]), "frame number is below 1"),
+        (tube([1.5, *BOX]), "video run/b: label 1: tube 1: frame 1.5 is not a whole number"),
+        (tube([1e12, *BOX]), "tube 1: frame 1000000000000 is too large"),
+        (tube([np.nan, *BOX]), "tube 1: frame nan is not a whole number"),
+        (tube([4, *BOX]), "video run/b, frame 3: the video ends before this frame"),
+        (tube([1, *BOX], [1, *BOX]), "video run/b, frame 0: this tube has this frame twice"),
+        (tube([1, 9, 9, 3, 3]), "video run/b, frame 0: x2 < x1"),
+        (tube([1, np.nan, 9, 3, 3]), "video run/b, frame 0: the box nan 9 3 3 is not finite"),
     ],
 )
 def test_damaged_ground_truth(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     changed = {k: v for k, v in {**content(), **change}.items() if v is not None}
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         read_ground_truth(dumped(tmp_path, "gt.pkl", changed))
+    assert str(caught.value).startswith(str(tmp_path / "gt.pkl"))
 
 
 def test_code_in_a_pickle_is_refused(tmp_path: Path) -> None:
@@ -179,6 +207,9 @@ def test_multisports_results(tmp_path: Path, truth: GroundTruth) -> None:
         ([0, 1, 0, 7.0, *BOX], "row 2: .*must be between 0 and 1"),
         ([0, 1, 0, 0.5, 9, 9, 3, 3], "row 2: .*x2 < x1"),
         ([0, 1, 0, np.nan, *BOX], "row 2: .*NaN or infinite"),
+        ([0, 1, 0.7, 0.5, *BOX], "row 2: .*must be whole numbers"),
+        ([0, 1.5, 0, 0.5, *BOX], "row 2: .*must be whole numbers"),
+        ([0, 1e12, 0, 0.5, *BOX], "row 2: the frame number is too large"),
     ],
 )
 def test_bad_rows_are_named(
@@ -189,3 +220,54 @@ def test_bad_rows_are_named(
         read_frame_detections(
             dumped(tmp_path, "frame_detections.pkl", rows), ReadOptions.from_ground_truth(truth)
         )
+
+
+ROWS = np.array([[1, *BOX]])
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ([], "must be a dict by label, not a list of 0 items"),
+        ({0: None}, "label 0: must be a list with an item for each tube"),
+        ({0: [("walk/a", 0.9)]}, "label 0: tube 1: must be 3 items: video, score, tube"),
+        ({0: [(7.5, 0.9, ROWS)]}, "label 0: tube 1: video: must be text, not 7.5"),
+        ({0: [("walk/z", 0.9, ROWS)]}, "label 0: tube 1: video: walk/z is not in the ground truth"),
+        ({0: [("walk/a", None, ROWS)]}, "label 0: tube 1: score: must be a number, not None"),
+        ({0: [("walk/a", np.nan, ROWS)]}, "video walk/a, frame 0: tube_score is nan"),
+        ({0: [("walk/a", 7.0, ROWS)]}, "video walk/a, frame 0: tube_score must be between 0 and 1"),
+        ({0.5: []}, "label 0.5: must be a whole number, not 0.5"),
+        ({2: []}, "label 2: must be 0 to 1, not 2"),
+    ],
+)
+def test_damaged_tubes(tmp_path: Path, truth: GroundTruth, results: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"video_detections.pkl: {message}"):
+        read_tubes(dumped(tmp_path, "video_detections.pkl", results), truth)
+
+
+@pytest.mark.parametrize(
+    ("tubelets", "message"),
+    [
+        (None, "is neither ACT's pair of arrays nor MOC's dict"),
+        ({1: [[1, 2]]}, r"label 1: has shape \(1, 2\); it must be rows of the boxes of K frames"),
+        ({1: "rows"}, "label 1: must be rows of the boxes of K frames, score, not 'rows'"),
+        ({0: [[*BOX, 0.5]]}, "label 0: must be 1 to 2, not 0"),
+        ({"a": [[*BOX, 0.5]]}, "label a: must be a whole number"),
+        (([[0.5, 0.5, *BOX]], 0), "tubelets: label 0.5 is not a whole number"),
+        (([[2, 0.5, *BOX]], 0), "tubelets: label 2 must be 0 to 1"),
+        (([[0, 0.5, *BOX, 1]], 0), "tubelets: has shape"),
+        ({1: [[*BOX, 0.5], [*BOX, 7]]}, "video run/b, frame 0: score must be between 0 and 1"),
+    ],
+)
+def test_damaged_tubelets(tmp_path: Path, truth: GroundTruth, tubelets: Any, message: str) -> None:
+    dumped(tmp_path, "act/run/b/00001.pkl", tubelets)
+    dumped(tmp_path, "act/walk/a/00001.pkl", {})
+    with pytest.raises(InputError, match=f"act.*{message}"):
+        read_detections(tmp_path / "act", truth)
+
+
+def test_tubelets_of_several_lengths(tmp_path: Path, truth: GroundTruth) -> None:
+    dumped(tmp_path, "act/run/b/00001.pkl", {1: [[*BOX, 0.5]]})
+    dumped(tmp_path, "act/walk/a/00001.pkl", {1: [[*BOX, *BOX, 0.5]]})
+    with pytest.raises(InputError, match=r"1 frames \(.*run/b.*, 2 frames \(.*walk/a"):
+        read_detections(tmp_path / "act", truth)

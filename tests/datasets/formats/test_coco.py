@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.annotation_format import GroundTruth, ReadOptions
+from actiontubes.datasets.formats.annotation_format import FileOptions, GroundTruth, ReadOptions
 from actiontubes.datasets.formats.coco import read_coco_results, write_coco
 from actiontubes.datasets.formats.registry import FORMATS, read_detections
-from actiontubes.datasets.tables import Detections, Tubes, select_rows
+from actiontubes.datasets.tables import (
+    Detections,
+    Tubes,
+    make_videos,
+    select_rows,
+    tubes_from_rows,
+)
 from actiontubes.detect.evaluation.coco_metrics import coco_scores
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
 
@@ -64,9 +71,8 @@ def test_file_names_say_the_frame(tmp_path: Path) -> None:
         del image["video"], image["frame"]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(content))
-    again = read_coco_results(
-        results, ReadOptions.from_ground_truth(named(truth), annotations=other)
-    )
+    options = ReadOptions.from_ground_truth(named(truth), FileOptions(first_frame=1), other)
+    again = read_coco_results(results, options)
     assert again.frame.tolist() == detections.frame.tolist()
 
 
@@ -91,26 +97,151 @@ def test_proposal_recall_needs_no_class() -> None:
     assert coco_scores(truth, nothing)["AP"] == 0
 
 
-RESULT = '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 1}]'
+RESULT: dict[str, Any] = {"image_id": 1, "category_id": 1, "bbox": [20, 10, 40, 60], "score": 0.5}
+
+
+def coco_files(folder: Path, images: list[Any], changes: dict[str, Any] | None = None) -> Path:
+    """Annotations of these images, and one result on the first; returns the results' path."""
+    images = [{"id": i, **image} if isinstance(image, dict) else image
+              for i, image in enumerate(images, 1)]  # fmt: skip
+    content = {"images": images, "categories": [{"id": 1, "name": "run"}], "annotations": []}
+    (folder / "annotations.json").write_text(json.dumps({**content, **(changes or {})}))
+    path = folder / "results.json"
+    path.write_text(json.dumps([RESULT]))
+    return path
+
+
+def truth_of(*videos: str, size: tuple[int, int] | None = None) -> GroundTruth:
+    tubes = tubes_from_rows([(0, 0, np.array([[0, 20, 10, 60, 70]]), None)], videos, ("run",))
+    sizes = None if size is None else make_videos(videos, 9, *size)
+    return GroundTruth(path=Path("truth"), tubes=tubes, videos=sizes)
 
 
 @pytest.mark.parametrize(
-    ("results", "message"),
+    ("file_name", "other", "frame"),
     [
-        ("[{]", "is not valid JSON"),
-        ("{}", "must be a JSON list of results"),
-        (RESULT.replace("1,", "99999999,", 1), "result 1: .*KeyError"),
-        (RESULT.replace(", 9, 9", ", 9"), "result 1: .*ValueError"),
-        (RESULT.replace("9, 9", "-1, 9"), "row 1: x2 < x1"),
+        ("alpha/00001.jpg", "alpha/00002.jpg", 0),
+        ("alpha_00003.jpg", "alpha_00001.jpg", 2),
+        ("frames/alpha/00003.jpg", "frames/alpha/00000.jpg", 3),
+        ("alpha/img_00003.jpg", "beta/img_00000.jpg", 3),
+        ("alpha.mp4/3.png", "beta.mp4/1.png", 2),
     ],
 )
-def test_damaged(tmp_path: Path, results: str, message: str) -> None:
-    truth, detections = dump()
-    path = tmp_path / "results.json"
-    write_coco(truth, detections, path)
-    path.write_text(results)
-    with pytest.raises(InputError, match=message):
-        read_coco_results(path, ReadOptions.from_ground_truth(named(truth)))
+def test_names_of_images(tmp_path: Path, file_name: str, other: str, frame: int) -> None:
+    path = coco_files(tmp_path, [{"file_name": file_name}, {"file_name": other}])
+    found = read_detections(path, truth_of("beta", "alpha"))
+    assert found.video_names[found.video[0]] == "alpha" and found.frame.tolist() == [frame]
+    assert found.boxes.tolist() == [[20, 10, 60, 70]]
+    assert found.label_names == ("run",) and found.score.tolist() == [0.5]
+
+
+def test_numbers_that_may_count_from_0_or_1(tmp_path: Path) -> None:
+    path = coco_files(tmp_path, [{"file_name": "alpha/10.jpg"}, {"file_name": "alpha/20.jpg"}])
+    with pytest.raises(InputError, match=r"annotations\.json: .*begin with 10.*--first-frame"):
+        read_detections(path, truth_of("alpha"))
+    for first in (0, 1):
+        options = FileOptions(first_frame=first)
+        assert read_detections(path, truth_of("alpha"), options).frame.tolist() == [10 - first]
+
+
+SIZE = {"file_name": "alpha/1.jpg", "width": 160, "height": 120}
+
+
+@pytest.mark.parametrize(
+    ("bbox", "size", "boxes"),
+    [
+        ([20, 10, 40, 60], (160, 120), [20, 10, 60, 70]),
+        ([20, 10, 40, 60], (320, 360), [40, 30, 120, 210]),
+        ([0.125, 0.25, 0.25, 0.5], None, [20, 30, 60, 90]),
+        ([0.125, 0.25, 0.25, 0.5], (320, 360), [40, 90, 120, 270]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*were scaled")
+def test_boxes_of_other_sizes(
+    tmp_path: Path, bbox: list[float], size: tuple[int, int] | None, boxes: list[float]
+) -> None:
+    path = coco_files(tmp_path, [SIZE])
+    path.write_text(json.dumps([{**RESULT, "bbox": bbox}]))
+    units = [None] if bbox[0] > 1 else [None, FileOptions(box_unit="fraction")]
+    for unit in units:
+        found = read_detections(path, truth_of("alpha", size=size), unit)
+        assert found.boxes.tolist() == [pytest.approx(boxes)]
+
+
+def test_scaling_is_said(tmp_path: Path) -> None:
+    path = coco_files(tmp_path, [SIZE])
+    with pytest.warns(UserWarning, match="1 of 1 boxes were scaled .* of 160x120 to .* of 80x60"):
+        read_detections(path, truth_of("alpha", size=(80, 60)))
+
+
+def test_fractions_of_unknown_sizes(tmp_path: Path) -> None:
+    path = coco_files(tmp_path, [{"file_name": "alpha/1.jpg"}])
+    path.write_text(json.dumps([{**RESULT, "bbox": [0.125, 0.25, 0.25, 0.5]}]))
+    with pytest.raises(InputError, match="the boxes are fractions of the frame"):
+        read_detections(path, truth_of("alpha"))
+
+
+@pytest.mark.parametrize(
+    ("images", "changes", "message"),
+    [
+        ([None], {}, "images: image 1: must be a dict with id, not None"),
+        ([{}], {}, "images: image 1: has no file_name"),
+        ([{"file_name": 3.5}], {}, "images: image 1: file_name: must be text, not 3.5"),
+        ([{"file_name": "alpha/first.jpg"}], {}, "image alpha/first.jpg: must be named <video>/"),
+        ([{"video": "alpha", "frame": 0.7}], {}, "images: image 1: frame: must be a whole number"),
+        ([{"video": "alpha", "frame": -1}], {}, "images: image 1: frame: must be 0 or more"),
+        ([{**SIZE, "width": -160}], {}, "images: image 1: width: must be 1 or more, not -160"),
+        ([{**SIZE, "width": "wide"}], {}, "images: image 1: width: must be a whole number"),
+        ([{**SIZE, "id": 1}, {**SIZE, "id": 1}], {}, "images: image 2: id 1 is also that of .*1"),
+        ([{**SIZE, "id": []}], {}, "images: image 1: id: must be a number or text"),
+        ([SIZE], {"categories": {}}, "categories: must be a list with an item for each category"),
+        ([SIZE], {"categories": [{"id": 1, "name": None}]}, "category 1: name: must be text"),
+        ([SIZE], {"images": None}, "images: must be a list with an item for each image"),
+    ],
+)
+def test_damaged_annotations(
+    tmp_path: Path, images: list[Any], changes: dict[str, Any], message: str
+) -> None:
+    path = coco_files(tmp_path, images, changes)
+    with pytest.raises(InputError, match=rf"annotations\.json: .*{message}"):
+        read_detections(path, truth_of("alpha"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 7}, "result 2: image_id: 7 is not an id in .*annotations.json"),
+        ({"image_id": []}, "result 2: image_id: must be a number or text"),
+        ({"category_id": "1"}, "result 2: category_id: '1' is not an id in"),
+        ({"bbox": [0, 0, 9]}, "result 2: bbox: must be 4 items: x, y, width, height, not a list"),
+        ({"bbox": None}, "result 2: bbox: must be 4 items"),
+        ({"bbox": [0, 0, "9", 9]}, "result 2: bbox: width: must be a number, not '9'"),
+        ({"bbox": [0, 0, -9, 9]}, "row 2: x2 < x1"),
+        ({"bbox": [0, 0, float("nan"), 9]}, "row 2: a value is NaN"),
+        ({"bbox": [0, 0, 10**400, 9]}, "row 2: a value is NaN or infinite"),
+        ({"score": None}, "result 2: score: must be a number, not None"),
+        ({"score": 7}, "row 2: score must be between 0 and 1"),
+    ],
+)
+def test_damaged_results(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = coco_files(tmp_path, [SIZE])
+    path.write_text(json.dumps([RESULT, {**RESULT, **change}]))
+    with pytest.raises(InputError, match=rf"results\.json: {message}"):
+        read_detections(path, truth_of("alpha"))
+
+
+def test_files_that_are_no_results(tmp_path: Path) -> None:
+    path = coco_files(tmp_path, [SIZE])
+    for text, message in (
+        ("[{]", "is not valid JSON"),
+        ("{}", "must be a list with an item for each result, not a dict"),
+        ("[3]", "result 1: must be a dict with image_id, not 3"),
+        ("[{}]", "result 1: has no image_id"),
+        ("[" * 100_000, "too deep"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=rf"results\.json: .*{message}"):
+            read_detections(path, truth_of("alpha"))
     (tmp_path / "annotations.json").unlink()
-    with pytest.raises(InputError, match=r"annotations.json: file not found|JSON"):
-        read_coco_results(path, ReadOptions.from_ground_truth(named(truth)))
+    with pytest.raises(InputError, match=r"annotations\.json: file not found.*--annotations"):
+        read_detections(path, truth_of("alpha"))

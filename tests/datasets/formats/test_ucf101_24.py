@@ -48,11 +48,52 @@ def test_all_of_it(shared: Callable[[str], Path]) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"ef": 9}, "has 2 boxes for 7 frames"), ({"label": 3}, "label 3 does not match the class")],
+    [
+        ({"ef": 9}, "boxes: has 2 boxes for 7 frames"),
+        ({"sf": 10**9, "ef": 2 * 10**9}, "boxes: has 2 boxes for 1000000000 frames"),
+        ({"label": 3}, "boxes: label 3 does not match the class"),
+        ({"label": 0.7}, "label: must be a whole number, not 0.7"),
+        ({"sf": None}, "sf: must be a whole number, not None"),
+        ({"sf": "2"}, "sf: must be a whole number, not '2'"),
+        ({"boxes": None}, "boxes: must be rows of x, y, width, height, not None"),
+        ({"boxes": [[1, 2, 3], [4, 5, 6]]}, r"boxes: has shape \(2, 3\)"),
+    ],
 )
 def test_damaged(tmp_path: Path, change: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    place = "pyannot.pkl: video Basketball/v_1: annotations: tube 1: "
+    with pytest.raises(InputError, match=place + message):
         read_pyannot(pyannot(tmp_path, **change))
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        (None, "must be a dict with numf, not None"),
+        ({}, "has no numf"),
+        ({"numf": 5}, "has no annotations"),
+        ({"numf": 0, "annotations": []}, "numf: must be 1 or more, not 0"),
+        ({"numf": 5, "annotations": 3}, "annotations: must be a list with an item for each tube"),
+        ({"numf": 5, "annotations": [{}]}, "annotations: tube 1: has no boxes"),
+    ],
+)
+def test_damaged_video(tmp_path: Path, video: object, message: str) -> None:
+    path = tmp_path / "pyannot.pkl"
+    path.write_bytes(pickle.dumps({"Basketball/v_1": video}))
+    with pytest.raises(InputError, match=f"pyannot.pkl: video Basketball/v_1: {message}"):
+        read_pyannot(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sf": -1, "ef": 1}, "frame -1: frame must be between 0 and .*, not -1"),
+        ({"sf": 49, "ef": 51}, "video Basketball/v_1, frame 50: the video ends before this frame"),
+        ({"boxes": [[5, 5, -3, 9]] * 2}, "video Basketball/v_1, frame 2 .*: x2 < x1"),
+    ],
+)
+def test_rows_that_cannot_be(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_ground_truth(pyannot(tmp_path, **change))
 
 
 def test_unknown_video_is_named(tmp_path: Path) -> None:
@@ -81,14 +122,30 @@ def test_matlab_file(tmp_path: Path) -> None:
     assert videos.num_frames.tolist() == [50, 9]
 
 
+def test_single_values_in_a_matlab_file(tmp_path: Path) -> None:
+    """A list of one video, of one tube of one box, as MATLAB's files hold them."""
+    tube = {"sf": 3, "ef": 3, "class": 1, "boxes": np.array([[200, 100, 100, 90]], np.uint8)}
+    video = {"name": "Basketball/v_1", "num_imgs": 50, "tubes": tube}
+    savemat(tmp_path / "finalAnnots.mat", {"annot": video})
+    tubes = read_final_annots(tmp_path / "finalAnnots.mat").tubes
+    assert tubes.boxes.tolist() == [[200, 100, 300, 190]] and tubes.frame.tolist() == [2]
+
+
 def test_damaged_matlab_file(tmp_path: Path) -> None:
     path = tmp_path / "finalAnnots.mat"
     path.write_bytes(b"text" * 100)
     with pytest.raises(InputError, match="cannot be read as a MATLAB file"):
         read_final_annots(path)
-    savemat(path, {"annot": np.ones(3)})
-    with pytest.raises(InputError, match="is not finalAnnots\.mat: annot"):
-        read_final_annots(path)
-    savemat(path, {"other": np.ones(3)})
-    with pytest.raises(InputError, match="has no variable annot"):
-        read_final_annots(path)
+    tube = {"ef": 3, "class": 1, "boxes": np.ones((1, 4))}
+    video = {"name": "Basketball/v_1", "num_imgs": 50, "tubes": tube}
+    for variables, message in (
+        ({"other": np.ones(3)}, "has no variable annot"),
+        ({"annot": np.ones(3)}, "annot: video 1: must be a dict with name, not 1.0"),
+        ({"annot": {"name": 1.5}}, "annot: video 1: name: must be text, not 1.5"),
+        ({"annot": video}, "video Basketball/v_1: tubes: tube 1: has no sf"),
+        ({"annot": {**video, "tubes": "none"}}, "tubes: must be a list with an item for each tube"),
+        ({"annot": {**video, "num_imgs": "many"}}, "num_imgs: must be a whole number, not 'many'"),
+    ):
+        savemat(path, variables)
+        with pytest.raises(InputError, match=f"finalAnnots.mat: .*{message}"):
+            read_final_annots(path)

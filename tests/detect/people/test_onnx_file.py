@@ -9,7 +9,7 @@ import onnx
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.inference.onnx_predictor import load_onnx_predictor
-from actiontubes.detect.people.onnx_file import input_shape, read_metadata
+from actiontubes.detect.people.onnx_file import input_shape, load_model, read_metadata
 from actiontubes.detect.people.proposals import open_proposal_source
 from onnx import TensorProto, helper, numpy_helper
 
@@ -98,7 +98,7 @@ def hidden() -> dict[str, onnx.ModelProto]:
 @pytest.mark.parametrize("place", hidden())
 def test_weights_in_other_files_are_refused(place: str, tmp_path: Path) -> None:
     path = saved(hidden()[place], tmp_path / "m.onnx")
-    for read in (read_metadata, input_shape, load_onnx_predictor, open_proposal_source):
+    for read in (read_metadata, load_model, load_onnx_predictor, open_proposal_source):
         with pytest.raises(InputError, match="its weights are in other files"):
             read(str(path) if read is open_proposal_source else path)  # type: ignore[operator]
 
@@ -109,20 +109,21 @@ def test_the_input_is_the_first_that_is_no_weight(tmp_path: Path) -> None:
     free = helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, "height", None, 0, -1, 7])
     made.graph.input.insert(0, free)
     made.graph.input.insert(0, weight)
-    assert input_shape(saved(made, tmp_path / "m.onnx")) == (1, None, None, None, None, 7)
+    path = saved(made, tmp_path / "m.onnx")
+    assert input_shape(load_model(path), path) == (1, None, None, None, None, 7)
     made.graph.input[1].type.ClearField("tensor_type")
     with pytest.raises(InputError, match=r"m\.onnx: not a valid ONNX model \(.*; export it again"):
-        input_shape(saved(made, tmp_path / "m.onnx"))
+        load_model(saved(made, path))
     constant = numpy_helper.from_array(np.zeros(4, np.float32), "zeros")
     made = model(helper.make_node("Constant", [], ["y"], value=constant))
     del made.graph.input[:]
     with pytest.raises(InputError, match=r"m\.onnx: the ONNX model has no input tensor"):
-        input_shape(saved(made, tmp_path / "m.onnx"))
+        input_shape(load_model(saved(made, path)), path)
 
 
 def test_what_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    for read in (read_metadata, input_shape):
+    for read in (read_metadata, load_model):
         with pytest.raises(InputError, match="file not found"):
             read(path)
     whole = model(weights=(numpy_helper.from_array(np.ones(99, np.float32), "w"),))
@@ -130,7 +131,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     not_text = content.replace(b"blue", b"\xff\xfe\xfd\xfc")
     for damaged in (b"", b"text", content[:-3], bytes(100), b"\x0b" * 50, not_text):
         path.write_bytes(damaged)
-        for read in (read_metadata, input_shape):
+        for read in (read_metadata, load_model):
             with pytest.raises(
                 InputError, match=r"m\.onnx: damaged, or not an ONNX model; export it"
             ):
@@ -141,7 +142,7 @@ def test_an_operator_whose_name_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(model().SerializeToString().replace(b"Relu", b"\x87\xff\x87\xff"))
     with pytest.raises(InputError, match=r"m\.onnx: not a valid ONNX model \("):
-        input_shape(path)
+        load_model(path)
 
 
 def test_nested_too_deeply(tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
             content[places] = random.integers(256, size=len(places))
         path.write_bytes(content.tobytes())
         try:
-            metadata, shape = read_metadata(path), input_shape(path)
+            metadata, shape = read_metadata(path), input_shape(load_model(path), path)
         except InputError as error:
             refused += 1
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
