@@ -42,7 +42,7 @@ def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
 
 def has_swapped_corners(boxes: np.ndarray) -> np.ndarray:
     """(...,) bool, whether x2 < x1 or y2 < y1 in boxes (..., 4) x1 y1 x2 y2."""
-    return np.any(boxes[..., 2:4] < boxes[..., :2], axis=-1)
+    return (boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])
 
 
 def box_unit(boxes: np.ndarray) -> BoxUnit:

@@ -129,12 +129,14 @@ def _group_faults(
     table: Tubes | Tracks, keys: tuple[np.ndarray, ...], group: str, constant: tuple[str, ...]
 ) -> _Faults:
     """A second box of a tube or person on a frame, and values that differ within a tube."""
-    order = np.lexsort((table.frame, *keys))
+    sort = np.lexsort((table.frame, *keys))
+    # Most files are sorted, and a slice copies nothing.
+    order = slice(None) if (sort[1:] > sort[:-1]).all() else sort
     same = np.all([np.diff(key[order]) == 0 for key in keys], axis=0)
 
     def rows(differs: np.ndarray) -> np.ndarray:
         bad = np.zeros(len(table), bool)
-        bad[order[1:]] = same & differs
+        bad[order] = np.append(False, same & differs)
         return bad
 
     why = f"this {group} has this frame twice; a {group} has one box a frame"

@@ -117,7 +117,7 @@ def _read_csv(text: str) -> _Entries:
     if len(widths) != 1:
         raise ValueError("rows of different lengths")
     body = rows if any(cell.isdigit() for cell in rows[0]) else rows[1:]
-    number = next(i for i in range(len(body[0])) if all(row[i].isdigit() for row in body))
+    number, *_ = [i for i in range(len(body[0])) if all(row[i].isdigit() for row in body)]
     header = [cell.casefold() for cell in rows[0]]
     known = [header.index(word) for word in ("name", "label", "class") if word in header]
     name = next(i for i in (*known, *range(len(body[0]))) if i != number)

@@ -155,7 +155,7 @@ def _read_header(path: Path) -> _Header:
         with path.open(encoding="utf-8-sig", newline="") as file:
             line = file.readline(_LONGEST_HEADER)
         rows = {
-            separator: next(csv.reader([line], delimiter=separator), []) for separator in ",;\t"
+            separator: next(csv.reader([line], delimiter=separator), []) for separator in ",;\t|"
         }
         separator = max(rows, key=lambda key: len(rows[key]))
         return _Header(rows[separator], separator)
@@ -253,7 +253,7 @@ def _has_decimal_commas(path: Path, separator: str) -> bool:
     with path.open(encoding="utf-8-sig", newline="") as file:
         sample = file.read(1 << 16)
     commas = re.search(r"\d,\d", sample) is not None
-    name = "semicolons" if separator == ";" else "tabs"
+    name = {";": "semicolons", "\t": "tabs", "|": "bars"}[separator]
     warnings.warn(
         f"{path}: its columns are separated by {name}{', with decimal commas' * commas}",
         stacklevel=4,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from ..datasets.errors import InputError
 from ..datasets.overrides import override_fields
 from ..detect.evaluation.protocols import Protocol
 
@@ -13,8 +14,17 @@ Record = TypeVar("Record")
 
 
 def parse_overrides(choices: Sequence[str] | None) -> dict[str, str]:
-    """Text by name, from words such as "gap=3"."""
-    return {name: text for name, _, text in (choice.partition("=") for choice in choices or ())}
+    """Text by name, from words such as "gap=3".
+
+    Raises:
+        InputError: a name stands there twice.
+    """
+    values: dict[str, str] = {}
+    for name, _, text in (choice.partition("=") for choice in choices or ()):
+        if name in values:
+            raise InputError(f"--set {name}={text}: {name} is already {values[name]}; set it once")
+        values[name] = text
+    return values
 
 
 def override_protocol(protocol: Protocol, choices: Sequence[str] | None) -> Protocol:

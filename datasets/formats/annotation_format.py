@@ -151,6 +151,8 @@ class AnnotationFormat(Protocol):
 
     name: str
     """The format in words, for messages."""
+    checks_rows: bool = False
+    """Whether its readers call `check_table` themselves, to name rows by their number."""
 
     def matches(self, path: Path) -> bool:
         """Whether an existing file or folder is of this format, by its extension and content."""

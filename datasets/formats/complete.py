@@ -26,20 +26,27 @@ from .ucf101_24 import CLASSES as UCF101_24_CLASSES
 Table = TypeVar("Table", Detections, Tubes)
 
 
-def complete_ground_truth(truth: GroundTruth, options: ReadOptions) -> GroundTruth:
+def complete_ground_truth(
+    truth: GroundTruth, options: ReadOptions, is_checked: bool = False
+) -> GroundTruth:
     """Ground truth with named classes, checked, in pixels where the videos' sizes are known.
+
+    Args:
+        truth: what the format has read.
+        options: see `ReadOptions`.
+        is_checked: whether `check_table` has been called.
 
     Raises:
         InputError: a row breaks a rule, lies behind the end of its video, or can be read in
             several ways.
     """
-    if truth.videos is not None:
+    if truth.videos is not None and not is_checked:
         check_table(truth.videos, truth.path)
     options = replace(
         options, videos=truth.videos, box_unit=options.box_unit or _own_unit(truth),
         target_unit=None if truth.videos is None else "pixel",
     )  # fmt: skip
-    tubes = complete_table(truth.tubes, truth.path, options)
+    tubes = complete_table(truth.tubes, truth.path, options, is_checked)
     if truth.videos is not None:
         late = rows_behind_end(tubes, truth.videos)
         if late.any():
@@ -55,14 +62,17 @@ def complete_ground_truth(truth: GroundTruth, options: ReadOptions) -> GroundTru
     return replace(truth, tubes=tubes, box_unit=unit, classes=classes)
 
 
-def complete_table(table: Table, source: Path, options: ReadOptions) -> Table:
-    """A table with named classes, checked, and in the unit that is wanted; errors as above."""
+def complete_table(
+    table: Table, source: Path, options: ReadOptions, is_checked: bool = False
+) -> Table:
+    """A table with named classes, checked, and in the unit that is wanted; see above."""
     codes, names = merge_spellings(table.label_names, source)
     if len(names) < len(table.label_names):
         table = replace(table, label=codes[table.label], label_names=names)
     if options.classes is not None:
         table = _name_numbers(table, options.classes, options.label_names, source)
-    check_table(table, source)
+    if not is_checked:
+        check_table(table, source)
     return _convert_boxes(table, source, options)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -64,8 +64,9 @@ def read_annotations(path: str | Path, files: FileOptions | None = None) -> Grou
     """
     path = Path(path)
     options = ReadOptions.from_ground_truth(None, files)
-    truth = find_format(path).read_ground_truth(path, options)
-    return complete_ground_truth(truth, options)
+    file = find_format(path)
+    truth = file.read_ground_truth(path, options)
+    return complete_ground_truth(truth, options, file.checks_rows)
 
 
 def read_ground_truth(
@@ -147,7 +148,7 @@ def read_detections(
     table = file.read_detections(path, options)
     if isinstance(file, CocoFormat):
         options = replace(options, box_unit=None)  # converted there, by the size of each image
-    return complete_table(table, path, options)
+    return complete_table(table, path, options, file.checks_rows)
 
 
 def read_tubes(
@@ -165,7 +166,8 @@ def read_tubes(
     """
     path = Path(path)
     options = ReadOptions.from_ground_truth(ground_truth, files)
-    tubes = complete_table(find_format(path).read_tubes(path, options), path, options)
+    file = find_format(path)
+    tubes = complete_table(file.read_tubes(path, options), path, options, file.checks_rows)
     if tubes.tube_score is None:
         if len(tubes):
             raise InputError(f"{path}: has no column tube_score, which ranks the tubes")
@@ -174,7 +176,7 @@ def read_tubes(
 
 
 Kind = Literal["ground-truth", "detections", "tubes", "tracks", "actions", "videos"]
-_KINDS: dict[str, type[Any]] = {
+_KINDS: dict[Kind, type[Any]] = {
     "detections": Detections,
     "tubes": Tubes,
     "tracks": Tracks,
@@ -212,11 +214,11 @@ def read(
 
 
 def _kind_of_table(path: Path) -> Kind:
-    """The kind of table that knows most of the file's columns."""
+    """The one kind of table that knows most of the file's columns."""
     if find_format(path) is not FORMATS["table"]:
         raise InputError(f"{path}: give the kind: {', '.join(get_args(Kind))}")
     columns = set(table_columns(path))
-    known = {
+    known: dict[Kind, int] = {
         kind: len(columns & set(file_columns(table)))
         for kind, table in _KINDS.items()
         if columns.issuperset(file_columns(table, optional=False))
@@ -225,7 +227,10 @@ def _kind_of_table(path: Path) -> Kind:
         raise InputError(
             f"{path}: its columns fit no table; give the kind: {', '.join(get_args(Kind))}"
         )
-    return cast(Kind, max(known, key=known.__getitem__))
+    best = [kind for kind, count in known.items() if count == max(known.values())]
+    if len(best) > 1:
+        raise InputError(f"{path}: may be {' or '.join(best)}; give the kind")
+    return best[0]
 
 
 def write(

@@ -19,6 +19,7 @@ class TableFormat(AnnotationFormat):
     """A Parquet or CSV file with the columns of `Tubes` or `Detections`."""
 
     name = "a table"
+    checks_rows = True
 
     def matches(self, path: Path) -> bool:
         return path.is_file()
@@ -40,6 +41,7 @@ class TableFolder(AnnotationFormat):
     """A folder with groundtruth, perhaps videos (.parquet or .csv) and splits/<name>.txt."""
 
     name = "a folder of tables"
+    checks_rows = True
 
     def matches(self, path: Path) -> bool:
         return find_table(path, "groundtruth") is not None

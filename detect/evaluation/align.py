@@ -173,7 +173,26 @@ def align_to_ground_truth(
     aligned = renamed if keep.all() else select_rows(renamed, keep)
     if videos is not None:
         _check_ends(aligned, videos, source, frames_are_certain)
+        _warn_of_boxes_outside(aligned, videos, source)
     return aligned
+
+
+def _warn_of_boxes_outside(table: Detections | Tubes, videos: Videos, source: str) -> None:
+    """Says how many boxes have nothing in common with the frame."""
+    sizes = {name: size for name, *size in zip(videos.video, videos.width, videos.height)}
+    limits = np.array([sizes.get(name, (np.inf, np.inf)) for name in table.video_names])
+    size = limits.reshape(-1, 2)[table.video]
+    outside = ((table.boxes[:, :2] >= size) | (table.boxes[:, 2:] < 0)).any(axis=1)
+    if outside.any():
+        row = int(outside.argmax())
+        name = table.video_names[table.video[row]]
+        width, height = limits[table.video[row]].astype(int)
+        warnings.warn(
+            f"{source}: {int(outside.sum())} of {len(table)} boxes lie outside the frame (the "
+            f"first: frame {table.frame[row]} of {name}, whose frames are {width}x{height}); they "
+            "count as false positives",
+            stacklevel=3,
+        )
 
 
 def _check_ends(

@@ -14,6 +14,7 @@ from ..boxes.joins import pack_keys
 
 AnnotatedFrames = Literal["all", "boxed"]
 """Every frame, so that one without a box shows nobody; or only the frames with a box."""
+_FEW = 3  # steps, from which on a video says how densely it is annotated
 Table = TypeVar("Table", Detections, Tubes)
 
 
@@ -78,7 +79,7 @@ def on_frames(table: Table, frames: np.ndarray, source: str) -> Table:
 
 def warn_of_gaps(tubes: Tubes) -> None:
     """Says how many detected tubes have gaps."""
-    tube, step = _steps(tubes)
+    tube, step = _steps(tubes.tube, tubes.frame)
     with_gaps = np.unique(tube[step > 1])
     if len(with_gaps):
         warnings.warn(
@@ -88,24 +89,28 @@ def warn_of_gaps(tubes: Tubes) -> None:
         )
 
 
-def _steps(tubes: Tubes) -> tuple[np.ndarray, np.ndarray]:
-    """(S,) the tube, and the number of frames from one of its boxes to the next."""
-    order = np.lexsort((tubes.frame, tubes.tube))
-    tube, frame = tubes.tube[order], tubes.frame[order]
-    same = np.diff(tube) == 0
-    return tube[1:][same], np.diff(frame)[same]
+def _steps(group: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) the group, and the number of frames from one of its boxes to the next."""
+    order = np.lexsort((frame, group))
+    group, frame = group[order], frame[order]
+    step = np.diff(frame)
+    same = (np.diff(group) == 0) & (step > 0)
+    return group[1:][same], step[same]
 
 
 def _sparse_video(tubes: Tubes) -> tuple[int, int] | None:
-    """A video in whose tubes most boxes are more than a frame apart, and their usual distance."""
-    tube, step = _steps(tubes)
-    if not (step > 1).any():
-        return None
+    """A video most of whose boxes are more than a frame apart, and their usual distance.
+
+    Either within its tubes, or, where a tube may be a single box, from one frame with boxes to the
+    next.
+    """
     numbers, first = np.unique(tubes.tube, return_index=True)
-    video = tubes.video[first][np.searchsorted(numbers, tube)]
-    counts = np.bincount(video, minlength=len(tubes.video_names))
-    apart = np.bincount(video[step > 1], minlength=len(tubes.video_names))
-    sparse = np.flatnonzero(apart * 2 > counts)
-    if not len(sparse):
-        return None
-    return int(sparse[0]), int(np.median(step[video == sparse[0]]))
+    tube, step = _steps(tubes.tube, tubes.frame)
+    of_tubes = tubes.video[first][np.searchsorted(numbers, tube)], step
+    for video, step in (of_tubes, _steps(tubes.video, tubes.frame)):
+        counts = np.bincount(video)
+        apart = np.bincount(video[step > 1], minlength=len(counts))
+        sparse = np.flatnonzero((apart * 2 > counts) & (counts >= _FEW))
+        if len(sparse):
+            return int(sparse[0]), int(np.median(step[video == sparse[0]]))
+    return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...datasets.errors import InputError, choose_from
+from ...datasets.options import Options, at_least, between
 from ..boxes.iou import BoxExtent
 from .average_precision import APMethod
 
@@ -18,7 +19,7 @@ DuplicateRule = Literal["next best", "false positive"]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(Options):
     """Every choice that changes a number, so that it is known which numbers can be compared.
 
     Attributes:
@@ -47,9 +48,9 @@ class Protocol:
     tube_duplicates: DuplicateRule = "next best"
     strict_tube_iou: bool = False
     temporal: Literal["inclusive", "exclusive"] = "inclusive"
-    shared_frames: int = 1
-    tube_suppression: float | None = None
-    recall_epsilon: float = 0.0
+    shared_frames: Annotated[int, at_least(0)] = 1
+    tube_suppression: Annotated[float | None, between(0, 1)] = None
+    recall_epsilon: Annotated[float, between(0, 1)] = 0.0
     ignored_classes: tuple[str, ...] = ()
 
 

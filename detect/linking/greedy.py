@@ -106,17 +106,23 @@ class GreedyLinker:
         self._linked: list[TubeBoxes] = []
         self._next_tube = 0
         self._num_returned = 0
+        self._num_dropped = 0
         self._open = _start_tubes(no_boxes(), config.gap + 1)
 
     def update(self, detections: Detections | Tubelets) -> LinkResult:
         """See `Linker.update`."""
         self.assign(detections)
-        return LinkResult(self.pop_closed())
+        return self._result()
 
     def finish(self) -> LinkResult:
         """See `Linker.finish`; later detections start new tubes."""
         self.close(self._open.tube)
-        return LinkResult(self.pop_closed())
+        return self._result()
+
+    def _result(self) -> LinkResult:
+        self._num_dropped = 0
+        tubes = self.pop_closed()
+        return LinkResult(tubes, num_dropped=self._num_dropped)
 
     def assign(
         self, detections: Detections | Tubelets, last_frame: int | None = None
@@ -172,7 +178,9 @@ class GreedyLinker:
             closed, *self._names, config.min_score, config.min_length, config.score_top
         )
         numbered = replace(tubes, tube=tubes.tube + self._num_returned)
-        self._num_returned += int(tubes.tube.max(initial=-1)) + 1
+        num_tubes = int(tubes.tube.max(initial=-1)) + 1
+        self._num_returned += num_tubes
+        self._num_dropped += len(np.unique(closed.tube)) - num_tubes
         return numbered
 
     def _close_before(self, frame: int) -> None:
@@ -233,6 +241,7 @@ def make_greedy_linker(
     Where detections are on every n-th frame alone, a tube stays open for one of those frames
     without a box.
     """
+    preset = replace(preset, min_length=config.min_length(preset.min_length))
     if config.key_frame_step > 1:
         preset = replace(preset, gap=max(preset.gap, 2 * config.key_frame_step))
     return GreedyLinker(override_fields(preset, config.overrides))

@@ -15,12 +15,19 @@ class LinkConfig:
 
     Attributes:
         key_frame_step: frames from one frame with detections to the next.
+        num_frames: of the video up to its last key frame, where that is known. Tubes of all of a
+            short video are kept, however short.
         overrides: parameters of the linker that differ from its preset, by field name; text is
             converted to the field's type.
     """
 
     key_frame_step: int = 1
+    num_frames: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def min_length(self, usual: int) -> int:
+        """The least number of frames of a tube, where a linker usually asks for `usual`."""
+        return usual if self.num_frames is None else min(usual, self.num_frames)
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,13 @@ class LinkResult:
         tubes: with `score` and `tube_score`, without gaps; each tube's rows together, by frame.
         tracks: where the people are, from a linker that tracks people.
         actions: what they do, from such a linker.
+        num_dropped: how many tubes were left out since as too short, or of too low a score.
     """
 
     tubes: Tubes
     tracks: Tracks | None = None
     actions: Actions | None = None
+    num_dropped: int = 0
 
 
 class Linker(Protocol):

@@ -105,6 +105,10 @@ class PersonTracker:
         appearance_frames: longest stretch without a detection that is bridged by appearance.
         min_length: tracks of fewer frames are dropped, and shorter ones are not tracked by
             appearance.
+
+    Attributes:
+        best_score: of all boxes so far, -1 without any.
+        num_dropped: tracks that were too short.
     """
 
     def __init__(
@@ -119,6 +123,7 @@ class PersonTracker:
         self.start_score, self.iou, self.gap, self.min_length = start_score, iou, gap, min_length
         self.appearance, self.appearance_frames = appearance, appearance_frames
         self.active: list[PersonTrack] = []
+        self.best_score, self.num_dropped = -1.0, 0
         self._previous_image: np.ndarray | None = None
 
     def update(
@@ -133,6 +138,7 @@ class PersonTracker:
         """
         ended = [track for track in self.active if frame - track.end >= self.gap]
         self.active = [track for track in self.active if frame - track.end < self.gap]
+        self.best_score = max(self.best_score, people[:, 4].max(initial=-1.0))
         confident = people[:, 4] >= self.start_score
         unmatched, new = self._match(frame, list(self.active), people[confident], self.iou)
         unmatched, _ = self._match(frame, unmatched, people[~confident], self.iou)
@@ -148,7 +154,9 @@ class PersonTracker:
         for *box, score in new.tolist():
             self.active.append(PersonTrack(frame, [np.array(box)], [score], last_detected=frame))
         self._previous_image = image
-        return _cut_to_detections(ended, self.min_length)
+        kept = _cut_to_detections(ended, self.min_length)
+        self.num_dropped += len(ended) - len(kept)
+        return kept
 
     def finish(self) -> list[PersonTrack]:
         """Ends and returns all tracks, short ones too: the end of the video cut them off."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ...datasets.options import Options, at_least, between
 from ...datasets.overrides import override_fields
-from ...datasets.tables import Detections, Tubelets, Tubes, Videos, concatenate_rows, select_rows
+from ...datasets.tables import Detections, Tubelets, Videos, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import expand_runs, join
 from ..boxes.nms import nms
@@ -94,9 +94,9 @@ class ViterbiLinker:
         parts, self._detections = self._detections, []
         if not parts:
             return LinkResult(no_tubes((), ()))
-        return LinkResult(self._link(concatenate_rows(parts) if len(parts) > 1 else parts[0]))
+        return self._link(concatenate_rows(parts) if len(parts) > 1 else parts[0])
 
-    def _link(self, detections: Detections) -> Tubes:
+    def _link(self, detections: Detections) -> LinkResult:
         config = self.config
         boxes = nms(detections, config.suppression, config.top, extent=config.extent)
         num_labels = max(len(boxes.label_names), 1)
@@ -120,13 +120,15 @@ class ViterbiLinker:
             num_free = np.bincount(trellis.layer[is_free], minlength=len(trellis.layer_group))
             is_open[trellis.layer_group[num_free == 0]] = False
         linked = path >= 0
-        return assemble_tubes(
+        tubes = assemble_tubes(
             TubeBoxes(
                 frame=frame[linked], tube=path[linked], group=group[linked],
                 score=boxes.score[linked], boxes=boxes.boxes[linked][:, None],
             ),
             boxes.video_names, boxes.label_names, config.min_score, config.min_length,
         )  # fmt: skip
+        num_tubes = int(tubes.tube.max(initial=-1)) + 1
+        return LinkResult(tubes, num_dropped=len(np.unique(path[linked])) - num_tubes)
 
 
 def make_viterbi_linker(
@@ -139,6 +141,7 @@ def make_viterbi_linker(
 
     Its paths go from each frame with boxes to the next, so `config.key_frame_step` changes nothing.
     """
+    preset = replace(preset, min_length=config.min_length(preset.min_length))
     return ViterbiLinker(override_fields(preset, config.overrides), videos)
 
 

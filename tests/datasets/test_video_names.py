@@ -51,6 +51,11 @@ MEANT = (
     ("x/alpha.mp4", ("alpha.avi", "alpha.mp4"), "alpha.mp4"),
     ("alpha", ("alpha.avi", "alpha.mp4"), InputError),
     ("alpha.mp4", ("sport/alpha", "walk/alpha"), InputError),
+    ("sport\\alpha", ("sport/alpha", "alpha"), "sport/alpha"),
+    ("cafe\u0301", ("caf\u00e9", "cafe"), "caf\u00e9"),
+    ("Sport/Alpha.MP4", ("sport/alpha", "beta"), "sport/alpha"),
+    ("ALPHA", ("alpha", "Alpha"), InputError),
+    ("alpha", ("Alpha", "alpha.mp4"), "alpha.mp4"),
 )
 
 

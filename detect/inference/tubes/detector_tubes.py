@@ -110,7 +110,7 @@ def detector_tubes(
             frames_bar(info, progress) as bar,
         ):
             store = TubeStore(file)
-            builder = TubeBuilder(detections.write, store.add, options)
+            builder = TubeBuilder(detections.write, store.add, options, info.num_frames)
             with write_in_background(builder.add, 2) as add:
                 for batch in batches:
                     predictions = predictor.predict(batch)
@@ -120,7 +120,8 @@ def detector_tubes(
             with open_table_writer(folder / OUTPUT_FILES.tubes) as table:
                 for tubes in store.iter_by_score(video.name, config.labels):
                     table.write(tubes)
-        return write_video_info(store, video, config.labels, num_frames, folder)
+        note = builder.note()
+        return write_video_info(store, video, config.labels, num_frames, folder, note)
 
     with prefetch_clip_batches(
         config, frames(), source=opened, mode=options.mode,
@@ -136,6 +137,7 @@ class TubeBuilder:
         write: takes rows of the table of detections.
         keep: takes whole tubes.
         options: see `TubeOptions`.
+        num_frames: of the video, where it is known.
     """
 
     def __init__(
@@ -143,10 +145,14 @@ class TubeBuilder:
         write: Callable[[Detections], None],
         keep: Callable[[Tubes], None],
         options: TubeOptions,
+        num_frames: int | None = None,
     ) -> None:
         self.write, self.keep = write, keep
         self.threshold, self.step = options.threshold, options.key_frame_step
-        config = LinkConfig(key_frame_step=self.step)
+        last = None if num_frames is None else (num_frames - 1) // self.step * self.step
+        config = LinkConfig(key_frame_step=self.step, num_frames=None if last is None else last + 1)
+        self._best_score = -1.0
+        self._num_dropped = 0
         self._linker = make_linker(options.linker, config)
         # Between key frames, detections are interpolated from tubes of boxes of any score.
         self._interpolator = make_linker(options.linker, config) if self.step > 1 else None
@@ -154,18 +160,34 @@ class TubeBuilder:
     def add(self, detections: Detections) -> None:
         """Takes all detections of the next frames."""
         self.write(detections)
+        self._best_score = max(self._best_score, detections.score.max(initial=-1.0))
         strong = select_rows(detections, detections.score >= self.threshold)
-        self.keep(self._linker.update(strong).tubes)
+        linked = self._linker.update(strong)
+        self._num_dropped += linked.num_dropped
+        self.keep(linked.tubes)
         if self._interpolator:
             tubes = self._interpolator.update(detections).tubes
             self.write(interpolated_detections(tubes, self.step))
 
     def finish(self, num_frames: int) -> None:
         """Ends the video, which has so many frames, at least one."""
-        self.keep(extend_to_end(self._linker.finish().tubes, self.step, num_frames))
+        linked = self._linker.finish()
+        self._num_dropped += linked.num_dropped
+        self.keep(extend_to_end(linked.tubes, self.step, num_frames))
         if self._interpolator:
             tubes = extend_to_end(self._interpolator.finish().tubes, self.step, num_frames)
             self.write(interpolated_detections(tubes, self.step))
+
+    def note(self) -> str:
+        """After `finish`: what was left out, in words; "" for nothing."""
+        if self._best_score < 0:
+            return "nothing detected"
+        if self._best_score < self.threshold:
+            return f"no score reaches --threshold {self.threshold}; the best {self._best_score:.2f}"
+        if self._num_dropped:
+            more = "s" * (self._num_dropped > 1)
+            return f"{self._num_dropped} tube{more} left out, too short or of too low a score"
+        return ""
 
 
 def extend_to_end(tubes: Tubes, key_frame_step: int, num_frames: int) -> Tubes:

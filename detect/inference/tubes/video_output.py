@@ -32,17 +32,20 @@ class VideoSummary:
         num_frames: frames read.
         tubes: number of tubes.
         best: a line for each of those with the highest scores.
+        note: what was left out, in words.
     """
 
     name: str
     num_frames: int
     tubes: int
     best: tuple[str, ...]
+    note: str = ""
 
     def text(self) -> str:
         """A line for the video and one for each of the best tubes."""
         tubes, more = f"{self.tubes} tube{'s' * (self.tubes != 1)}", self.tubes - len(self.best)
-        lines = [f"{self.name}: {tubes}, {self.num_frames} frames", *self.best]
+        note = f" ({self.note})" if self.note else ""
+        lines = [f"{self.name}: {tubes}, {self.num_frames} frames{note}", *self.best]
         return "\n".join(lines + [f"  and {more} more"] * (more > 0))
 
 
@@ -59,7 +62,12 @@ def frames_bar(info: VideoInfo, progress: bool) -> tqdm:
 
 
 def write_video_info(
-    store: TubeStore, video: VideoInput, labels: tuple[str, ...], num_frames: int, folder: Path
+    store: TubeStore,
+    video: VideoInput,
+    labels: tuple[str, ...],
+    num_frames: int,
+    folder: Path,
+    note: str = "",
 ) -> VideoSummary:
     """Writes the table of the video and the labels of its tubes.
 
@@ -69,6 +77,7 @@ def write_video_info(
         labels: the names that the tubes' labels index.
         num_frames: of the video.
         folder: where to write.
+        note: see `VideoSummary`.
     """
     info = video.info
     videos = make_videos([video.name], num_frames, info.width, info.height, info.fps)
@@ -78,7 +87,7 @@ def write_video_info(
             (video.name, number, label, f"{score:.6f}")
             for number, label, score in store.labels(labels)
         )
-    return store.summary(video.name, labels, num_frames)
+    return store.summary(video.name, labels, num_frames, note)
 
 
 class StoredRows(NamedTuple):
@@ -223,7 +232,9 @@ class TubeStore:
             for label, score in tube.top_labels(labels):
                 yield number, label, score
 
-    def summary(self, name: str, labels: tuple[str, ...], num_frames: int) -> VideoSummary:
+    def summary(
+        self, name: str, labels: tuple[str, ...], num_frames: int, note: str = ""
+    ) -> VideoSummary:
         """After `iter_by_score`: what the user reads."""
         lines = []
         for tube in self._tubes[:_SHOWN_TUBES]:
@@ -232,5 +243,5 @@ class TubeStore:
             span = f"frames {tube.first}-{tube.last}"
             lines.append(f"  {-tube.minus_score:.2f}  {span:18} {words}")
         return VideoSummary(
-            name=name, num_frames=num_frames, tubes=len(self._tubes), best=tuple(lines)
+            name=name, num_frames=num_frames, tubes=len(self._tubes), best=tuple(lines), note=note
         )

@@ -127,7 +127,8 @@ def zero_shot_tubes(
             add_clip(people)
         close(people)
         _write_boxes(store, video.name, labels.names, folder)
-        return write_video_info(store, video, labels.names, number, folder)
+        note = people.note(tracker)
+        return write_video_info(store, video, labels.names, number, folder, note)
 
 
 def trunk_size(width: int, height: int) -> tuple[int, int]:
@@ -179,6 +180,7 @@ class _People:
         labels, scene_weight, threshold: see `zero_shot_tubes`.
         frame_size: (4,) width, height, width and height of the frames.
         people: by track; weak, so that tracks that the tracker drops are freed.
+        num_dropped: how many had too low a score.
     """
 
     model: PretrainedModel
@@ -188,6 +190,7 @@ class _People:
     threshold: float
     frame_size: np.ndarray
     people: WeakKeyDictionary[PersonTrack, _Person] = field(default_factory=WeakKeyDictionary)
+    num_dropped: int = 0
 
     def add_logits(
         self, clip: ClipFeatures, tracks: list[PersonTrack], start: int, end: int
@@ -234,6 +237,23 @@ class _People:
             best = np.argsort(-label_scores, kind="stable")[:LABELS_KEPT]
             labels = list(zip(best.tolist(), label_scores[best].tolist()))
             self.store.add_tube(person.parts, (track.start, track.end - 1), score, labels)
+        else:
+            self.num_dropped += 1
+
+    def note(self, tracker: PersonTracker) -> str:
+        """What was left out, in words; "" for nothing."""
+        if tracker.best_score < 0:
+            return "no people found"
+        if tracker.best_score < tracker.start_score:
+            return (
+                f"no person score reaches {tracker.start_score}; the best {tracker.best_score:.2f}"
+            )
+        notes = []
+        if tracker.num_dropped:
+            notes.append(f"{tracker.num_dropped} on fewer than {tracker.min_length} frames")
+        if self.num_dropped:
+            notes.append(f"{self.num_dropped} with a score below {self.threshold}")
+        return f"people left out: {', '.join(notes)}" if notes else ""
 
     def _store_boxes(
         self, person: _Person, start: int, boxes: list[np.ndarray], scores: list[float]

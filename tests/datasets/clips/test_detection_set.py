@@ -170,7 +170,11 @@ def changed(text: str, old: str, new: str) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("run/a,1,run,1", "run/a,4,run,1", r"groundtruth.csv: row 2: run/a frame 4: .* 4 frames"),
+        (
+            "run/a,1,run,1",
+            "run/a,4,run,1",
+            r"groundtruth.csv: video run/a, frame 4: the video ends before",
+        ),
         ("b,3,run,5,5,30", "b,3,run,64,5,80", r"row 3: run/b frame 3: the box is outside .* 64x48"),
         ("0,0,10,20,0\n", "-9,0,-1,20,0\n", r"row 1: run/a frame 0: the box is outside"),
         ("c,2,sit,50,10,64,48", "c,2,sit,50,48,64,49", r"row 4: sit/c .*outside"),

@@ -78,6 +78,23 @@ def test_key_frames_only_change_the_gap_of_greedy_linkers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "overrides"), [("act", {"min_length": 21}), ("peng", {"min_score": 0.6, "paths": 2})]
+)
+def test_left_out_tubes_are_counted(name: str, overrides: dict[str, Any]) -> None:
+    linker = make_linker(name, LinkConfig(overrides=overrides))
+    results = [linker.update(detections()), linker.finish()]
+    assert [len(result.tubes) for result in results] == [0, 0]
+    assert sum(result.num_dropped for result in results) == 1
+
+
+def test_a_whole_short_video_is_long_enough() -> None:
+    linker = make_linker("act", LinkConfig(num_frames=7))
+    results = [linker.update(detections(7)), linker.finish()]
+    assert [len(result.tubes) for result in results] == [0, 7]
+    assert make_linker("act", LinkConfig(num_frames=40)).config == ACT  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
         ("actt", {}, r"linker actt: does not exist; choose from act, .*did you mean act\?"),

@@ -176,7 +176,41 @@ def test_nothing_above_the_threshold(numbered, detector: Detector, tmp_path: Pat
         video, detector, tmp_path / "out", FunctionSource(people), threshold=1
     )
     assert len(found) == 40 and len(tubes) == 0 and summary.best == ()
+    best = f"{found.score.max():.2f}"
+    assert summary.text() == (
+        f"a: 0 tubes, 20 frames (no score reaches --threshold 1; the best {best})"
+    )
     assert (tmp_path / "out" / "labels.csv").read_text().split() == ["video,tube,label,score"]
+
+
+@pytest.mark.parametrize(("count", "key_frame_step"), [(1, 1), (10, 1), (14, 4)])
+def test_tubes_of_a_short_video(
+    numbered, detector: Detector, tmp_path: Path, count: int, key_frame_step: int
+) -> None:
+    """The linker's least length, 15 frames, is for videos that have as many."""
+    video = numbered.write(tmp_path / "a.mp4", count)
+    _, tubes, _, summary = find(
+        video, detector, tmp_path / "out", FunctionSource(people), threshold=0,
+        key_frame_step=key_frame_step,
+    )  # fmt: skip
+    assert np.bincount(tubes.tube).tolist() == [count, count] and summary.note == ""
+
+
+def test_what_is_left_out_is_counted(numbered, detector: Detector, tmp_path: Path) -> None:
+    def briefly(frames: np.ndarray, first: int) -> list[np.ndarray]:
+        present = np.arange(first, first + len(frames)) < 6
+        return [boxes[: int(here)] for boxes, here in zip(people(frames, first), present)]
+
+    def nobody(frames: np.ndarray, first: int) -> list[np.ndarray]:
+        return [np.empty((0, 5), np.float32) for _ in frames]
+
+    video = numbered.write(tmp_path / "a.mp4", 20)
+    for source, note in (
+        (briefly, "2 tubes left out, too short or of too low a score"),
+        (nobody, "nothing detected"),
+    ):
+        *_, summary = find(video, detector, tmp_path / "out", FunctionSource(source), threshold=0)
+        assert summary.tubes == 0 and summary.note == note
 
 
 def jumping(frames: np.ndarray, first: int) -> list[np.ndarray]:

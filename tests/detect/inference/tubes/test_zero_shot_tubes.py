@@ -83,6 +83,7 @@ class Found:
         videos, tubes, detections: the tables.
         tube_scores: (P,) of each tube.
         label_scores: (P, labels) of each tube, as labels.csv has them, 0 where it has none.
+        note: what the summary says was left out.
     """
 
     videos: Videos
@@ -90,6 +91,7 @@ class Found:
     detections: Detections
     tube_scores: np.ndarray
     label_scores: np.ndarray
+    note: str
 
 
 Boxes = TypeVar("Boxes", Detections, Tubes)
@@ -129,7 +131,8 @@ def find(video: Path, model: PretrainedModel, people: Proposals, **options) -> F
         for row in csv.DictReader(file):
             shares[int(row["tube"]), labels.names.index(row["label"])] = float(row["score"])
     videos = read_table(Videos, folder / OUTPUT_FILES.videos)
-    return Found(videos, tubes, detections, tubes.tube_score[first], shares)
+    note = summary.note
+    return Found(videos, tubes, detections, tubes.tube_score[first], shares, note)
 
 
 def walkers(frames: np.ndarray, first: int) -> list[np.ndarray]:
@@ -354,8 +357,10 @@ def test_weak_tubes_are_dropped(numbered, model, no_trunk, tmp_path: Path) -> No
     video = numbered.write(tmp_path / "clip.mp4", 70)
     both = find(video, model, walkers, threshold=0)
     assert len(both.tube_scores) == 2
-    between = both.tube_scores.mean()
-    assert find(video, model, walkers, threshold=between).tube_scores == both.tube_scores[:1]
+    assert both.note == ""
+    better = find(video, model, walkers, threshold=both.tube_scores.mean())
+    assert better.tube_scores == both.tube_scores[:1]
+    assert better.note.startswith("people left out: 1 with a score below 0.")
 
 
 def test_the_best_tube_comes_first(numbered, model, no_trunk, tmp_path: Path) -> None:
@@ -379,6 +384,8 @@ def test_nobody(numbered, model, no_trunk, tmp_path: Path, people: Proposals) ->
     check(result)
     assert result.tubes.boxes.shape == result.detections.boxes.shape == (0, 4)
     assert result.videos.video == ("clip",) and result.videos.num_frames.tolist() == [70]
+    why = "no people found" if people is nobody else "no person score reaches 0.5; the best 0.00"
+    assert result.note == why
 
 
 def test_a_flicker_is_nobody(numbered, model, no_trunk, tmp_path: Path) -> None:
@@ -389,7 +396,8 @@ def test_a_flicker_is_nobody(numbered, model, no_trunk, tmp_path: Path) -> None:
         return people
 
     video = numbered.write(tmp_path / "clip.mp4", 70)
-    assert len(find(video, model, flicker).tubes) == 0
+    result = find(video, model, flicker)
+    assert len(result.tubes) == 0 and result.note == "people left out: 1 on fewer than 8 frames"
 
 
 def test_files_of_several_videos_agree(
