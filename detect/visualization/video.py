@@ -12,7 +12,8 @@ import numpy as np
 from ...datasets.errors import InputError, some_of
 from ...datasets.prefetch import prefetch, write_in_background
 from ...datasets.tables import Tubes, select_rows
-from ...datasets.video.reader import VideoInfo, probe, read_timed_video
+from ...datasets.video.media import probe_video, read_timed_frames
+from ...datasets.video.reader import VideoInfo
 from ...datasets.video.writer import MAX_SIDE, open_video_writer
 from ...datasets.video_names import VideoIndex
 from .frame import draw_frame, readable_scale
@@ -57,7 +58,7 @@ def draw_video(
     the same.
 
     Args:
-        video: the file to copy.
+        video: the file to copy, or a folder of numbered frames.
         tubes: boxes in pixels of the original video.
         out: the MP4 file; nothing is left there after an error.
         ground_truth: drawn as dashed white boxes.
@@ -76,7 +77,7 @@ def draw_video(
 
     if scale is not None and scale < 1:
         raise InputError(f"--scale {scale}: must be a whole number of 1 or more")
-    info = probe(video)
+    info = probe_video(video)
     if out.exists() and out.samefile(video):
         raise InputError(f"--out {out}: is the input video itself; choose another file")
     drawn_tubes = _number_by_start(select_video(tubes, video))
@@ -91,7 +92,7 @@ def draw_video(
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
         open_video_writer(out, fps, pixel_aspect=info.pixel_aspect) as writer,
-        prefetch(read_timed_video(video), _FRAMES_AHEAD) as frames,
+        prefetch(read_timed_frames(video), _FRAMES_AHEAD) as frames,
         write_in_background(encode, _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
