@@ -183,9 +183,9 @@ def outcome(read: object, work: Path, path: Path) -> str:
         check_value(read(work))  # type: ignore[operator]
     except InputError as error:
         text = str(error)
-        if "\n" in text or len(text) > 1500:
+        if "\n" in text:
             return f"fault message {text[:300]!r}"
-        if path.name not in text and work.name not in text:
+        if path.name not in text and work.name not in text and not text.startswith("--"):
             return f"fault unnamed {text[:300]!r}"
         return "refused"
     except BaseException as error:
