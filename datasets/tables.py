@@ -383,7 +383,7 @@ def detections_from_rows(
             (rows[:, 0] < 0) | (rows[:, 0] >= len(videos)),
             f"the video number must be 0 to {len(videos) - 1}",
         ),
-        (rows[:, 1] < 0, "frame must be 1 or more"),
+        (rows[:, 1] < 0, "the frame is before the first of the video"),
         (rows[:, 1] > np.iinfo(np.int32).max, "the frame number is too large"),
         (
             (rows[:, 2] < 0) | (rows[:, 2] >= len(labels)),

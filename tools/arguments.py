@@ -19,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
 from .config_file import check_config
+from .output_paths import refuse_lost_inputs
 
 # Words of version 0.1 that the command line and YAML files still accept.
 OLD_NAMES = {
@@ -115,6 +116,8 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     """
     from jsonargparse import ArgumentParser
 
+    from .help_format import HelpFormatter
+
     _, description = _explanations(function)
     options = list(options_of(function))
     parser = ArgumentParser(
@@ -122,18 +125,21 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
         description=description,
         exit_on_error=False,
         allow_abbrev=False,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     for option in options:
         _add_argument(parser, option, with_old_names="--help" not in arguments)
+    words = _with_recipes(arguments)
     try:
-        values = parser.parse_args(_with_recipes(arguments)).as_dict()
+        values = parser.parse_args(words).as_dict()
     except (ArgumentError, ValueError) as error:  # of a number with thousands of digits
         if isinstance(error, InputError):
             raise
         raise InputError(_reason(error, arguments, [option.key for option in options])
                          + f" (see `actiontubes {command} --help`)") from error  # fmt: skip
     result: dict[str, Any] = {}
+    refuse_lost_inputs(values | {"config": [b for a, b in pairwise(words) if a == "--config"]})
     for option in options:
         value = option.checked(values[option.key])
         if option.field is None:
@@ -185,9 +191,13 @@ def _explanations(documented: Any) -> tuple[dict[str, str], str]:
 
 def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
     """A bool becomes a flag; a list or tuple takes several words."""
+    from .help_format import placeholder
+
     settings: dict[str, Any] = {"help": option.help, "type": option.kind}
     if option.elements:
         settings |= {"type": option.elements[0], "nargs": "+"}
+    if not option.positional:
+        settings["metavar"] = placeholder(settings["type"])
     if option.positional:
         names = [option.name]
         if option.default is not MISSING:
@@ -203,7 +213,7 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
             is_tuple = isinstance(option.default, tuple)
             settings["default"] = list(option.default) if is_tuple else option.default
     if option.kind is bool:
-        del settings["type"]
+        del settings["type"], settings["metavar"]
         settings |= {"action": "store_true", "default": option.default and not option.switches_off}
     parser.add_argument(*dict.fromkeys(names), **settings)
 

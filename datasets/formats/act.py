@@ -6,7 +6,7 @@ In the layout of ACT (Kalogeiton et al. 2017) frames count from 1, videos are na
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..checks import as_integers, check_table
 from ..class_list import ClassList
 from ..errors import InputError, some_of
 from ..files import load_pickle
-from ..frame_numbers import frame_of_file, from_one_based
+from ..frame_numbers import from_first_frame
 from ..tables import (
     BOX_COLUMNS,
     Detections,
@@ -129,12 +129,15 @@ def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
     for video, path in files.items():
         for label, entry in _iter_tubes(path, classes):
             tube, score = entry.parts("tube", "score")
-            entries.append((video, label, _tube_rows(tube), score.number()))
+            rows = _tube_rows(tube, _first_frame(options))
+            entries.append((video, label, rows, score.number()))
     return tubes_from_rows(entries, names, classes)
 
 
 def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
     """Reads `<video>/00001.pkl` ..., which ACT's extract_tubelets and MOC's det.py write.
+
+    Where a file has the number 0, all numbers count from 0.
 
     Args:
         folder: holds `<class>/<video>/<frame, 5 digits>.pkl`. ACT: a pair of arrays, the first (N,
@@ -150,15 +153,19 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
     folders = [folder / name for name in names[0]]
     _require(folders, folder, len(folders))
     parts: list[np.ndarray] = []
-    videos_and_frames: list[tuple[int, int]] = []
+    videos_and_numbers: list[tuple[int, int]] = []
     file_of_width: dict[int, Path] = {}
+    first = _first_frame(options)
     for video, inside in enumerate(tqdm(folders, desc="reading", unit="video", delay=2)):
         for path in sorted(inside.glob("*.pkl")):
             if not path.stem.isdecimal():
                 raise InputError(f"{path}: its name must be a frame number such as 00001.pkl")
+            number = int(path.stem)
+            if options.first_frame is None:
+                first = min(first, number)
             for part in _tubelet_parts(Entry(load_pickle(path), path), names[1]):
                 parts.append(part)
-                videos_and_frames.append((video, frame_of_file(path)))
+                videos_and_numbers.append((video, number))
                 file_of_width.setdefault(part.shape[1], path)
     if len(file_of_width) > 1:
         lengths = [f"{width // 4} frames ({path})" for width, path in file_of_width.items()]
@@ -167,13 +174,13 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
         )
     counts = [len(part) for part in parts]
     rows = np.concatenate([np.empty((0, *(file_of_width or (6,)))), *parts])
-    video, frame = np.repeat(np.reshape(videos_and_frames, (-1, 2)), counts, axis=0).T
+    video, number = np.repeat(np.reshape(videos_and_numbers, (-1, 2)), counts, axis=0).T
     tubelets = Tubelets(
         video=video.astype(np.int32),
-        frame=as_integers(frame, np.int32, "frame", folder),
+        frame=as_integers(from_first_frame(number, first), np.int32, "frame", folder),
         label=rows[:, 0].astype(np.int32),
         score=rows[:, 1].copy(),
-        boxes=rows[:, 2:].reshape(len(rows), -1, 4),
+        boxes=rows[:, 2:].reshape(len(rows), rows.shape[1] // 4, 4),
         video_names=names[0],
         label_names=names[1],
     )
@@ -189,23 +196,27 @@ def read_frame_detections(path: Path, options: ReadOptions) -> Detections:
         options: must name the videos and classes, in the order of the indices.
     """
     names = options.require_names(path)
-    columns = ("video", "frame", "label", "score", "x1", "y1", "x2", "y2")
-    rows = Entry(load_pickle(path), path).array(*columns)
-    rows[:, 1] = from_one_based(rows[:, 1])
+    rows = Entry(load_pickle(path), path).array("video", "frame", "label", "score", *BOX_COLUMNS)
+    rows[:, 1] = from_first_frame(rows[:, 1], _first_frame(options))
     return detections_from_rows(rows, *names, str(path))
 
 
 def read_video_detections(path: Path, options: ReadOptions) -> Tubes:
     """Reads video_detections.pkl of MultiSports: label index to (video name, score, tube)s."""
     videos, classes = options.require_names(path)
-    codes = {name: video for video, name in enumerate(videos)}
+    code_of_name = {name: code for code, name in enumerate(videos)}
     entries: list[TubeRows] = []
     for label, entry in _iter_tubes(path, classes):
-        video, score, tube = entry.parts("video", "score", "tube")
-        if (name := video.text()) not in codes:
-            raise video.error(f"{name} is not in the ground truth")
-        entries.append((codes[name], label, _tube_rows(tube), score.number()))
-    return tubes_from_rows(entries, videos, classes)
+        name, score, tube = entry.parts("video", "score", "tube")
+        # A video that the ground truth lacks is counted when the two are compared.
+        video = code_of_name.setdefault(name.text(), len(code_of_name))
+        entries.append((video, label, _tube_rows(tube, _first_frame(options)), score.number()))
+    return tubes_from_rows(entries, tuple(code_of_name), classes)
+
+
+def _first_frame(options: ReadOptions) -> int:
+    """The number of the first frame in a file of detections or tubes."""
+    return 1 if options.first_frame is None else options.first_frame
 
 
 def _iter_tubes(path: Path, classes: Sequence[str]) -> Iterator[tuple[int, Entry]]:
@@ -216,20 +227,21 @@ def _iter_tubes(path: Path, classes: Sequence[str]) -> Iterator[tuple[int, Entry
             yield label, tube
 
 
-def _tube_rows(tube: Entry) -> np.ndarray:
+def _tube_rows(tube: Entry, first_frame: int = 1) -> np.ndarray:
     """The first five columns of a tube, with frames counted from 0."""
     rows = tube.array("frame", *BOX_COLUMNS, more=True)
     if not len(rows):
         raise tube.error("has no boxes")
-    rows[:, 0] = from_one_based(as_integers(rows[:, 0], np.int32, "frame", tube).astype(np.int64))
-    if (rows[:, 0] < 0).any():
-        raise tube.error("a frame number is below 1; frames count from 1 in ACT's pickles")
+    number = as_integers(rows[:, 0], np.int32, "frame", tube).astype(np.int64)
+    if number.min() < first_frame:
+        raise tube.error(f"frame {number.min()} must be {first_frame}, the first, or more")
+    rows[:, 0] = from_first_frame(number, first_frame)
     return rows
 
 
 def _tubelet_parts(content: Entry, labels: Sequence[str]) -> Iterator[np.ndarray]:
     """(N, 2 + 4K) label, score, boxes, from ACT's or MOC's layout; nothing without tubelets."""
-    if isinstance(content.value, Mapping):
+    if isinstance(content.value, dict):
         for key, tubelets in content.items("label"):
             rows = _read_tubelets(tubelets, "the boxes of K frames, score", 1)
             label = np.full((len(rows), 1), key.integer(1, len(labels)) - 1.0)

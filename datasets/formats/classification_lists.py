@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from ..errors import InputError
+from ..errors import InputError, some_of
+from ..split_words import Part, part_of_word
 from ..text_files import read_json, read_lines
 from ..video.media import iter_videos
+from .entries import Entry
 
-Part = Literal["train", "test"]
 Row = tuple[str, str]
 """A video's name, or path, and its label."""
 
-_PARTS: dict[str, Part] = {
-    "train": "train", "training": "train", "validation": "test", "validate": "test", "val": "test",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 _LIST_EXTENSIONS = (".csv", ".txt", ".json")
 _NAME_COLUMNS = ("path", "video", "name", "file", "filename", "video_path")
 _NUM_SPLITS = 3  # of UCF101 and HMDB51
@@ -61,9 +58,18 @@ def read_lists(data: Path, split: int = 1) -> VideoLists:
     """
     if data.is_file():
         rows = read_list(data)
+        words = {part for *_, part in rows}
+        tested = "test" if "test" in words else "val"
+        if {"val", "test"} <= words:
+            unused = [name for name, _, part in rows if part == "val"]
+            warnings.warn(
+                f"{data}: ignoring {len(unused)} validation videos ({some_of(unused)}), because "
+                "there are test videos",
+                stacklevel=3,
+            )
         lists = VideoLists(
-            tuple(row[:2] for row in rows if row[2] != "test"),
-            tuple(row[:2] for row in rows if row[2] == "test"),
+            tuple(row[:2] for row in rows if row[2] in (None, "train")),
+            tuple(row[:2] for row in rows if row[2] == tested),
             _read_label_order(data.parent, data),
         )
     elif not data.is_dir():
@@ -89,15 +95,14 @@ def _find_lists(data: Path) -> VideoLists | None:
     """The lists of the folder or of a subfolder, by their names; None without a train list."""
     for folder in (data, *sorted(child for child in data.iterdir() if child.is_dir())):
         files = sorted(file for file in folder.iterdir() if file.suffix.lower() in _LIST_EXTENSIONS)
-        by_word: dict[str, Path] = {}
+        by_part: dict[Part | None, Path] = {}
         for file in files:
-            by_word.setdefault(re.split(r"[-_.]", file.stem.lower())[-1], file)
-        train = next((by_word[word] for word in ("train", "training") if word in by_word), None)
+            by_part.setdefault(part_of_word(re.split(r"[-_.]", file.stem)[-1]), file)
+        train = by_part.get("train")
         if train is None:
             continue
         # Validation first: the test lists of Kinetics and Something-Something have no labels.
-        words = ("validation", "validate", "val", "test", "testing")
-        test = next((by_word[word] for word in words if word in by_word), None)
+        test = by_part.get("val") or by_part.get("test")
         return VideoLists(
             tuple(row[:2] for row in read_list(train)),
             tuple(row[:2] for row in read_list(test)) if test else (),
@@ -107,10 +112,10 @@ def _find_lists(data: Path) -> VideoLists | None:
 
 
 def _read_class_folders(data: Path) -> VideoLists:
-    parts: dict[Part, tuple[Row, ...]] = {}
-    for word, part in _PARTS.items():
-        if part not in parts and (data / word).is_dir():
-            parts[part] = tuple(_videos_by_class(data / word, f"{word}/"))
+    parts: dict[Part | None, tuple[Row, ...]] = {}
+    for folder in sorted(child for child in data.iterdir() if child.is_dir()):
+        if (part := part_of_word(folder.name)) is not None and part not in parts:
+            parts[part] = tuple(_videos_by_class(folder, f"{folder.name}/"))
     if "train" not in parts:
         parts = {"train": tuple(_videos_by_class(data, ""))}
     if not any(parts.values()):
@@ -118,7 +123,7 @@ def _read_class_folders(data: Path) -> VideoLists:
             f"{data}: contains neither a list of videos nor FOLDER/CLASS/VIDEO; see "
             "`actiontubes classify --help`"
         )
-    return VideoLists(parts["train"], parts.get("test", ()))
+    return VideoLists(parts["train"], parts.get("val") or parts.get("test", ()))
 
 
 def _videos_by_class(folder: Path, prefix: str) -> Iterator[Row]:
@@ -143,7 +148,7 @@ def read_list(path: Path) -> list[tuple[str, str, Part | None]]:
         rows = _read_something_v2(path)
     else:
         lines = list(_read_lines(path))
-        header = [word.strip().lower() for word in _fields(lines[0][1])] if lines else []
+        header = [word.lower() for word in _fields(path, *lines[0])] if lines else []
         has_names = any(name in header for name in _NAME_COLUMNS)
         if "youtube_id" in header or ("label" in header and has_names):
             rows = _read_csv(path, header, lines[1:])
@@ -159,8 +164,11 @@ def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
     yield from ((n, line) for n, line in enumerate(read_lines(path), 1) if line.strip())
 
 
-def _fields(line: str, delimiter: str = ",") -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter))
+def _fields(path: Path, number: int, line: str, delimiter: str = ",") -> list[str]:
+    try:
+        return [field.strip() for field in next(csv.reader([line], delimiter=delimiter))]
+    except csv.Error as error:
+        raise _row_error(path, number, f"cannot be read as CSV ({error})") from error
 
 
 def _read_csv(
@@ -169,20 +177,22 @@ def _read_csv(
     """Rows of a CSV file behind its header."""
     rows: list[tuple[str, str, Part | None]] = []
     for number, line in lines:
-        fields = _fields(line)
+        fields = _fields(path, number, line)
         if len(fields) != len(header):
             raise _row_error(
                 path, number, f"has {len(fields)} columns, the header has {len(header)}"
             )
         try:
-            name, label, word = _csv_row(dict(zip(header, map(str.strip, fields))))
-        except (LookupError, ValueError) as error:
-            raise _row_error(path, number, f"{type(error).__name__}: {error}") from error
+            name, label, word = _csv_row(dict(zip(header, fields)))
+        except (LookupError, ValueError, OverflowError) as error:
+            why = "must have time_start and time_end in seconds"
+            raise _row_error(path, number, why) from error
         if not name or not label:
             raise _row_error(path, number, "has no label; test lists without labels cannot be used")
-        if word and word.lower() not in _PARTS:
-            raise _row_error(path, number, f"split {word} must be one of {', '.join(_PARTS)}")
-        rows.append((name, label, _PARTS[word.lower()] if word else None))
+        part = part_of_word(word)
+        if word and part is None:
+            raise _row_error(path, number, f"split {word} must be train, validation or test")
+        rows.append((name, label, part))
     return rows
 
 
@@ -199,7 +209,7 @@ def _plain_row(path: Path, number: int, line: str) -> Row:
     if ";" in line and "," not in line.partition(";")[0]:
         fields = line.split(";", 1)
     elif "\t" in line or "," in line:
-        fields = _fields(line, "\t" if "\t" in line else ",")
+        fields = _fields(path, number, line, "\t" if "\t" in line else ",")
     else:
         fields = line.rsplit(maxsplit=1)
     fields = [field.strip() for field in fields]
@@ -210,16 +220,11 @@ def _plain_row(path: Path, number: int, line: str) -> Row:
 
 def _read_something_v2(path: Path) -> list[tuple[str, str, Part | None]]:
     rows: list[tuple[str, str, Part | None]] = []
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise InputError(f"{path}: must be a JSON list of videos, not {type(content).__name__}")
-    for number, entry in enumerate(content, 1):
-        if not isinstance(entry, dict) or "id" not in entry or "template" not in entry:
-            raise InputError(
-                f"{path}: entry {number}: needs id and template; test lists without labels cannot "
-                "be used"
-            )
-        rows.append((str(entry["id"]), re.sub(r"[\[\]]", "", str(entry["template"])), None))
+    for entry in Entry(read_json(path), path).each("entry"):
+        if entry.get("template") is None:
+            raise entry.error("has no template; test lists without labels cannot be used")
+        template = re.sub(r"[\[\]]", "", entry["template"].text())
+        rows.append((entry["id"].text(), template, None))
     return rows
 
 
@@ -232,10 +237,13 @@ def _read_label_order(folder: Path, beside: Path) -> tuple[str, ...]:
             continue
         if ending == ".csv":
             return tuple(line.strip() for _, line in _read_lines(path))
-        content = read_json(path)
-        if not isinstance(content, dict) or not all(str(v).isdigit() for v in content.values()):
-            raise InputError(f"{path}: must map each label to its number")
-        return tuple(sorted(content, key=lambda label: int(content[label])))
+        numbers: dict[int, str] = {}
+        for label, number in Entry(read_json(path), path).items("label"):
+            code = number.text()
+            if not re.fullmatch("[0-9]{1,9}", code) or int(code) in numbers:
+                raise number.error(f"must be a number of its own, not {code}")
+            numbers[int(code)] = label.text()
+        return tuple(numbers[code] for code in sorted(numbers))
     return ()
 
 

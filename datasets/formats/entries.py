@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -53,9 +53,10 @@ class Entry:
 
     def get(self, key: object) -> Entry | None:
         """The entry of a key, or None where the dict does not have it."""
-        if not isinstance(self.value, Mapping):
+        content = self.value
+        if not isinstance(content, dict):
             raise self._expected(f"a dict with {key}")
-        return Entry(self.value[key], key, self) if key in self.value else None
+        return Entry(content[key], key, self) if key in content else None
 
     def items(self, what: str) -> Iterator[tuple[Entry, Entry]]:
         """The keys and values of a dict.
@@ -63,7 +64,7 @@ class Entry:
         Args:
             what: what a key is, for messages: "label".
         """
-        if not isinstance(self.value, Mapping):
+        if not isinstance(self.value, dict):
             raise self._expected(f"a dict by {what}")
         for key, value in self.value.items():
             yield Entry(key, (what, key), self), Entry(value, (what, key), self)
@@ -74,15 +75,18 @@ class Entry:
         Args:
             what: what an item is, for messages, which number the items from 1: "tube".
         """
-        is_array = isinstance(self.value, np.ndarray) and self.value.ndim
-        if not is_array and not isinstance(self.value, list | tuple):
+        if not self._is_list():
             raise self._expected(f"a list with an item for each {what}")
         for number, value in enumerate(self.value, 1):
             yield Entry(value, (what, number), self)
 
+    def _is_list(self) -> bool:
+        is_array = isinstance(self.value, np.ndarray) and self.value.ndim > 0
+        return is_array or isinstance(self.value, list | tuple)
+
     def parts(self, *names: str) -> list[Entry]:
         """The items of a list that has one of each name."""
-        if not isinstance(self.value, list | tuple | np.ndarray) or len(self.value) != len(names):
+        if not self._is_list() or len(self.value) != len(names):
             raise self._expected(f"{len(names)} items: {', '.join(names)}")
         return [Entry(value, name, self) for value, name in zip(self.value, names)]
 
@@ -105,6 +109,8 @@ class Entry:
 
     def integer(self, least: int = -_MOST, most: int = _MOST) -> int:
         """A whole number within limits."""
+        if type(self.value) is int and least <= self.value <= most:
+            return self.value
         value = self._scalar()
         if value is None or not math.isfinite(value) or value % 1:
             raise self._expected("a whole number")

@@ -17,7 +17,7 @@ from actiontubes.datasets.formats.act import (
     read_tubelets,
     read_video_detections,
 )
-from actiontubes.datasets.formats.annotation_format import GroundTruth, ReadOptions
+from actiontubes.datasets.formats.annotation_format import FileOptions, GroundTruth, ReadOptions
 from actiontubes.datasets.formats.registry import (
     read_annotations,
     read_detections,
@@ -101,7 +101,7 @@ def tube(*rows: list[float]) -> dict[str, Any]:
         ({"test_videos": ["run/b"]}, "test_videos: split 1: must be a list"),
         ({"test_videos": [[None]]}, "test_videos: split 1: video 1: must be text, not None"),
         # Numbers that no box can have.
-        (tube([0, *BOX]), "frame number is below 1"),
+        (tube([0, *BOX]), "tube 1: .*frame 0 must be 1, the first, or more"),
         (tube([1.5, *BOX]), "video run/b: label 1: tube 1: frame 1.5 is not a whole number"),
         (tube([1e12, *BOX]), "tube 1: frame 1000000000000 is too large"),
         (tube([np.nan, *BOX]), "tube 1: frame nan is not a whole number"),
@@ -202,7 +202,7 @@ def test_multisports_results(tmp_path: Path, truth: GroundTruth) -> None:
     ("row", "message"),
     [
         ([9, 1, 0, 0.5, *BOX], "row 2: .*video number must be"),
-        ([0, 0, 0, 0.5, *BOX], "row 2: frame must be 1 or more"),
+        ([0, 0, 0, 0.5, *BOX], "row 2: the frame is before the first"),
         ([0, 1, 5, 0.5, *BOX], "row 2: .*label number must be"),
         ([0, 1, 0, 7.0, *BOX], "row 2: .*must be between 0 and 1"),
         ([0, 1, 0, 0.5, 9, 9, 3, 3], "row 2: .*x2 < x1"),
@@ -232,7 +232,6 @@ ROWS = np.array([[1, *BOX]])
         ({0: None}, "label 0: must be a list with an item for each tube"),
         ({0: [("walk/a", 0.9)]}, "label 0: tube 1: must be 3 items: video, score, tube"),
         ({0: [(7.5, 0.9, ROWS)]}, "label 0: tube 1: video: must be text, not 7.5"),
-        ({0: [("walk/z", 0.9, ROWS)]}, "label 0: tube 1: video: walk/z is not in the ground truth"),
         ({0: [("walk/a", None, ROWS)]}, "label 0: tube 1: score: must be a number, not None"),
         ({0: [("walk/a", np.nan, ROWS)]}, "video walk/a, frame 0: tube_score is nan"),
         ({0: [("walk/a", 7.0, ROWS)]}, "video walk/a, frame 0: tube_score must be between 0 and 1"),
@@ -264,6 +263,33 @@ def test_damaged_tubelets(tmp_path: Path, truth: GroundTruth, tubelets: Any, mes
     dumped(tmp_path, "act/walk/a/00001.pkl", {})
     with pytest.raises(InputError, match=f"act.*{message}"):
         read_detections(tmp_path / "act", truth)
+
+
+def test_frames_from_0(tmp_path: Path, truth: GroundTruth) -> None:
+    """By the name of a file, else as the user says."""
+    for number in (0, 1):
+        dumped(tmp_path, f"act/run/b/{number:05d}.pkl", {1: [[*BOX, 0.5]]})
+    dumped(tmp_path, "act/walk/a/00002.pkl", {1: [[*BOX, 0.5]]})
+    assert read_detections(tmp_path / "act", truth).frame.tolist() == [0, 1, 2]
+    rows = dumped(tmp_path, "frame_detections.pkl", [[0, 0, 1, 0.5, *BOX]])
+    tubes = dumped(tmp_path, "video_detections.pkl", {0: [("walk/a", 0.5, [[0, *BOX]])]})
+    from_0 = FileOptions(first_frame=0)
+    assert read_detections(rows, truth, from_0).frame.tolist() == [0]
+    assert read_tubes(tubes, truth, from_0).frame.tolist() == [0]
+    with pytest.raises(InputError, match=r"tube 1: .*frame 0 must be 1, the first, or more"):
+        read_tubes(tubes, truth)
+
+
+def test_no_tubelets(tmp_path: Path, truth: GroundTruth) -> None:
+    dumped(tmp_path, "act/run/b/00001.pkl", {1: []})
+    dumped(tmp_path, "act/walk/a/00001.pkl", {})
+    assert len(read_detections(tmp_path / "act", truth)) == 0
+
+
+def test_tubes_of_a_video_that_is_not_evaluated(tmp_path: Path, truth: GroundTruth) -> None:
+    results = {0: [("walk/z", 0.9, ROWS), ("walk/a", 0.9, ROWS)]}
+    tubes = read_tubes(dumped(tmp_path, "video_detections.pkl", results), truth)
+    assert [tubes.video_names[code] for code in tubes.video] == ["walk/z", "walk/a"]
 
 
 def test_tubelets_of_several_lengths(tmp_path: Path, truth: GroundTruth) -> None:

@@ -49,8 +49,9 @@ def test_kinetics(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (KINETICS + "a,b,1\n", r"row 4: has 3 columns, the header has 5"),
-        (KINETICS + "a,b,one,2,train\n", r"row 4: ValueError"),
-        (KINETICS + "a,b,1,2,dev\n", r"row 4: split dev must be one of train"),
+        (KINETICS + "a,b,one,2,train\n", r"row 4: must have time_start and time_end"),
+        (KINETICS + "a,b,1,inf,train\n", r"row 4: must have time_start and time_end"),
+        (KINETICS + "a,b,1,2,mine\n", r"row 4: split mine must be train, validation or test"),
         (KINETICS + ",b,1,2,train\n", r"row 4: has no label; test lists"),
         ("youtube_id,time_start,time_end,split\nb,1,2,test\n", r"row 2: has no label"),
         ("label,youtube_id\n", "lists no videos"),
@@ -92,6 +93,17 @@ def test_files_that_are_no_lists(tmp_path: Path) -> None:
 def test_plain_lists(text: str, rows: list[tuple[str, str]], tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(text, encoding="utf-8")
     assert [row[:2] for row in read_list(tmp_path / "list.txt")] == rows
+
+
+def test_words_of_a_split(tmp_path: Path) -> None:
+    """In any capitals; validation videos are tested where there are no test videos."""
+    rows = "a.mp4,TRAIN,run\nb.mp4,Valid,sit\n"
+    write(tmp_path, list_csv=f"video,split,label\n{rows}")
+    assert read_lists(tmp_path / "list.csv").test == (("b.mp4", "sit"),)
+    write(tmp_path, list_csv=f"video,split,label\n{rows}c.mp4,Test,sit\n")
+    with pytest.warns(UserWarning, match=r"ignoring 1 validation videos \(b\.mp4\)"):
+        lists = read_lists(tmp_path / "list.csv")
+    assert lists.train == (("a.mp4", "run"),) and lists.test == (("c.mp4", "sit"),)
 
 
 def test_a_column_may_say_the_split(tmp_path: Path) -> None:
@@ -193,18 +205,27 @@ def test_something_something_v2(tmp_path: Path) -> None:
     assert read_lists(tmp_path) == VideoLists(
         (("5", "Holding something"),), (("6", "Holding something"),), labels
     )
-    with pytest.raises(InputError, match=r"test\.json: entry 1: needs id and template"):
+    with pytest.raises(InputError, match=r"test\.json: entry 1: has no template; test lists"):
         read_list(folder / "test.json")
     for text, message in (
         ("{", "is not valid JSON"),
-        ("{}", "must be a JSON list of videos, not dict"),
+        ("{}", "must be a list with an item for each entry, not a dict"),
     ):
         (folder / "other.json").write_text(text)
         with pytest.raises(InputError, match=message):
             read_list(folder / "other.json")
-    (folder / "labels.json").write_text('["Holding something"]')
-    with pytest.raises(InputError, match=r"labels\.json: must map each label"):
-        read_lists(tmp_path)
+    for numbers, message in (
+        (["Holding something"], "must be a dict by label, not a list"),
+        ({"Holding something": "one"}, "label Holding something: must be a number of its own"),
+        (
+            {"Holding something": "1", "Turning it": "1"},
+            ".*Turning it: must be a number of its",
+        ),
+        ({"Holding something": None}, "label Holding something: must be text, not None"),
+    ):
+        (folder / "labels.json").write_text(json.dumps(numbers))
+        with pytest.raises(InputError, match=rf"labels\.json: {message}"):
+            read_lists(tmp_path)
 
 
 def test_class_folders(tmp_path: Path) -> None:
