@@ -57,7 +57,7 @@ def test_draws_and_says_so(numbered, run, tubes: Path, tmp_path: Path) -> None:
         ({"--ground-truth": "ava.csv"}, "AVA's CSV counts seconds, not frames"),
         ({"--ground-truth": "data"}, "clip is 100x90 there, "),
         ({"--out": "drawn.avi"}, "the name of a drawn video must end in .mp4"),
-        ({"--out": "clip.mp4"}, "clip.mp4: is the input video itself"),
+        ({"--out": "clip.mp4"}, "clip.mp4, an input (video); choose another --out"),
         ({"--scale": "0"}, "--scale 0: must be a whole number of 1 or more"),
         ({"--out": None}, "required: out"),
     ],
