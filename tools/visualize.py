@@ -39,11 +39,11 @@ def visualize(
         scale: Enlarge the frames by this whole factor, so that labels stay small. Default: until
             the short side has 480 pixels, at most 4.
     """
-    from ..datasets.video.reader import probe
+    from ..datasets.video.media import probe_video
     from ..detect.visualization.video import draw_video, fit_to_video
 
     table, truth = read_table(Tubes, tubes, first_frame=files.first_frame or 0), None
-    info = probe(video)
+    info = probe_video(video)
     shown = fit_to_video(table, info, tubes, unit=files.box_unit)
     if ground_truth is not None:
         annotations = read_annotations(ground_truth, files)

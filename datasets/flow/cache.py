@@ -36,7 +36,7 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
     """Computes the flow of a video and writes it, whole or not at all; shows a progress bar.
 
     Args:
-        media: a video file, or a folder of frames named from 00001.
+        media: a video file, or a folder of numbered frames.
         path: usually `cache_path`, where the other functions of this module expect it.
         method: see `compute_flow`.
 

@@ -13,7 +13,8 @@ from ...datasets.box_coordinates import BoxUnit, rescale_boxes, same_aspect, to_
 from ...datasets.errors import InputError, some_of
 from ...datasets.prefetch import prefetch, write_in_background
 from ...datasets.tables import Tubes, Videos, select_rows
-from ...datasets.video.reader import VideoInfo, probe, read_timed_video
+from ...datasets.video.media import probe_video, read_timed_frames
+from ...datasets.video.reader import VideoInfo
 from ...datasets.video.writer import MAX_SIDE, open_video_writer
 from ...datasets.video_names import VideoIndex
 from .frame import draw_frame, readable_scale
@@ -91,7 +92,7 @@ def fit_to_video(
                 raise InputError(f"{source}: {sizes}; give the video that the boxes are for")
             warnings.warn(f"{source}: {sizes}; the boxes are scaled", stacklevel=2)
             boxes = rescale_boxes(boxes, listed, size)
-    outside = ((boxes[:, :2] >= size) | (boxes[:, 2:] <= 0)).any(axis=1)
+    outside = np.any((boxes[:, :2] >= size) | (boxes[:, 2:] <= 0), axis=1)
     if outside.any():
         warnings.warn(
             f"{source}: {int(outside.sum())} of {len(rows)} boxes are outside the frame of "
@@ -122,7 +123,7 @@ def draw_video(
     the same.
 
     Args:
-        video: the file to copy.
+        video: the file to copy, or a folder of numbered frames.
         tubes: boxes in pixels of the original video.
         out: the MP4 file; nothing is left there after an error.
         ground_truth: drawn as dashed white boxes.
@@ -141,7 +142,7 @@ def draw_video(
 
     if scale is not None and scale < 1:
         raise InputError(f"--scale {scale}: must be a whole number of 1 or more")
-    info = probe(video)
+    info = probe_video(video)
     if out.exists() and out.samefile(video):
         raise InputError(f"--out {out}: is the input video itself; choose another file")
     drawn_tubes = _number_by_start(select_video(tubes, video))
@@ -156,7 +157,7 @@ def draw_video(
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
         open_video_writer(out, fps, pixel_aspect=info.pixel_aspect) as writer,
-        prefetch(read_timed_video(video), _FRAMES_AHEAD) as frames,
+        prefetch(read_timed_frames(video), _FRAMES_AHEAD) as frames,
         write_in_background(encode, _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
