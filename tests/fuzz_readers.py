@@ -194,21 +194,22 @@ def _final_annots(folder: Path) -> None:
 
 
 @cache
-def _matlab_process() -> Any:
+def _process(read: Callable[..., Any]) -> Any:
     """One process for all files: to start one for each would take most of the time."""
-    from actiontubes.datasets.formats.matlab import read_variable
+    from actiontubes.datasets.files import EXTRA_MEMORY
     from actiontubes.datasets.isolated import isolated_reader
 
-    reader = isolated_reader(read_variable)
+    reader = isolated_reader(read, memory=EXTRA_MEMORY // 2, copies=4)
     atexit.register(reader.__exit__, None, None, None)
     return reader.__enter__()
 
 
 def _read_matlab(folder: Path) -> Any:
     from actiontubes.datasets.formats import jhmdb, registry, ucf101_24
+    from actiontubes.datasets.formats.matlab import read_variable
 
-    ucf101_24.load_matlab = _matlab_process()  # type: ignore[assignment]
-    jhmdb.isolated_reader = lambda read: nullcontext(_matlab_process())  # type: ignore[assignment]
+    ucf101_24.load_matlab = _process(read_variable)
+    jhmdb.isolated_reader = lambda read: nullcontext(_process(read))
     if (folder / "splits").is_dir():
         return registry.read_ground_truth(folder)
     read = registry.read_ground_truth
@@ -459,7 +460,9 @@ def _onnx_detector(folder: Path) -> None:
 
 def _read_onnx_detector(folder: Path) -> None:
     from actiontubes.detect.inference.onnx_predictor import load_onnx_predictor
+    from actiontubes.detect.people import onnx_file
 
+    onnx_file.isolated_reader = lambda *_, **__: nullcontext(_process(onnx_file.try_loading))
     load_onnx_predictor(folder / "detector.onnx")
 
 
@@ -487,8 +490,10 @@ def _onnx_people(folder: Path) -> None:
 
 
 def _read_onnx_people(folder: Path) -> None:
-    from actiontubes.detect.people.yolox import yolox_source
+    from actiontubes.detect.people import onnx_file
+    from actiontubes.detect.people.yolox import _try_model, yolox_source
 
+    onnx_file.isolated_reader = lambda *_, **__: nullcontext(_process(_try_model))
     yolox_source(str(folder / "people.onnx"), device="cpu", threshold=0.1)
 
 
