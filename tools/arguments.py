@@ -19,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
 from .config_file import check_config
+from .output_paths import refuse_lost_inputs
 
 # Words of version 0.1 that the command line and YAML files still accept.
 OLD_NAMES = {
@@ -126,14 +127,16 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     for option in options:
         _add_argument(parser, option, with_old_names="--help" not in arguments)
+    words = _with_recipes(arguments)
     try:
-        values = parser.parse_args(_with_recipes(arguments)).as_dict()
+        values = parser.parse_args(words).as_dict()
     except (ArgumentError, ValueError) as error:  # of a number with thousands of digits
         if isinstance(error, InputError):
             raise
         raise InputError(_reason(error, arguments, [option.key for option in options])
                          + f" (see `actiontubes {command} --help`)") from error  # fmt: skip
     result: dict[str, Any] = {}
+    refuse_lost_inputs(values | {"config": [b for a, b in pairwise(words) if a == "--config"]})
     for option in options:
         value = option.checked(values[option.key])
         if option.field is None:

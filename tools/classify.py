@@ -39,9 +39,10 @@ def classify(
     """Train a network that classifies whole videos, and test it; --steps 0 only tests its weights.
 
     On several GPUs or machines: accelerate launch -m actiontubes.tools.main classify ... Writes to
-    OUT: classifier.safetensors (for `actiontubes train --weights`), state.pt (for --resume),
-    losses.csv, evaluations.csv, results.json (top-1 and top-5 in percent, of the middle clip and of
-    all frames of each video) and predictions.csv, each video's five best classes.
+    OUT: classifier.safetensors (the best so far by top-1 of the middle clips, for `actiontubes
+    train --weights`) with its results.json (top-1 and top-5 in percent, of the middle clip and of
+    all frames of each video) and predictions.csv, each video's five best classes; last.safetensors,
+    state.pt (for --resume, also after Ctrl-C), losses.csv and evaluations.csv.
 
     Args:
         out: Output folder; with several --splits, one subfolder for each.
@@ -66,7 +67,7 @@ def classify(
         pretrained_classifier,
         train_and_test,
     )
-    from ..detect.training.state import require_no_run
+    from ..detect.training.state import check_folder
 
     if class_map is not None and steps:
         raise InputError(
@@ -108,15 +109,15 @@ def classify(
     results = []
     if steps:
         schedule = replace(schedule, steps=steps)
-        if not run.resume:
-            for folder in folders.values():
-                require_no_run(folder)
+        for folder in folders.values():
+            check_folder(folder, resume=run.resume)
         for split, videos in train_sets.items():
-            _, result = train_and_test(
-                new_classifier(network, videos.labels, seed=run.seed), videos, test_sets[split],
-                folders[split], network=network, crops=crops, test=test, schedule=schedule,
-                run=run,
-            )  # fmt: skip
+            with run.lock(folders[split]):
+                _, result = train_and_test(
+                    new_classifier(network, videos.labels, seed=run.seed), videos,
+                    test_sets[split], folders[split], network=network, crops=crops, test=test,
+                    schedule=schedule, run=run,
+                )  # fmt: skip
             results.append(result)
     else:
         backbone = network.backbone
@@ -125,10 +126,13 @@ def classify(
             backbone, fuse, 3 if network.streams == "flow" else 2
         )
         for split, folder in folders.items():
-            result = score_classifier(
-                model, test_sets[split], folder, test, accelerator, other=other or None
-            )
-            results.append(result)
+            with run.lock(folder):
+                tested = score_classifier(
+                    model, test_sets[split], test, accelerator, other=other or None
+                )
+                if accelerator.is_main_process:
+                    tested.save(folder)
+            results.append(tested.accuracies)
     if not accelerator.is_main_process:
         return
     mean = mean_result(results)

@@ -45,6 +45,37 @@ def demo(
         steps: Training steps. Default: the recipe's.
         seed: Random seed of the data set, the weights and the training.
     """
+    from ..detect.inference.distributed import lock_folder
+    from ..detect.training.state import STATE
+    from .train import train
+
+    start = time.perf_counter()
+    data, trained = out / "data", out / "trained"
+    words = ["--config", "demo", "--data", str(data), "--out", str(trained)]
+    words += ["--seed", str(seed)]
+    words += ["--resume"] if (trained / STATE).is_file() else []
+    for option, value in (("--backbone", backbone), ("--steps", steps)):
+        words += [] if value is None else [option, str(value)]
+    options = parse_arguments(train, "train", words)
+    with lock_folder(out):
+        make_demo_data(data, videos, seed)
+        train(**options)
+        page, first = _write_results(out, options["config"].backbone)
+
+    minutes = (time.perf_counter() - start) / 60
+    print(f"\n{minutes:.1f} minutes. Look at")
+    print(f"  {out / 'tubes.png'}  and  {out / (first + '.tubes.mp4')}")
+    print(f"  {page}")
+    print(f"actiontubes detect VIDEO --checkpoint {trained / 'detector.safetensors'}")
+
+
+def _write_results(out: Path, network: str) -> tuple[Path, str]:
+    """Writes scores, report and drawings; returns the report and the name of the first video.
+
+    Args:
+        out: of the demo, with its data and its training run.
+        network: the name of the backbone.
+    """
     from ..datasets.figures.motion import PAIRS
     from ..datasets.files import write_json
     from ..datasets.formats.registry import read_ground_truth
@@ -57,18 +88,8 @@ def demo(
     from ..detect.visualization.page import Section
     from ..detect.visualization.report import write_report
     from ..detect.visualization.video import draw_video
-    from .train import train
 
-    start = time.perf_counter()
     data, trained = out / "data", out / "trained"
-    words = ["--config", "demo", "--data", str(data), "--out", str(trained), "--resume"]
-    words += ["--seed", str(seed)]
-    for option, value in (("--backbone", backbone), ("--steps", steps)):
-        words += [] if value is None else [option, str(value)]
-    options = parse_arguments(train, "train", words)
-    make_demo_data(data, videos, seed)
-    train(**options)
-
     boxes_file, tubes_file = trained / "detections.parquet", trained / "tubes.parquet"
     truth, _ = read_ground_truth(data)
     detections = align_to_ground_truth(read_table(Detections, boxes_file), truth, str(boxes_file))
@@ -77,7 +98,6 @@ def demo(
     write_json(results, out / "results.json")
     pairs = score_pairs(truth, detections, results["frame_ap"]["0.5"], PAIRS)
     write_json({name: asdict(scores) for name, scores in pairs.items()}, out / "pairs.json")
-    network = options["config"].backbone
     columns = {network: pairs} | ({} if network == "i2d" else {"i2d": I2D})
     page = write_report(
         out / "report", truth, detections=detections, tubes=tubes, media=data / "videos",
@@ -92,8 +112,4 @@ def demo(
         draw_video(video, shown, out / f"{video.stem}.tubes.mp4", ground_truth=truth, scale=3)
     draw_contact_sheet(test[:4], shown, out / "tubes.png", frames=(12, 24, 36, 48))
 
-    minutes = (time.perf_counter() - start) / 60
-    print(f"\n{minutes:.1f} minutes. Look at")
-    print(f"  {out / 'tubes.png'}  and  {out / (test[0].stem + '.tubes.mp4')}")
-    print(f"  {page}")
-    print(f"actiontubes detect VIDEO --checkpoint {trained / 'detector.safetensors'}")
+    return page, test[0].stem

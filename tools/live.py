@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
@@ -122,7 +123,12 @@ def live(
 
 
 def _stop_by_signals(source: LiveSource, stack: ExitStack) -> None:
-    """Lets the first Ctrl-C or SIGTERM end the run; a second one interrupts it as usual."""
+    """Lets the first Ctrl-C or SIGTERM end the run; a second one interrupts it as usual.
+
+    Python lets only the main thread handle signals; in another one this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:

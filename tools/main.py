@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from ..datasets.errors import InputError, choose_from, error_line
+from .output_streams import lasting_output
 
 # One line each, so that `actiontubes --help` imports none of them.
 COMMANDS = {
@@ -42,7 +43,16 @@ _LONG = ("demo", "train", "classify", "study")  # they share a machine for minut
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code: 0, or 2 after an error the user can mend."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with lasting_output() as output:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        output.flush()
+        if output.error is not None and code == 0:
+            code = 2
+            _say(f"actiontubes: standard output: {output.error.strerror}; files are complete")
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -63,11 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         function = getattr(import_module(f".{command}", __package__), command)
         return function(**parse_arguments(function, command, arguments[1:])) or 0
-    except KeyboardInterrupt:
-        _say("actiontubes: stopped by Ctrl-C")
+    except KeyboardInterrupt as error:
+        _say(f"actiontubes: {str(error) or 'stopped by Ctrl-C'}")
         return 130
-    except BrokenPipeError:
-        return 0
     except (InputError, OSError) as error:
         if debug:
             raise

@@ -146,49 +146,50 @@ def study(
     }  # fmt: skip
     del settings["save_every"]  # which changes nothing
     accelerator = run.accelerator(out)
-    if drawn and accelerator.is_main_process:
-        _draw_figures(folder, videos)
-    accelerator.wait_for_everyone()
-    if clips == "actors":
-        parts = open_detection_sets(
-            folder, media=media, split=split, train_videos=train_videos, test_videos=test_videos
-        )
-        labels = parts[0].labels
-    else:
-        lists = [
-            open_classification_set(folder, "train", media=media, split=split),
-            open_classification_set(folder, "test", media=media, split=split),
-        ]
-        labels = lists[0].labels
-    known = [f"{a}/{b}" for a, b in PAIRS if {a, b} <= set(labels)]
-    opposite = parse_pairs(known if pairs is None else pairs, labels)
-    if accelerator.is_main_process:
-        check_same_settings(settings, out / SETTINGS_FILE)
-
-    def open_clips(stream: Stream) -> StudyClips:
-        if clips == "videos":
-            return video_study_clips(lists[0], lists[1], crops, stream, flow_method)
-        config = replace(actors, stream=stream)
-        opened = actor_study_clips(parts[0], parts[1], config, memory=round(memory * 1e9))
-        if drawn and stream == "flow" and accelerator.is_main_process:
-            cache_flow(opened.media, flow_method)
+    with run.lock(out):
+        if drawn and accelerator.is_main_process:
+            _draw_figures(folder, videos)
         accelerator.wait_for_everyone()
-        return opened
+        if clips == "actors":
+            parts = open_detection_sets(
+                folder, media=media, split=split, train_videos=train_videos, test_videos=test_videos
+            )
+            labels = parts[0].labels
+        else:
+            lists = [
+                open_classification_set(folder, "train", media=media, split=split),
+                open_classification_set(folder, "test", media=media, split=split),
+            ]
+            labels = lists[0].labels
+        known = [f"{a}/{b}" for a, b in PAIRS if {a, b} <= set(labels)]
+        opposite = parse_pairs(known if pairs is None else pairs, labels)
+        if accelerator.is_main_process:
+            check_same_settings(settings, out / SETTINGS_FILE)
 
-    keep_freed_memory()
-    run_study(runs, open_clips, Study(out, endpoint, network, schedule, run, opposite))
-    if not accelerator.is_main_process:
-        return
-    records = read_records(out)
-    title = (
-        f"{'The drawn figures' if drawn else folder.name}: clips of {length} frames of "
-        f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times "
-        f"{network.width:g}; {schedule.steps} steps of {schedule.batch} clips; "
-        f"{records[0]['clips']} clips to test on."
-    )
-    page = write_study_report(records, out, title)
-    print((out / TABLE_FILE).read_text(encoding="utf-8"))
-    print(page)
+        def open_clips(stream: Stream) -> StudyClips:
+            if clips == "videos":
+                return video_study_clips(lists[0], lists[1], crops, stream, flow_method)
+            config = replace(actors, stream=stream)
+            opened = actor_study_clips(parts[0], parts[1], config, memory=round(memory * 1e9))
+            if drawn and stream == "flow" and accelerator.is_main_process:
+                cache_flow(opened.media, flow_method)
+            accelerator.wait_for_everyone()
+            return opened
+
+        keep_freed_memory()
+        run_study(runs, open_clips, Study(out, endpoint, network, schedule, run, opposite))
+        if not accelerator.is_main_process:
+            return
+        records = read_records(out)
+        title = (
+            f"{'The drawn figures' if drawn else folder.name}: clips of {length} frames of "
+            f"{'x'.join(map(str, sides))} pixels; networks up to {endpoint}, channels times "
+            f"{network.width:g}; {schedule.steps} steps of {schedule.batch} clips; "
+            f"{records[0]['clips']} clips to test on."
+        )
+        page = write_study_report(records, out, title)
+        print((out / TABLE_FILE).read_text(encoding="utf-8"))
+        print(page)
 
 
 def _draw_figures(folder: Path, videos: int) -> None:

@@ -30,9 +30,10 @@ def train(
 
     Start from a recipe with --config: demo, jhmdb, ucf101-24, ucf101-24-mini, custom, or your own
     YAML file; options on the command line override it. On several GPUs or machines: accelerate
-    launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (for `actiontubes
-    detect --checkpoint`), state.pt (for --resume), losses.csv, evaluations.csv, results.json, and
-    detections.parquet and tubes.parquet of the test videos.
+    launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (the best so far
+    by frame-mAP at IoU 0.5, for `actiontubes detect --checkpoint`) with its results.json, and
+    detections.parquet and tubes.parquet of the test videos; last.safetensors, state.pt (for
+    --resume, also after Ctrl-C), losses.csv and evaluations.csv.
 
     Args:
         out: Output folder; with several --splits, one subfolder for each.
@@ -45,7 +46,7 @@ def train(
     from ..detect.model.pretrained import new_detector
     from ..detect.training.detector import train_and_evaluate
     from ..detect.training.proposals import RPN_KINDS
-    from ..detect.training.state import require_no_run
+    from ..detect.training.state import check_folder
 
     keep_freed_memory()
     is_main_process = run.accelerator(out).is_main_process
@@ -57,9 +58,8 @@ def train(
         )
         for split, folder in split_folders(out, data.splits).items()
     }  # fmt: skip
-    if not run.resume:
-        for folder in sets:
-            require_no_run(folder)
+    for folder in sets:
+        check_folder(folder, resume=run.resume)
     kind = proposals if proposals in RPN_KINDS else "external"
     scores = []
     for folder, (train_set, test_set) in sets.items():
@@ -68,11 +68,13 @@ def train(
             **vars(initial),
             seed=run.seed,
         )
-        _, result = train_and_evaluate(
-            detector, train_set, test_set, folder, clips=clips, sampling=sampling,
-            augmentation=augmentation, rois=rois, schedule=schedule, run=run, proposals=proposals,
-        )  # fmt: skip
-        scores.append(result.as_json())
+        with run.lock(folder):
+            _, result = train_and_evaluate(
+                detector, train_set, test_set, folder, clips=clips, sampling=sampling,
+                augmentation=augmentation, rois=rois, schedule=schedule, run=run,
+                proposals=proposals,
+            )  # fmt: skip
+        scores.append(result)
     if is_main_process:
         _print_summary(scores, out)
 

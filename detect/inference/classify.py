@@ -144,23 +144,41 @@ class ClassifierTest(Options):
     workers: Annotated[int, at_least(0)] = 0
 
 
+@dataclass(frozen=True, eq=False)
+class TestedClassifier:
+    """The scores of a classifier on videos.
+
+    Attributes:
+        scores: of each video.
+        labels: of the videos.
+        outputs: the classes of the classifier.
+        accuracies: see `accuracies`.
+    """
+
+    scores: VideoScores
+    labels: tuple[str, ...]
+    outputs: tuple[str, ...]
+    accuracies: dict[str, Any]
+
+    def save(self, folder: Path, **more: Any) -> None:
+        """Writes predictions.csv, then results.json with `more` entries."""
+        write_predictions(self.scores, self.labels, self.outputs, folder / PREDICTIONS)
+        write_json(self.accuracies | more, folder / RESULTS)
+
+
 def score_classifier(
     model: PretrainedModel,
     videos: ClassificationSet,
-    out: Path,
     test: ClassifierTest,
     accelerator: Accelerator,
     *,
     other: PretrainedModel | None = None,
-) -> dict[str, Any]:
-    """Scores the videos; writes results.json and predictions.csv to the folder `out`.
+) -> TestedClassifier:
+    """Scores the videos.
 
     Args:
         model: in evaluation mode, with a head and labels; it moves to the accelerator's device.
         other: on the other stream (RGB or flow), of the same classes; their logits are averaged.
-
-    Returns:
-        see `accuracies`.
 
     Raises:
         InputError: a class that the classifier does not know; no video can be read; the two
@@ -176,11 +194,9 @@ def score_classifier(
     if other is not None:
         order = match_labels(model.labels, other.labels).tolist()
         scores = fuse(scores, _scores(other, videos, test, accelerator), order)
-    result = accuracies(scores, videos.labels, right)
-    if accelerator.is_main_process:
-        write_predictions(scores, videos.labels, model.labels, out / PREDICTIONS)
-        write_json(result, out / RESULTS)
-    return result
+    return TestedClassifier(
+        scores, videos.labels, model.labels, accuracies(scores, videos.labels, right)
+    )
 
 
 def _scores(

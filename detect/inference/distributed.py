@@ -56,43 +56,59 @@ def lock_folder(folder: Path, share: ProcessShare = ProcessShare()) -> Iterator[
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; choose another --out")
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
+        if is_new:  # and an error keeps it empty
+            locks.callback(_delete_if_empty, folder)
         if share.index == 0:
-            _lock_file(folder / _LOCK, folder, locks)
+            locks.enter_context(_lock_file(folder / _LOCK))
             for path in sorted(folder.glob(f"{_LOCK}.*")):  # processes that outlived their launch
-                with ExitStack() as briefly:
-                    _lock_file(path, folder, briefly)
+                with _lock_file(path):
+                    pass
         with _barriers(share) as barrier:
             barrier()
             if share.index:
-                _lock_file(folder / f"{_LOCK}.{share.index}", folder, locks)
+                locks.enter_context(_lock_file(folder / f"{_LOCK}.{share.index}"))
             barrier()
 
         def wait_for_others() -> None:
             for index in range(1, share.count):
-                with FileLock(folder / f"{_LOCK}.{index}"):
+                with _lock_file(folder / f"{_LOCK}.{index}", wait=True):
                     pass
 
         yield wait_for_others
 
 
-def _lock_file(path: Path, folder: Path, stack: ExitStack) -> None:
-    """Locks a file and writes this process's number to it, until the stack ends."""
-    owner = path.read_text("utf-8").strip() if path.is_file() else ""
-    try:
-        stack.enter_context(FileLock(path, timeout=0))
-    except Timeout as error:
-        raise InputError(
-            f"{folder}: another run{f' (process {owner})' if owner else ''} is writing there; wait "
-            "for it, or choose another --out"
-        ) from error
-    with suppress(OSError):  # Windows does not let a locked file be written
-        path.write_text(f"{os.getpid()}\n", "utf-8")
+def _delete_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager
-def _barriers(share: ProcessShare) -> Iterator[Callable[[], None]]:
+def _lock_file(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Locks a file, which contains this process's number meanwhile, and deletes it."""
+    owner = path.read_text("utf-8").strip() if path.is_file() else ""
+    lock = FileLock(path, timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"{path.parent}: another run{f' (process {owner})' if owner else ''} is writing "
+            "there; wait for it, or choose another --out"
+        ) from error
+    try:
+        with suppress(OSError):  # Windows does not let a locked file be written or deleted
+            path.write_text(f"{os.getpid()}\n", "utf-8")
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+@contextmanager
+def _barriers(share: ProcessShare) -> Iterator[Callable[[], object]]:
     """A function that returns when all processes of a launch have called it."""
     if share.count == 1:
         yield lambda: None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,9 +39,17 @@ from ..inference.classify import (
 )
 from .loop import fit
 from .options import ClassifierOptions, RunOptions, Schedule
-from .state import EVALUATIONS, write_evaluation
+from .state import (
+    CLASSIFIER,
+    EVALUATIONS,
+    LAST,
+    RESULTS,
+    keep_last,
+    plain_values,
+    read_results,
+    write_evaluation,
+)
 
-CLASSIFIER = "classifier.safetensors"
 Norm = Literal["frozen", "batch"]
 # As in detectors; the family's 1e-3 suits hundreds of thousands of steps.
 _NORM_MOMENTUM = 0.1
@@ -154,15 +163,17 @@ def pretrained_classifier(
 
 
 class ClassificationTask:
-    """Training of a trunk and its classifier, a `Task` of `fit`; saves classifier.safetensors.
+    """Training of a trunk and its classifier, a `Task` of `fit`.
 
-    `load_pretrained` reads that file, so a detector's trunk can start from it.
+    Saves last.safetensors, and the evaluator the best, classifier.safetensors; without an evaluator
+    that is the last. `load_pretrained` reads them, so a detector's trunk can start from one.
 
     Args:
         model: with a head; trained in place.
         norm: "frozen" leaves the trunk's batch norms as they were pretrained; "batch" trains them.
         label_smoothing: the share of a label that all classes get (Szegedy et al. 2016, section 7).
         evaluator: called with the averaged model and the number of steps taken; returns scores.
+        options: see `Task.options`.
     """
 
     def __init__(
@@ -172,10 +183,12 @@ class ClassificationTask:
         norm: Norm = "batch",
         label_smoothing: float = 0.0,
         evaluator: Callable[[PretrainedModel, int], Mapping[str, float]] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         check_option("label_smoothing", label_smoothing, Annotated[float, at_least_below(0, 1)])
         self.model = ClassifierNetwork(model, norm)
         self._label_smoothing, self._evaluator = label_smoothing, evaluator
+        self.options = dict(options or {})
         self.identity = {
             "task": "classification", "labels": list(model.labels),
             "backbone": model.trunk.name, "width_multiplier": model.trunk.width_multiplier,
@@ -197,23 +210,25 @@ class ClassificationTask:
         return {}
 
     def save(self, averaged: ClassifierNetwork, folder: Path) -> None:
-        save_pretrained(averaged.model, folder / CLASSIFIER)
+        save_pretrained(averaged.model, folder / (LAST if self._evaluator else CLASSIFIER))
 
     def evaluate(self, averaged: ClassifierNetwork, step: int) -> Mapping[str, float]:
         return self._evaluator(averaged.model, step) if self._evaluator else {}
 
 
-@dataclass
+@dataclass(frozen=True)
 class ClassificationEvaluator:
-    """Tests a classifier on the test videos; before the last step on their middle clips only.
+    """Tests a classifier on the test videos, and keeps the best by top-1 of their middle clips.
+
+    Before the last step it is tested on the middle clips only.
 
     Attributes:
         videos: the test videos.
-        folder: gets results.json, predictions.csv and evaluations.csv.
+        folder: gets a row in evaluations.csv; and of the best classifier so far results.json,
+            predictions.csv and classifier.safetensors.
         test: how videos are tested.
         last_step: the step at which all frames are scored.
         run: of the training.
-        result: the accuracies of the last test.
     """
 
     videos: ClassificationSet
@@ -221,19 +236,42 @@ class ClassificationEvaluator:
     test: ClassifierTest
     last_step: int
     run: RunOptions
-    result: dict[str, Any] = field(init=False)
 
     def __call__(self, averaged: PretrainedModel, step: int) -> Mapping[str, float]:
         accelerator = self.run.accelerator(self.folder)
         test = self.test if step == self.last_step else replace(self.test, whole=False)
-        self.result = score_classifier(averaged, self.videos, self.folder, test, accelerator)
+        tested = score_classifier(averaged, self.videos, test, accelerator)
         if not accelerator.is_main_process:
             return {}
-        row = dict(self.result["clip"])
+        row = dict(tested.accuracies["clip"])
+        best = read_results(self.folder)
+        if best is None or row["top1"] >= best["clip"]["top1"]:
+            # The results never stand beside other weights, also if the process is killed here.
+            (self.folder / RESULTS).unlink(missing_ok=True)
+            keep_last(self.folder, CLASSIFIER)
+            tested.save(self.folder, step=step)
         columns = {f"clip {name}": f"{value:.4f}" for name, value in row.items()}
         write_evaluation(self.folder / EVALUATIONS, step, columns)
-        tqdm.write(f"step {step}: {format_accuracies(self.result)}")
+        tqdm.write(f"step {step}: {format_accuracies(tested.accuracies)}")
         return row
+
+    def test_best(self, backbone: str, channels_in: Literal[2, 3]) -> dict[str, Any]:
+        """The accuracies of the best classifier; if it was not the last, all frames are scored now.
+
+        Args:
+            backbone: its name.
+            channels_in: of its clips.
+        """
+        result = read_results(self.folder) or {}
+        if self.test.whole and result["video"] is None:
+            accelerator = self.run.accelerator(self.folder)
+            best = pretrained_classifier(backbone, str(self.folder / CLASSIFIER), channels_in)
+            tested = score_classifier(best, self.videos, self.test, accelerator)
+            step = {"step": result.get("step")}
+            if accelerator.is_main_process:
+                tested.save(self.folder, **step)
+            result = tested.accuracies | step
+        return result
 
 
 def train_and_test(
@@ -262,7 +300,8 @@ def train_and_test(
         run: see `fit`.
 
     Returns:
-        The averaged model, in evaluation mode, and its accuracies.
+        The averaged model after the last step, in evaluation mode, and the accuracies of the best,
+        which classifier.safetensors contains.
 
     Raises:
         InputError: see `fit`; batch norm on single clips of one cell.
@@ -287,10 +326,24 @@ def train_and_test(
         read=reader(model, test.flow_method),
     )  # fmt: skip
     evaluator = ClassificationEvaluator(test_videos, folder, test, schedule.steps, run)
+    options = plain_values(network, crops) | {"flow_method": test.flow_method}
+    del options["weights"]  # those that training started from; the state has later ones
+    options["data"] = describe_sets(train_videos, test_videos)
     task = ClassificationTask(
-        model, norm=network.norm, label_smoothing=network.label_smoothing, evaluator=evaluator
-    )
-    return fit(task, samples, folder, schedule, run).model, evaluator.result
+        model, norm=network.norm, label_smoothing=network.label_smoothing, evaluator=evaluator,
+        options=options,
+    )  # fmt: skip
+    averaged = fit(task, samples, folder, schedule, run).model
+    return averaged, evaluator.test_best(network.backbone, network.channels_in)
+
+
+def describe_sets(*sets: ClassificationSet) -> str:
+    """What sets contain, in words that are different for different contents."""
+    digest = hashlib.sha256()
+    for each in sets:
+        digest.update(repr((each.names, each.labels, each.label.tolist())).encode())
+    videos = " + ".join(str(len(each)) for each in sets)
+    return f"{videos} videos (SHA-256 {digest.hexdigest()[:12]})"
 
 
 def mean_result(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

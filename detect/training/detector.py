@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,38 +24,48 @@ from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from ...datasets.files import write_json
 from ...datasets.table_io import write_table
+from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Tubes
-from ..evaluation.evaluate import Evaluation
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
 from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
-from ..model.config import DetectorConfig
 from ..model.detector import Detector
 from ..people.proposals import ProposalSource
 from .loop import OnStep, fit
 from .options import RoiTraining, RunOptions, Schedule
 from .proposals import prepare_proposals
-from .state import EVALUATIONS, write_evaluation
-
-DETECTOR = "detector.safetensors"
-DETECTIONS, TUBES, RESULTS = "detections.parquet", "tubes.parquet", "results.json"
+from .state import (
+    DETECTOR,
+    EVALUATIONS,
+    LAST,
+    RESULTS,
+    keep_last,
+    plain_values,
+    read_results,
+    write_evaluation,
+)
 
 
 class DetectionTask:
-    """Training of a detector, a `Task` of `fit`; saves detector.safetensors.
+    """Training of a detector, a `Task` of `fit`.
+
+    Saves last.safetensors, and the evaluator the best, detector.safetensors; without an evaluator
+    that is the last.
 
     Args:
         model: as built.
         evaluator: called with the averaged detector and the number of steps taken; returns scores.
+        options: see `Task.options`.
     """
 
     def __init__(
         self,
         model: Detector,
         evaluator: Callable[[Detector, int], Mapping[str, float]] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.model, self._evaluator = model, evaluator
-        self.identity = plain_settings(model.config)
+        self.identity, self.options = plain_values(model.config), dict(options or {})
 
     def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
         return collate(samples)
@@ -71,29 +82,29 @@ class DetectionTask:
         return {}
 
     def save(self, averaged: Detector, folder: Path) -> None:
-        save_detector(averaged, folder / DETECTOR, sections=self.calibrate(averaged))
+        path = folder / (LAST if self._evaluator else DETECTOR)
+        save_detector(averaged, path, sections=self.calibrate(averaged))
 
     def evaluate(self, averaged: Detector, step: int) -> Mapping[str, float]:
         return self._evaluator(averaged, step) if self._evaluator else {}
 
 
-@dataclass
+@dataclass(frozen=True)
 class DetectionEvaluator:
-    """Evaluates a detector on the test videos.
+    """Evaluates a detector on the test videos, and keeps the best by frame-mAP at IoU 0.5.
 
     Attributes:
         test_set: the test videos.
-        folder: gets detections.parquet, tubes.parquet, results.json and evaluations.csv.
+        folder: gets a row in evaluations.csv; and of the best detector so far results.json,
+            detections.parquet, tubes.parquet and detector.safetensors.
         run: of the training.
         people: person boxes of the test videos; for a detector without proposals of its own.
-        result: the last evaluation.
     """
 
     test_set: DetectionSet
     folder: Path
     run: RunOptions
     people: ProposalSource | None
-    result: Evaluation = field(init=False)
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self.folder
@@ -103,17 +114,22 @@ class DetectionEvaluator:
             autocast_dtype=torch.bfloat16 if self.run.precision == "bf16" else None,
         )
         detections = predict_dataset(predictor, self.test_set, source=self.people)
-        self.result, tubes = evaluate_dataset(self.test_set, detections)
+        result, tubes = evaluate_dataset(self.test_set, detections)
         if not self.run.accelerator(folder).is_main_process:
             return {}
-        write_table(detections, folder / DETECTIONS)
-        write_table(tubes, folder / TUBES)
-        scores = self.result.as_json()
-        write_json(scores, folder / RESULTS)
+        scores = result.as_json()
         row = {
             "frame-mAP@0.5": scores["frame_map"]["0.5"],
             "video-mAP@0.5": scores["video_map"]["0.5"],
         }
+        best = read_results(folder)
+        if best is None or row["frame-mAP@0.5"] >= best["frame_map"]["0.5"]:
+            # The results never stand beside other weights, also if the process is killed here.
+            (folder / RESULTS).unlink(missing_ok=True)
+            keep_last(folder, DETECTOR)
+            write_table(detections, folder / OUTPUT_FILES.detections)
+            write_table(tubes, folder / OUTPUT_FILES.tubes)
+            write_json({"step": step, **scores}, folder / RESULTS)
         columns = {name: f"{value:.4f}" for name, value in row.items()}
         write_evaluation(folder / EVALUATIONS, step, {"protocol": scores["protocol"], **columns})
         values = ", ".join(f"{name} {value:.1f}" for name, value in row.items())
@@ -135,10 +151,10 @@ def train_and_evaluate(
     run: RunOptions,
     proposals: str | None = None,
     on_step: OnStep | None = None,
-) -> tuple[Detector, Evaluation]:
+) -> tuple[Detector, dict[str, Any]]:
     """Trains a detector and evaluates it on the test videos.
 
-    Writes to `folder` what `fit` and `DetectionEvaluator` do.
+    Writes to `folder` what `fit` and `DetectionEvaluator` do. No other run may write there.
 
     Args:
         detector: as built.
@@ -157,7 +173,8 @@ def train_and_evaluate(
         on_step: see `fit`.
 
     Returns:
-        The averaged detector, in evaluation mode, and its last evaluation.
+        The averaged detector after the last step, in evaluation mode, and the scores of the best
+        so far, which detector.safetensors contains.
 
     Raises:
         InputError: see `fit` and `DetectionClips`.
@@ -172,17 +189,33 @@ def train_and_evaluate(
     if config.proposals == "external":
         assert proposals is not None
         table, people = prepare_proposals(proposals, train_set, test_set, folder, run)
-    samples = DetectionClips(
-        train_set,
-        replace(
-            clips, frames=config.frames, size=config.size, frame_step=config.frame_step,
-            streams=config.clip_streams, flow_method=config.flow_method,
-        ),
-        augmentation=augmentation, seed=run.seed, proposals=table, sampling=sampling,
+    clips = replace(
+        clips, frames=config.frames, size=config.size, frame_step=config.frame_step,
+        streams=config.clip_streams, flow_method=config.flow_method,
     )  # fmt: skip
-    evaluator = DetectionEvaluator(test_set, folder, run, people)
-    task = DetectionTask(detector, evaluator)
-    return fit(task, samples, folder, schedule, run, on_step), evaluator.result
+    samples = DetectionClips(
+        train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
+        sampling=sampling,
+    )  # fmt: skip
+    options = plain_values(clips, sampling, augmentation, rois)
+    options |= {"proposals": proposals, "data": describe_sets(train_set, test_set)}
+    task = DetectionTask(detector, DetectionEvaluator(test_set, folder, run, people), options)
+    averaged = fit(task, samples, folder, schedule, run, on_step)
+    return averaged, read_results(folder) or {}
+
+
+def describe_sets(*sets: DetectionSet) -> str:
+    """What sets contain, in words that are different for different contents."""
+    digest = hashlib.sha256()
+    for each in sets:
+        tubes = each.tubes
+        digest.update(repr((each.names, each.labels)).encode())
+        for column in (tubes.video, tubes.frame, tubes.label, tubes.tube, tubes.boxes,
+                       each.num_frames, each.width, each.height):  # fmt: skip
+            digest.update(np.ascontiguousarray(column).tobytes())
+    videos, boxes = (" + ".join(str(n) for n in counts) for counts in
+                     zip(*((len(each), len(each.tubes)) for each in sets)))  # fmt: skip
+    return f"{videos} videos with {boxes} boxes (SHA-256 {digest.hexdigest()[:12]})"
 
 
 def _warn_of_several_classes(truth: Tubes) -> None:
@@ -202,8 +235,3 @@ def key_frame_seeds(batch: DetectionBatch) -> list[int]:
     """A seed for each key frame: its clip's plus its position in the clip, whatever the batch."""
     clips = batch.clip_index.tolist()
     return [batch.seeds[clip] + i - clips.index(clip) for i, clip in enumerate(clips)]
-
-
-def plain_settings(config: DetectorConfig) -> dict[str, Any]:
-    """The config as values that state.pt may hold."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(config).items()}

@@ -22,7 +22,16 @@ from tqdm import tqdm
 from ...datasets.clips.loader import make_loader
 from ...datasets.errors import InputError
 from .options import RunOptions, Schedule
-from .state import LOSSES, STATE, LossLog, load_state, save_state
+from .state import (
+    LOSSES,
+    STATE,
+    LossLog,
+    is_evaluated,
+    load_state,
+    plain_values,
+    save_state,
+)
+from .stop_signals import StopSignals
 
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
@@ -43,6 +52,11 @@ class Task(Protocol[Model, Batch]):
         """Plain values that a state on disk must have been written with, such as the config."""
         ...
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Plain values of the options and the data that the steps depend on besides."""
+        ...
+
     def collate(self, samples: Sequence[Any]) -> Batch:
         """A batch of samples, with `names` (a name for each sample) and `to(device)`."""
         ...
@@ -61,11 +75,15 @@ class Task(Protocol[Model, Batch]):
         ...
 
     def save(self, averaged: Model, folder: Path) -> None:
-        """Writes the averaged model for its users, beside each state."""
+        """Writes the averaged model as it is now, beside each state."""
         ...
 
     def evaluate(self, averaged: Model, step: int) -> Mapping[str, float]:
-        """Scores to log after `step` steps; called on every process."""
+        """Scores to log after `step` steps; called on every process, after `save`.
+
+        Keeps the results and the weights if they are the best so far, and adds a row to
+        evaluations.csv last of all.
+        """
         ...
 
 
@@ -79,7 +97,8 @@ def fit(
 ) -> Model:
     """Trains a network; writes state.pt and losses.csv to `folder`, and what the task saves there.
 
-    A finished run that is resumed is evaluated, no more.
+    The state is saved before each evaluation. A resumed run makes up for an evaluation that a kill
+    prevented; a finished one does no more.
 
     Args:
         task: what is trained.
@@ -93,8 +112,9 @@ def fit(
         The model with the averaged weights, in evaluation mode.
 
     Raises:
-        InputError: the folder holds a run and `run.resume` is off; state.pt is of another model; a
-            loss is not finite; the disk is full.
+        InputError: the folder holds a run and `run.resume` is off; state.pt is of another model or
+            of other options; a loss is not finite; the disk is full.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved after the step that they came in.
     """
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = run.accelerator(folder)
@@ -104,10 +124,12 @@ def fit(
     model = task.model
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = make_optimizer(model, schedule)
+    options = dict(task.options) | plain_values(schedule)
+    options |= {"seed": run.seed, "precision": run.precision}
+    options["processes"] = accelerator.num_processes
     first_step = load_state(
-        folder / STATE, model, averaged, optimizer, accelerator.scaler, task.identity,
-        resume=run.resume,
-    )  # fmt: skip
+        folder / STATE, task, averaged, optimizer, accelerator.scaler, options, resume=run.resume
+    )
     averaged.to(accelerator.device)
     model.train()
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"
@@ -123,14 +145,14 @@ def fit(
             pin_memory=accelerator.device.type == "cuda",
         )
     )  # fmt: skip
-    batches = iter(loader)
     log = LossLog(folder / LOSSES, first_step) if accelerator.is_main_process else None
     bar = tqdm(
         total=schedule.steps, initial=first_step, unit=" steps", leave=False,
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     wrapped.train()
-    for step in range(first_step, schedule.steps):
+
+    def take_step(step: int) -> None:
         started, waited = time.perf_counter(), 0.0
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate(step)
@@ -164,21 +186,49 @@ def fit(
             on_step(step, values)
         bar.set_postfix(loss=f"{sum(values.values()):.3f}", refresh=False)
         bar.update()
-        done = step + 1
-        last = done == schedule.steps
-        if accelerator.is_main_process and (last or done % schedule.save_every == 0):
-            save_state(folder, task, averaged, optimizer, accelerator.scaler, done)
-        due = schedule.evaluate_every and done % schedule.evaluate_every == 0
-        if (last or due) and (scores := task.evaluate(averaged, done)):
-            accelerator.log(dict(scores), step=step)
+
+    def evaluate(done: int) -> None:
+        if scores := task.evaluate(averaged, done):
+            accelerator.log(dict(scores), step=done - 1)
+
+    stop = StopSignals()
+    with stop.handled():
+        batches = iter(loader)  # processes of its own inherit the handlers
+        if schedule.evaluates_after(first_step) and not is_evaluated(folder, first_step):
+            if accelerator.is_main_process:
+                task.save(averaged, folder)
+            evaluate(first_step)
+        for step in range(first_step, schedule.steps):
+            done = step + 1
+            due = schedule.evaluates_after(done)
+            with stop.step():
+                take_step(step)
+                stopped = _any_process(stop.received is not None, accelerator)
+                saves = due or stopped or done % schedule.save_every == 0
+                if saves and log is not None:
+                    log.sync()
+                    save_state(folder, task, averaged, optimizer, accelerator.scaler, options, done)
+            if stopped or (saves and stop.received):
+                raise KeyboardInterrupt(
+                    f"stopped by {stop.received or 'a signal'}; step {done} is saved, continue "
+                    "with --resume"
+                )
+            if due:
+                evaluate(done)
     bar.close()
-    if first_step >= schedule.steps:
-        task.evaluate(averaged, schedule.steps)
     accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.free_memory()
     return averaged
+
+
+def _any_process(flag: bool, accelerator: Accelerator) -> bool:
+    """Whether the flag is set in any process of the run."""
+    if accelerator.num_processes == 1:
+        return flag
+    flags = torch.tensor(float(flag), device=accelerator.device)
+    return bool(accelerator.reduce(flags, "sum").item())
 
 
 def next_batch(batches: Iterator[Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -92,12 +93,18 @@ class Schedule(Options):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, greater_than(0)] = 0.01
     warmup: Annotated[int, at_least(0)] = 500
-    decay: Literal["steps", "cosine"] = "steps"
+    decay: Literal["steps", "cosine", "none"] = "steps"
     weight_decay: Annotated[float, at_least(0)] = 1e-4
     clip_norm: Annotated[float, greater_than(0)] = 10.0
     ema: Annotated[float, at_least_below(0, 1)] = 0.999
     save_every: Annotated[int, at_least(1)] = 500
     evaluate_every: Annotated[int, at_least(0)] = 0
+
+    def evaluates_after(self, done: int) -> bool:
+        """Whether the model is evaluated after so many steps."""
+        return done == self.steps or bool(
+            done and self.evaluate_every and done % self.evaluate_every == 0
+        )
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -105,6 +112,8 @@ class Schedule(Options):
         done = step / self.steps
         if self.decay == "cosine":
             factor = (1 + math.cos(math.pi * done)) / 2
+        elif self.decay == "none":
+            factor = 1.0
         else:
             factor = 0.1 ** ((done >= 3 / 4) + (done >= 7 / 8))
         return self.lr * factor * max(warm, 1e-3)
@@ -160,6 +169,16 @@ class RunOptions(Options):
             raise InputError(
                 f"--precision {self.precision}: not supported on this machine ({error})"
             ) from error
+
+    def lock(self, folder: Path) -> AbstractContextManager:
+        """Keeps other runs out of a folder; the main process does it for all of this one.
+
+        Raises:
+            InputError: another run is writing there.
+        """
+        from ..inference.distributed import lock_folder
+
+        return lock_folder(folder) if self.accelerator(folder).is_main_process else nullcontext()
 
 
 def split_folders(out: Path, splits: tuple[int, ...] | None) -> dict[int, Path]:

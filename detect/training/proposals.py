@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
+from ...datasets.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.tables import Detections, detections_from_rows
 from ...datasets.video.media import read_frames
@@ -16,6 +18,7 @@ from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
 from ..people.table import TableSource, read_people
 from .options import RunOptions
+from .state import STATE
 
 RPN_KINDS = ("resnet50", "resnet18", "features")
 
@@ -29,7 +32,8 @@ def prepare_proposals(
         source: "ground-truth", whose boxes training jitters (the table is None); or a source of
             `open_proposal_source`.
         train_set, test_set: the videos.
-        folder: gets proposals.parquet, unless the source is a table; a resumed run reads it.
+        folder: gets proposals.parquet, unless the source is a table, and proposals.json, what it is
+            made of; a resumed run reads it.
         run: its device and whether it is resumed.
     """
     if source == "ground-truth":
@@ -44,13 +48,24 @@ def prepare_proposals(
     if path.suffix.lower() not in (".parquet", ".csv"):
         path = folder / "proposals.parquet"
         accelerator = run.accelerator(folder)
-        if accelerator.is_main_process and not (run.resume and path.is_file()):
+        made_of = {"proposals": source, "videos": [*train_set.names, *test_set.names]}
+        record = path.with_suffix(".json")
+        is_of_state = (folder / STATE).is_file()  # whose options are compared
+        if accelerator.is_main_process and not (
+            run.resume and path.is_file() and (is_of_state or _read_json(record) == made_of)
+        ):
+            record.unlink(missing_ok=True)
             device = accelerator.device.type
             write_table(_find_people(source, [train_set, test_set], device), path)
+            write_json(made_of, record)
         accelerator.wait_for_everyone()
     people = TableSource(read_people(path), name=str(path))
     table = people.select([video_info(train_set, row) for row in range(len(train_set))])
     return replace(table, video_names=train_set.names), people
+
+
+def _read_json(path: Path) -> object:
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import shutil
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +18,26 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from ...datasets.errors import InputError
-from ...datasets.files import atomic_write
+from ...datasets.errors import InputError, as_option
+from ...datasets.files import atomic_write, sync_file
 from ..model.checkpoint import current_fields
 
 if TYPE_CHECKING:
     from .loop import Task
 
 STATE, LOSSES, EVALUATIONS = "state.pt", "losses.csv", "evaluations.csv"
+RESULTS, PREDICTIONS = "results.json", "predictions.csv"
+DETECTOR, CLASSIFIER, LAST = "detector.safetensors", "classifier.safetensors", "last.safetensors"
+# Options that change no weight; --steps is checked by itself.
+_FREE_OPTIONS = ("steps", "save_every", "evaluate_every", "cache")
+_OPTION_NAMES = {"width_multiplier": "width"}  # where the field has another name
 _SHOWN = 200  # characters of a setting in an error's line
 
 
 def save_state(
-    folder: Path, task: Task, averaged: nn.Module, optimizer: Any, scaler: Any, step: int
-) -> None:
+    folder: Path, task: Task, averaged: nn.Module, optimizer: Any, scaler: Any, options: Mapping,
+    step: int,
+) -> None:  # fmt: skip
     """Writes all that the run needs to continue, and lets the task save the averaged model.
 
     Args:
@@ -35,6 +46,7 @@ def save_state(
         averaged: the model with the averaged weights.
         optimizer: of the run.
         scaler: of the gradients in half precision, or None.
+        options: of the run, see `load_state`.
         step: steps taken.
 
     Raises:
@@ -49,6 +61,7 @@ def save_state(
             "optimizer": optimizer.state_dict(),
             "scaler": scaler and scaler.state_dict(),
             "settings": dict(task.identity),
+            "options": dict(options),
         },
         content,
     )
@@ -64,22 +77,43 @@ def save_state(
         ) from error
 
 
-def require_no_run(out: Path) -> None:
-    """Refuses a folder that holds the state of a run."""
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Refuses a folder whose run or weights a new run would replace.
+
+    Args:
+        out: of the run.
+        resume: whether its run is continued.
+
+    Raises:
+        InputError: it holds a run and `resume` is off, or weights without a run.
+
+    Warns:
+        `resume` is on and there is no run.
+    """
     if (out / STATE).is_file():
-        raise InputError(
-            f"{out / STATE}: this folder already contains a training run; continue it with "
-            "--resume, or choose another --out"
-        )
+        if not resume:
+            raise InputError(
+                f"{out / STATE}: this folder already contains a training run; continue it with "
+                "--resume, or choose another --out"
+            )
+        return
+    for name in (DETECTOR, CLASSIFIER, LAST):
+        if (out / name).is_file():
+            raise InputError(
+                f"{out / name}: belongs to a run without {STATE}, which cannot be continued; "
+                "choose another --out, or move the file away"
+            )
+    if resume:
+        warnings.warn(f"{out / STATE}: not found; the run begins at step 0", stacklevel=2)
 
 
 def load_state(
     path: Path,
-    model: nn.Module,
+    task: Task,
     averaged: nn.Module,
     optimizer: Any,
     scaler: Any,
-    identity: Mapping[str, Any],
+    options: Mapping[str, Any],
     *,
     resume: bool,
 ) -> int:
@@ -87,8 +121,9 @@ def load_state(
 
     Args:
         path: the file, which may be missing.
-        model, averaged, optimizer, scaler: get their states.
-        identity: what the earlier run must have been written with.
+        task: its model gets its state; its identity must be that of the earlier run.
+        averaged, optimizer, scaler: get their states.
+        options: that the steps depend on, by name, as plain values; "steps", "decay" among them.
         resume: whether an earlier run is to be continued.
 
     Returns:
@@ -96,12 +131,14 @@ def load_state(
 
     Raises:
         InputError: there is a run and `resume` is off; the file is damaged, or of another model or
-            optimizer.
+            optimizer, or was written with other options.
     """
     if not path.is_file():
+        for name in (RESULTS, EVALUATIONS, PREDICTIONS):  # of a run without a state
+            (path.parent / name).unlink(missing_ok=True)
         return 0
     if not resume:
-        require_no_run(path.parent)
+        check_folder(path.parent, resume=False)
     remedy = "resume with the same options and data, or choose another --out"
     try:
         # Files of the run itself are not trusted either: only tensors and plain values are read.
@@ -110,22 +147,27 @@ def load_state(
                 raise zipfile.BadZipFile
         state = torch.load(path, map_location="cpu", weights_only=True)
         step, before = int(state["step"]), current_fields(state["settings"])
+        old_options = dict(state.get("options", {}))  # none in version 0.1
         groups = [set(group) for group in state["optimizer"]["param_groups"]]
     except Exception as error:
         raise InputError(
             f"{path}: is damaged or not a training state ({type(error).__name__}); choose "
             "another --out to start again"
         ) from error
-    for name in {**identity, **before}:
-        if before.get(name) != identity.get(name):
-            raise InputError(
-                f"{path}: this run was started with {name} {_shown(before.get(name))}, now it is "
-                f"{_shown(identity.get(name))}; {remedy}"
-            )
+    known = {name: v for name, v in old_options.items() if name not in _FREE_OPTIONS}
+    differences = _differences(before, task.identity)
+    differences += _differences(known, {name: options.get(name) for name in known})
+    if options["decay"] != "none":  # else the rates are the same for any number of steps
+        steps = old_options.get("steps", options["steps"])
+        differences += _differences({"steps": steps}, {"steps": options["steps"]})
+    if step > options["steps"]:
+        raise InputError(f"{path}: has {step} steps, and --steps is {options['steps']}; {remedy}")
+    if differences:
+        raise InputError(f"{path}: of this run {', '.join(differences)}; {remedy}")
     if groups != [set(group) for group in optimizer.state_dict()["param_groups"]]:
         raise InputError(f"{path}: was written with another optimizer; {remedy}")
     try:
-        model.load_state_dict(state["model"])
+        task.model.load_state_dict(state["model"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
         if scaler is not None and state["scaler"] is not None:
@@ -135,6 +177,23 @@ def load_state(
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: does not match this model ({reason}); {remedy}") from error
     return step
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs, as "--seed was 0 and is 7 now"."""
+    lines = []
+    for name in {**now, **before}:
+        was, value = before.get(name), now.get(name)
+        if was != value:
+            option = as_option(_OPTION_NAMES.get(name, name))
+            lines.append(f"{option} was {_shown(was)} and is {_shown(value)} now")
+    return lines
+
+
+def plain_values(*records: Any) -> dict[str, Any]:
+    """The fields of dataclasses as values that state.pt may hold."""
+    values = {name: value for record in records for name, value in asdict(record).items()}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def _shown(value: Any) -> str:
@@ -150,6 +209,33 @@ def rows_before(path: Path, step: int) -> list[list[str]]:
         header, *rows = [*csv.reader(file)] or [[]]
     whole = (row for row in rows if len(row) == len(header) and row[0].isdigit())
     return [header, *(row for row in whole if int(row[0]) < step)]
+
+
+def is_evaluated(folder: Path, step: int) -> bool:
+    """Whether the evaluation after `step` steps was completed: its row is written last."""
+    rows = rows_before(folder / EVALUATIONS, step + 1)
+    return bool(rows) and rows[-1][0] == str(step) and (folder / RESULTS).is_file()
+
+
+def read_results(folder: Path) -> dict[str, Any] | None:
+    """results.json, the scores of the best weights so far; None without the file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / RESULTS
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged; delete it and run again with --resume") from error
+
+
+def keep_last(folder: Path, name: str) -> None:
+    """Copies last.safetensors, which was saved before it was evaluated, to `name`."""
+    with atomic_write(folder / name) as temporary:
+        shutil.copyfile(folder / LAST, temporary)
 
 
 def write_evaluation(path: Path, step: int, values: Mapping[str, str]) -> None:
@@ -194,12 +280,26 @@ class LossLog:
         self._named = True
         values = [f"{value:.9g}" for value in losses.values()]
         row = [step, f"{rate:.6g}", *values, f"{seconds:.4f}", f"{waited:.4f}"]
-        try:
+        with self._errors(f"at step {step}"):
             self._append(self.path, [*names, row])
+
+    def sync(self) -> None:
+        """Waits until the disk has all rows.
+
+        Raises:
+            InputError: the disk is full.
+        """
+        with self._errors():
+            sync_file(self.path)
+
+    @contextmanager
+    def _errors(self, when: str = "to the end") -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise InputError(
-                f"{self.path}: could not be written at step {step} ({error.strerror}); free "
-                "some disk space and run again with --resume"
+                f"{self.path}: could not be written {when} ({error.strerror}); free some disk "
+                "space and run again with --resume"
             ) from error
 
     @staticmethod

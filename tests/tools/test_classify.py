@@ -86,6 +86,7 @@ def test_splits_and_their_mean(classify: Callable, tmp_path: Path) -> None:
 def test_weights_as_they_are(classify: Callable, tmp_path: Path) -> None:
     assert classify().code == 0
     trained = json.loads((tmp_path / "out/results.json").read_text())
+    assert trained.pop("step") == 2
     words = ["--steps", 0, "--weights", "out/classifier.safetensors"]
     done = classify(*words, "--out", "same")
     assert (done.code, done.err) == (0, [])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -15,6 +16,7 @@ import pytest
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubes
 from actiontubes.datasets.video.reader import read_video
+from actiontubes.tools.live import live
 
 
 def test_a_file(command: Callable, figures: Path, trained: Path, tmp_path: Path) -> None:
@@ -54,6 +56,15 @@ def test_the_run_ends_after_so_many_frames(
     done = command("live", video, *words, "--loop", "--frames", 70, "--proposals", "frame")
     assert done.code == 0 and done.out.startswith("70 frames, 0 dropped")
     assert sum(1 for _ in read_video(tmp_path / "live-0001.mp4")) == 70
+
+
+def test_in_a_thread(figures: Path, trained: Path, tmp_path: Path) -> None:
+    """Where Python does not let it handle signals."""
+    words = {"checkpoint": trained / "detector.safetensors", "out": tmp_path, "speed": "max"}
+    with ThreadPoolExecutor(1) as pool:
+        video = str(figures / "videos" / "test_000.mp4")
+        pool.submit(live, video, frames=20, **words).result()
+    assert (tmp_path / "tubes.csv").is_file()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 import warnings
@@ -225,12 +226,72 @@ def test_stopped_by_the_user(capsys, monkeypatch) -> None:
     assert capsys.readouterr().err == "actiontubes: stopped by Ctrl-C\n"
 
 
-def test_a_closed_pipe_is_no_error(monkeypatch) -> None:
-    def closed(*_: object) -> None:
-        raise BrokenPipeError
+PRINTING = """
+import sys, types
+from actiontubes.tools import main
+def printing():
+    \"\"\"Print.\"\"\"
+    for number in range(3):
+        print(number, flush=True)
+        if number == 0 and sys.argv[1] == "closed":
+            sys.stdin.read()
+    with open(sys.argv[2], "w") as file:
+        file.write("done")
+    print("end")
+sys.modules["actiontubes.tools.printing"] = types.SimpleNamespace(printing=printing)
+main.COMMANDS["printing"] = ""
+sys.exit(main.main(["printing"]))
+"""
 
-    monkeypatch.setattr("actiontubes.tools.arguments.parse_arguments", closed)
-    assert main(["made_up"]) == 0
+
+def test_a_reader_that_leaves_does_not_stop_a_command(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINTING, "closed", tmp_path / "file"], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "0\n"
+    process.stdout.close()
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.close()
+    assert process.stderr.read() == (
+        "actiontubes: standard output: Broken pipe; files are complete\n"
+    )
+    assert process.wait() == 2 and (tmp_path / "file").read_text() == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_standard_output_on_a_full_disk(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-c", PRINTING, "full", tmp_path / "file"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+        alone = subprocess.run(words, stdout=full, stderr=full)
+    assert (done.returncode, done.stderr) == (
+        2, "actiontubes: standard output: No space left on device; files are complete\n"
+    )  # fmt: skip
+    assert alone.returncode == 2 and (tmp_path / "file").read_text() == "done"
+
+
+def test_an_output_is_no_input(tmp_path: Path, capsys) -> None:
+    table, link, other = tmp_path / "a.csv", tmp_path / "link.csv", tmp_path / "tubes.parquet"
+    table.write_text("content")
+    other.write_text("content")
+    link.symlink_to(table)
+    config = tmp_path / "options.yaml"
+    config.write_text(f"videos: [{table}]\n")
+    for words in (
+        [table, "--out", table],
+        [tmp_path / "b.csv", table, "--out", link],
+        [link, "--out", tmp_path / ".." / tmp_path.name / "a.csv"],
+        ["x", "--label-names", table, "--out", table],
+        ["--config", config, "--out", table],
+        ["x", "--config", config, "--out", config],
+        [other, "--out", tmp_path],
+    ):
+        assert main(["made_up", *map(str, words)]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and "--out" in err and "would replace" in err
+    assert calls == [] and table.read_text() == other.read_text() == "content"
+    assert main(["made_up", str(table), "--out", str(tmp_path)]) == 0
 
 
 def test_help(capsys) -> None:

@@ -86,7 +86,8 @@ def check(out: Path, labels: int) -> None:
     """The files of one finished run of two steps."""
     names = {path.name for path in out.iterdir()}
     assert names == {
-        "detector.safetensors", "state.pt", "losses.csv", "evaluations.csv", "results.json",
+        "detector.safetensors", "last.safetensors", "state.pt", "losses.csv", "evaluations.csv",
+        "results.json",
         "detections.parquet", "tubes.parquet",
     }  # fmt: skip
     assert len(load_detector(out / "detector.safetensors").config.labels) == labels

@@ -84,8 +84,8 @@ def test_what_it_writes_and_says(train: Callable, tmp_path: Path) -> None:
     assert done.code == 0
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == [
-        "detections.parquet", "detector.safetensors", "evaluations.csv", "losses.csv",
-        "results.json", "state.pt", "tubes.parquet",
+        "detections.parquet", "detector.safetensors", "evaluations.csv", "last.safetensors",
+        "losses.csv", "results.json", "state.pt", "tubes.parquet",
     ]  # fmt: skip
     (head, *rows) = losses(out)
     assert head == ["step", "lr", "objectness", "proposal_boxes", "action", "action_boxes"]
@@ -114,12 +114,12 @@ def test_a_run_is_neither_lost_nor_mixed(train: Callable, tmp_path: Path) -> Non
     other = train("--steps", 6, "--resume", "--hidden", 8)
     assert other.code == 2 and len(other.err) == 1
     assert (
-        "out/state.pt: this run was started with hidden 16, now it is 8; resume with the same"
+        "out/state.pt: of this run --hidden was 16 and is 8 now; resume with the same"
         in other.err[0]
     )
     labels = train("--steps", 6, "--resume", "--labels", "sit", "run", "lie")
     assert labels.code == 2 and len(labels.err) == 1
-    assert "started with labels ['run', 'sit'], now it is ['sit', 'run', 'lie']" in labels.err[0]
+    assert "--labels was ['run', 'sit'] and is ['sit', 'run', 'lie'] now" in labels.err[0]
     assert (tmp_path / "out" / "state.pt").read_bytes() == state
     finished = train("--steps", 6, "--resume")
     assert finished.code == 0 and "frame-mAP@0.5" in finished.out

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import load_pretrained, save_pretrained
 from actiontubes.datasets.clips.classification_clips import ClassificationSample
 from actiontubes.datasets.errors import InputError
+from actiontubes.detect.inference.classify import ClassifierTest
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.pretrained import new_detector
+from actiontubes.detect.training import classifier as training
 from actiontubes.detect.training.classifier import (
     ClassificationTask,
     ClassifierNetwork,
@@ -108,8 +112,8 @@ def test_stopped_and_resumed(undisturbed: Path, tmp_path: Path) -> None:
     ("model", "options", "message"),
     [
         ({}, {}, "this folder already contains a training run; continue it with --resume"),
-        ({"width": 0.1}, {"resume": True}, "started with width_multiplier 0.05, now it is 0.1"),
-        ({}, {"resume": True, "norm": "frozen"}, "started with norm batch, now it is frozen"),
+        ({"width": 0.1}, {"resume": True}, "--width was 0.05 and is 0.1 now"),
+        ({}, {"resume": True, "norm": "frozen"}, "--norm was batch and is frozen now"),
     ],
 )
 def test_runs_that_do_not_fit(
@@ -124,8 +128,50 @@ def test_a_detector_s_run_is_none_of_a_classifier(undisturbed: Path, tmp_path: P
     state = saved(tmp_path)
     state["settings"] = {"labels": list(LABELS)}
     torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(InputError, match="started with task None, now it is classification"):
+    with pytest.raises(InputError, match="--task was None and is classification now"):
         trained(tmp_path, resume=True)
+
+
+def test_the_best_is_kept_and_tested_on_all_frames(
+    undisturbed: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Of tests at steps 1, 2 and 3 (the last, on all frames) the second scores highest."""
+    tested: list[tuple[float, bool]] = []
+
+    def score_classifier(model: PretrainedModel, videos: None, test: ClassifierTest, _: Any) -> Any:
+        assert model.head is not None
+        top1 = float(model.head.fc.bias.detach()[0])
+        tested.append((top1, test.whole))
+        clip = {"top1": top1, "top5": 100.0}
+        result = {"clip": clip, "video": clip if test.whole else None}
+
+        def save(folder: Path, **more: Any) -> None:
+            (folder / "results.json").write_text(json.dumps(result | more))
+
+        return SimpleNamespace(accuracies=result, save=save)
+
+    monkeypatch.setattr(training, "score_classifier", score_classifier)
+    evaluator = training.ClassificationEvaluator(
+        None,
+        tmp_path,
+        ClassifierTest(8, 64),
+        3,
+        RunOptions(device="cpu"),  # type: ignore[arg-type]
+    )
+    model = load_pretrained(get_variant("i3d"), str(undisturbed / "classifier.safetensors"))
+    assert model.head is not None
+    for step, top1 in ((1, 20.0), (2, 40.0), (3, 30.0)):
+        torch.nn.init.constant_(model.head.fc.bias, top1)
+        save_pretrained(model, tmp_path / "last.safetensors")
+        assert evaluator(model, step)["top1"] == top1
+    result = evaluator.test_best("i3d", 3)
+    assert tested == [(20.0, False), (40.0, False), (30.0, True), (40.0, True)]
+    assert result == json.loads((tmp_path / "results.json").read_text())
+    assert result["step"] == 2 and result["video"]["top1"] == 40.0
+    assert evaluator.test_best("i3d", 3) == result and len(tested) == 4
+    rows = (tmp_path / "evaluations.csv").read_text().splitlines()
+    assert rows == ["step,clip top1,clip top5", "1,20.0000,100.0000", "2,40.0000,100.0000",
+                    "3,30.0000,100.0000"]  # fmt: skip
 
 
 def test_the_detector_s_trunk_starts_from_it(undisturbed: Path) -> None:

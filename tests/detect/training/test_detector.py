@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +18,10 @@ from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSam
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.figures.dataset import make_figure_dataset
 from actiontubes.detect.model.build import build_detector
+from actiontubes.detect.model.checkpoint import load_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.pretrained import freeze_layers, new_detector
+from actiontubes.detect.training import detector as training
 from actiontubes.detect.training.detector import train_and_evaluate
 from actiontubes.detect.training.loop import OnStep
 from actiontubes.detect.training.options import RoiTraining, RunOptions, Schedule
@@ -73,15 +78,120 @@ def test_evaluations_of_a_run_that_was_stopped(
         header, *rows = csv.reader(file)
     assert header == ["step", "protocol", "frame-mAP@0.5", "video-mAP@0.5"]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
-    # A finished run that is resumed is evaluated, no more.
-    before = (tmp_path / "evaluations.csv").read_text()
+    # A finished run that is resumed is left as it is.
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     run(tmp_path, *sets, resume=True)
-    assert (tmp_path / "evaluations.csv").read_text() == before
+    del before["losses.csv"]  # which is cut to the steps of the state
+    assert before.items() <= {p.name: p.stat().st_mtime_ns for p in tmp_path.iterdir()}.items()
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
-        "state.pt", "detector.safetensors", "losses.csv", "evaluations.csv", "results.json",
-        "detections.parquet", "tubes.parquet",
+        "state.pt", "detector.safetensors", "last.safetensors", "losses.csv", "evaluations.csv",
+        "results.json", "detections.parquet", "tubes.parquet",
     }  # fmt: skip
+
+
+def scored(frame_map: float) -> Any:
+    """An evaluation with this frame-mAP, which is stored in the tables' place, too."""
+    scores = {"frame_map": {"0.5": frame_map}, "video_map": {"0.5": 1.0}, "protocol": "act"}
+    return SimpleNamespace(as_json=lambda: scores), frame_map
+
+
+@pytest.fixture
+def score(monkeypatch) -> Callable[..., None]:
+    """Lets the evaluations of a run score as one wishes."""
+
+    def give(*frame_maps: float) -> None:
+        rest = iter(frame_maps)
+        monkeypatch.setattr(training, "predict_dataset", lambda *_, **__: "detections")
+        monkeypatch.setattr(training, "evaluate_dataset", lambda *_: scored(next(rest)))
+
+    monkeypatch.setattr(training, "write_table", lambda table, path: path.write_text(str(table)))
+    return give
+
+
+def evaluations(out: Path) -> list[list[str]]:
+    with (out / "evaluations.csv").open(newline="") as file:
+        return [row[::2] for row in csv.reader(file)][1:]
+
+
+def test_the_best_and_the_last_weights(sets, score, tmp_path: Path) -> None:
+    score(10.0, 30.0, 20.0, 30.0, 25.0)
+    kept: list[bytes] = []
+
+    def on_step(step: int, _: Mapping[str, float]) -> None:
+        if step:
+            kept.append((tmp_path / "last.safetensors").read_bytes())
+
+    run(tmp_path, *sets, on_step=on_step)
+    assert [row[1] for row in evaluations(tmp_path)] == [
+        "10.0000", "30.0000", "20.0000", "30.0000", "25.0000"
+    ]  # fmt: skip
+    best, last = ((tmp_path / f"{n}.safetensors").read_bytes() for n in ("detector", "last"))
+    assert best == kept[3], "of equal ones the later"
+    assert last not in kept and load_detector(tmp_path / "last.safetensors")
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert (results["step"], results["frame_map"]) == (4, {"0.5": 30.0})
+    assert (tmp_path / "tubes.parquet").read_text() == "30.0"
+
+
+@pytest.mark.parametrize("where", ["keep_last", "write_table", "write_json", "write_evaluation"])
+def test_a_kill_while_results_are_written(
+    sets, score, monkeypatch, tmp_path: Path, where: str
+) -> None:
+    """In the third evaluation; resumed, the run ends as if nothing had been."""
+    score(10.0, 20.0, 30.0, 15.0, 16.0)
+    run(tmp_path / "undisturbed", *sets)
+    out = tmp_path / "out"
+    score(10.0, 20.0, 30.0)
+    function, calls = getattr(training, where), []
+
+    def killed(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == (5 if where == "write_table" else 3):
+            raise Interrupted
+        function(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, where, killed)
+        with pytest.raises(Interrupted):
+            run(out, *sets)
+    assert [row[0] for row in evaluations(out)] == ["1", "2"]
+    results = out / "results.json"
+    assert not results.exists() or where == "write_evaluation" or "10.0" in results.read_text()
+    score(30.0, 15.0, 16.0)
+    run(out, *sets, resume=True)
+    for path in (tmp_path / "undisturbed").iterdir():
+        if path.name not in ("losses.csv", "state.pt"):
+            assert (out / path.name).read_bytes() == path.read_bytes(), path.name
+    assert evaluations(out) == evaluations(tmp_path / "undisturbed")
+
+
+def test_a_kill_between_saving_and_evaluating(sets, score, monkeypatch, tmp_path: Path) -> None:
+    score(10.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "predict_dataset", interrupt)
+        with pytest.raises(Interrupted):
+            run(tmp_path, *sets, replace(SCHEDULE, evaluate_every=0))
+    assert not (tmp_path / "evaluations.csv").exists()
+    run(tmp_path, *sets, replace(SCHEDULE, evaluate_every=0), resume=True)
+    assert evaluations(tmp_path) == [["5", "10.0000"]]
+    with (tmp_path / "losses.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)][1:] == ["0", "1", "2", "3", "4"]
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise Interrupted
+
+
+def test_other_data_and_other_clips_are_named(sets, score, tmp_path: Path) -> None:
+    score(*[10.0] * 5)
+    run(tmp_path, *sets)
+    train_set, test_set = sets
+    moved = replace(test_set, tubes=replace(test_set.tubes, boxes=test_set.tubes.boxes + 1))
+    with pytest.raises(InputError, match=r"--data was 1 \+ 1 videos with .* and is 1 \+ 1 videos"):
+        run(tmp_path, train_set, moved, resume=True)
+    elsewhere = tuple(path.resolve().parent / "." / path.name for path in test_set.media)
+    run(tmp_path, train_set, replace(test_set, media=elsewhere), resume=True)
 
 
 def test_boxes_of_several_classes_ask_for_several_labels(

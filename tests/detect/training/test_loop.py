@@ -12,6 +12,7 @@ import os
 import pickle
 import random
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from actiontubes.detect.model.postprocess import KeyFrameDetections
 from actiontubes.detect.training.detector import DetectionTask, key_frame_seeds
 from actiontubes.detect.training.loop import fit, make_optimizer, sync_batch_norms, update_average
 from actiontubes.detect.training.options import RunOptions, Schedule
-from actiontubes.detect.training.state import LossLog
+from actiontubes.detect.training.state import LossLog, check_folder
 from torch import nn
 from torch.utils.data import Dataset
 from torchvision.ops import box_iou
@@ -330,8 +331,9 @@ def test_states_that_do_not_fit(run: Path, change: Callable[[dict], Any]) -> Non
 
 def test_states_of_another_run(run: Path) -> None:
     refused(
-        run, "started with labels ['red', 'blue']", "green", detector=tiny(labels=("red", "green"))
-    )
+        run, "--labels was ['red', 'blue'] and is ['red', 'green'] now; resume with the same",
+        detector=tiny(labels=("red", "green"), dropout=0.2),
+    )  # fmt: skip
     refused(run, "labels", "options and data", detector=tiny(labels=("red", "blue", "green")))
     refused(run, "backbone", "s3d-g", "i3d", detector=tiny(backbone="i3d"))
     refused(run, "frames", "8", "12", detector=tiny(frames=12, dropout=0.2))
@@ -339,6 +341,83 @@ def test_states_of_another_run(run: Path) -> None:
     frozen = tiny(dropout=0.2)
     frozen.trunk.freeze("Mixed_3c")
     refused(run, "does not match", detector=frozen)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({"batch": 3}, {}, "--batch was 2 and is 3 now"),
+        ({"lr": 0.5, "warmup": 4}, {}, "--lr was 0.02 and is 0.5 now, --warmup was 3 and is 4 now"),
+        ({"decay": "cosine"}, {}, "--decay was steps and is cosine now"),
+        ({"steps": 20}, {}, "--steps was 14 and is 20 now"),
+        ({"steps": 9}, {}, "has 14 steps, and --steps is 9"),
+        ({}, {"seed": 7}, "--seed was 5 and is 7 now"),
+    ],
+)
+def test_other_options_are_named(
+    run: Path, changes: dict[str, Any], options: dict[str, Any], message: str
+) -> None:
+    refused(run, message, schedule=replace(STEPS, **changes), **options)
+
+
+def test_options_that_change_no_step(run: Path) -> None:
+    before = (run / "losses.csv").read_bytes()
+    trained(run, replace(STEPS, save_every=3, evaluate_every=2), workers=1, resume=True)
+    assert (run / "losses.csv").read_bytes() == before
+
+
+def test_more_steps_without_a_decay(tmp_path: Path) -> None:
+    constant = replace(STEPS, steps=3, decay="none")
+    trained(tmp_path / "a", constant)
+    trained(tmp_path / "a", replace(constant, steps=5), resume=True)
+    trained(tmp_path / "b", replace(constant, steps=5))
+    np.testing.assert_allclose(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=1e-6)
+    assert losses(tmp_path / "a")[-1, 1] == pytest.approx(0.02)
+    # A state of version 0.1 has no options.
+    state = saved(tmp_path / "a")
+    assert state.pop("options")["steps"] == 5
+    torch.save(state, tmp_path / "a" / "state.pt")
+    trained(tmp_path / "a", replace(constant, steps=6, batch=1), resume=True)
+
+
+def signals_in_steps(*steps: int) -> Callable[[int, Mapping[str, float]], None]:
+    def on_step(step: int, _: Mapping[str, float]) -> None:
+        for _ in range(steps.count(step)):
+            os.kill(os.getpid(), signal.SIGTERM if step % 2 else signal.SIGINT)
+
+    return on_step
+
+
+@pytest.mark.parametrize(("step", "name"), [(6, "Ctrl-C"), (5, "SIGTERM")])
+def test_a_signal_saves_the_step(undisturbed: Path, tmp_path: Path, step: int, name: str) -> None:
+    handlers = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt) as error:
+        trained(tmp_path, on_step=signals_in_steps(step))
+    assert str(error.value) == (
+        f"stopped by {name}; step {step + 1} is saved, continue with --resume"
+    )
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert saved(tmp_path)["step"] == step + 1 and (tmp_path / "detector.safetensors").is_file()
+    trained(tmp_path, resume=True)
+    check_same(tmp_path, undisturbed)
+
+
+def test_a_second_signal_stops_at_once(undisturbed: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped by Ctrl-C$"):
+        trained(tmp_path, on_step=signals_in_steps(6, 6))
+    assert saved(tmp_path)["step"] == 4 and len(losses(tmp_path)) == 7
+    trained(tmp_path, resume=True)
+    check_same(tmp_path, undisturbed)
+
+
+def test_a_signal_outside_a_step_stops_at_once(tmp_path: Path) -> None:
+    def evaluate(*_: object) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped by SIGTERM$"):
+        trained(tmp_path, replace(STEPS, evaluate_every=3), evaluator=evaluate)
+    assert saved(tmp_path)["step"] == 3, "saved before it was evaluated"
 
 
 def test_a_full_disk_leaves_the_last_state(undisturbed: Path, tmp_path: Path) -> None:
@@ -387,7 +466,7 @@ def test_a_full_disk_while_the_detector_is_saved(undisturbed: Path, tmp_path: Pa
             with pytest.raises(InputError, match="could not be saved") as error:
                 optimizer = make_optimizer(detector, STEPS)
                 task = DetectionTask(detector)
-                training_state.save_state(tmp_path, task, detector, optimizer, None, 3)
+                training_state.save_state(tmp_path, task, detector, optimizer, None, {}, 3)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(error.value) and len(written) == 1
@@ -439,6 +518,25 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     assert "objectness 0." in message and "drawn18:0, drawn19:0" in message
     assert saved(tmp_path)["step"] == 8 and len(losses(tmp_path)) == 9
     assert all(value.isfinite().all() for value in saved(tmp_path)["model"].values())
+
+
+def test_results_of_an_earlier_run_are_not_kept(tmp_path: Path) -> None:
+    for name in ("results.json", "evaluations.csv", "predictions.csv", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    with pytest.warns(UserWarning, match=r"state\.pt: not found; the run begins at step 0"):
+        check_folder(tmp_path, resume=True)
+
+    def on_step(step: int, _: Mapping[str, float]) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(tmp_path, on_step=on_step)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["losses.csv", "notes.txt"]
+    check_folder(tmp_path, resume=False)
+    (tmp_path / "last.safetensors").touch()
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"last\.safetensors: belongs to a run without state"):
+            check_folder(tmp_path, resume=resume)
 
 
 def test_evaluations_and_their_steps(tmp_path: Path) -> None:
