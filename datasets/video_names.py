@@ -18,8 +18,15 @@ from typing import NamedTuple
 from .errors import InputError, some_of
 from .text_files import read_lines
 
-VIDEO_EXTENSIONS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v")
-FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg")
+VIDEO_EXTENSIONS = (
+    ".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v", ".mpeg", ".wmv", ".flv", ".f4v",
+    ".ts", ".mts", ".m2ts", ".m2t", ".3gp", ".3g2", ".asf", ".ogv", ".ogm", ".vob", ".divx", ".qt",
+    ".mxf", ".dv", ".rm", ".rmvb", ".wtv", ".nut", ".y4m", ".ivf", ".m2v", ".m1v", ".mpv", ".mjpg",
+    ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".obu", ".amv", ".gif",
+)  # fmt: skip
+"""Those of the containers and raw streams that FFmpeg opens; files in folders need one of them."""
+
+FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class VideoIndex:

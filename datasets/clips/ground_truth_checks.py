@@ -65,7 +65,8 @@ def video_sizes(truth: GroundTruth, names: Sequence[str], paths: Sequence[Path])
         listed, *size = map(int, sizes[name])
         says = f"{path}: video {name}"
         mend = f"correct the table of videos of {truth.path.name}, or give other --media"
-        num_frames, width, height = probe_video(path)
+        info = probe_video(path)
+        num_frames, width, height = info.num_frames, info.width, info.height
         if not same_aspect(size, (width, height)):
             raise InputError(
                 f"{says} is {width}x{height}, but the table of videos says {size[0]}x{size[1]}; "

@@ -75,7 +75,7 @@ def draw_flow_video(media: Path, cache: Path, path: Path, method: FlowMethod) ->
     """Writes `draw_flow` of a video as an MP4, whole or not at all; shows a progress bar.
 
     Args:
-        media: a video file, or a folder of frames named from 00001.
+        media: a video file, or a folder of numbered frames.
         cache: its flow, as `write_cache` writes it.
         path: the file to write.
         method: the method of the cache.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..class_list import ClassList
 from ..errors import InputError, some_of
-from ..frame_numbers import find_frame_file
+from ..frame_numbers import is_frame_folder
 from ..video_names import VIDEO_EXTENSIONS
 from .act import read_act_ground_truth
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
@@ -202,7 +202,7 @@ def _missing_videos(
 
 def _is_video(path: Path) -> bool:
     if path.is_dir():
-        return find_frame_file(path, 0) is not None
+        return is_frame_folder(path.iterdir())
     # Not with_suffix: names of videos may hold dots.
     return any(path.with_name(path.name + each).is_file() for each in VIDEO_EXTENSIONS)
 

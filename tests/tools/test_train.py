@@ -236,7 +236,7 @@ def test_help_suffices(command, capsys) -> None:
     for option in (f"--{each.key.replace('_', '-')}" for each in options):
         said = re.search(rf"^  {option}( [^ ].*?)?(  .*)?\n((?:   .*\n)*)", text, re.MULTILINE)
         assert said, option
-        explained = f"{said[2] or ''} {said[3]}".partition("(type:")[0].partition("(default:")[0]
+        explained = f"{said[2] or ''} {said[3]}".partition("(required")[0].partition("(default:")[0]
         assert len(explained.split()) > 1, option
 
 

@@ -82,7 +82,9 @@ def test_nothing_half_written(tmp_path: Path, numbered: Any) -> None:
         pack_videos({"v": source, "w": tmp_path / "broken.mp4"}, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["v.avi"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: contains no 00001\.png"):
+    with pytest.raises(
+        InputError, match=r"empty: contains no video file and no frames named 00001\.jpg"
+    ):
         pack_videos({"w": tmp_path / "empty"}, tmp_path / "out")
 
 
