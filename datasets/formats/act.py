@@ -125,7 +125,7 @@ def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
     """
     names, classes = options.require_names(folder)
     files = {video: folder / f"{name}_tubes.pkl" for video, name in enumerate(names)}
-    _require(files.values(), folder, "*_tubes.pkl")
+    _require(files.values(), folder, "_tubes.pkl")
     entries: list[TubeRows] = []
     for video, path in files.items():
         for label, entry in _iter_tubes(path, classes):
@@ -152,7 +152,7 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
 
     names = options.require_names(folder)
     folders = [folder / name for name in names[0]]
-    _require(folders, folder, "*/")
+    _require(folders, folder, "")
     parts: list[np.ndarray] = []
     videos_and_numbers: list[tuple[int, int]] = []
     file_of_width: dict[int, Path] = {}
@@ -270,13 +270,13 @@ def _read_tubelets(tubelets: Entry, columns: str, others: int) -> np.ndarray:
     return rows
 
 
-def _require(paths: Collection[Path], folder: Path, pattern: str) -> None:
+def _require(paths: Collection[Path], folder: Path, ending: str) -> None:
     """Refuses a folder without one of the videos' paths, and warns of those of other videos.
 
     Args:
         paths: the file or folder of each video.
         folder: what holds them.
-        pattern: of the paths of other videos, which stand beside these.
+        ending: of the files of other videos, which stand beside these; "" for folders.
     """
     missing = [path for path in paths if not path.exists()]
     if missing:
@@ -286,8 +286,12 @@ def _require(paths: Collection[Path], folder: Path, pattern: str) -> None:
         )
     parents = {path.parent for path in paths}
     known = {*paths, *parents}
-    others = [path for parent in sorted(parents) for path in sorted(parent.glob(pattern))]
-    ignored = [path.relative_to(folder) for path in others if path not in known]
+    others = {path for parent in parents for path in parent.iterdir()} - known
+    ignored = sorted(
+        str(path.relative_to(folder))
+        for path in others
+        if (path.name.endswith(ending) if ending else path.is_dir())
+    )
     if ignored:
         warnings.warn(
             f"{folder}: ignoring {len(ignored)} videos that are not evaluated ({some_of(ignored)})",
