@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -356,7 +357,7 @@ def _state(folder: Path) -> None:
     optimizer.step()
     state = {"step": 3, "model": model.state_dict(), "averaged": model.state_dict(),
              "optimizer": optimizer.state_dict(), "scaler": None,
-             "settings": {"seed": 0, "labels": ["a"]}}  # fmt: skip
+             "settings": {"seed": 0, "labels": ["a"]}, "options": {"steps": 5}}  # fmt: skip
     torch.save(state, folder / "state.pt")
     _write(folder / "losses.csv", "step,lr,loss,seconds,waited", "0,0.1,2.5,1,0", "1,0.1,2,1,0")
 
@@ -372,9 +373,10 @@ def _read_state(folder: Path) -> None:
     from actiontubes.detect.training.state import load_state, rows_before
 
     rows_before(folder / "losses.csv", 2)
-    model = _model()
-    load_state(folder / "state.pt", model, _model(), torch.optim.AdamW(model.parameters()), None,
-               {"seed": 0, "labels": ["a"]}, resume=True)  # fmt: skip
+    task: Any = SimpleNamespace(model=_model(), identity={"seed": 0, "labels": ["a"]})
+    optimizer = torch.optim.AdamW(task.model.parameters())
+    options = {"steps": 5, "decay": "none"}
+    load_state(folder / "state.pt", task, _model(), optimizer, None, options, resume=True)
 
 
 def _results(folder: Path) -> None:
