@@ -78,6 +78,30 @@ def require_pixels(boxes: np.ndarray, source: object, unit: BoxUnit | None = Non
         )
 
 
+def to_pixels(
+    boxes: np.ndarray, size: Size, source: object, unit: BoxUnit | None = None
+) -> np.ndarray:
+    """Boxes in pixels of frames whose size is known.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+        size: width and height, or (R, 2) those of each box.
+        source: the file, for messages.
+        unit: what the user says; None decides by `box_unit`.
+
+    Raises:
+        InputError: the boxes are fractions of the frame, and the user does not say so.
+    """
+    if (unit or box_unit(boxes)) == "pixel":
+        return boxes
+    if unit is None:
+        raise InputError(
+            f"{source}: the boxes are fractions of the frame (0 to 1) where pixels are expected; "
+            "give --boxes fraction to multiply them by the size of the video, or --boxes pixel"
+        )
+    return boxes * np.tile(np.asarray(size), 2)
+
+
 def same_aspect(size: Size, other: Size) -> bool:
     """Whether frames of one size (width, height) may be frames of the other, scaled.
 
