@@ -14,6 +14,7 @@ from ..frame_numbers import is_frame_folder
 from ..video_names import VIDEO_EXTENSIONS
 from .act import read_act_ground_truth
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .complete import complete_ground_truth
 from .jhmdb import CLASSES, Boxes, annotation_file, read_jhmdb_folder, read_splits
 from .table import TableFolder, write_splits
 from .ucf101_24 import PyannotFormat, read_pyannot
@@ -147,8 +148,12 @@ def prepare_ucf101_24(root: Path) -> Prepared:
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> list[Path]:
-    """Writes groundtruth.parquet, videos.parquet and splits/<name>.txt; returns their paths."""
-    truth = prepared.ground_truth
+    """Writes groundtruth.parquet, videos.parquet and splits/<name>.txt; returns their paths.
+
+    Raises:
+        InputError: a row of the ground truth breaks a rule, see `complete_ground_truth`.
+    """
+    truth = complete_ground_truth(prepared.ground_truth, ReadOptions())
     paths = write_splits(truth.splits, folder)
     TableFolder().write(truth.tubes, truth.videos, folder)
     return [*paths, folder / "groundtruth.parquet", folder / "videos.parquet"]

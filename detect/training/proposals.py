@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.tables import Detections, detections_from_rows
+from ...datasets.text_files import read_json
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
@@ -65,7 +65,7 @@ def prepare_proposals(
 
 
 def _read_json(path: Path) -> object:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:
