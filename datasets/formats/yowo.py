@@ -64,7 +64,9 @@ class YowoFormat(AnnotationFormat):
         label = values[:, 2]
         if (bad := ~((label >= 1) & (label <= len(classes)))).any():
             row = int(bad.argmax())
-            raise InputError(f"{place(row)}: label {label[row]:g} must be 1 to {len(classes)}")
+            raise InputError(
+                f"{place(row)}: label {label[row]:g} must be 1 to {len(classes)}, counted from 1"
+            )
         values[:, 2] -= 1
         first = min(1, *frames.numbers) if options.first_frame is None else options.first_frame
         values[:, 1] = from_first_frame(values[:, 1], first)
