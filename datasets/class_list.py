@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import InputError, some_of
 from .labels import normalize_label
-from .text_files import read_text
+from .text_files import parse_json, parse_yaml, read_text
 
 _LAYOUTS = "one name a line, a CSV file of number and name, YAML as YOLO's, JSON, or AVA's .pbtxt"
 
@@ -104,9 +104,9 @@ _Entries = list[tuple[Any, Any]]
 
 
 def _refuse_repeated(values: list, what: str, path: Path) -> None:
-    repeated = [value for i, value in enumerate(values) if value in values[:i]]
-    if repeated:
-        raise InputError(f"{path}: {what} {repeated[0]} stands there twice; write it once")
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise InputError(f"{path}: {what} {value} stands there twice; write it once")
 
 
 def _unnumbered(names: Iterable[Any]) -> _Entries:
@@ -137,18 +137,13 @@ def _read_csv(text: str) -> _Entries:
 
 
 def _read_yaml(text: str) -> _Entries:
-    import yaml
-
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError("not YAML") from error
+    content = parse_yaml(text, "--classes")
     return _from_object(content["names"] if isinstance(content, dict) and "names" in content
                         else content)  # fmt: skip
 
 
 def _read_json(text: str) -> _Entries:
-    content = json.loads(text)
+    content = parse_json(text, "--classes")
     return _from_object(content.get("categories", content) if isinstance(content, dict)
                         else content)  # fmt: skip
 

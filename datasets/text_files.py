@@ -1,4 +1,4 @@
-"""Text files of other people: lists, CSV and JSON, read as UTF-8 or refused in one line."""
+"""Text files of other people: lists, CSV, JSON and YAML, read as UTF-8 or refused in one line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, error_line
 
 MAX_LINE = 1_000_000  # characters of a line in a list or a CSV file
+_MAX_YAML = 1 << 18  # characters; its reader takes seconds for more
+_MAX_VALUES = 100_000  # of a YAML file
 _ENCODINGS = {  # the longer marks first: that of UTF-16 begins that of UTF-32
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -84,15 +86,67 @@ def read_json(path: Path) -> Any:
         InputError: as `read_text`, no JSON, or lists too deep in each other.
         OSError: the file cannot be opened.
     """
-    text = read_text(path)
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, source: object) -> Any:
+    """The content of JSON; errors as `read_json`, which name `source`."""
     try:
         return json.loads(text)
     except RecursionError:
         raise InputError(
-            f"{path}: its JSON lists or objects are too deep in each other to be read"
+            f"{source}: its JSON lists or objects are too deep in each other to be read"
         ) from None
     except ValueError as error:
-        raise InputError(f"{path}: is not valid JSON ({error}); write it again") from error
+        raise InputError(f"{source}: is not valid JSON ({error}); write it again") from error
+
+
+def parse_yaml(text: str, source: object) -> Any:
+    """The content of YAML.
+
+    A few lines of it can repeat a list in a list until it has thousands of millions of values.
+
+    Raises:
+        InputError: no YAML, far more values than a file of options or names has, lists too deep in
+            each other, or a key that is there twice.
+    """
+    import yaml
+
+    if len(text) > _MAX_YAML:
+        raise InputError(f"{source}: has {len(text)} characters, more than {_MAX_YAML}")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None and _count_values(root, {}, source) > _MAX_VALUES:
+            raise InputError(f"{source}: repeats its values too often; write them out")
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise InputError(f"{source}: its lists are too deep in each other to be read") from None
+    # ValueError: of a number with thousands of digits, or a date that is none.
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{source}: is not valid YAML ({error_line(error)[:200]})") from error
+
+
+def _count_values(node: Any, known: dict[int, int], source: object) -> int:
+    """The values in a node of YAML, with each as often as the node repeats it."""
+    if id(node) in known:
+        return known[id(node)]
+    members: list[Any] = []
+    keys: dict[str, int] = {}
+    for each in node.value if isinstance(node.value, list) else ():
+        if not isinstance(each, tuple):
+            members.append(each)
+            continue
+        members += each
+        key, line = str(each[0].value), each[0].start_mark.line + 1
+        if key in keys:
+            raise InputError(
+                f"{source}: line {line}: {key} stands in line {keys[key]}, too; keep one"
+            )
+        keys[key] = line
+    known[id(node)] = 1 + sum(_count_values(each, known, source) for each in members)
+    return known[id(node)]
 
 
 def _check_encoding(start: bytes, path: Path) -> None:

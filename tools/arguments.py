@@ -18,7 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
-from .config_file import check_config
+from ..datasets.text_files import parse_yaml, read_text
 from .output_paths import refuse_lost_inputs
 
 # Words of version 0.1 that the command line and YAML files still accept.
@@ -235,7 +235,7 @@ def _with_recipes(arguments: list[str]) -> list[str]:
     """The words, with --config NAME as the path of the recipe that comes with the package.
 
     Raises:
-        InputError: the file of --config cannot be used, see `check_config`.
+        InputError: the file of --config is not UTF-8, or as `parse_yaml`.
     """
     from importlib.resources import files
     from pathlib import Path
@@ -248,7 +248,7 @@ def _with_recipes(arguments: list[str]) -> list[str]:
         if option == "--config" and not Path(name).is_file() and recipe.is_file():
             words[i] = str(recipe)
         elif option == "--config" and Path(name).is_file():
-            check_config(Path(name))
+            parse_yaml(read_text(Path(name)), name)
     return words
 
 

@@ -76,7 +76,7 @@ def train(
             _, result = train_and_evaluate(
                 detector, train_set, test_set, folder, clips=clips, sampling=sampling,
                 augmentation=augmentation, rois=rois, schedule=schedule, run=run,
-                proposals=proposals,
+                proposals=proposals, files=files,
             )  # fmt: skip
         scores.append(result)
     if is_main_process:

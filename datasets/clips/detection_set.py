@@ -130,7 +130,7 @@ def open_detection_sets(
     Warns:
         Boxes extend more than 2 pixels beyond the frame, or tubes have gaps.
     """
-    truth = read_annotations(data, files)
+    truth = read_annotations(data, files, explicit_unit=True)
     if truth.frame_unit == "second":
         raise InputError(
             f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "

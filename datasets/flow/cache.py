@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
+from ..text_files import parse_json
 from ..video.container import open_video
 from ..video.media import frame_count_and_fps, read_frames, require_first
 from ..video.writer import raise_write_errors
@@ -196,7 +197,7 @@ def _record(metadata: Any) -> dict[str, Any]:
     for key, value in metadata.items():
         if key.lower() == "comment":
             try:
-                return dict(json.loads(value)["actiontubes-flow"])
+                return dict(parse_json(value, "comment")["actiontubes-flow"])
             except (ValueError, LookupError, TypeError):
                 break
     return {}

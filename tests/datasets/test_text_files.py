@@ -9,6 +9,7 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.text_files import (
     MAX_LINE,
     check_encoding,
+    parse_yaml,
     read_csv,
     read_json,
     read_lines,
@@ -90,3 +91,33 @@ def test_damaged_json_is_one_line(tmp_path: Path, content: bytes, says: str) -> 
     with pytest.raises(InputError, match=says) as caught:
         read_json(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+LAUGHS = "a: &a0 [x]\n" + "".join(
+    f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LAUGHS, "repeats its values too often"),
+        ("labels: " + "[" * 20_000 + "]" * 20_000, "too deep in each other"),
+        ("labels: &a [*a]", "too deep in each other"),
+        ("batch: 1\nseed: 0\nbatch: 2\n", "line 3: batch stands in line 1, too; keep one"),
+        ("names: {0: a, 0: b}", "line 1: 0 stands in line 1, too"),
+        ("batch: [1", "is not valid YAML"),
+        ("batch: " + "9" * 5000, "is not valid YAML"),
+        ("day: 2001-99-99", "is not valid YAML"),
+        ("# " + "x" * (1 << 18), "has 262146 characters"),
+    ],
+)
+def test_what_yaml_must_not_be(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        parse_yaml(text, "a.yaml")
+    assert str(caught.value).startswith("a.yaml: ") and "\n" not in str(caught.value)
+
+
+def test_yaml() -> None:
+    assert parse_yaml("", "a.yaml") is None
+    assert parse_yaml("x: &x [1, 2]\ny: *x\n", "a.yaml") == {"x": [1, 2], "y": [1, 2]}
