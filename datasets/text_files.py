@@ -64,7 +64,7 @@ def read_lines(path: Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def read_csv(path: Path) -> list[list[str]]:
+def read_csv(path: Path, separator: str = ",") -> list[list[str]]:
     """The rows of a CSV file as text, an empty line as [].
 
     Raises:
@@ -73,7 +73,7 @@ def read_csv(path: Path) -> list[list[str]]:
     """
     rows: list[list[str]] = []
     try:
-        rows.extend(csv.reader(f"{line}\n" for line in read_lines(path)))
+        rows.extend(csv.reader((f"{line}\n" for line in read_lines(path)), delimiter=separator))
     except csv.Error as error:
         raise InputError(f"{path}: row {len(rows) + 1}: not readable as CSV ({error})") from error
     return rows

@@ -412,10 +412,10 @@ def _videos(folder: Path, codecs: tuple[tuple[str, str, str], ...]) -> None:
 
 
 def _read_videos(folder: Path) -> None:
-    from actiontubes.datasets.video.media import frame_count_and_fps, measure_video, read_frames
+    from actiontubes.datasets.video.media import measure_video, probe_video, read_frames
 
     for path in sorted(folder.iterdir()):
-        _attempt(lambda path=path: frame_count_and_fps(path))  # type: ignore[misc]
+        _attempt(lambda path=path: probe_video(path))  # type: ignore[misc]
         _attempt(lambda path=path: list(read_frames(path, 6, 8)))  # type: ignore[misc]
         _attempt(lambda path=path: measure_video(path))  # type: ignore[misc]
 

@@ -19,6 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
 from ..datasets.text_files import parse_yaml, read_text
+from .command_words import protect_words, restore_words
 from .output_paths import refuse_lost_inputs
 
 # Words of version 0.1 that the command line and YAML files still accept.
@@ -130,9 +131,10 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     for option in options:
         _add_argument(parser, option, with_old_names="--help" not in arguments)
-    words = _with_recipes(arguments)
+    known = {"-h", "--help", "--config", *map(as_option, [*OLD_NAMES, *(o.key for o in options)])}
+    words = protect_words(_with_recipes(arguments), known)
     try:
-        values = parser.parse_args(words).as_dict()
+        values = restore_words(parser.parse_args(words).as_dict())
     except (ArgumentError, ValueError) as error:  # of a number with thousands of digits
         if isinstance(error, InputError):
             raise
@@ -220,7 +222,7 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
 
 def _reason(error: Exception, arguments: list[str], options: list[str]) -> str:
     """An error of the parser in words for the user."""
-    reason = error_line(error)
+    reason = restore_words(error_line(error))
     reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
     if "item assignment" in reason:  # jsonargparse on a bare word where a list belongs
         reason = "in a YAML file, write several values as a list: [a, b]"

@@ -22,7 +22,7 @@ from ..frame_numbers import frame_name, from_first_frame
 from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
 from ..text_files import read_json
 from .annotation_format import AnnotationFormat, ReadOptions
-from .complete import frame_sizes
+from .complete import convert_boxes, frame_sizes
 from .entries import Entry
 from .frame_files import FrameFiles, first_frame_of
 
@@ -236,38 +236,40 @@ def _codes(results: Entry, key: str, codes: Mapping[_Id, int], source: Path) -> 
 def _in_video_pixels(
     table: Detections, image_size: np.ndarray, path: Path, options: ReadOptions
 ) -> Detections:
-    """The detections with boxes in the unit that is wanted, as far as sizes are known.
+    """The detections in the unit that is wanted, pixels as pixels of the videos.
 
     Args:
         table: boxes in pixels or fractions of the images.
         image_size: (R, 2) width and height, NaN where unknown.
         path: for messages.
-        options: says the units, and what is known of the videos.
+        options: say the units, and what is known of the videos.
     """
-    unit = options.box_unit or box_unit(table.boxes)
-    target = options.target_unit or "pixel"
-    from_size = np.ones_like(image_size) if unit == "fraction" else image_size
-    to_size = np.ones_like(image_size)
-    if target == "pixel":
-        to_size = frame_sizes(table, options.videos)
-        to_size = np.where(np.isnan(to_size), image_size, to_size)
-    known = ~np.isnan(from_size + to_size).any(axis=1)
-    changed = known & (from_size != to_size).any(axis=1)
-    # What this file does not know, `complete_table` may.
-    if not changed.any() or (unit != target and not known.all()):
+    video_size = frame_sizes(table, options.videos)
+    video_size = np.where(np.isnan(video_size), image_size, video_size)
+    is_pixel = (options.box_unit or box_unit(table.boxes)) == "pixel"
+    if not is_pixel or options.target_unit == "fraction":
+        return convert_boxes(table, path, options, image_size if is_pixel else video_size)
+    known = ~np.isnan(image_size + video_size).any(axis=1)
+    changed = known & (image_size != video_size).any(axis=1)
+    if not changed.any():
         return table
-    row = int(changed.argmax())
-    old, new = (
-        "fractions" if size[0] == 1 else f"images of {size[0]:.0f}x{size[1]:.0f}"
-        for size in (from_size[row], to_size[row])
-    )
+    upright, video_upright = (size[:, 0] < size[:, 1] for size in (image_size, video_size))
+    turned = changed & (upright != video_upright)
+    row = int((turned if turned.any() else changed).argmax())
+    name = table.video_names[table.video[row]]
+    old, new = (f"{size[row, 0]:.0f}x{size[row, 1]:.0f}" for size in (image_size, video_size))
+    if turned.any():
+        raise InputError(
+            f"{path}: its images of {name} are {old}, but the video is {new}: one of them is "
+            "turned; give results for the video as it is"
+        )
     warnings.warn(
-        f"{path}: {int(changed.sum())} of {len(table)} boxes were scaled to the size of their "
-        f"video; the first, in {table.video_names[table.video[row]]}, from {old} to {new}",
+        f"{path}: scaling {int(changed.sum())} of {len(table)} boxes to the size of their video; "
+        f"the first, in {name}, from {old} to {new}",
         stacklevel=4,
     )
     boxes = table.boxes.copy()
-    boxes[changed] = rescale_boxes(boxes[changed], from_size[changed], to_size[changed])
+    boxes[changed] = rescale_boxes(boxes[changed], image_size[changed], video_size[changed])
     return replace(table, boxes=boxes)
 
 

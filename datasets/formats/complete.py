@@ -81,7 +81,7 @@ def complete_table(
         table = _name_numbers(table, options.classes, options.label_names, source)
     if not is_checked:
         check_table(table, source)
-    return _convert_boxes(table, source, options)
+    return convert_boxes(table, source, options, frame_sizes(table, options.videos))
 
 
 def rows_behind_end(table: Detections | Tubes, videos: Videos) -> np.ndarray:
@@ -127,12 +127,18 @@ def _name_numbers(table: Table, classes: ClassList, known: tuple[str, ...], sour
     return replace(table, label_names=tuple(by_number[number] for number in numbers))
 
 
-def _convert_boxes(table: Table, source: Path, options: ReadOptions) -> Table:
+def convert_boxes(table: Table, source: Path, options: ReadOptions, sizes: np.ndarray) -> Table:
     """The boxes in the unit that is wanted.
 
+    Args:
+        table: boxes in either unit.
+        source: the file, for messages.
+        options: say the units.
+        sizes: (R, 2) width and height of each row's frame, NaN where they are not known.
+
     Raises:
-        InputError: the sizes of the videos are needed, and not known; or the numbers contradict the
-            unit that the user gives.
+        InputError: sizes are needed, and not known; or the numbers contradict the unit that the
+            user gives.
     """
     target, unit = options.target_unit, options.box_unit or box_unit(table.boxes)
     if unit == "fraction" and len(table) and (np.abs(table.boxes) > 2).mean() > 0.01:
@@ -142,7 +148,6 @@ def _convert_boxes(table: Table, source: Path, options: ReadOptions) -> Table:
         )
     if target is None or unit == target or not len(table):
         return table
-    sizes = frame_sizes(table, options.videos)
     is_known = not np.isnan(sizes).any()
     if not is_known and unit == "fraction":
         require_pixels(table.boxes, source, unit)

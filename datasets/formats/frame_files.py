@@ -17,6 +17,7 @@ from ..video_names import VideoIndex, strip_extension
 _NAME = re.compile(r"(.*?)(?<![0-9])([0-9]{1,9})(?:\.[A-Za-z]\w*)?")
 _FRAME_WORD = re.compile(r"(^|[-_. ]+)(frame|img|image|f)$", re.IGNORECASE)
 _SEPARATORS = "-_. "
+_SHOWN = 200  # characters of a path in a message
 
 
 class FrameFiles:
@@ -51,7 +52,7 @@ class FrameFiles:
         folder, _, file = path.replace("\\", "/").rpartition("/")
         match = _NAME.fullmatch(file)
         if match is None:
-            raise InputError(f"{self._place}{path}: must be named {self._layout}")
+            raise InputError(f"{self._place}{path[:_SHOWN]}: must be named {self._layout}")
         key = folder, match[1]
         if key not in self._videos:
             self._videos[key] = self._find_video(folder, match[1], path)
@@ -59,7 +60,7 @@ class FrameFiles:
 
     def _find_video(self, folder: str, before: str, path: str) -> str:
         """The video of the files in a folder whose names begin with `before`."""
-        place = f"{self._place}{path}: "
+        place = f"{self._place}{path[:_SHOWN]}: "
         stem = before.rstrip(_SEPARATORS)
         stems = [each for each in (stem, _FRAME_WORD.sub("", stem)) if each]
         paths = [each for each in (folder, *(f"{folder}/{each}" for each in stems)) if each]

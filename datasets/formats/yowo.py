@@ -71,7 +71,8 @@ def _read_line(line: str, file: Path, number: int) -> list[float]:
             return values
     except ValueError:
         pass
-    raise InputError(f"{file}: line {number}: must be {_COLUMNS}, not {line.strip()[:80]!r}")
+    hint = "; YOLO's labels are not read" if len(line.split()) == 5 else ""
+    raise InputError(f"{file}: line {number}: must be {_COLUMNS}, not {line.strip()[:80]!r}{hint}")
 
 
 def _refuse_yolo(values: np.ndarray, path: Path, options: ReadOptions) -> None:

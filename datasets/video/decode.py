@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from .container import (
+    DEFAULT_FPS,
     UNTIMED_FORMATS,
     error_reason,
     listed_packets,
@@ -125,7 +126,7 @@ def _number_frames(
         frames are missing at the end, or could not be decoded.
     """
     rate = mean_rate(container, stream)
-    rate = 25.0 if math.isnan(rate) else rate
+    rate = DEFAULT_FPS if math.isnan(rate) else rate
     num_listed = listed_packets(container, stream)
     size = stream.width, stream.height
     from_first = number == 0

@@ -15,14 +15,13 @@ import numpy as np
 from ..errors import InputError, some_of
 from ..frame_numbers import frame_files, is_frame_folder
 from ..video_names import VIDEO_EXTENSIONS, VideoIndex, strip_extension
+from .container import DEFAULT_FPS
 from .image import read_image
 
 if TYPE_CHECKING:
     from .reader import VideoInfo
 
 Item = TypeVar("Item")
-
-_DEFAULT_FPS = 25.0
 
 
 def locate_videos(
@@ -157,7 +156,7 @@ def read_timed_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
         from .reader import read_timed_video
 
         return read_timed_video(path)
-    return ((number / _DEFAULT_FPS, frame) for number, frame in enumerate(read_frames(path)))
+    return ((number / DEFAULT_FPS, frame) for number, frame in enumerate(read_frames(path)))
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -203,12 +202,3 @@ def require_first(frames: Iterator[Item], path: Path) -> tuple[Item, Iterator[It
             f"{path}: contains no video file and no frames named 00001.jpg, 00002.jpg, ..."
         )
     return first, chain([first], frames)
-
-
-def frame_count_and_fps(path: Path) -> tuple[int | None, float]:
-    """The number of frames, None where only reading them tells, and the frames per second.
-
-    Where the rate is unknown, as in a folder of frames, it is 25.
-    """
-    info = probe_video(path)
-    return info.num_frames, info.fps if info.fps > 0 else _DEFAULT_FPS

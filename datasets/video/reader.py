@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .container import listed_frames, mean_rate, open_video, pixel_aspect
+from .container import DEFAULT_FPS, listed_frames, mean_rate, open_video, pixel_aspect
 from .decode import DecodedFrame, iter_decoded_frames
 from .orientation import Orientation, frame_orientation
 
@@ -48,6 +48,11 @@ class VideoInfo:
     fps: float
     num_frames: int | None
     pixel_aspect: Fraction = Fraction(1)
+
+    @property
+    def shown_fps(self) -> float:
+        """The rate at which a copy is shown, also where the video's is unknown."""
+        return self.fps if self.fps > 0 else DEFAULT_FPS
 
 
 def probe(path: Path) -> VideoInfo:

@@ -13,6 +13,7 @@ import numpy as np
 from ...datasets.errors import InputError
 from ...datasets.video.media import probe_video, read_frames
 from ...datasets.video.reader import VideoInfo, read_video
+from ...datasets.video_names import utf8_name
 
 VideoLike = str | Path | np.ndarray | Iterable[np.ndarray]
 
@@ -40,8 +41,10 @@ def open_video_file(path: Path, name: str | None = None) -> VideoInput:
     """
     info = probe_video(path)
     if path.is_dir():
-        return VideoInput(name or path.name, info, lambda start: read_frames(path, start))
-    return VideoInput(name or path.stem, info, lambda start: read_video(path, start))
+        return VideoInput(
+            name or utf8_name(path.name), info, lambda start: read_frames(path, start)
+        )
+    return VideoInput(name or utf8_name(path.stem), info, lambda start: read_video(path, start))
 
 
 def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:

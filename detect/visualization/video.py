@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +146,7 @@ def draw_video(
         raise InputError(f"--out {out}: is the input video itself; choose another file")
     drawn_tubes = _number_by_start(select_video(tubes, video))
     truth = None if ground_truth is None else select_video(ground_truth, video)
-    fps = 25.0 if math.isnan(info.fps) else info.fps
+    fps = info.shown_fps
     scale = _drawable_scale(video, info, scale or readable_scale(info.width, info.height))
     trail_frames = round(fps) if trail else 0
 

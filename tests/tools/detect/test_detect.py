@@ -162,7 +162,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         "empty": "is empty",
         "text": "it may be damaged or not a video",
         "sound": "contains no video, only other streams",
-        "folder": "is a folder; give a video file",
+        "folder": "contains no video file",
     }
     order = ["absent", "good", "empty", "text", "one", "sound", "small", "folder", "cut"]
     videos = [tmp_path / f"{name}.mp4" for name in order]
