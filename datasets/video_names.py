@@ -23,7 +23,8 @@ VIDEO_EXTENSIONS = (
     ".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v", ".mpeg", ".wmv", ".flv", ".f4v",
     ".ts", ".mts", ".m2ts", ".m2t", ".3gp", ".3g2", ".asf", ".ogv", ".ogm", ".vob", ".divx", ".qt",
     ".mxf", ".dv", ".rm", ".rmvb", ".wtv", ".nut", ".y4m", ".ivf", ".m2v", ".m1v", ".mpv", ".mjpg",
-    ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".obu", ".amv", ".gif",
+    ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".obu", ".amv", ".gif", ".m2p", ".mpe",
+    ".tp", ".trp", ".tod", ".mk3d", 
 )  # fmt: skip
 """Those of the containers and raw streams that FFmpeg opens; files in folders need one of them."""
 

@@ -199,6 +199,8 @@ def _decode(
         except (av.FFmpegError, OSError) as error:
             errors.add(error)
             packet = None
+        if packet is not None and not packet.size and packet.dts is not None:
+            continue  # a dropped frame; the demuxer's last packet has no bytes and no time
         try:
             frames = stream.decode(packet)
         except EOFError:
