@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, error_line
+from .files import allowed_memory
 
 MAX_LINE = 1_000_000  # characters of a line in a list or a CSV file
 _MAX_YAML = 1 << 18  # characters; its reader takes seconds for more
@@ -91,6 +92,10 @@ def read_json(path: Path) -> Any:
 
 def parse_json(text: str, source: object) -> Any:
     """The content of JSON; errors as `read_json`, which name `source`."""
+    # A list takes 72 bytes, what stands between two commas 40: far more than is plausible?
+    needed = 72 * (text.count("[") + text.count("{")) + 40 * text.count(",")
+    if needed > allowed_memory(len(text)):
+        raise InputError(f"{source}: would take {needed / 2**30:.1f} GB of memory; split it")
     try:
         return json.loads(text)
     except RecursionError:

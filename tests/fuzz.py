@@ -63,8 +63,9 @@ def main() -> int:
         jobs = [(name, int(number), 1)]
     results: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.workers) as pool:
-        for name in dict.fromkeys(name for name, _, _ in jobs):
-            read_batch(name, options.seed, Path(folder), 0, 0, options.keep)  # makes the seed files
+        for name, batches in Counter(name for name, _, _ in jobs).items():
+            if batches > 1:  # the valid files are made before several processes copy them
+                read_batch(name, options.seed, Path(folder), 0, 0, options.keep)
         done = pool.map(
             lambda job: read_batch(
                 job[0], options.seed, Path(folder), job[1], job[2], options.keep
