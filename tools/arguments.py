@@ -258,7 +258,10 @@ def _with_recipes(arguments: list[str]) -> list[str]:
         elif option == "--config" and Path(name).is_file():
             content = parse_yaml(read_text(Path(name)), name)
             if not isinstance(content, dict):
-                raise InputError(f"{name}: must hold options, one a line: name: value")
+                raise InputError(
+                    f"{name}: must hold options, one a line (name: value), not "
+                    f"{'nothing' if content is None else repr(content)[:60]}"
+                )
     return words
 
 
