@@ -12,7 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..box_coordinates import BoxUnit, box_unit, require_pixels, rescale_boxes
+from ..box_coordinates import (
+    BoxUnit,
+    box_unit,
+    require_declared_unit,
+    require_pixels,
+    rescale_boxes,
+)
 from ..checks import check_table, row_place
 from ..class_list import ClassList
 from ..errors import InputError, more_rows
@@ -46,6 +52,8 @@ def complete_ground_truth(
         options, videos=truth.videos, box_unit=options.box_unit or _own_unit(truth),
         target_unit=None if truth.videos is None else "pixel",
     )  # fmt: skip
+    if options.explicit_unit and options.box_unit is None:
+        require_declared_unit(truth.tubes.boxes, truth.path)
     tubes = complete_table(truth.tubes, truth.path, options, is_checked)
     if truth.videos is not None:
         late = rows_behind_end(tubes, truth.videos)
