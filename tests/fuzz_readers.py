@@ -283,9 +283,17 @@ def _lists(folder: Path) -> None:
     _write(folder / "hmdb" / "run_test_split1.txt", "a.avi 1", "b.avi 2")
     _write(folder / "map.csv", "label,class", "jump,high jump", "run,running")
     _write(folder / "videos.txt", "a.mp4", "# none", "sub/b.avi")
+    _write(folder / "names.txt", "1 jump", "2 high jump")
+    _write(folder / "names.csv", "id,name", "1,jump", "2,run")
+    _write(folder / "names.yaml", "nc: 2", "names:", "  0: jump", "  1: 'run'")
+    names = {"categories": [{"id": 1, "name": "jump"}, {"id": 3, "name": "run"}]}
+    (folder / "names.json").write_text(json.dumps(names))
+    _write(folder / "names.pbtxt", "item {", '  name: "jump"', "  id: 1", "}",
+           "item {", '  name: "run (fast)"', "  id: 12", "}")  # fmt: skip
 
 
 def _read_lists(folder: Path) -> Any:
+    from actiontubes.datasets.class_list import read_class_list
     from actiontubes.datasets.formats.classification_lists import read_lists
     from actiontubes.datasets.video.find import expand_video_paths
     from actiontubes.datasets.video_names import match_videos, read_video_list
@@ -294,6 +302,8 @@ def _read_lists(folder: Path) -> Any:
     places = ("kinetics.csv", "plain.txt", "v1.csv", "v2.json", "ucf", "hmdb")
     for name in places:
         _attempt(lambda name=name: read_lists(folder / name))  # type: ignore[misc]
+    for path in folder.glob("names.*"):
+        _attempt(lambda path=path: read_class_list(path))  # type: ignore[misc]
     _attempt(lambda: read_class_map(str(folder / "map.csv")))
     _attempt(lambda: expand_video_paths([folder / "videos.txt"]))
     _attempt(lambda: match_videos(read_video_list(folder / "videos.txt"), ["a", "sub/b"]))
