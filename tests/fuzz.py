@@ -54,9 +54,10 @@ def main() -> int:
         for name in options.readers
     }
     jobs = [
-        (name, first, min(BATCH, count - first))
-        for name, count in counts.items()
-        for first in range(0, count, BATCH)
+        (name, first, min(BATCH, counts[name] - first))
+        for first in range(0, max(counts.values()), BATCH)  # so that all readers get on together
+        for name in options.readers
+        if first < counts[name]
     ]
     if options.only:
         name, _, number = options.only.partition(":")
@@ -72,8 +73,11 @@ def main() -> int:
             ),
             jobs,
         )
-        for found in done:
-            results.update(found)
+        try:
+            for found in done:
+                results.update(found)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
     report(results)
     return int(any(result not in ("value", "refused") for _, result in results))
 
