@@ -203,6 +203,8 @@ def _unfolded_count(value: Any, known: dict[int, int], depth: int = 0) -> int:
     for each in members:
         if isinstance(each, (list, tuple, dict, np.ndarray)):
             count += _unfolded_count(each, known, depth + 1)
+        elif isinstance(each, (str, bytes)):
+            count += len(each) // 100
     known[id(value)] = count
     return count
 
