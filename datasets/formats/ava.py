@@ -89,6 +89,11 @@ def read_ava_detections(path: Path) -> Detections:
     score = last.astype(np.float64)
     bad = ~((score >= 0) & (score <= 1))
     refuse_rows(bad, path, "score must be between 0 and 1", numbers)
+    if (score == 0).any() and (score % 1 == 0).all():
+        raise InputError(
+            f"{path}: all scores are 0 or 1, so the last column seems to be a person; is this the "
+            "ground truth?"
+        )
     return Detections(**columns, score=score)
 
 
