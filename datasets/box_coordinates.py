@@ -105,6 +105,23 @@ def require_pixels(boxes: np.ndarray, source: object, unit: BoxUnit | None = Non
         )
 
 
+def require_declared_unit(boxes: np.ndarray, source: object) -> None:
+    """Refuses boxes in fractions of a frame whose size is known, where the user did not say so.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+        source: the file, for messages.
+
+    Raises:
+        InputError: the boxes are fractions.
+    """
+    if box_unit(boxes) == "fraction":
+        raise InputError(
+            f"{source}: the boxes are fractions of the frame (0 to 1) where pixels are expected; "
+            "give --boxes fraction to multiply them by the size of the video, or --boxes pixel"
+        )
+
+
 def to_pixels(
     boxes: np.ndarray, size: Size, source: object, unit: BoxUnit | None = None
 ) -> np.ndarray:
@@ -114,19 +131,11 @@ def to_pixels(
         boxes: (R, 4) x1 y1 x2 y2.
         size: width and height, or (R, 2) those of each box.
         source: the file, for messages.
-        unit: what the user says; None decides by `box_unit`.
-
-    Raises:
-        InputError: the boxes are fractions of the frame, and the user does not say so.
+        unit: what the user says; None refuses fractions, see `require_declared_unit`.
     """
-    if (unit or box_unit(boxes)) == "pixel":
-        return boxes
     if unit is None:
-        raise InputError(
-            f"{source}: the boxes are fractions of the frame (0 to 1) where pixels are expected; "
-            "give --boxes fraction to multiply them by the size of the video, or --boxes pixel"
-        )
-    return boxes * np.tile(np.asarray(size), 2)
+        require_declared_unit(boxes, source)
+    return boxes * np.tile(np.asarray(size), 2) if unit == "fraction" else boxes
 
 
 def same_aspect(size: Size, other: Size) -> bool:

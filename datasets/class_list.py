@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,16 +70,12 @@ def read_class_list(path: Path) -> ClassList:
     Raises:
         InputError: not such a file, a name is empty, or a name or number stands there twice.
     """
-    readers = {
-        ".csv": _read_csv, ".yaml": _read_yaml, ".yml": _read_yaml, ".json": _read_json,
-        ".pbtxt": _read_label_map,
-    }  # fmt: skip
     if not path.is_file():
         raise InputError(f"{path}: file not found; it should list the classes: {_LAYOUTS}")
     text = read_text(path)
     try:
-        entries = readers.get(path.suffix.lower(), _read_lines)(text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        entries = _READERS.get(path.suffix.lower(), _read_lines)(text)
+    except (ValueError, TypeError, LookupError, AttributeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list of classes: {_LAYOUTS}") from error
     entries = [(number, str(name).strip()) for number, name in entries]
     if not entries or not all(name for _, name in entries):
@@ -90,6 +86,22 @@ def read_class_list(path: Path) -> ClassList:
     entries.sort(key=lambda entry: entry[0])
     numbers, names = zip(*entries)
     return ClassList(names, numbers, source=str(path))
+
+
+def expand_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The classes of --labels: its words, or those of the file that is its only word.
+
+    Raises:
+        InputError: the only word ends as a file does, and there is none; see `read_class_list`.
+    """
+    if labels is None or len(labels) != 1:
+        return None if labels is None else tuple(labels)
+    path = Path(labels[0])
+    if path.is_file():
+        return read_class_list(path).names
+    if path.suffix.lower() in (".txt", *_READERS):
+        raise InputError(f"--labels {path}: file not found; it should list the classes: {_LAYOUTS}")
+    return tuple(labels)
 
 
 _Entries = list[tuple[Any, Any]]
@@ -164,3 +176,13 @@ def _read_label_map(text: str) -> _Entries:
             raise ValueError("a block without name and id")
         entries.append((int(number[1]), name[2]))
     return entries
+
+
+_READERS: dict[str, Callable[[str], _Entries]] = {
+    ".csv": _read_csv,
+    ".yaml": _read_yaml,
+    ".yml": _read_yaml,
+    ".json": _read_json,
+    ".pbtxt": _read_label_map,
+}
+"""By a file's extension; others have one name a line."""

@@ -19,7 +19,9 @@ from .video_names import FRAME_EXTENSIONS, VIDEO_EXTENSIONS
 
 Numbers = TypeVar("Numbers", int, np.ndarray)
 
-_NUMBERED = re.compile(r"(.*?)([0-9]{1,18})", re.DOTALL)
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
+_Kind = tuple[str, str]  # the text before a number and behind it
+_PLAIN: _Kind = ("", "")
 
 
 def from_one_based(number: Numbers) -> Numbers:
@@ -54,24 +56,24 @@ def frame_of_file(path: Path) -> int:
 def is_frame_folder(files: Iterable[Path]) -> bool:
     """Whether a folder with these files is one of numbered frames, see `frame_files`.
 
-    Where the numbers follow a text, there must be several, and no video beside them: a single
-    poster1.jpg is no frame.
+    Where a text is before or behind the numbers, there must be several, and no video beside them: a
+    single poster1.jpg is no frame.
     """
     files = list(files)
     images = _numbered_images(files)
     has_videos = any(file.suffix.lower() in VIDEO_EXTENSIONS for file in files)
-    return "" in images or (not has_videos and any(len(kind) > 1 for kind in images.values()))
+    return _PLAIN in images or (not has_videos and any(len(kind) > 1 for kind in images.values()))
 
 
 def frame_files(folder: Path) -> tuple[Path, ...]:
     """The images of a folder of frames in their order; empty where none has a number.
 
-    They are named by numbers, padded or not, perhaps after a text that all share: 00001.jpg, 1.png
-    or img_00001.jpg. Frame 0 is the first of them, number 0 or 1.
+    They are named by numbers, padded or not, perhaps with a text before or behind that all share:
+    00001.jpg, 1.png, img_00001.jpg or "img (1).jpg". Frame 0 is the first, number 0 or 1.
 
     Raises:
         InputError: which frame is which is not certain: a number is missing or there twice, the
-            first is another, or several texts stand before the numbers.
+            first is another, or several texts stand beside the numbers.
     """
     return _cached_frame_files(folder, folder.stat().st_mtime_ns)
 
@@ -80,7 +82,7 @@ def frame_files(folder: Path) -> tuple[Path, ...]:
 def _cached_frame_files(folder: Path, modified: int) -> tuple[Path, ...]:
     images = _numbered_images(folder.iterdir())
     # Plain numbers are the frames, whatever else is beside them.
-    kinds = [images[""]] if "" in images else [images[text] for text in sorted(images)]
+    kinds = [images[_PLAIN]] if _PLAIN in images else [images[kind] for kind in sorted(images)]
     if len(kinds) > 1:
         first, second = (min(files)[1] for files in kinds[:2])
         raise InputError(f"{folder}: has {first} and {second}; keep the frames of one kind there")
@@ -101,12 +103,12 @@ def _cached_frame_files(folder: Path, modified: int) -> tuple[Path, ...]:
     return tuple(folder / name for _, name in files)
 
 
-def _numbered_images(files: Iterable[Path]) -> dict[str, list[tuple[int, str]]]:
-    """Numbers and names of images that end in a number, by the text before it; not hidden ones."""
-    images: dict[str, list[tuple[int, str]]] = {}
+def _numbered_images(files: Iterable[Path]) -> dict[_Kind, list[tuple[int, str]]]:
+    """Numbers and names of images with a number, by the text around it; not hidden ones."""
+    images: dict[_Kind, list[tuple[int, str]]] = {}
     for file in files:
         numbered = _NUMBERED.fullmatch(file.stem)
         is_image = file.suffix.lower() in FRAME_EXTENSIONS and not file.name.startswith(".")
         if numbered and is_image:
-            images.setdefault(numbered[1], []).append((int(numbered[2]), file.name))
+            images.setdefault((numbered[1], numbered[3]), []).append((int(numbered[2]), file.name))
     return images

@@ -7,6 +7,7 @@ compares names of videos.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -23,11 +24,14 @@ VIDEO_EXTENSIONS = (
     ".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v", ".mpeg", ".wmv", ".flv", ".f4v",
     ".ts", ".mts", ".m2ts", ".m2t", ".3gp", ".3g2", ".asf", ".ogv", ".ogm", ".vob", ".divx", ".qt",
     ".mxf", ".dv", ".rm", ".rmvb", ".wtv", ".nut", ".y4m", ".ivf", ".m2v", ".m1v", ".mpv", ".mjpg",
-    ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".obu", ".amv", ".gif",
+    ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".obu", ".amv", ".gif", ".m2p", ".mpe",
+    ".tp", ".trp", ".tod", ".mk3d", 
 )  # fmt: skip
 """Those of the containers and raw streams that FFmpeg opens; files in folders need one of them."""
 
 FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+_MAX_BYTES = 240  # of a part of a path; file systems take 255
 
 
 class VideoIndex:
@@ -270,4 +274,17 @@ def strip_timestamps(name: str) -> str:
 def folder_name(name: str) -> str:
     """The name as that of a single folder: different for different names, and never hidden."""
     flat = name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
-    return f"%2E{flat[1:]}" if flat.startswith(".") else flat
+    return shorten_path(f"%2E{flat[1:]}" if flat.startswith(".") else flat)
+
+
+def shorten_path(name: str) -> str:
+    """The name as a path to which an extension can be added: long parts end in a digest instead."""
+    return "/".join(map(_shorten, name.split("/")))
+
+
+def _shorten(part: str) -> str:
+    encoded = part.encode()
+    if len(encoded) <= _MAX_BYTES:
+        return part
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return f"{encoded[: _MAX_BYTES - 17].decode(errors='ignore')}~{digest}"

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -194,21 +195,22 @@ def _final_annots(folder: Path) -> None:
 
 
 @cache
-def _matlab_process() -> Any:
+def _process(read: Callable[..., Any]) -> Any:
     """One process for all files: to start one for each would take most of the time."""
-    from actiontubes.datasets.formats.matlab import read_variable
+    from actiontubes.datasets.files import EXTRA_MEMORY
     from actiontubes.datasets.isolated import isolated_reader
 
-    reader = isolated_reader(read_variable)
+    reader = isolated_reader(read, memory=EXTRA_MEMORY // 2, copies=4)
     atexit.register(reader.__exit__, None, None, None)
     return reader.__enter__()
 
 
 def _read_matlab(folder: Path) -> Any:
     from actiontubes.datasets.formats import jhmdb, registry, ucf101_24
+    from actiontubes.datasets.formats.matlab import read_variable
 
-    ucf101_24.load_matlab = _matlab_process()  # type: ignore[assignment]
-    jhmdb.isolated_reader = lambda read: nullcontext(_matlab_process())  # type: ignore[assignment]
+    ucf101_24.load_matlab = _process(read_variable)
+    jhmdb.isolated_reader = lambda read: nullcontext(_process(read))
     if (folder / "splits").is_dir():
         return registry.read_ground_truth(folder)
     read = registry.read_ground_truth
@@ -281,9 +283,17 @@ def _lists(folder: Path) -> None:
     _write(folder / "hmdb" / "run_test_split1.txt", "a.avi 1", "b.avi 2")
     _write(folder / "map.csv", "label,class", "jump,high jump", "run,running")
     _write(folder / "videos.txt", "a.mp4", "# none", "sub/b.avi")
+    _write(folder / "names.txt", "1 jump", "2 high jump")
+    _write(folder / "names.csv", "id,name", "1,jump", "2,run")
+    _write(folder / "names.yaml", "nc: 2", "names:", "  0: jump", "  1: 'run'")
+    names = {"categories": [{"id": 1, "name": "jump"}, {"id": 3, "name": "run"}]}
+    (folder / "names.json").write_text(json.dumps(names))
+    _write(folder / "names.pbtxt", "item {", '  name: "jump"', "  id: 1", "}",
+           "item {", '  name: "run (fast)"', "  id: 12", "}")  # fmt: skip
 
 
 def _read_lists(folder: Path) -> Any:
+    from actiontubes.datasets.class_list import read_class_list
     from actiontubes.datasets.formats.classification_lists import read_lists
     from actiontubes.datasets.video.find import expand_video_paths
     from actiontubes.datasets.video_names import match_videos, read_video_list
@@ -292,6 +302,8 @@ def _read_lists(folder: Path) -> Any:
     places = ("kinetics.csv", "plain.txt", "v1.csv", "v2.json", "ucf", "hmdb")
     for name in places:
         _attempt(lambda name=name: read_lists(folder / name))  # type: ignore[misc]
+    for path in folder.glob("names.*"):
+        _attempt(lambda path=path: read_class_list(path))  # type: ignore[misc]
     _attempt(lambda: read_class_map(str(folder / "map.csv")))
     _attempt(lambda: expand_video_paths([folder / "videos.txt"]))
     _attempt(lambda: match_videos(read_video_list(folder / "videos.txt"), ["a", "sub/b"]))
@@ -355,7 +367,7 @@ def _state(folder: Path) -> None:
     optimizer.step()
     state = {"step": 3, "model": model.state_dict(), "averaged": model.state_dict(),
              "optimizer": optimizer.state_dict(), "scaler": None,
-             "settings": {"seed": 0, "labels": ["a"]}}  # fmt: skip
+             "settings": {"seed": 0, "labels": ["a"]}, "options": {"steps": 5}}  # fmt: skip
     torch.save(state, folder / "state.pt")
     _write(folder / "losses.csv", "step,lr,loss,seconds,waited", "0,0.1,2.5,1,0", "1,0.1,2,1,0")
 
@@ -371,9 +383,10 @@ def _read_state(folder: Path) -> None:
     from actiontubes.detect.training.state import load_state, rows_before
 
     rows_before(folder / "losses.csv", 2)
-    model = _model()
-    load_state(folder / "state.pt", model, _model(), torch.optim.AdamW(model.parameters()), None,
-               {"seed": 0, "labels": ["a"]}, resume=True)  # fmt: skip
+    task: Any = SimpleNamespace(model=_model(), identity={"seed": 0, "labels": ["a"]})
+    optimizer = torch.optim.AdamW(task.model.parameters())
+    options = {"steps": 5, "decay": "none"}
+    load_state(folder / "state.pt", task, _model(), optimizer, None, options, resume=True)
 
 
 def _results(folder: Path) -> None:
@@ -459,7 +472,9 @@ def _onnx_detector(folder: Path) -> None:
 
 def _read_onnx_detector(folder: Path) -> None:
     from actiontubes.detect.inference.onnx_predictor import load_onnx_predictor
+    from actiontubes.detect.people import onnx_file
 
+    onnx_file.isolated_reader = lambda *_, **__: nullcontext(_process(onnx_file.try_loading))
     load_onnx_predictor(folder / "detector.onnx")
 
 
@@ -487,8 +502,10 @@ def _onnx_people(folder: Path) -> None:
 
 
 def _read_onnx_people(folder: Path) -> None:
-    from actiontubes.detect.people.yolox import yolox_source
+    from actiontubes.detect.people import onnx_file
+    from actiontubes.detect.people.yolox import _try_model, yolox_source
 
+    onnx_file.isolated_reader = lambda *_, **__: nullcontext(_process(_try_model))
     yolox_source(str(folder / "people.onnx"), device="cpu", threshold=0.1)
 
 
@@ -510,16 +527,16 @@ READERS: dict[str, Reader] = {
     "ava": Reader(_ava, _read_ava),
     "yowo": Reader(_yowo, _formats("read_detections", ".")),
     "lists": Reader(_lists, _read_lists),
-    "recipes": Reader(_recipes, _read_recipes, 0.1),
-    "checkpoint": Reader(_checkpoint, _read_checkpoint, 0.2),
-    "weights": Reader(_weights, _read_weights, 0.5),
-    "state": Reader(_state, _read_state),
+    "recipes": Reader(_recipes, _read_recipes, 0.05),
+    "checkpoint": Reader(_checkpoint, _read_checkpoint, 0.1),
+    "weights": Reader(_weights, _read_weights, 0.2),
+    "state": Reader(_state, _read_state, 0.5),
     "results": Reader(_results, _read_results),
-    "h264": Reader(lambda folder: _videos(folder, _H264), _read_videos, 0.3),
-    "mpeg4": Reader(lambda folder: _videos(folder, _MPEG), _read_videos, 0.3),
-    "vp9-ffv1": Reader(lambda folder: _videos(folder, _OTHER), _read_videos, 0.3),
+    "h264": Reader(lambda folder: _videos(folder, _H264), _read_videos, 0.2),
+    "mpeg4": Reader(lambda folder: _videos(folder, _MPEG), _read_videos, 0.2),
+    "vp9-ffv1": Reader(lambda folder: _videos(folder, _OTHER), _read_videos, 0.2),
     "images": Reader(_images, _read_videos),
     "flow": Reader(_flow, _read_flow, 0.5),
-    "onnx-detector": Reader(_onnx_detector, _read_onnx_detector, 0.05),
-    "onnx-people": Reader(_onnx_people, _read_onnx_people, 0.3),
+    "onnx-detector": Reader(_onnx_detector, _read_onnx_detector, 0.02),
+    "onnx-people": Reader(_onnx_people, _read_onnx_people, 0.1),
 }

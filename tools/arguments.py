@@ -135,7 +135,10 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     words = protect_words(_with_recipes(arguments), known)
     try:
         values = restore_words(parser.parse_args(words).as_dict())
-    except (ArgumentError, ValueError) as error:  # of a number with thousands of digits
+    # The parser fails in its own ways on keys and values that YAML may have.
+    except (
+        ArgumentError, ValueError, TypeError, LookupError, AttributeError, RuntimeError
+    ) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
         raise InputError(_reason(error, arguments, [option.key for option in options])
@@ -227,9 +230,12 @@ def _reason(error: Exception, arguments: list[str], options: list[str]) -> str:
     if "item assignment" in reason:  # jsonargparse on a bare word where a list belongs
         reason = "in a YAML file, write several values as a list: [a, b]"
     reason += _nearest_options(reason, options)
-    if "parsing config" in reason:
-        files = [name for word, name in pairwise(arguments) if word == "--config"]
-        reason = f"{', '.join(files)}: {reason}"
+    files = [name for word, name in pairwise(arguments) if word == "--config"]
+    given = [word.partition("=")[0][2:] for word in arguments if word.startswith("--")]
+    on_command_line = any(re.search(rf"\b{re.escape(word)}\b", reason) for word in
+                          (name.replace("-", "_") for name in given))  # fmt: skip
+    if "parsing config" in reason or not on_command_line:
+        reason = ": ".join([*files, reason])
     return reason
 
 
@@ -250,7 +256,12 @@ def _with_recipes(arguments: list[str]) -> list[str]:
         if option == "--config" and not Path(name).is_file() and recipe.is_file():
             words[i] = str(recipe)
         elif option == "--config" and Path(name).is_file():
-            parse_yaml(read_text(Path(name)), name)
+            content = parse_yaml(read_text(Path(name)), name)
+            if not isinstance(content, dict):
+                raise InputError(
+                    f"{name}: must hold options, one a line (name: value), not "
+                    f"{'nothing' if content is None else repr(content)[:60]}"
+                )
     return words
 
 

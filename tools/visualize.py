@@ -46,14 +46,14 @@ def visualize(
     info = probe_video(video)
     shown = fit_to_video(table, info, tubes, unit=files.box_unit)
     if ground_truth is not None:
-        annotations = read_annotations(ground_truth, files)
+        annotations = read_annotations(ground_truth, files, explicit_unit=True)
         if annotations.frame_unit == "second":
             raise InputError(
                 f"--ground-truth {ground_truth}: AVA's CSV counts seconds, not frames; convert it "
                 "to a table with frames and pixels"
             )
         truth = fit_to_video(
-            annotations.tubes, info, annotations.path, unit=files.box_unit,
+            annotations.tubes, info, annotations.path, unit=annotations.box_unit,
             videos=annotations.videos,
         )  # fmt: skip
     start = time.perf_counter()

@@ -24,7 +24,7 @@ from ..text_files import read_json
 from .annotation_format import AnnotationFormat, ReadOptions
 from .complete import certain_unit, convert_boxes, frame_sizes
 from .entries import Entry
-from .frame_files import FrameFiles, first_frame_of
+from .frame_files import first_frame_of, match_frame_files
 
 
 class CocoFormat(AnnotationFormat):
@@ -141,9 +141,9 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     """Reads a COCO results file.
 
     The annotation file says which frame an image is and how categories are called. An image's frame
-    is its `video` and `frame` (from 0), else its file name, see `FrameFiles`. Boxes in fractions
-    become pixels where the sizes of the images are known, and boxes in pixels of an image become
-    pixels of the video where the video has another size.
+    is its `video` and `frame` (from 0), else its file name, see `match_frame_files`. Boxes in
+    fractions become pixels where the sizes of the images are known, and boxes in pixels of an image
+    become pixels of the video where the video has another size.
 
     Args:
         path: a JSON list of image_id, category_id, bbox and score.
@@ -178,35 +178,40 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
 
 
 def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
-    files = FrameFiles(
-        options.video_names or (), f"{source}: image ", "<video>/<frame>, such as alpha/00001.jpg"
-    )
-    code_of_name = {name: code for code, name in enumerate(options.video_names or ())}
     images = _by_id(entries, "image")
-    video, numbers, size = [], [], []
-    is_named = np.zeros(len(images), bool)
+    names: list[str] = []
+    frames: list[int] = []
+    sizes: list[list[float]] = []
+    unnamed: dict[int, str] = {}  # rows whose video and frame the file name says
     for row, image in enumerate(images.values()):
         if image.get("video") is not None and image.get("frame") is not None:
-            name, number = image["video"].text(), image["frame"].integer(least=0)
+            names.append(image["video"].text())
+            number = image["frame"].integer(least=0)
+            frames.append(from_first_frame(number, options.first_frame or 0))
         else:
-            name, number = files.find(image["file_name"].text())
-            is_named[row] = True
-        video.append(code_of_name.setdefault(name, len(code_of_name)))
-        numbers.append(number)
+            unnamed[row] = image["file_name"].text()
+            names.append("")
+            frames.append(0)
         sides = [image.get("width"), image.get("height")]
-        known = [side.integer(least=1) for side in sides if side and side.value is not None]
-        size.append(known if len(known) == 2 else [np.nan, np.nan])
-    frame = np.array(numbers, np.int64)
-    if options.first_frame is not None:
-        frame = from_first_frame(frame, options.first_frame)
-    elif is_named.any():
-        first = first_frame_of(frame[is_named], source)
-        frame[is_named] = from_first_frame(frame[is_named], first)
+        size = [side.integer(least=1) for side in sides if side and side.value is not None]
+        sizes.append([*size] if len(size) == 2 else [np.nan, np.nan])
+    frame = np.array(frames, np.int64)
+    if unnamed:
+        known, layout = options.video_names or (), "<video>/<frame>, such as alpha/00001.jpg"
+        files = match_frame_files([*unnamed.values()], known, f"{source}: image ", layout)
+        rows = list(unnamed)
+        for row, name in zip(rows, files.videos):
+            names[row] = name
+        first = options.first_frame
+        if first is None:
+            first = first_frame_of(files.numbers, source)
+        frame[rows] = from_first_frame(files.numbers, first)
+    code_of_name = {name: code for code, name in enumerate(options.video_names or ())}
     return _Images(
         row_of_id={key: row for row, key in enumerate(images)},
-        video=np.array(video, np.int64),
+        video=np.array([code_of_name.setdefault(name, len(code_of_name)) for name in names], int),
         frame=frame,
-        size=np.array(size, np.float64).reshape(-1, 2),
+        size=np.array(sizes, np.float64).reshape(-1, 2),
         video_names=tuple(code_of_name),
     )
 

@@ -12,7 +12,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..box_coordinates import BoxUnit, box_unit, mixed_units, require_pixels, rescale_boxes
+from ..box_coordinates import (
+    BoxUnit,
+    box_unit,
+    mixed_units,
+    require_declared_unit,
+    require_pixels,
+    rescale_boxes,
+)
 from ..checks import check_table, row_place
 from ..class_list import ClassList
 from ..errors import InputError, more_rows
@@ -48,6 +55,8 @@ def complete_ground_truth(
     )  # fmt: skip
     known = truth.tubes.video_names if truth.videos is None else truth.videos.video
     refuse_same_names(known, truth.path)
+    if options.explicit_unit and options.box_unit is None:
+        require_declared_unit(truth.tubes.boxes, truth.path)
     tubes = complete_table(truth.tubes, truth.path, options, is_checked)
     if truth.videos is not None:
         late = rows_behind_end(tubes, truth.videos)

@@ -146,10 +146,15 @@ def _read_lines(path: Path) -> list[Path]:
 
 
 def _listed(line: str, folder: Path) -> Path | None:
-    """The path of a line: from the current folder, or else from the list's; None of a comment."""
-    texts = [text for text in dict.fromkeys((line, line.strip())) if text.strip()]
+    """The path of a line: from the current folder, or else from the list's; None of a comment.
+
+    A list from Windows may have quotes around names, and backslashes.
+    """
+    stripped = line.strip()
+    if not stripped:
+        return None
+    unquoted = stripped.strip('"')
+    texts = (line, stripped, unquoted, unquoted.replace("\\", "/"))
     candidates = [path for text in texts for path in (Path(text), folder / text)]
     existing = next((path for path in candidates if os.path.lexists(path)), None)
-    if existing or not texts or texts[-1].startswith("#"):
-        return existing
-    return Path(texts[-1])
+    return None if existing is None and stripped.startswith("#") else existing or Path(stripped)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,7 +174,10 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
 
     def to_rgb(decoded: DecodedFrame) -> np.ndarray:
         nonlocal orientation, warned
-        orientation = orientation or frame_orientation(decoded.image)
+        if orientation is None:
+            # Not that of every frame: H.264 and HEVC may say it with the first one only.
+            is_first = decoded.number == 0
+            orientation = frame_orientation(decoded.image) if is_first else _orientation(path)
         image, (width, height) = decoded.image, decoded.size
         if (image.width, image.height) != (width, height) and not warned:
             warned = True
@@ -185,6 +189,16 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
         return image_to_rgb(image, reformatter, orientation, width, height)
 
     return to_rgb
+
+
+def _orientation(path: Path) -> Orientation:
+    status = Path(path).stat()
+    return _cached_orientation(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _cached_orientation(path: Path, modified: int, size: int) -> Orientation:
+    return frame_orientation(next(iter_decoded_frames(path, 0, 1, threads=1)).image)
 
 
 def image_to_rgb(

@@ -13,7 +13,7 @@ from ...datasets.errors import InputError
 from ...datasets.text_files import parse_json
 from ..model.checkpoint import config_from_json
 from ..model.config import DetectorConfig
-from ..people.onnx_file import open_session, read_metadata
+from ..people.onnx_file import isolated_attempt, open_session, read_metadata, try_loading
 from .clip_batches import ClipBatch
 from .clip_geometry import MARGIN, ClipGeometry
 from .predictor import (
@@ -137,6 +137,7 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
         raise InputError(
             f"{path}: was exported by another version, or is damaged ({reason}); export it again"
         ) from error
+    isolated_attempt(try_loading, path)
     threads = torch.get_num_threads()
     session = open_session(path.read_bytes(), path, device=device, threads=threads)
     expected = ["clip", "key_frames"]

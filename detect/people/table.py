@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets.errors import InputError, refuse_rows, some_of
+from ...datasets.box_coordinates import BoxUnit, require_declared_unit, to_pixels
+from ...datasets.errors import InputError, more_of, refuse_rows, some_of
+from ...datasets.formats.annotation_format import FileOptions
 from ...datasets.table_io import read_table
 from ...datasets.tables import Detections, PersonRows, concatenate_rows, select_rows
 from ...datasets.video.media import measure_video
@@ -26,25 +28,38 @@ _MANY_LATE = 0.5  # share of boxes after the end of their videos
 _REGULAR_SHARE = 0.8  # of the steps from one frame with boxes to the next
 
 
-def table_source(name: str, *, device: str, threshold: float) -> TableSource:
+def table_source(
+    name: str, *, device: str, threshold: float, files: FileOptions | None = None
+) -> TableSource:
     """The boxes of the .parquet or .csv file of that name; all are used, whatever their score.
+
+    Args:
+        name: the file.
+        device, threshold: of other sources.
+        files: what the file leaves open.
 
     Raises:
         InputError: there is no such file, or it is not a table of person boxes.
     """
-    return TableSource(read_people(Path(name)), name=name)
+    files = files or FileOptions()
+    table = read_people(Path(name), first_frame=files.first_frame or 0)
+    return TableSource(table, name=name, unit=files.box_unit)
 
 
-def read_people(path: Path) -> Detections:
+def read_people(path: Path, *, first_frame: int = 0) -> Detections:
     """Person boxes of a file with at least the columns video, frame, x1, y1, x2 and y2.
 
     A missing score is 1. A column person, track_id or tube, the first of these that is there, tells
     persons apart.
 
+    Args:
+        path: the file.
+        first_frame: the number that it gives to a video's first frame.
+
     Raises:
         InputError: see `read_table`.
     """
-    rows = read_table(PersonRows, path)
+    rows = read_table(PersonRows, path, first_frame=first_frame)
     tracks = (rows.person, rows.track_id, rows.tube)
     return Detections(
         video=rows.video, frame=rows.frame, label=np.zeros(len(rows), np.int32), score=rows.score,
@@ -59,15 +74,20 @@ class TableSource:
     Args:
         table: boxes in pixels of the original videos; labels are ignored.
         name: how messages call the table.
+        unit: of the boxes; None refuses fractions of the frame.
 
     Raises:
-        InputError: a score is not in [0, 1].
+        InputError: a score is not in [0, 1], or boxes are fractions without `unit` "fraction".
     """
 
-    def __init__(self, table: Detections, *, name: str = "the table") -> None:
+    def __init__(
+        self, table: Detections, *, name: str = "the table", unit: BoxUnit | None = None
+    ) -> None:
+        if unit is None:
+            require_declared_unit(table.boxes, name)
         bad = ~((table.score >= 0) & (table.score <= 1))
         refuse_rows(bad, name, "score must be between 0 and 1")
-        self.table, self.name = table, name
+        self.table, self.name, self.unit = table, name, unit or "pixel"
 
     def open(self, video: VideoInfo) -> FunctionSource:
         """The boxes of one video, found by its path; see `VideoIndex.find_file`.
@@ -80,19 +100,18 @@ class TableSource:
             are too far apart to be linked.
         """
         table, size = self.select([video]), (video.height, video.width)
-        interval = frame_interval(table.frame)
-        too_far = interval > _LINKED_GAP
+        is_sparse = frame_interval(table.frame) > _LINKED_GAP
         first, last = (int(table.frame[0]), int(table.frame[-1])) if len(table) else (0, 0)
 
         def propose(frames: np.ndarray, first_frame: int) -> Iterator[PersonBoxes]:
-            nonlocal too_far
+            nonlocal is_sparse
             numbers = np.arange(first_frame, first_frame + len(frames) + 1)
             scale = np.array(frames.shape[2:0:-1]) / size[::-1]
             bounds = np.searchsorted(table.frame, numbers)
             between = (numbers[:-1] > first) & (numbers[:-1] < last)
-            if too_far and (between & (np.diff(bounds) == 0)).any():
-                too_far = False
-                self._warn_of_interval(video, interval, first)
+            if is_sparse and (between & (np.diff(bounds) == 0)).any():
+                is_sparse = False
+                self.warn_of_intervals(table)
             for start, stop in pairwise(bounds):
                 rows = select_rows(table, np.arange(start, stop))
                 people = clean_boxes(
@@ -120,19 +139,22 @@ class TableSource:
             interpolated.
         """
         table = self._of_videos(videos)
+        sizes = np.array([(video.width, video.height) for video in videos])[table.video]
+        table = replace(table, boxes=to_pixels(table.boxes, sizes, self.name, self.unit))
         last = np.full(len(videos), -1)
         np.maximum.at(last, table.video, table.frame)
         num_frames = np.array([_num_frames(*pair) for pair in zip(videos, last.tolist())])
         late = table.frame >= num_frames[table.video]
         hint = ""
-        if late.mean() >= _MANY_LATE:
+        if len(late) and late.mean() >= _MANY_LATE:
             hint = "; check that frames count from 0 and that the videos have this frame rate"
+        elif (table.frame[late] == num_frames[table.video[late]]).all() and table.frame.all():
+            hint = "; give --first-frame 1 if the table counts from 1"
         self._warn_of(table, late, f"are after the end of their video and are left out{hint}")
-        sizes = np.array([(video.width, video.height) * 2 for video in videos])[table.video]
-        outside = (table.boxes[:, :2] >= sizes[:, :2]) | (table.boxes[:, 2:] <= 0)
+        outside = (table.boxes[:, :2] >= sizes) | (table.boxes[:, 2:] <= 0)
         outside = outside.any(axis=1) & ~late
         self._warn_of(table, outside, "are outside the frame of their video and are left out")
-        over = (table.boxes < -_MAX_OVERHANG) | (table.boxes > sizes + _MAX_OVERHANG)
+        over = (table.boxes < -_MAX_OVERHANG) | (table.boxes > np.tile(sizes, 2) + _MAX_OVERHANG)
         over = over.any(axis=1) & ~late & ~outside
         self._warn_of(table, over, "extend beyond the frame of their video and are clipped")
         table = select_rows(table, ~(late | outside))
@@ -160,12 +182,11 @@ class TableSource:
 
     def _interpolate(self, table: Detections) -> Detections:
         parts, filled = [], []
-        for position, name in enumerate(table.video_names):
-            rows = select_rows(table, table.video == position)
+        for rows in _split_by_video(table):
             interval = frame_interval(rows.frame)
             if interval > 1:
+                filled.append(f"{rows.video_names[rows.video[0]]}, {interval} frames apart")
                 rows = interpolate_people(rows, interval)
-                filled.append(f"{name}, {interval} frames apart")
             parts.append(rows)
         if filled:
             warnings.warn(
@@ -186,14 +207,29 @@ class TableSource:
                 stacklevel=4,
             )
 
-    def _warn_of_interval(self, video: VideoInfo, interval: int, first: int) -> None:
-        key_frames = "" if first % interval else f"--key-frame-step {interval}, "
-        warnings.warn(
-            f"{self.name}: boxes of {video.path} are {interval} frames apart, too far to be linked "
-            f"into tubes; give {key_frames}boxes on more frames, or a column person (boxes of one "
-            "person are interpolated)",
-            stacklevel=4,
-        )
+    def warn_of_intervals(self, table: Detections) -> None:
+        """Warns of boxes of `select` that are on every n-th frame only, too far to be linked."""
+        far = {}
+        for rows in _split_by_video(table):
+            interval = frame_interval(rows.frame)
+            if interval > _LINKED_GAP:
+                far[rows.video_names[rows.video[0]]] = interval, int(rows.frame[0])
+        if far:
+            video, (interval, first) = next(iter(far.items()))
+            option = "" if first % interval else f"--key-frame-step {interval}, "
+            warnings.warn(
+                f"{self.name}: boxes of {video}{more_of(len(far), 'video')} are {interval} frames "
+                f"apart, too far to be linked into tubes; give {option}boxes on more frames, or a "
+                "column person (boxes of one person are interpolated)",
+                stacklevel=4,
+            )
+
+
+def _split_by_video(table: Detections) -> list[Detections]:
+    """The rows of each video that has some, of a table sorted by video."""
+    starts = np.flatnonzero(np.diff(table.video, prepend=-1))
+    pairs = pairwise([*starts.tolist(), len(table)])
+    return [select_rows(table, np.arange(start, stop)) for start, stop in pairs]
 
 
 def frame_interval(frame: np.ndarray) -> int:

@@ -33,6 +33,8 @@ def made(folder: Path, *names: str) -> Path:
         ([f"{number}.jpg" for number in range(1, 13)], []),
         ([f"img_{number:05d}.JPG" for number in range(1, 12)], ["._img_00001.JPG"]),
         (["take2-frame0.bmp", "take2-frame1.webp", "take2-frame2.tif"], []),
+        ([f"img ({number}).jpg" for number in range(1, 12)], ["cover.jpg"]),
+        (["take_2_001_rgb.png", "take_2_002_rgb.png"], []),
         ([*(f"{number:02d}.png" for number in range(100)), "100.png"], []),
     ],
 )
@@ -50,6 +52,7 @@ def test_names_that_are_certain(tmp_path: Path, names: list[str], others: list[s
         (["img_001.png", "img_006.png"], "frame 2 is missing between img_001.png and img_006.png"),
         (["1.jpg", "01.jpg", "2.jpg"], "has 01.jpg and 1.jpg; keep one file of each frame"),
         (["00001.jpg", "00001.png"], "has 00001.jpg and 00001.png; keep one"),
+        (["img_1.jpg", "img_1_depth.jpg"], "has img_1.jpg and img_1_depth.jpg; keep the frames"),
         (["flow_x_1.jpg", "img_1.jpg"], "has flow_x_1.jpg and img_1.jpg; keep the frames of one"),
     ],
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from actiontubes.datasets import files
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.text_files import (
     MAX_LINE,
@@ -71,7 +73,7 @@ def test_a_quoted_line_end_stays_in_its_field(tmp_path: Path) -> None:
 def test_an_endless_line_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"a\n" + b"," * (MAX_LINE + 1))
     for read in (read_lines, read_csv):
-        with pytest.raises(InputError, match="line 2: has 1000001 characters"):
+        with pytest.raises(InputError, match="line 2: has more than 1000000 characters"):
             read(path)
     with pytest.raises(InputError, match="row 2: not readable as CSV"):
         read_csv(written(tmp_path, b"a\n" + b"b" * 200_000))
@@ -91,6 +93,16 @@ def test_damaged_json_is_one_line(tmp_path: Path, content: bytes, says: str) -> 
     with pytest.raises(InputError, match=says) as caught:
         read_json(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_json_that_takes_many_times_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "EXTRA_MEMORY", 1 << 20)
+    results = [{"image_id": 1, "bbox": [1.5, 2.5, 3.5, 4.5], "score": 0.5}] * 30_000
+    assert len(read_json(written(tmp_path, json.dumps(results).encode()))) == 30_000
+    with pytest.raises(InputError, match=r"would take 0\.0 GB of memory; split it"):
+        read_json(written(tmp_path, b"[" + b"[]," * 30_000 + b"[]]"))
 
 
 LAUGHS = "a: &a0 [x]\n" + "".join(

@@ -93,8 +93,10 @@ def test_names_in_lists_may_be_anything(folder: Path) -> None:
     for name in ("#2 take.mp4", " led.mp4", os.fsdecode(b"caf\xe9.mp4"), "x/#3.mp4"):
         (folder / name).touch()
     content = b"#2 take.mp4\n# a comment\n led.mp4\ncaf\xe9.mp4\r\n#3.mp4\n#4.mp4\n"
+    content += b'"b.mp4"\nx\\c.mkv\n"x\\y"\n'
     (folder / "x" / "all.txt").write_bytes(content)
-    names = ["#2 take.mp4", " led.mp4", "caf\udce9.mp4", "x/#3.mp4"]
+    names = ["#2 take.mp4", " led.mp4", "caf\udce9.mp4", "x/#3.mp4", "b.mp4"]
+    names += ["x/c.mkv", "x/y/e.webm"]
     assert found("x/all.txt") == names
 
 

@@ -130,8 +130,11 @@ def test_the_copy_has_the_shape_of_the_original(
 
 def test_wide_videos_are_enlarged_less(numbered, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 3, size=(6000, 64))
-    with pytest.warns(UserWarning, match=r"clip\.mp4: is drawn at 2 and not 4 times its size of"):
-        info = draw_video(video, tubes_table(frame=[0]), tmp_path / "a.mp4", progress=False)
+    table, out = tubes_table(frame=[0]), tmp_path / "a.mp4"
+    info = draw_video(video, table, out, progress=False)
+    assert (info.width, info.height) == (12000, 128)
+    with pytest.warns(UserWarning, match=r"clip\.mp4: is drawn at 2 and not 3 times its size of"):
+        info = draw_video(video, table, out, progress=False, scale=3)
     assert (info.width, info.height) == (12000, 128)
 
 
