@@ -69,7 +69,7 @@ def read_class_list(path: Path) -> ClassList:
     text = read_text(path)
     try:
         entries = _READERS.get(path.suffix.lower(), _read_lines)(text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list of classes: {_LAYOUTS}") from error
     entries = [(number, str(name).strip()) for number, name in entries]
     _refuse_repeated([normalize_label(name) for _, name in entries], "class", path)

@@ -39,7 +39,7 @@ def read_text(path: Path) -> str:
             f"{path}: line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file "
             "as UTF-8"
         ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def check_encoding(path: Path) -> None:
@@ -55,14 +55,21 @@ def read_lines(path: Path) -> list[str]:
         InputError: as `read_text`, or a line longer than `MAX_LINE`.
         OSError: the file cannot be opened.
     """
-    lines = read_text(path).split("\n")
-    for number, line in enumerate(lines, 1):
-        if len(line) > MAX_LINE:
-            raise InputError(
-                f"{path}: line {number}: has {len(line)} characters, more than {MAX_LINE}; this "
-                "is not a list or a CSV file"
-            )
-    return lines if lines[-1] else lines[:-1]
+    check_encoding(path)
+    lines: list[str] = []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            while line := file.readline(MAX_LINE + 2):
+                lines.append(line.removesuffix("\n"))
+                if len(lines[-1]) > MAX_LINE:
+                    raise InputError(
+                        f"{path}: line {len(lines)}: has more than {MAX_LINE} characters; this is "
+                        "not a list or a CSV file"
+                    )
+    except UnicodeDecodeError:
+        read_text(path)  # which knows the line
+        raise
+    return lines
 
 
 def read_csv(path: Path, separator: str = ",") -> list[list[str]]:

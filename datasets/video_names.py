@@ -7,6 +7,7 @@ compares names of videos.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -29,6 +30,8 @@ VIDEO_EXTENSIONS = (
 """Those of the containers and raw streams that FFmpeg opens; files in folders need one of them."""
 
 FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+_MAX_BYTES = 240  # of a part of a path; file systems take 255
 
 
 class VideoIndex:
@@ -248,4 +251,17 @@ def strip_timestamps(name: str) -> str:
 def folder_name(name: str) -> str:
     """The name as that of a single folder: different for different names, and never hidden."""
     flat = name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
-    return f"%2E{flat[1:]}" if flat.startswith(".") else flat
+    return shorten_path(f"%2E{flat[1:]}" if flat.startswith(".") else flat)
+
+
+def shorten_path(name: str) -> str:
+    """The name as a path to which an extension can be added: long parts end in a digest instead."""
+    return "/".join(map(_shorten, name.split("/")))
+
+
+def _shorten(part: str) -> str:
+    encoded = part.encode()
+    if len(encoded) <= _MAX_BYTES:
+        return part
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return f"{encoded[: _MAX_BYTES - 17].decode(errors='ignore')}~{digest}"

@@ -54,14 +54,16 @@ def main() -> int:
         for name in options.readers
     }
     jobs = [
-        (name, first, min(BATCH, count - first))
-        for name, count in counts.items()
-        for first in range(0, count, BATCH)
+        (name, first, min(BATCH, counts[name] - first))
+        for first in range(0, max(counts.values()), BATCH)  # so that all readers get on together
+        for name in options.readers
+        if first < counts[name]
     ]
     if options.only:
         name, _, number = options.only.partition(":")
         jobs = [(name, int(number), 1)]
     results: Counter[tuple[str, str]] = Counter()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends early, too, with a report
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.workers) as pool:
         for name, batches in Counter(name for name, _, _ in jobs).items():
             if batches > 1:  # the valid files are made before several processes copy them
@@ -72,8 +74,11 @@ def main() -> int:
             ),
             jobs,
         )
-        for found in done:
-            results.update(found)
+        try:
+            for found in done:
+                results.update(found)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
     report(results)
     return int(any(result not in ("value", "refused") for _, result in results))
 

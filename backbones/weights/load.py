@@ -16,6 +16,7 @@ from torchvision.models.video import S3D_Weights
 
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write, load_pickle
+from ...datasets.text_files import parse_json
 from ..classifier import Classifier, PretrainedModel
 from ..family import Variant, get_variant, lists_to_tuples, with_layout
 from ..flow_input import rgb_weights_to_flow
@@ -152,7 +153,7 @@ def _load_own(path: Path) -> PretrainedModel:
     """The model of a file that `save_pretrained` wrote, now or in version 0.1."""
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})[_METADATA_KEY])
+            record = parse_json((file.metadata() or {})[_METADATA_KEY], path)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if variant := record.pop("variant", None):  # version 0.1
             record |= {"backbone": variant["name"], "layout": variant["layout"]}

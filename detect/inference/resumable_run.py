@@ -28,7 +28,7 @@ from ...datasets.table_writer import (
 from ...datasets.tables import Tubes
 from ...datasets.text_files import read_json
 from ...datasets.video.find import DRAWN_SUFFIX
-from ...datasets.video_names import folder_name
+from ...datasets.video_names import folder_name, shorten_path
 from ..boxes.nms import nms_across_classes
 from ..visualization.video import draw_video
 from .tubes.video_output import VideoSummary, WriteTables
@@ -85,7 +85,12 @@ class DrawOptions:
 def plan_jobs(out: Path, paths: Sequence[Path], names: Sequence[str]) -> list[VideoJob]:
     """The videos, with the paths of their results in the folder `out`."""
     return [
-        VideoJob(path, name, out / "videos" / folder_name(name), out / f"{name}{DRAWN_SUFFIX}")
+        VideoJob(
+            path,
+            name,
+            out / "videos" / folder_name(name),
+            out / f"{shorten_path(name)}{DRAWN_SUFFIX}",
+        )
         for path, name in zip(paths, names, strict=True)
     ]
 

@@ -136,6 +136,8 @@ def test_containers_without_times_count_frames(numbered, folder: Path) -> None:
 def test_frame_rates(numbered, folder: Path) -> None:
     assert probe(written(numbered, folder, "x264.mp4")).fps == 25
     assert probe(written(numbered, folder, "palette.gif")).fps == 10
+    dv = numbered.write(folder / "tape.dv", 10, codec="dvvideo", size=(720, 576))
+    assert probe(dv).fps == 25
     # 39 intervals of 1560 + 11 * (39 % 3) ms, and the last frame's own 40 or so.
     assert probe(written(numbered, folder, "variable-rate.mp4")).fps == pytest.approx(25, abs=1)
 
