@@ -200,6 +200,29 @@ def match_videos(listed: Iterable[ListedName], known: Iterable[str]) -> list[str
     return names
 
 
+def refuse_same_names(names: Sequence[str], source: object) -> None:
+    """Refuses two names in one file that seem to mean one video.
+
+    They do where they differ in capitals, slashes or the form of Unicode, or where one of them has
+    the extension of a video file and the other has none.
+
+    Raises:
+        InputError: names both.
+    """
+    seen: dict[tuple[str, ...], str] = {}
+    for name in names:
+        key = tuple(_folded(_parts(name)))
+        other = seen.setdefault(key, name)
+        if other == name:
+            continue
+        both_have_extensions = all(strip_extension(each) != each for each in (name, other))
+        if both_have_extensions and _parts(name) == _parts(other):
+            continue
+        raise InputError(
+            f"{source}: videos {other!r} and {name!r} seem to be one; give each video one name"
+        )
+
+
 def unique_names(videos: Sequence[Path]) -> list[str]:
     """What the tables call each file: its stem, or as much of its path as no other file shares.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ...datasets.checks import check_table
 from ...datasets.errors import InputError, choose_from
 from ...datasets.tables import Detections, Tubelets, Tubes, Videos
 from .assembly import merge_tubes
@@ -69,7 +70,7 @@ def link(
         `tube_score`. No box is in two of them. `trimming` cuts them in time.
 
     Raises:
-        InputError: see `make_linker`.
+        InputError: see `make_linker`; a row breaks a rule of `check_table`.
     """
     return link_all(detections, linker, videos=videos, **overrides).tubes
 
@@ -82,6 +83,8 @@ def link_all(
     **overrides: Any,
 ) -> LinkResult:
     """Like `link`; also says how many tubes were left out."""
+    if isinstance(detections, Detections):
+        check_table(detections, "detections")
     if isinstance(linker, str):
         linker = make_linker(linker, LinkConfig(overrides=overrides), videos)
     elif overrides:
