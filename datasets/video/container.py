@@ -31,6 +31,8 @@ LENIENT_METADATA: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 
+# HLS and FFmpeg's own; DASH has <MPD. One may name itself, and be read forever.
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat ")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path makes one slash of two
 DEFAULT_FPS = 25.0
 """Frames per second of a video whose rate is unknown."""
@@ -65,6 +67,10 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     try:
+        with path.open("rb") as file:
+            start = file.read(2048)
+        if start.startswith(_PLAYLISTS) or b"<MPD" in start:
+            raise InputError(f"{path}: is a playlist, not a video; give the file that it names")
         # "file:" stops a colon in a name from being read as a protocol; the whitelist stops
         # playlists from opening anything but files.
         container = av.open(
