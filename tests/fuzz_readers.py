@@ -121,7 +121,9 @@ def _ground_truth(folder: Path) -> Any:
     rows = np.array(BOXES)
     tubes = tubes_from_rows([(0, 0, rows, None), (1, 1, rows, None)], VIDEOS, LABELS)
     videos = make_videos(VIDEOS, [48, 48], 160, 120)
-    return GroundTruth(path=folder, tubes=tubes, videos=videos, classes=ClassList(LABELS))
+    return GroundTruth(
+        path=folder, tubes=tubes, videos=videos, classes=ClassList(LABELS), videos_in_order=True
+    )
 
 
 def _formats(read: str, *names: str) -> Callable[[Path], Any]:
