@@ -113,6 +113,7 @@ def detect(
     )
     from ..detect.inference.tubes.detector_tubes import TubeOptions
     from ..detect.inference.video_input import open_video_file
+    from ..detect.people.table import TableSource
 
     paths = expand_video_paths(videos)
     jobs = plan_jobs(out, paths, unique_names(paths))
@@ -151,6 +152,8 @@ def detect(
             checkpoint, fuse=fuse, proposals=proposals, files=files, device=torch_device,
             precision=precision or "no", compile_for=options.mode if compile else None,
         )  # fmt: skip
+    if isinstance(detector.source, TableSource):
+        detector.source.check_files(paths)
     identity = detector.identity(options)
     # Where each person has one tube, two that overlap are two people.
     drawing = None if tables_only else DrawOptions(not detector.one_tube_per_person, trail)

@@ -54,7 +54,7 @@ def load(
         InputError: the model is unknown, or its file, its weights or the proposals cannot be read.
     """
     device = choose_device(device)
-    if Path(model).suffix in (".safetensors", ".onnx") or Path(model).is_file():
+    if Path(model).suffix.lower() in (".safetensors", ".onnx") or Path(model).is_file():
         refuse_options("only works with a backbone's name, not with a checkpoint", labels=labels)
         return load_checkpoint(Path(model), proposals=proposals, device=device, precision=precision)
     return load_zero_shot(str(model), proposals=proposals, labels=labels, device=device)
@@ -86,7 +86,7 @@ def load_checkpoint(
     """
     predictor: Predictor
     proposal_kind: Proposals | None = None if proposals is None else "external"
-    if checkpoint.suffix == ".onnx":
+    if checkpoint.suffix.lower() == ".onnx":
         refuse_options(
             "cannot be used with an ONNX model, which runs exactly as it was exported; leave it "
             "out",
