@@ -274,7 +274,10 @@ def _read_text(arrow: pyarrow.Table, name: str, column: Column, path: Path) -> t
         # Not to_pylist, which makes every text anew, however often it is repeated.
         texts: dict[str, str] = {}
         words = (str(text.as_py() or column.default) for text in arrow[name])
-        return tuple(texts.setdefault(word, word) for word in words)
+        try:
+            return tuple(texts.setdefault(word, word) for word in words)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: column {name} is not UTF-8 text; it is damaged") from error
     codes, names = _read_names(arrow, name, path)
     return tuple(names[code] for code in codes)
 
