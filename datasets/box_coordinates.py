@@ -78,6 +78,39 @@ def require_pixels(boxes: np.ndarray, source: object, unit: BoxUnit | None = Non
         )
 
 
+def require_declared_unit(boxes: np.ndarray, source: object) -> None:
+    """Refuses boxes in fractions of a frame whose size is known, where the user did not say so.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+        source: the file, for messages.
+
+    Raises:
+        InputError: the boxes are fractions.
+    """
+    if box_unit(boxes) == "fraction":
+        raise InputError(
+            f"{source}: the boxes are fractions of the frame (0 to 1) where pixels are expected; "
+            "give --boxes fraction to multiply them by the size of the video, or --boxes pixel"
+        )
+
+
+def to_pixels(
+    boxes: np.ndarray, size: Size, source: object, unit: BoxUnit | None = None
+) -> np.ndarray:
+    """Boxes in pixels of frames whose size is known.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+        size: width and height, or (R, 2) those of each box.
+        source: the file, for messages.
+        unit: what the user says; None refuses fractions, see `require_declared_unit`.
+    """
+    if unit is None:
+        require_declared_unit(boxes, source)
+    return boxes * np.tile(np.asarray(size), 2) if unit == "fraction" else boxes
+
+
 def same_aspect(size: Size, other: Size) -> bool:
     """Whether frames of one size (width, height) may be frames of the other, scaled.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, some_of
 from .labels import normalize_label
-from .text_files import read_text
+from .text_files import parse_json, parse_yaml, read_text
 
 _LAYOUTS = "one name a line, a CSV file of number and name, YAML as YOLO's, JSON, or AVA's .pbtxt"
 
@@ -64,15 +64,11 @@ def read_class_list(path: Path) -> ClassList:
     Raises:
         InputError: not such a file, a name is empty, or a name or number stands there twice.
     """
-    readers = {
-        ".csv": _read_csv, ".yaml": _read_yaml, ".yml": _read_yaml, ".json": _read_json,
-        ".pbtxt": _read_label_map,
-    }  # fmt: skip
     if not path.is_file():
         raise InputError(f"{path}: file not found; it should list the classes: {_LAYOUTS}")
     text = read_text(path)
     try:
-        entries = readers.get(path.suffix.lower(), _read_lines)(text)
+        entries = _READERS.get(path.suffix.lower(), _read_lines)(text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as a list of classes: {_LAYOUTS}") from error
     entries = [(number, str(name).strip()) for number, name in entries]
@@ -87,14 +83,30 @@ def read_class_list(path: Path) -> ClassList:
     return ClassList(names, numbers, source=str(path))
 
 
+def expand_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The classes of --labels: its words, or those of the file that is its only word.
+
+    Raises:
+        InputError: the only word ends as a file does, and there is none; see `read_class_list`.
+    """
+    if labels is None or len(labels) != 1:
+        return None if labels is None else tuple(labels)
+    path = Path(labels[0])
+    if path.is_file():
+        return read_class_list(path).names
+    if path.suffix.lower() in (".txt", *_READERS):
+        raise InputError(f"--labels {path}: file not found; it should list the classes: {_LAYOUTS}")
+    return tuple(labels)
+
+
 _Entries = list[tuple[Any, Any]]
 """A number, or None, and a name of each class."""
 
 
 def _refuse_repeated(values: list, what: str, path: Path) -> None:
-    repeated = [value for i, value in enumerate(values) if value in values[:i]]
-    if repeated:
-        raise InputError(f"{path}: {what} {repeated[0]} stands there twice; write it once")
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise InputError(f"{path}: {what} {value} stands there twice; write it once")
 
 
 def _unnumbered(names: Iterable[Any]) -> _Entries:
@@ -125,18 +137,13 @@ def _read_csv(text: str) -> _Entries:
 
 
 def _read_yaml(text: str) -> _Entries:
-    import yaml
-
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError("not YAML") from error
+    content = parse_yaml(text, "--classes")
     return _from_object(content["names"] if isinstance(content, dict) and "names" in content
                         else content)  # fmt: skip
 
 
 def _read_json(text: str) -> _Entries:
-    content = json.loads(text)
+    content = parse_json(text, "--classes")
     return _from_object(content.get("categories", content) if isinstance(content, dict)
                         else content)  # fmt: skip
 
@@ -164,3 +171,13 @@ def _read_label_map(text: str) -> _Entries:
             raise ValueError("a block without name and id")
         entries.append((int(number[1]), name[2]))
     return entries
+
+
+_READERS: dict[str, Callable[[str], _Entries]] = {
+    ".csv": _read_csv,
+    ".yaml": _read_yaml,
+    ".yml": _read_yaml,
+    ".json": _read_json,
+    ".pbtxt": _read_label_map,
+}
+"""By a file's extension; others have one name a line."""

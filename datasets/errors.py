@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+_LONGEST = 1200  # characters of a message
+
 
 class InputError(ValueError):
     """An input that cannot be used.
@@ -72,7 +74,9 @@ def error_line(error: Exception) -> str:
     """An error's message in one line; for a system error, the file and the reason."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    # A file's values may be of any length; what to do stands at the end.
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 300]} … {text[-300:]}"
 
 
 def refuse_options(why: str, **options: object) -> None:

@@ -17,14 +17,15 @@ from .errors import InputError, error_line
 from .files import EXTRA_MEMORY
 from .safe_pickle import ArrayUnpickler, UnsafePickleError
 
-_MEMORY = EXTRA_MEMORY // 2  # of the other process; what it sends takes as much again here
 _SECONDS = 60  # for one file, and as many more as it has megabytes
 _LENGTH = struct.Struct("<Q")
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from {module} import _serve; _serve()"
 
 
 @contextmanager
-def isolated_reader(read: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+def isolated_reader(
+    read: Callable[..., Any], memory: int = EXTRA_MEMORY // 2, copies: int = 1
+) -> Iterator[Callable[..., Any]]:
     """Yields a function that calls `read(path, ...)` in another process, and returns its value.
 
     The process is started for the first file, and again after a file that ended it. It may take
@@ -33,6 +34,9 @@ def isolated_reader(read: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     Args:
         read: a function of a module, of a path and plain values. It returns plain containers and
             NumPy arrays, or raises an InputError.
+        memory: bytes that the process may take for a file beyond copies of it; what it returns
+            takes as much again here.
+        copies: that it may hold of the file.
 
     Raises:
         InputError: by the function: that of `read`, or the process died, or took too long.
@@ -42,7 +46,9 @@ def isolated_reader(read: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     def call(path: Path, *arguments: Any, **options: Any) -> Any:
         nonlocal process
         process = process or _start()
-        request = pickle.dumps((read, path, arguments, options))
+        size = path.stat().st_size if path.is_file() else 0
+        limits = memory + copies * size, _SECONDS + (size >> 20)
+        request = pickle.dumps((limits, read, path, arguments, options))
         try:
             _send(process.stdin, request)
             answer = _receive(process.stdout)
@@ -91,11 +97,10 @@ def _serve() -> None:
     os.dup2(2, 1)  # what a parser prints is no answer
     while True:
         try:
-            read, path, arguments, options = pickle.loads(_receive(sys.stdin.buffer))
+            limits, read, path, arguments, options = pickle.loads(_receive(sys.stdin.buffer))
         except EOFError:
             return
-        size = path.stat().st_size if path.is_file() else 0
-        _limit(_MEMORY + size, _SECONDS + (size >> 20))
+        _limit(*limits)
         try:
             answer = pickle.dumps((True, read(path, *arguments, **options)))
         except InputError as error:

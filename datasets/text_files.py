@@ -1,4 +1,4 @@
-"""Text files of other people: lists, CSV and JSON, read as UTF-8 or refused in one line."""
+"""Text files of other people: lists, CSV, JSON and YAML, read as UTF-8 or refused in one line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, error_line
+from .files import allowed_memory
 
 MAX_LINE = 1_000_000  # characters of a line in a list or a CSV file
+_MAX_YAML = 1 << 18  # characters; its reader takes seconds for more
+_MAX_VALUES = 100_000  # of a YAML file
 _ENCODINGS = {  # the longer marks first: that of UTF-16 begins that of UTF-32
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -36,7 +39,7 @@ def read_text(path: Path) -> str:
             f"{path}: line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file "
             "as UTF-8"
         ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def check_encoding(path: Path) -> None:
@@ -52,17 +55,24 @@ def read_lines(path: Path) -> list[str]:
         InputError: as `read_text`, or a line longer than `MAX_LINE`.
         OSError: the file cannot be opened.
     """
-    lines = read_text(path).split("\n")
-    for number, line in enumerate(lines, 1):
-        if len(line) > MAX_LINE:
-            raise InputError(
-                f"{path}: line {number}: has {len(line)} characters, more than {MAX_LINE}; this "
-                "is not a list or a CSV file"
-            )
-    return lines if lines[-1] else lines[:-1]
+    check_encoding(path)
+    lines: list[str] = []
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            while line := file.readline(MAX_LINE + 2):
+                lines.append(line.removesuffix("\n"))
+                if len(lines[-1]) > MAX_LINE:
+                    raise InputError(
+                        f"{path}: line {len(lines)}: has more than {MAX_LINE} characters; this is "
+                        "not a list or a CSV file"
+                    )
+    except UnicodeDecodeError:
+        read_text(path)  # which knows the line
+        raise
+    return lines
 
 
-def read_csv(path: Path) -> list[list[str]]:
+def read_csv(path: Path, separator: str = ",") -> list[list[str]]:
     """The rows of a CSV file as text, an empty line as [].
 
     Raises:
@@ -71,7 +81,7 @@ def read_csv(path: Path) -> list[list[str]]:
     """
     rows: list[list[str]] = []
     try:
-        rows.extend(csv.reader(f"{line}\n" for line in read_lines(path)))
+        rows.extend(csv.reader((f"{line}\n" for line in read_lines(path)), delimiter=separator))
     except csv.Error as error:
         raise InputError(f"{path}: row {len(rows) + 1}: not readable as CSV ({error})") from error
     return rows
@@ -84,15 +94,71 @@ def read_json(path: Path) -> Any:
         InputError: as `read_text`, no JSON, or lists too deep in each other.
         OSError: the file cannot be opened.
     """
-    text = read_text(path)
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, source: object) -> Any:
+    """The content of JSON; errors as `read_json`, which name `source`."""
+    # A list takes 72 bytes, what stands between two commas 40: far more than is plausible?
+    needed = 72 * (text.count("[") + text.count("{")) + 40 * text.count(",")
+    if needed > allowed_memory(len(text)):
+        raise InputError(f"{source}: would take {needed / 2**30:.1f} GB of memory; split it")
     try:
         return json.loads(text)
     except RecursionError:
         raise InputError(
-            f"{path}: its JSON lists or objects are too deep in each other to be read"
+            f"{source}: its JSON lists or objects are too deep in each other to be read"
         ) from None
     except ValueError as error:
-        raise InputError(f"{path}: is not valid JSON ({error}); write it again") from error
+        raise InputError(f"{source}: is not valid JSON ({error}); write it again") from error
+
+
+def parse_yaml(text: str, source: object) -> Any:
+    """The content of YAML.
+
+    A few lines of it can repeat a list in a list until it has thousands of millions of values.
+
+    Raises:
+        InputError: no YAML, far more values than a file of options or names has, lists too deep in
+            each other, or a key that is there twice.
+    """
+    import yaml
+
+    if len(text) > _MAX_YAML:
+        raise InputError(f"{source}: has {len(text)} characters, more than {_MAX_YAML}")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None and _count_values(root, {}, source) > _MAX_VALUES:
+            raise InputError(f"{source}: repeats its values too often; write them out")
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise InputError(f"{source}: its lists are too deep in each other to be read") from None
+    # ValueError: of a number with thousands of digits, or a date that is none.
+    except (yaml.YAMLError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{source}: is not valid YAML ({error_line(error)[:200]})") from error
+
+
+def _count_values(node: Any, known: dict[int, int], source: object) -> int:
+    """The values in a node of YAML, with each as often as the node repeats it."""
+    if id(node) in known:
+        return known[id(node)]
+    members: list[Any] = []
+    keys: dict[str, int] = {}
+    for each in node.value if isinstance(node.value, list) else ():
+        if not isinstance(each, tuple):
+            members.append(each)
+            continue
+        members += each
+        key, line = str(each[0].value), each[0].start_mark.line + 1
+        if key in keys:
+            raise InputError(
+                f"{source}: line {line}: {key} stands in line {keys[key]}, too; keep one"
+            )
+        keys[key] = line
+    known[id(node)] = 1 + sum(_count_values(each, known, source) for each in members)
+    return known[id(node)]
 
 
 def _check_encoding(start: bytes, path: Path) -> None:

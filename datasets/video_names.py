@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,8 +19,16 @@ from typing import NamedTuple
 from .errors import InputError, some_of
 from .text_files import read_lines
 
-VIDEO_EXTENSIONS = (".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v")
-FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg")
+VIDEO_EXTENSIONS = (
+    ".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v", ".mpeg", ".wmv", ".flv", ".f4v",
+    ".ts", ".mts", ".m2ts", ".m2t", ".3gp", ".3g2", ".asf", ".ogv", ".ogm", ".vob", ".divx", ".qt",
+    ".mxf", ".dv", ".rm", ".rmvb", ".wtv", ".nut", ".y4m", ".ivf", ".m2v", ".m1v", ".mpv", ".mjpg",
+    ".mjpeg", ".h264", ".264", ".h265", ".265", ".hevc", ".obu", ".amv", ".gif", ".m2p", ".mpe",
+    ".tp", ".trp", ".tod", ".mk3d", 
+)  # fmt: skip
+"""Those of the containers and raw streams that FFmpeg opens; files in folders need one of them."""
+
+FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class VideoIndex:
@@ -117,7 +126,7 @@ def _parts(name: str) -> list[str]:
 
 def _normalized(name: str) -> str:
     """The name in the composed Unicode form (NFC), its folders behind slashes."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/")
+    return unicodedata.normalize("NFC", utf8_name(name)).replace("\\", "/")
 
 
 def _folded(parts: list[str]) -> list[str]:
@@ -189,11 +198,29 @@ def match_videos(listed: Iterable[ListedName], known: Iterable[str]) -> list[str
 
 
 def unique_names(videos: Sequence[Path]) -> list[str]:
-    """What the tables call each file: its stem, or as much of its path as no other file shares."""
+    """What the tables call each file: its stem, or as much of its path as no other file shares.
+
+    Raises:
+        InputError: `utf8_name` makes two paths equal.
+
+    Warns:
+        a file's name is not UTF-8.
+    """
+    renamed = [video for video in videos if utf8_name(video.name) != video.name]
+    if renamed:
+        warnings.warn(
+            f"{some_of(renamed)}: not UTF-8; the tables have {utf8_name(renamed[0].stem)} for "
+            f"{renamed[0].stem}",
+            stacklevel=2,
+        )
     # Without the root, and not by resolve(), which would follow links to other names.
-    parts = [Path(os.path.abspath(video)).parts[1:] for video in videos]  # noqa: PTH100
-    names, length = [video.stem for video in videos], 1
+    parts = [Path(utf8_name(os.path.abspath(video))).parts[1:] for video in videos]  # noqa: PTH100
+    names = [utf8_name(video.name if video.is_dir() else video.stem) for video in videos]
+    length = 1
     while max((counts := Counter(names)).values(), default=1) > 1:
+        if length > max(map(len, parts)):
+            same = [video for video, name in zip(videos, names, strict=True) if counts[name] > 1]
+            raise InputError(f"{same[0]}: has the name of {same[1]} in the tables; rename one")
         length += 1
         names = [
             "/".join(path[-length:]) if counts[name] > 1 else name
@@ -206,6 +233,11 @@ def strip_extension(name: str) -> str:
     """The name without the extension of a video file; other dots are part of the name."""
     stem, _, extension = name.rpartition(".")
     return stem if stem and f".{extension.lower()}" in VIDEO_EXTENSIONS else name
+
+
+def utf8_name(name: str) -> str:
+    """The name as tables can have it: a byte of a file's name that is not UTF-8 becomes %E9."""
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
 
 
 def strip_timestamps(name: str) -> str:

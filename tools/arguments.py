@@ -18,7 +18,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
-from .config_file import check_config
+from ..datasets.text_files import parse_yaml, read_text
+from .command_words import protect_words, restore_words
 from .output_paths import refuse_lost_inputs
 
 # Words of version 0.1 that the command line and YAML files still accept.
@@ -116,6 +117,8 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     """
     from jsonargparse import ArgumentParser
 
+    from .help_format import HelpFormatter
+
     _, description = _explanations(function)
     options = list(options_of(function))
     parser = ArgumentParser(
@@ -123,14 +126,19 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
         description=description,
         exit_on_error=False,
         allow_abbrev=False,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of these options")
     for option in options:
         _add_argument(parser, option, with_old_names="--help" not in arguments)
-    words = _with_recipes(arguments)
+    known = {"-h", "--help", "--config", *map(as_option, [*OLD_NAMES, *(o.key for o in options)])}
+    words = protect_words(_with_recipes(arguments), known)
     try:
-        values = parser.parse_args(words).as_dict()
-    except (ArgumentError, ValueError) as error:  # of a number with thousands of digits
+        values = restore_words(parser.parse_args(words).as_dict())
+    # The parser fails in its own ways on keys and values that YAML may have.
+    except (
+        ArgumentError, ValueError, TypeError, LookupError, AttributeError, RuntimeError
+    ) as error:  # fmt: skip
         if isinstance(error, InputError):
             raise
         raise InputError(_reason(error, arguments, [option.key for option in options])
@@ -188,9 +196,13 @@ def _explanations(documented: Any) -> tuple[dict[str, str], str]:
 
 def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
     """A bool becomes a flag; a list or tuple takes several words."""
+    from .help_format import placeholder
+
     settings: dict[str, Any] = {"help": option.help, "type": option.kind}
     if option.elements:
         settings |= {"type": option.elements[0], "nargs": "+"}
+    if not option.positional:
+        settings["metavar"] = placeholder(settings["type"])
     if option.positional:
         names = [option.name]
         if option.default is not MISSING:
@@ -206,21 +218,24 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
             is_tuple = isinstance(option.default, tuple)
             settings["default"] = list(option.default) if is_tuple else option.default
     if option.kind is bool:
-        del settings["type"]
+        del settings["type"], settings["metavar"]
         settings |= {"action": "store_true", "default": option.default and not option.switches_off}
     parser.add_argument(*dict.fromkeys(names), **settings)
 
 
 def _reason(error: Exception, arguments: list[str], options: list[str]) -> str:
     """An error of the parser in words for the user."""
-    reason = error_line(error)
+    reason = restore_words(error_line(error))
     reason = reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
     if "item assignment" in reason:  # jsonargparse on a bare word where a list belongs
         reason = "in a YAML file, write several values as a list: [a, b]"
     reason += _nearest_options(reason, options)
-    if "parsing config" in reason:
-        files = [name for word, name in pairwise(arguments) if word == "--config"]
-        reason = f"{', '.join(files)}: {reason}"
+    files = [name for word, name in pairwise(arguments) if word == "--config"]
+    given = [word.partition("=")[0][2:] for word in arguments if word.startswith("--")]
+    on_command_line = any(re.search(rf"\b{re.escape(word)}\b", reason) for word in
+                          (name.replace("-", "_") for name in given))  # fmt: skip
+    if "parsing config" in reason or not on_command_line:
+        reason = ": ".join([*files, reason])
     return reason
 
 
@@ -228,7 +243,7 @@ def _with_recipes(arguments: list[str]) -> list[str]:
     """The words, with --config NAME as the path of the recipe that comes with the package.
 
     Raises:
-        InputError: the file of --config cannot be used, see `check_config`.
+        InputError: the file of --config is not UTF-8, or as `parse_yaml`.
     """
     from importlib.resources import files
     from pathlib import Path
@@ -241,7 +256,7 @@ def _with_recipes(arguments: list[str]) -> list[str]:
         if option == "--config" and not Path(name).is_file() and recipe.is_file():
             words[i] = str(recipe)
         elif option == "--config" and Path(name).is_file():
-            check_config(Path(name))
+            parse_yaml(read_text(Path(name)), name)
     return words
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from ..datasets.class_list import expand_labels
 from ..datasets.clips.options import ClassificationData, CropConfig
 from ..datasets.errors import InputError
 from ..datasets.files import write_json
 from ..datasets.options import at_least
-from ..datasets.text_files import read_lines
 from ..detect.training.options import ClassifierOptions, RunOptions, Schedule, split_folders
 from .arguments import Omit
 
@@ -94,7 +94,7 @@ def classify(
     )  # fmt: skip
     keep_freed_memory()
     accelerator = run.accelerator(out)
-    labels = _read_names(data.labels)
+    labels = expand_labels(data.labels)
 
     def open_part(part: Literal["train", "test"], split: int) -> ClassificationSet:
         return open_classification_set(
@@ -142,10 +142,3 @@ def classify(
     if steps:
         checkpoint = next(iter(sorted(out.rglob("classifier.safetensors"))))
         print(f"actiontubes train --backbone {network.backbone} --weights {checkpoint} ...")
-
-
-def _read_names(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The words, or the lines of the file that is the only word."""
-    if labels is None or len(labels) > 1 or not Path(labels[0]).is_file():
-        return labels
-    return tuple(line.strip() for line in read_lines(Path(labels[0])) if line.strip())

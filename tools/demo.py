@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +80,7 @@ def _write_results(out: Path, network: str) -> tuple[Path, str]:
     from ..datasets.formats.registry import read_ground_truth
     from ..datasets.table_io import read_table, write_table
     from ..datasets.tables import Detections, Tubes, select_rows
+    from ..datasets.text_files import read_json
     from ..detect.boxes.nms import nms_across_classes
     from ..detect.evaluation.align import align_to_ground_truth
     from ..detect.experiments.demo import I2D, pairs_table, score_pairs
@@ -94,7 +94,7 @@ def _write_results(out: Path, network: str) -> tuple[Path, str]:
     truth, _ = read_ground_truth(data)
     detections = align_to_ground_truth(read_table(Detections, boxes_file), truth, str(boxes_file))
     tubes = align_to_ground_truth(read_table(Tubes, tubes_file), truth, str(tubes_file))
-    results = json.loads((trained / "results.json").read_text("utf-8"))
+    results = read_json(trained / "results.json")
     write_json(results, out / "results.json")
     pairs = score_pairs(truth, detections, results["frame_ap"]["0.5"], PAIRS)
     write_json({name: asdict(scores) for name, scores in pairs.items()}, out / "pairs.json")

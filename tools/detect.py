@@ -7,7 +7,10 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from ..datasets.formats.annotation_format import FileOptions
+from .arguments import Omit
 
 if TYPE_CHECKING:
     from ..detect.inference.tubes.video_output import WriteTables
@@ -22,6 +25,7 @@ def detect(
     backbone: str | None = None,
     weights: str | None = None,
     proposals: str | None = None,
+    files: Annotated[FileOptions, Omit("classes")],
     labels: list[str] | None = None,
     scene_weight: float | None = None,
     key_frame_step: int | None = None,
@@ -67,7 +71,8 @@ def detect(
             fcos_resnet50_fpn, keypointrcnn_resnet50_fpn, maskrcnn_resnet50_fpn,
             maskrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2,
             ssd300_vgg16, ssdlite320_mobilenet_v3_large.
-        labels: Without --checkpoint: only these Kinetics-400 classes; or ucf101-24 or jhmdb for the
+        labels: Without --checkpoint: only these Kinetics-400 classes, or those that a file lists;
+            or ucf101-24 or jhmdb for the
             classes of that data set.
         scene_weight: Without --checkpoint: weight of the whole frame against the person's own
             region, 0 to 1. Default: 0.5.
@@ -88,6 +93,7 @@ def detect(
         overwrite: Process all videos again, even those that already have results.
     """
     from ..backbones.memory import keep_freed_memory
+    from ..datasets.class_list import expand_labels
     from ..datasets.errors import error_line, refuse_options, some_of
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
@@ -114,6 +120,11 @@ def detect(
     options = TubeOptions()
     torch_device = choose_device(device, share.local)
     keep_freed_memory()
+    if proposals is None:
+        refuse_options(
+            "only works with a table as --proposals; leave it out",
+            first_frame=files.first_frame, boxes=files.box_unit,
+        )  # fmt: skip
     if checkpoint is None:
         refuse_options(
             "only works with --checkpoint; leave it out, or give a checkpoint",
@@ -121,7 +132,7 @@ def detect(
             compile=compile or None,
         )  # fmt: skip
         detector: ActionDetector = load_zero_shot(
-            backbone, weights, proposals=proposals, labels=labels,
+            backbone, weights, proposals=proposals, labels=expand_labels(labels), files=files,
             scene_weight=0.5 if scene_weight is None else scene_weight,
             threshold=0.05 if threshold is None else threshold, device=torch_device,
         )  # fmt: skip
@@ -137,7 +148,7 @@ def detect(
         chosen = {name: value for name, value in chosen.items() if value is not None}
         options = replace(options, **chosen)
         detector = load_checkpoint(
-            checkpoint, fuse=fuse, proposals=proposals, device=torch_device,
+            checkpoint, fuse=fuse, proposals=proposals, files=files, device=torch_device,
             precision=precision or "no", compile_for=options.mode if compile else None,
         )  # fmt: skip
     identity = detector.identity(options)

@@ -43,6 +43,8 @@ _LONG = ("demo", "train", "classify", "study")  # they share a machine for minut
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line and returns its exit code: 0, or 2 after an error the user can mend."""
+    if arguments is None:
+        _restart_in_utf8()
     with lasting_output() as output:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         output.flush()
@@ -50,6 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = 2
             _say(f"actiontubes: standard output: {output.error.strerror}; files are complete")
     return code
+
+
+def _restart_in_utf8() -> None:
+    """Runs this command in Python's UTF-8 mode where the locale gives names another encoding.
+
+    Otherwise names of files, such as in an ASCII locale, could not be written into tables.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        words = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, words, {**os.environ, "PYTHONUTF8": "1"})
 
 
 def _run(arguments: list[str]) -> int:

@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 
 class LastingStream:
     """A text stream that drops what can no longer be written, instead of raising an error.
+
+    Characters that its encoding lacks are written as escapes such as \\u00e9.
 
     Attributes:
         error: the first error: the reader has left, or the disk is full.
@@ -18,6 +21,9 @@ class LastingStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        if isinstance(stream, TextIOWrapper):
+            # Names of files and classes may have characters that the terminal lacks.
+            stream.reconfigure(errors="backslashreplace")
         self.error: OSError | None = None
 
     def write(self, text: str) -> int:

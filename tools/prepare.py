@@ -37,7 +37,7 @@ def prepare(
         boxes: JHMDB only: take boxes from the puppet masks or from the joints.
         pack: Also re-encode the videos into this folder, smaller and with every frame decodable by
             itself; training on them (`train --media`) reads much faster.
-        media: Folder with the videos to pack. Default: --root.
+        media: Folder with the videos to pack. Default: the first of those folders in --root.
         short_side: Short side of packed videos in pixels; smaller videos keep their size.
     """
     if not root.is_dir():
@@ -53,10 +53,10 @@ def prepare(
     assert videos is not None
     print(f"{len(videos)} videos, {len(tubes)} boxes")
     if pack is not None:
-        found = locate_videos(media or root, videos.video, skip=pack)
+        found = locate_videos(media or prepared.media, videos.video, skip=pack)
         if len(found) < len(videos):
             print(
-                f"warning: {media or root}: {len(videos) - len(found)} of {len(videos)} "
+                f"warning: {media or prepared.media}: {len(videos) - len(found)} of {len(videos)} "
                 f"videos were not found and are not packed",
                 file=sys.stderr,
             )

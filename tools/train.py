@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+from ..datasets.class_list import expand_labels
 from ..datasets.clips.options import Augmentation, ClipConfig, ClipSampling, DetectionData
+from ..datasets.formats.annotation_format import FileOptions
 from ..detect.model.config import DetectorConfig, InitialWeights
 from ..detect.training.options import RoiTraining, RunOptions, Schedule, split_folders
 from .arguments import Omit
@@ -15,6 +17,7 @@ from .arguments import Omit
 def train(
     *,
     data: DetectionData,
+    files: FileOptions,
     out: Path = Path("trained"),
     proposals: str = "resnet50",
     config: Annotated[DetectorConfig, Omit("labels", "proposals", "mean", "std")],
@@ -50,11 +53,12 @@ def train(
 
     keep_freed_memory()
     is_main_process = run.accelerator(out).is_main_process
+    labels = expand_labels(data.labels)
     # All splits are opened before the first is trained on, so that errors come early.
     sets = {
         folder: open_detection_sets(
             data.data, media=data.media, split=split, train_videos=data.train_videos,
-            test_videos=data.test_videos, labels=data.labels,
+            test_videos=data.test_videos, labels=labels, files=files,
         )
         for split, folder in split_folders(out, data.splits).items()
     }  # fmt: skip
@@ -72,7 +76,7 @@ def train(
             _, result = train_and_evaluate(
                 detector, train_set, test_set, folder, clips=clips, sampling=sampling,
                 augmentation=augmentation, rois=rois, schedule=schedule, run=run,
-                proposals=proposals,
+                proposals=proposals, files=files,
             )  # fmt: skip
         scores.append(result)
     if is_main_process:

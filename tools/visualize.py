@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Annotated
 
-from ..datasets.formats.registry import read_ground_truth
+from ..datasets.errors import InputError
+from ..datasets.formats.annotation_format import FileOptions
+from ..datasets.formats.registry import read_annotations
 from ..datasets.table_io import read_table
 from ..datasets.tables import Tubes
+from .arguments import Omit
 
 
 def visualize(
@@ -16,6 +20,7 @@ def visualize(
     tubes: Path,
     out: Path,
     ground_truth: Path | None = None,
+    files: Annotated[FileOptions, Omit("classes")],
     trail: bool = False,
     scale: int | None = None,
 ) -> None:
@@ -23,7 +28,7 @@ def visualize(
 
     The video is looked up in the table by its name, with or without class folder
     (Basketball/v_Basketball_g01_c01 or v_Basketball_g01_c01). Each tube keeps its color; its tag
-    shows the label and the score of the tube.
+    shows the label and the score of the tube. Ground truth for another size of the video is scaled.
 
     Args:
         video: The video that the tubes belong to.
@@ -34,12 +39,25 @@ def visualize(
         scale: Enlarge the frames by this whole factor, so that labels stay small. Default: until
             the short side has 480 pixels, at most 4.
     """
-    from ..detect.visualization.video import draw_video
+    from ..datasets.video.media import probe_video
+    from ..detect.visualization.video import draw_video, fit_to_video
 
-    table = read_table(Tubes, tubes)
-    truth = read_ground_truth(ground_truth)[0] if ground_truth is not None else None
+    table, truth = read_table(Tubes, tubes, first_frame=files.first_frame or 0), None
+    info = probe_video(video)
+    shown = fit_to_video(table, info, tubes, unit=files.box_unit)
+    if ground_truth is not None:
+        annotations = read_annotations(ground_truth, files, explicit_unit=True)
+        if annotations.frame_unit == "second":
+            raise InputError(
+                f"--ground-truth {ground_truth}: AVA's CSV counts seconds, not frames; convert it "
+                "to a table with frames and pixels"
+            )
+        truth = fit_to_video(
+            annotations.tubes, info, annotations.path, unit=annotations.box_unit,
+            videos=annotations.videos,
+        )  # fmt: skip
     start = time.perf_counter()
-    drawn = draw_video(video, table, out, ground_truth=truth, trail=trail, scale=scale)
+    drawn = draw_video(video, shown, out, ground_truth=truth, trail=trail, scale=scale)
     seconds = time.perf_counter() - start
     print(
         f"{drawn.num_frames} frames in {seconds:.1f} s "

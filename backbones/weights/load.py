@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from torchvision.models.video import S3D_Weights
 
 from ...datasets.errors import InputError
 from ...datasets.files import atomic_write, load_pickle
+from ...datasets.text_files import parse_json
 from ..classifier import Classifier, PretrainedModel
 from ..family import Variant, get_variant, lists_to_tuples, with_layout
 from ..flow_input import rgb_weights_to_flow
@@ -25,6 +24,7 @@ from ..inception import Trunk
 from ..torchvision_video import TORCHVISION_NETWORKS, TorchvisionTrunk
 from . import convert
 from .cache import fetch, fetch_torchvision
+from .torch_file import load_torch_file
 
 _METADATA_KEY = "actiontubes"
 # The catalog entry of each backbone and --weights NAME.
@@ -114,31 +114,14 @@ def load_state_dict(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a .pt or .pth file by name; nothing else in it is unpickled.
 
     Raises:
-        InputError: the file is damaged, is no state dict, or would run code.
+        InputError: as `load_torch_file`, or the file contains no state dict.
     """
-    try:
-        with warnings.catch_warnings():
-            # PyTorch warns of pickle protocols that its own files never have.
-            warnings.simplefilter("ignore")
-            source = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    # A damaged file can raise any of a dozen types.
-    except Exception as error:
-        if imported := re.search(r"GLOBAL (\S+)", str(error)):
-            raise InputError(
-                f"{path}: refused for safety: it would import {imported[1]}; only files with "
-                "nothing but tensors are read"
-            ) from error
-        raise InputError(
-            f"{path}: cannot be read as a PyTorch file of tensors ({type(error).__name__}); "
-            "download it again"
-        ) from error
+    source = load_torch_file(path)
     if isinstance(source, Mapping) and isinstance(source.get("state_dict"), Mapping):
         source = source["state_dict"]
     if not isinstance(source, Mapping):
         raise InputError(f"{path}: contains a {type(source).__name__} instead of a state dict")
-    tensors = {str(k): v for k, v in source.items() if isinstance(v, torch.Tensor)}
+    tensors = {str(k): v for k, v in source.items() if isinstance(v, Tensor)}
     return {key.removeprefix("module."): value for key, value in tensors.items()}
 
 
@@ -170,32 +153,46 @@ def _load_own(path: Path) -> PretrainedModel:
     """The model of a file that `save_pretrained` wrote, now or in version 0.1."""
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})[_METADATA_KEY])
+            record = parse_json((file.metadata() or {})[_METADATA_KEY], path)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         if variant := record.pop("variant", None):  # version 0.1
             record |= {"backbone": variant["name"], "layout": variant["layout"]}
             record["width_multiplier"] = record.pop("width")
-        trunk = Trunk(
-            with_layout(get_variant(record["backbone"]), record["layout"]),
-            record["width_multiplier"], record["last"], record.get("channels_in", 3),
-        )  # fmt: skip
-        head = None
-        if "head" in record:
-            head = Classifier(
-                trunk.out_channels, **{k: lists_to_tuples(v) for k, v in record["head"].items()}
-            )
-        mean, std, labels = (tuple(record[key]) for key in ("mean", "std", "labels"))
+        # First without memory: a record may ask for any amount; the file's tensors exist.
+        with torch.device("meta"):
+            convert.check_state(_joined(*_build_parts(record)), tensors)
+        trunk, head = _build_parts(record)
+        mean, std = (tuple(map(float, record[key])) for key in ("mean", "std"))
+        labels = tuple(map(str, record["labels"]))
     # A record that is not ours fails in the constructors, each in its own way.
     except (
         SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError
     ) as error:  # fmt: skip
+        if isinstance(error, convert.IncompatibleWeightsError):
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(
             f"{path}: was not written by this project, or is damaged ({reason})"
         ) from error
-    parts = nn.ModuleDict({"trunk": trunk} if head is None else {"trunk": trunk, "head": head})
-    convert.load_strict(parts, tensors)
+    _joined(trunk, head).load_state_dict(tensors, strict=False)
     return PretrainedModel(trunk.eval(), head and head.eval(), labels, mean, std)
+
+
+def _build_parts(record: Mapping[str, Any]) -> tuple[Trunk, Classifier | None]:
+    """The trunk, and the head if there is one, of a record, with new weights."""
+    trunk = Trunk(
+        with_layout(get_variant(record["backbone"]), record["layout"]),
+        record["width_multiplier"], record["last"], record.get("channels_in", 3),
+    )  # fmt: skip
+    if "head" not in record:
+        return trunk, None
+    options = {key: lists_to_tuples(value) for key, value in record["head"].items()}
+    return trunk, Classifier(trunk.out_channels, **options)
+
+
+def _joined(trunk: Trunk, head: Classifier | None) -> nn.ModuleDict:
+    """Both as one module, whose keys are those of the file."""
+    return nn.ModuleDict({"trunk": trunk} if head is None else {"trunk": trunk, "head": head})
 
 
 def load_torchvision_trunk(name: str, weights: str = "kinetics400") -> PretrainedModel:

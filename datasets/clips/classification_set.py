@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError, some_of
 from ..formats.classification_lists import Part, Row, VideoLists, read_lists
-from ..frame_numbers import is_numbered_frame
+from ..frame_numbers import is_frame_folder
 from ..labels import match_labels
 from ..video.media import locate_videos
 from ..video_names import strip_extension, strip_timestamps
@@ -159,7 +159,7 @@ def _find_media(folder: Path, names: Sequence[str]) -> Mapping[str, Path]:
     paths: dict[str, Path] = {}
     for name in names:
         path = folder / name
-        if path.is_file() or (path.is_dir() and any(map(is_numbered_frame, path.iterdir()))):
+        if path.is_file() or (path.is_dir() and is_frame_folder(path.iterdir())):
             paths[name] = path
     for shorten in (str, lambda name: strip_timestamps(strip_extension(name))):
         if len(paths) < len(names):

@@ -13,13 +13,19 @@ from ..errors import InputError, more_of
 from ..flow import FlowMethod, Streams
 from ..flow.cache import read_frames_with_flow
 from ..flow.estimate import STREAM_CHANNELS
-from ..formats.annotation_format import GroundTruth
+from ..formats.annotation_format import FileOptions, GroundTruth
 from ..formats.registry import read_annotations
-from ..labels import remap_codes
+from ..labels import match_labels, remap_codes
 from ..tables import Tubes, select_rows
 from ..video.media import locate_videos, read_frames
 from ..video_names import ListedName, match_videos, read_video_list
-from .ground_truth_checks import check_boxes, check_classes, video_sizes, warn_of_gaps
+from .ground_truth_checks import (
+    check_boxes,
+    check_classes,
+    in_pixels,
+    video_sizes,
+    warn_of_gaps,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +98,7 @@ def open_detection_sets(
     train_videos: Sequence[str] | None = None,
     test_videos: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    files: FileOptions | None = None,
 ) -> tuple[DetectionSet, DetectionSet]:
     """Opens the two parts of a data set, and checks that they fit their videos.
 
@@ -107,7 +114,9 @@ def open_detection_sets(
         media: the folder of the videos, searched recursively (default: the data).
         split: counted from 1.
         train_videos, test_videos: names, or one path of a list file; see `match_videos`.
-        labels: the classes in the order wanted (default: those of both parts, sorted).
+        labels: the classes in the order wanted (default: those of both parts, sorted), compared as
+            by `match_labels`.
+        files: what the ground truth leaves open.
 
     Returns:
         The training videos and the test videos.
@@ -121,7 +130,7 @@ def open_detection_sets(
     Warns:
         Boxes extend more than 2 pixels beyond the frame, or tubes have gaps.
     """
-    truth = read_annotations(data)
+    truth = read_annotations(data, files, explicit_unit=True)
     if truth.frame_unit == "second":
         raise InputError(
             f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
@@ -149,6 +158,7 @@ def open_detection_sets(
         _refuse_shared(truth.path, train_names, test_names, lists)
     paths = _require_media(media or (data if data.is_dir() else data.parent), names)
     sizes = video_sizes(truth, names, paths)
+    truth = in_pixels(truth, names, sizes, files)
     check_boxes(truth, dict(zip(names, sizes)))
     warn_of_gaps(truth.tubes)
     row_of = {name: row for row, name in enumerate(names)}
@@ -156,7 +166,7 @@ def open_detection_sets(
     def part(chosen: Sequence[str]) -> DetectionSet:
         rows = [row_of[name] for name in chosen]
         tubes = _select_videos(truth.tubes, chosen)
-        label = remap_codes(tubes.label, tubes.label_names, classes)
+        label = match_labels(tubes.label_names, classes)[tubes.label]
         num_frames, width, height = sizes[rows].T.copy()
         return DetectionSet(
             tubes=replace(tubes, label=label, label_names=classes), names=tuple(chosen),

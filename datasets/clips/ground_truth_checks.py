@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..box_coordinates import same_aspect
+from ..box_coordinates import same_aspect, to_pixels
 from ..errors import InputError, more_of, more_rows
-from ..formats.annotation_format import GroundTruth
-from ..labels import remap_codes
+from ..formats.annotation_format import FileOptions, GroundTruth
+from ..labels import match_labels, remap_codes
 from ..tables import Tubes
 from ..video.media import measure_video, probe_video
 from ..video.reader import count_frames
@@ -30,7 +31,7 @@ def check_classes(truth: GroundTruth, names: Sequence[str], labels: Sequence[str
         raise InputError(f"--labels: {repeated[0]} is given twice; give each class once")
     tubes = truth.tubes
     chosen = remap_codes(tubes.video, tubes.video_names, names) >= 0
-    unknown = chosen & (remap_codes(tubes.label, tubes.label_names, labels) < 0)
+    unknown = chosen & (match_labels(tubes.label_names, labels)[tubes.label] < 0)
     _refuse_rows(
         truth,
         unknown,
@@ -65,7 +66,8 @@ def video_sizes(truth: GroundTruth, names: Sequence[str], paths: Sequence[Path])
         listed, *size = map(int, sizes[name])
         says = f"{path}: video {name}"
         mend = f"correct the table of videos of {truth.path.name}, or give other --media"
-        num_frames, width, height = probe_video(path)
+        info = probe_video(path)
+        num_frames, width, height = info.num_frames, info.width, info.height
         if not same_aspect(size, (width, height)):
             raise InputError(
                 f"{says} is {width}x{height}, but the table of videos says {size[0]}x{size[1]}; "
@@ -83,6 +85,29 @@ def video_sizes(truth: GroundTruth, names: Sequence[str], paths: Sequence[Path])
     if near:
         warnings.warn(f"{near[0]}{more_of(len(near), 'video')}", stacklevel=3)
     return np.array([sizes[name] for name in names], np.int64)
+
+
+def in_pixels(
+    truth: GroundTruth, names: Sequence[str], sizes: np.ndarray, files: FileOptions | None
+) -> GroundTruth:
+    """The ground truth with the boxes of some videos in pixels.
+
+    Args:
+        truth: the ground truth.
+        names: the videos.
+        sizes: (V, 3) of `video_sizes`.
+        files: what the user says of the boxes.
+
+    Raises:
+        InputError: the boxes are fractions of the frame, and the user does not say so.
+    """
+    if truth.box_unit == "pixel":
+        return truth
+    tubes, by_name = truth.tubes, dict(zip(names, sizes[:, 1:]))
+    size = np.array([by_name.get(name, (1, 1)) for name in tubes.video_names])[tubes.video]
+    unit = None if files is None else files.box_unit
+    boxes = to_pixels(tubes.boxes, size, truth.path, unit)
+    return replace(truth, tubes=replace(tubes, boxes=boxes), box_unit="pixel")
 
 
 def check_boxes(truth: GroundTruth, sizes: Mapping[str, np.ndarray]) -> None:

@@ -151,7 +151,8 @@ class DetectionData:
             split.
         test_videos: Names of the test videos, or a file that lists them. Default: those of the
             split.
-        labels: The classes in the order of the outputs. Default: those of the data, sorted.
+        labels: The classes in the order of the outputs, or a file that lists them. Default: those
+            of the data, sorted.
     """
 
     data: Path
@@ -174,7 +175,7 @@ class ClassificationData:
         test_data: A separate list or folder to test on.
         splits: Train and test on each of these splits in turn and print the mean (UCF101 and HMDB51
             have three). Default: 1.
-        labels: The classes in the order of the outputs, or a file with one a line. Default: the
+        labels: The classes in the order of the outputs, or a file that lists them. Default: the
             data set's order. Numeric labels count from 0.
         allow_missing: Continue even if more than half of the videos are missing.
     """

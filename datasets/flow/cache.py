@@ -18,8 +18,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
+from ..text_files import parse_json
 from ..video.container import open_video
-from ..video.media import frame_count_and_fps, read_frames, require_first
+from ..video.media import probe_video, read_frames, require_first
 from ..video.writer import raise_write_errors
 from . import FlowMethod
 from .estimate import append_flow, flow_size, iter_flow, stack_flow
@@ -36,7 +37,7 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
     """Computes the flow of a video and writes it, whole or not at all; shows a progress bar.
 
     Args:
-        media: a video file, or a folder of frames named from 00001.
+        media: a video file, or a folder of numbered frames.
         path: usually `cache_path`, where the other functions of this module expect it.
         method: see `compute_flow`.
 
@@ -61,7 +62,7 @@ def write_cache(media: Path, path: Path, method: FlowMethod = "tvl1") -> int:
         stream: Any = container.add_stream("ffv1", rate=_FPS, options={"g": "1"})
         stream.width, stream.height, stream.pix_fmt = width, 2 * height, "gray"
         bar = tqdm(
-            pairs, total=frame_count_and_fps(media)[0], desc=media.name, unit=" frames", delay=1,
+            pairs, total=probe_video(media).num_frames, desc=media.name, unit=" frames", delay=1,
             leave=False,
         )  # fmt: skip
         for number, (_, flow) in enumerate(bar):
@@ -196,7 +197,7 @@ def _record(metadata: Any) -> dict[str, Any]:
     for key, value in metadata.items():
         if key.lower() == "comment":
             try:
-                return dict(json.loads(value)["actiontubes-flow"])
+                return dict(parse_json(value, "comment")["actiontubes-flow"])
             except (ValueError, LookupError, TypeError):
                 break
     return {}

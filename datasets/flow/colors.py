@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ..video.media import frame_count_and_fps, read_frames
+from ..video.media import probe_video, read_timed_frames
 from ..video.writer import open_video_writer
 from . import FlowMethod
 from .cache import append_cached_flow
@@ -75,7 +76,7 @@ def draw_flow_video(media: Path, cache: Path, path: Path, method: FlowMethod) ->
     """Writes `draw_flow` of a video as an MP4, whole or not at all; shows a progress bar.
 
     Args:
-        media: a video file, or a folder of frames named from 00001.
+        media: a video file, or a folder of numbered frames.
         cache: its flow, as `write_cache` writes it.
         path: the file to write.
         method: the method of the cache.
@@ -85,11 +86,16 @@ def draw_flow_video(media: Path, cache: Path, path: Path, method: FlowMethod) ->
     """
     from tqdm import tqdm
 
-    num_frames, fps = frame_count_and_fps(media)
-    frames = append_cached_flow(read_frames(media), media, method, cache)
-    bar = tqdm(
-        draw_flow(frames), total=num_frames, desc=path.name, unit=" frames", delay=1, leave=False
-    )
-    with open_video_writer(path, fps) as writer:
+    info = probe_video(media)
+    times: deque[float] = deque()  # of the frames that were read and not yet drawn
+
+    def frames() -> Iterator[np.ndarray]:
+        for time, frame in read_timed_frames(media):
+            times.append(time)
+            yield frame
+
+    drawn = draw_flow(append_cached_flow(frames(), media, method, cache))
+    bar = tqdm(drawn, total=info.num_frames, desc=path.name, unit=" frames", delay=1, leave=False)
+    with open_video_writer(path, info.shown_fps, pixel_aspect=info.pixel_aspect) as writer:
         for frame in bar:
-            writer.write(frame)
+            writer.write(frame, times.popleft())

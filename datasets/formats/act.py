@@ -6,7 +6,8 @@ In the layout of ACT (Kalogeiton et al. 2017) frames count from 1, videos are na
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:
     """
     names, classes = options.require_names(folder)
     files = {video: folder / f"{name}_tubes.pkl" for video, name in enumerate(names)}
-    _require(files.values(), folder, len(names))
+    _require(files.values(), folder, "_tubes.pkl")
     entries: list[TubeRows] = []
     for video, path in files.items():
         for label, entry in _iter_tubes(path, classes):
@@ -151,7 +152,7 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
 
     names = options.require_names(folder)
     folders = [folder / name for name in names[0]]
-    _require(folders, folder, len(folders))
+    _require(folders, folder, "")
     parts: list[np.ndarray] = []
     videos_and_numbers: list[tuple[int, int]] = []
     file_of_width: dict[int, Path] = {}
@@ -269,10 +270,30 @@ def _read_tubelets(tubelets: Entry, columns: str, others: int) -> np.ndarray:
     return rows
 
 
-def _require(paths: Iterable[Path], folder: Path, wanted: int) -> None:
+def _require(paths: Collection[Path], folder: Path, ending: str) -> None:
+    """Refuses a folder without one of the videos' paths, and warns of those of other videos.
+
+    Args:
+        paths: the file or folder of each video.
+        folder: what holds them.
+        ending: of the files of other videos, which stand beside these; "" for folders.
+    """
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise InputError(
-            f"{folder}: {len(missing)} of {wanted} videos have no file; the first is "
+            f"{folder}: {len(missing)} of {len(paths)} videos have no file; the first is "
             f"{missing[0].relative_to(folder)}"
+        )
+    parents = {path.parent for path in paths}
+    known = {*paths, *parents}
+    others = {path for parent in parents for path in parent.iterdir()} - known
+    ignored = sorted(
+        str(path.relative_to(folder))
+        for path in others
+        if (path.name.endswith(ending) if ending else path.is_dir())
+    )
+    if ignored:
+        warnings.warn(
+            f"{folder}: ignoring {len(ignored)} videos that are not evaluated ({some_of(ignored)})",
+            stacklevel=4,
         )

@@ -82,6 +82,7 @@ class ReadOptions:
         first_frame: the number of a video's first frame; None for the format's own.
         box_unit: of the file's boxes; None decides by their numbers.
         target_unit: the unit that is wanted; None for either.
+        explicit_unit: ground truth in fractions is refused unless the user says that it is.
         videos: sizes and lengths of the videos, or None where they are not known.
     """
 
@@ -92,6 +93,7 @@ class ReadOptions:
     first_frame: int | None = None
     box_unit: BoxUnit | None = None
     target_unit: BoxUnit | None = None
+    explicit_unit: bool = False
     videos: Videos | None = None
 
     @classmethod

@@ -38,10 +38,7 @@ class AvaFormat(AnnotationFormat):
         """Whether a CSV file's first row is of AVA's seven or eight columns, or their header."""
         if path.suffix.lower() != ".csv" or not path.is_file():
             return False
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            lines = (line for line in iter(lambda: file.readline(10_000), "") if line.strip())
-            row = next(csv.reader([next(lines, "")]), [])
-        return _is_header(row) or (len(row) in (7, 8) and all(map(_is_number, row[1:6])))
+        return _separator(path) is not None
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
         tubes = read_ava_ground_truth(path)
@@ -100,8 +97,12 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
     rows: list[list[str]] = []
     numbers: list[int] = []
     without_box: list[int] = []
-    for number, cells in enumerate(read_csv(path), 1):
+    separator = _separator(path) or ","
+    for number, cells in enumerate(read_csv(path, separator), 1):
         row = [cell.strip() for cell in cells]
+        if separator != ",":
+            row[1:6] = [cell.replace(",", ".") for cell in row[1:6]]
+            row[7:] = [cell.replace(",", ".") for cell in row[7:]]
         if not any(row) or (not rows and not without_box and _is_header(row)):
             continue
         if len(row) != len(_COLUMNS):
@@ -153,6 +154,20 @@ def _number_names(texts: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
     names = sorted(set(texts), key=lambda name: (len(name), name))
     code = {name: i for i, name in enumerate(names)}
     return tuple(names), np.array([code[text] for text in texts], np.int32)
+
+
+def _separator(path: Path) -> str | None:
+    """The character between the columns, by the first row; None where it is not AVA's."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        lines = (line for line in iter(lambda: file.readline(10_000), "") if line.strip())
+        first = next(lines, "")
+    for separator in ",;\t":
+        row = next(csv.reader([first], delimiter=separator), [])
+        if separator != ",":
+            row = [cell.replace(",", ".") for cell in row]
+        if _is_header(row) or (len(row) in (7, 8) and all(map(_is_number, row[1:6]))):
+            return separator
+    return None
 
 
 def _is_header(row: list[str]) -> bool:

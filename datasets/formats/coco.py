@@ -22,9 +22,9 @@ from ..frame_numbers import frame_name, from_first_frame
 from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
 from ..text_files import read_json
 from .annotation_format import AnnotationFormat, ReadOptions
-from .complete import frame_sizes
+from .complete import convert_boxes, frame_sizes
 from .entries import Entry
-from .frame_files import FrameFiles, first_frame_of
+from .frame_files import first_frame_of, match_frame_files
 
 
 class CocoFormat(AnnotationFormat):
@@ -141,9 +141,9 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     """Reads a COCO results file.
 
     The annotation file says which frame an image is and how categories are called. An image's frame
-    is its `video` and `frame` (from 0), else its file name, see `FrameFiles`. Boxes in fractions
-    become pixels where the sizes of the images are known, and boxes in pixels of an image become
-    pixels of the video where the video has another size.
+    is its `video` and `frame` (from 0), else its file name, see `match_frame_files`. Boxes in
+    fractions become pixels where the sizes of the images are known, and boxes in pixels of an image
+    become pixels of the video where the video has another size.
 
     Args:
         path: a JSON list of image_id, category_id, bbox and score.
@@ -178,35 +178,40 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
 
 
 def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
-    files = FrameFiles(
-        options.video_names or (), f"{source}: image ", "<video>/<frame>, such as alpha/00001.jpg"
-    )
-    code_of_name = {name: code for code, name in enumerate(options.video_names or ())}
     images = _by_id(entries, "image")
-    video, numbers, size = [], [], []
-    is_named = np.zeros(len(images), bool)
+    names: list[str] = []
+    frames: list[int] = []
+    sizes: list[list[float]] = []
+    unnamed: dict[int, str] = {}  # rows whose video and frame the file name says
     for row, image in enumerate(images.values()):
         if image.get("video") is not None and image.get("frame") is not None:
-            name, number = image["video"].text(), image["frame"].integer(least=0)
+            names.append(image["video"].text())
+            number = image["frame"].integer(least=0)
+            frames.append(from_first_frame(number, options.first_frame or 0))
         else:
-            name, number = files.find(image["file_name"].text())
-            is_named[row] = True
-        video.append(code_of_name.setdefault(name, len(code_of_name)))
-        numbers.append(number)
+            unnamed[row] = image["file_name"].text()
+            names.append("")
+            frames.append(0)
         sides = [image.get("width"), image.get("height")]
-        known = [side.integer(least=1) for side in sides if side and side.value is not None]
-        size.append(known if len(known) == 2 else [np.nan, np.nan])
-    frame = np.array(numbers, np.int64)
-    if options.first_frame is not None:
-        frame = from_first_frame(frame, options.first_frame)
-    elif is_named.any():
-        first = first_frame_of(frame[is_named], source)
-        frame[is_named] = from_first_frame(frame[is_named], first)
+        size = [side.integer(least=1) for side in sides if side and side.value is not None]
+        sizes.append([*size] if len(size) == 2 else [np.nan, np.nan])
+    frame = np.array(frames, np.int64)
+    if unnamed:
+        known, layout = options.video_names or (), "<video>/<frame>, such as alpha/00001.jpg"
+        files = match_frame_files([*unnamed.values()], known, f"{source}: image ", layout)
+        rows = list(unnamed)
+        for row, name in zip(rows, files.videos):
+            names[row] = name
+        first = options.first_frame
+        if first is None:
+            first = first_frame_of(files.numbers, source)
+        frame[rows] = from_first_frame(files.numbers, first)
+    code_of_name = {name: code for code, name in enumerate(options.video_names or ())}
     return _Images(
         row_of_id={key: row for row, key in enumerate(images)},
-        video=np.array(video, np.int64),
+        video=np.array([code_of_name.setdefault(name, len(code_of_name)) for name in names], int),
         frame=frame,
-        size=np.array(size, np.float64).reshape(-1, 2),
+        size=np.array(sizes, np.float64).reshape(-1, 2),
         video_names=tuple(code_of_name),
     )
 
@@ -236,38 +241,40 @@ def _codes(results: Entry, key: str, codes: Mapping[_Id, int], source: Path) -> 
 def _in_video_pixels(
     table: Detections, image_size: np.ndarray, path: Path, options: ReadOptions
 ) -> Detections:
-    """The detections with boxes in the unit that is wanted, as far as sizes are known.
+    """The detections in the unit that is wanted, pixels as pixels of the videos.
 
     Args:
         table: boxes in pixels or fractions of the images.
         image_size: (R, 2) width and height, NaN where unknown.
         path: for messages.
-        options: says the units, and what is known of the videos.
+        options: say the units, and what is known of the videos.
     """
-    unit = options.box_unit or box_unit(table.boxes)
-    target = options.target_unit or "pixel"
-    from_size = np.ones_like(image_size) if unit == "fraction" else image_size
-    to_size = np.ones_like(image_size)
-    if target == "pixel":
-        to_size = frame_sizes(table, options.videos)
-        to_size = np.where(np.isnan(to_size), image_size, to_size)
-    known = ~np.isnan(from_size + to_size).any(axis=1)
-    changed = known & (from_size != to_size).any(axis=1)
-    # What this file does not know, `complete_table` may.
-    if not changed.any() or (unit != target and not known.all()):
+    video_size = frame_sizes(table, options.videos)
+    video_size = np.where(np.isnan(video_size), image_size, video_size)
+    is_pixel = (options.box_unit or box_unit(table.boxes)) == "pixel"
+    if not is_pixel or options.target_unit == "fraction":
+        return convert_boxes(table, path, options, image_size if is_pixel else video_size)
+    known = ~np.isnan(image_size + video_size).any(axis=1)
+    changed = known & (image_size != video_size).any(axis=1)
+    if not changed.any():
         return table
-    row = int(changed.argmax())
-    old, new = (
-        "fractions" if size[0] == 1 else f"images of {size[0]:.0f}x{size[1]:.0f}"
-        for size in (from_size[row], to_size[row])
-    )
+    upright, video_upright = (size[:, 0] < size[:, 1] for size in (image_size, video_size))
+    turned = changed & (upright != video_upright)
+    row = int((turned if turned.any() else changed).argmax())
+    name = table.video_names[table.video[row]]
+    old, new = (f"{size[row, 0]:.0f}x{size[row, 1]:.0f}" for size in (image_size, video_size))
+    if turned.any():
+        raise InputError(
+            f"{path}: its images of {name} are {old}, but the video is {new}: one of them is "
+            "turned; give results for the video as it is"
+        )
     warnings.warn(
-        f"{path}: {int(changed.sum())} of {len(table)} boxes were scaled to the size of their "
-        f"video; the first, in {table.video_names[table.video[row]]}, from {old} to {new}",
+        f"{path}: scaling {int(changed.sum())} of {len(table)} boxes to the size of their video; "
+        f"the first, in {name}, from {old} to {new}",
         stacklevel=4,
     )
     boxes = table.boxes.copy()
-    boxes[changed] = rescale_boxes(boxes[changed], from_size[changed], to_size[changed])
+    boxes[changed] = rescale_boxes(boxes[changed], image_size[changed], video_size[changed])
     return replace(table, boxes=boxes)
 
 

@@ -12,7 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..box_coordinates import BoxUnit, box_unit, require_pixels, rescale_boxes
+from ..box_coordinates import (
+    BoxUnit,
+    box_unit,
+    require_declared_unit,
+    require_pixels,
+    rescale_boxes,
+)
 from ..checks import check_table, row_place
 from ..class_list import ClassList
 from ..errors import InputError, more_rows
@@ -46,6 +52,8 @@ def complete_ground_truth(
         options, videos=truth.videos, box_unit=options.box_unit or _own_unit(truth),
         target_unit=None if truth.videos is None else "pixel",
     )  # fmt: skip
+    if options.explicit_unit and options.box_unit is None:
+        require_declared_unit(truth.tubes.boxes, truth.path)
     tubes = complete_table(truth.tubes, truth.path, options, is_checked)
     if truth.videos is not None:
         late = rows_behind_end(tubes, truth.videos)
@@ -73,7 +81,7 @@ def complete_table(
         table = _name_numbers(table, options.classes, options.label_names, source)
     if not is_checked:
         check_table(table, source)
-    return _convert_boxes(table, source, options)
+    return convert_boxes(table, source, options, frame_sizes(table, options.videos))
 
 
 def rows_behind_end(table: Detections | Tubes, videos: Videos) -> np.ndarray:
@@ -119,12 +127,18 @@ def _name_numbers(table: Table, classes: ClassList, known: tuple[str, ...], sour
     return replace(table, label_names=tuple(by_number[number] for number in numbers))
 
 
-def _convert_boxes(table: Table, source: Path, options: ReadOptions) -> Table:
+def convert_boxes(table: Table, source: Path, options: ReadOptions, sizes: np.ndarray) -> Table:
     """The boxes in the unit that is wanted.
 
+    Args:
+        table: boxes in either unit.
+        source: the file, for messages.
+        options: say the units.
+        sizes: (R, 2) width and height of each row's frame, NaN where they are not known.
+
     Raises:
-        InputError: the sizes of the videos are needed, and not known; or the numbers contradict the
-            unit that the user gives.
+        InputError: sizes are needed, and not known; or the numbers contradict the unit that the
+            user gives.
     """
     target, unit = options.target_unit, options.box_unit or box_unit(table.boxes)
     if unit == "fraction" and len(table) and (np.abs(table.boxes) > 2).mean() > 0.01:
@@ -134,7 +148,6 @@ def _convert_boxes(table: Table, source: Path, options: ReadOptions) -> Table:
         )
     if target is None or unit == target or not len(table):
         return table
-    sizes = frame_sizes(table, options.videos)
     is_known = not np.isnan(sizes).any()
     if not is_known and unit == "fraction":
         require_pixels(table.boxes, source, unit)

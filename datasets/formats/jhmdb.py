@@ -153,6 +153,8 @@ def _checked(content: Any, key: str, path: Path) -> np.ndarray:
     values = np.asarray(content)
     if values.ndim == 2:
         values = values[..., None]
-    if values.ndim != 3 or (key == "pos_img" and values.shape[0] != 2):
+    if values.ndim != 3 or not values.size or (key == "pos_img" and values.shape[0] != 2):
         raise InputError(f"{path}: {key} has the wrong shape {values.shape}; download it again")
+    if values.dtype.kind not in "buif" or not np.isfinite(values).all():
+        raise InputError(f"{path}: {key} must be finite numbers; download it again")
     return values

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..class_list import ClassList
 from ..errors import InputError, some_of
-from ..frame_numbers import find_frame_file
+from ..frame_numbers import is_frame_folder
 from ..video_names import VIDEO_EXTENSIONS
 from .act import read_act_ground_truth
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .complete import complete_ground_truth
 from .jhmdb import CLASSES, Boxes, annotation_file, read_jhmdb_folder, read_splits
 from .table import TableFolder, write_splits
 from .ucf101_24 import PyannotFormat, read_pyannot
@@ -57,11 +58,13 @@ class Prepared:
         ground_truth: of every split; `split` of its videos says train or test of split 1.
         missing: videos that are not there, each with where to download it.
         remarks: where counts differ from the known totals.
+        media: the folder of the videos; of several archives of the same videos, one.
     """
 
     ground_truth: GroundTruth
     missing: list[tuple[Path, str]]
     remarks: list[str]
+    media: Path
 
 
 def prepare_jhmdb(root: Path, boxes: Boxes = "masks") -> Prepared:
@@ -145,8 +148,12 @@ def prepare_ucf101_24(root: Path) -> Prepared:
 
 
 def write_prepared(prepared: Prepared, folder: Path) -> list[Path]:
-    """Writes groundtruth.parquet, videos.parquet and splits/<name>.txt; returns their paths."""
-    truth = prepared.ground_truth
+    """Writes groundtruth.parquet, videos.parquet and splits/<name>.txt; returns their paths.
+
+    Raises:
+        InputError: a row of the ground truth breaks a rule, see `complete_ground_truth`.
+    """
+    truth = complete_ground_truth(prepared.ground_truth, ReadOptions())
     paths = write_splits(truth.splits, folder)
     TableFolder().write(truth.tubes, truth.videos, folder)
     return [*paths, folder / "groundtruth.parquet", folder / "videos.parquet"]
@@ -181,23 +188,18 @@ def _prepared(
         "test" if name in test else "train" if name in train else "" for name in videos.video
     )
     truth = replace(truth, videos=replace(videos, split=split))
-    return Prepared(truth, _missing_videos(root, videos.video, sources), remarks)
-
-
-def _missing_videos(
-    root: Path, names: Sequence[str], sources: Mapping[str, str]
-) -> list[tuple[Path, str]]:
-    """Videos that are missing in the first of the folders that is there."""
     present = next((name for name in sources if (root / name).is_dir()), None)
     if present is None:
-        return [(root / " or ".join(sources), " or ".join(sources.values()))]
-    paths = [root / present / name for name in names]
-    return [(path, sources[present]) for path in paths if not _is_video(path)]
+        absent = [(root / " or ".join(sources), " or ".join(sources.values()))]
+        return Prepared(truth, absent, remarks, root)
+    paths = [root / present / name for name in videos.video]
+    absent = [(path, sources[present]) for path in paths if not _is_video(path)]
+    return Prepared(truth, absent, remarks, root / present)
 
 
 def _is_video(path: Path) -> bool:
     if path.is_dir():
-        return find_frame_file(path, 0) is not None
+        return is_frame_folder(path.iterdir())
     # Not with_suffix: names of videos may hold dots.
     return any(path.with_name(path.name + each).is_file() for each in VIDEO_EXTENSIONS)
 

@@ -50,7 +50,9 @@ def find_format(path: Path) -> AnnotationFormat:
     return next(each for each in FORMATS.values() if each.matches(path))
 
 
-def read_annotations(path: str | Path, files: FileOptions | None = None) -> GroundTruth:
+def read_annotations(
+    path: str | Path, files: FileOptions | None = None, *, explicit_unit: bool = False
+) -> GroundTruth:
     """Reads all ground truth of a data set, and its splits.
 
     Args:
@@ -58,12 +60,13 @@ def read_annotations(path: str | Path, files: FileOptions | None = None) -> Grou
             or UCF101-24; an ACT pickle such as JHMDB-GT.pkl; pyannot.pkl or finalAnnots.mat; an AVA
             CSV file.
         files: what the file leaves open.
+        explicit_unit: see `ReadOptions`.
 
     Raises:
         InputError: there is none, it is not readable, or it can be read in several ways.
     """
     path = Path(path)
-    options = ReadOptions.from_ground_truth(None, files)
+    options = replace(ReadOptions.from_ground_truth(None, files), explicit_unit=explicit_unit)
     file = find_format(path)
     truth = file.read_ground_truth(path, options)
     return complete_ground_truth(truth, options, file.checks_rows)

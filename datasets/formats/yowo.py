@@ -8,10 +8,11 @@ import numpy as np
 
 from ..box_coordinates import has_swapped_corners
 from ..errors import InputError
+from ..frame_numbers import from_first_frame
 from ..tables import Detections, detections_from_rows
 from ..text_files import read_lines
 from .annotation_format import AnnotationFormat, ReadOptions
-from .frame_files import FrameFiles
+from .frame_files import match_frame_files
 
 _COLUMNS = "label, score, x1, y1, x2, y2"
 _YOLO_COLUMNS = "class, x centre, y centre, width, height, score"
@@ -23,7 +24,7 @@ class YowoFormat(AnnotationFormat):
     name = "YOWO's text files"
 
     def matches(self, path: Path) -> bool:
-        return path.is_dir() and any(path.glob("*.txt"))
+        return path.is_dir() and len(_text_files(path)) > 0
 
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
         """Reads `<class>_<video>_<frame from 00001>.txt`, or from 00000.
@@ -41,27 +42,39 @@ class YowoFormat(AnnotationFormat):
         from tqdm import tqdm
 
         names, classes = options.require_names(path)
-        frames = FrameFiles(names, f"{path}/", "<class>_<video>_<frame>.txt")
-        video_of_name = {name: code for code, name in enumerate(names)}
+        files = _text_files(path)
+        layout = "<class>_<video>_<frame>.txt"
+        frames = match_frame_files([file.name for file in files], names, f"{path}/", layout)
+        code_of_name = {name: code for code, name in enumerate(names)}
         rows: list[tuple[float, ...]] = []
         places: list[tuple[Path, int]] = []
-        first = 1
-        for file in tqdm(sorted(path.glob("*.txt")), desc="reading", unit="frame", delay=2):
-            name, number = frames.find(file.name)
-            first = min(first, number)
-            video = video_of_name.setdefault(name, len(video_of_name))
+        described = zip(files, frames.videos, frames.numbers.tolist())
+        for file, name, number in tqdm(described, "reading", len(files), unit="frame", delay=2):
+            video = code_of_name.setdefault(name, len(code_of_name))
             for i, line in enumerate(read_lines(file), 1):
                 if line.strip():
                     rows.append((video, number, *_read_line(line, file, i)))
                     places.append((file, i))
+
+        def place(row: int) -> str:
+            return f"{places[row][0]}: line {places[row][1]}"
+
         values = np.array(rows, np.float64).reshape(-1, 8)
         _refuse_yolo(values[:, 2:], path, options)
-        values[:, 1] -= first if options.first_frame is None else options.first_frame
+        label = values[:, 2]
+        if (bad := ~((label >= 1) & (label <= len(classes)))).any():
+            row = int(bad.argmax())
+            raise InputError(
+                f"{place(row)}: label {label[row]:g} must be 1 to {len(classes)}, counted from 1"
+            )
         values[:, 2] -= 1
-        return detections_from_rows(
-            values, tuple(video_of_name), classes,
-            lambda row: f"{places[row][0]}: line {places[row][1]}",
-        )  # fmt: skip
+        first = min(1, *frames.numbers) if options.first_frame is None else options.first_frame
+        values[:, 1] = from_first_frame(values[:, 1], first)
+        return detections_from_rows(values, tuple(code_of_name), classes, place)
+
+
+def _text_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".txt")
 
 
 def _read_line(line: str, file: Path, number: int) -> list[float]:
@@ -71,7 +84,8 @@ def _read_line(line: str, file: Path, number: int) -> list[float]:
             return values
     except ValueError:
         pass
-    raise InputError(f"{file}: line {number}: must be {_COLUMNS}, not {line.strip()[:80]!r}")
+    hint = "; YOLO's labels are not read" if len(line.split()) == 5 else ""
+    raise InputError(f"{file}: line {number}: must be {_COLUMNS}, not {line.strip()[:80]!r}{hint}")
 
 
 def _refuse_yolo(values: np.ndarray, path: Path, options: ReadOptions) -> None:

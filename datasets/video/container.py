@@ -32,7 +32,11 @@ LENIENT_METADATA: dict[str, Any] = (
 )
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path makes one slash of two
-_LARGEST_RATIO = 1000  # of the sides of a pixel, both ways; what is beyond is damage
+DEFAULT_FPS = 25.0
+"""Frames per second of a video whose rate is unknown."""
+
+_LARGEST_RATIO = 100  # of the sides of a pixel, both ways; what is beyond is damage
+_LARGEST_TERM = 255  # of that ratio, which all encoders take
 
 
 @contextmanager
@@ -149,4 +153,4 @@ def pixel_aspect(stream: VideoStream) -> Fraction:
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     if not aspect or not 1 / _LARGEST_RATIO <= aspect <= _LARGEST_RATIO:
         return Fraction(1)
-    return Fraction(aspect)
+    return Fraction(aspect).limit_denominator(_LARGEST_TERM)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from .container import (
+    DEFAULT_FPS,
     UNTIMED_FORMATS,
     error_reason,
     listed_packets,
@@ -125,7 +126,7 @@ def _number_frames(
         frames are missing at the end, or could not be decoded.
     """
     rate = mean_rate(container, stream)
-    rate = 25.0 if math.isnan(rate) else rate
+    rate = DEFAULT_FPS if math.isnan(rate) else rate
     num_listed = listed_packets(container, stream)
     size = stream.width, stream.height
     from_first = number == 0
@@ -198,6 +199,8 @@ def _decode(
         except (av.FFmpegError, OSError) as error:
             errors.add(error)
             packet = None
+        if packet is not None and not packet.size and packet.dts is not None:
+            continue  # a dropped frame; the demuxer's last packet has no bytes and no time
         try:
             frames = stream.decode(packet)
         except EOFError:

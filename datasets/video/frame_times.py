@@ -29,7 +29,7 @@ _X264_BUILD = re.compile(rb"x264 - core (\d+)")
 
 def frame_times(path: Path) -> np.ndarray | None:
     """(N,) presentation times of all frames by the packets; None where these are not reliable."""
-    status = path.stat()
+    status = Path(path).stat()
     return _cached_frame_times(path, status.st_mtime_ns, status.st_size)
 
 
@@ -75,7 +75,7 @@ def is_placeholder(codec: str, size: int) -> bool:
 
 def must_read_from_start(path: Path) -> bool:
     """Whether a file's frames are right only if one thread decodes it from its first packet."""
-    status = path.stat()
+    status = Path(path).stat()
     return _cached_must_read_from_start(path, status.st_mtime_ns, status.st_size)
 
 

@@ -62,8 +62,9 @@ def open_live_source(source: str, *, timeout: float, at_once: bool = False) -> O
         return lambda: read_stream(source, timeout)
     path = Path(source)
     if not path.is_file():
+        reason = "is a folder" if path.is_dir() else "file not found"
         raise InputError(
-            f"{source}: file not found; give a camera number, an address such as rtsp://..., "
+            f"{source}: {reason}; give a camera number, an address such as rtsp://..., "
             "or a video file"
         )
     return lambda: read_file(path, at_once)

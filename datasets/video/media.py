@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from ..errors import InputError, some_of
-from ..frame_numbers import find_frame_file, is_numbered_frame
+from ..frame_numbers import frame_files, is_frame_folder
 from ..video_names import VIDEO_EXTENSIONS, VideoIndex, strip_extension
+from .container import DEFAULT_FPS
 from .image import read_image
 
-Item = TypeVar("Item")
+if TYPE_CHECKING:
+    from .reader import VideoInfo
 
-_DEFAULT_FPS = 25.0
+Item = TypeVar("Item")
 
 
 def locate_videos(
@@ -70,21 +74,34 @@ def locate_videos(
 
 def iter_videos(folder: Path) -> Iterator[Path]:
     """Video files and folders of numbered frames below a folder, in the order of their paths."""
+    for here, files in walk_folder(folder):
+        if is_frame_folder(files):
+            yield here
+        yield from (file for file in files if file.suffix.lower() in VIDEO_EXTENSIONS)
+
+
+def walk_folder(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """A folder and those below it, each with its files, in the order of their paths.
+
+    Links to folders are followed, except those that lead back up.
+
+    Warns:
+        a folder cannot be read.
+    """
     visited = set()
-    for name, folders, files in os.walk(folder, followlinks=True):
+    for name, folders, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
         here, real = Path(name), os.path.realpath(name)
-        # A link may lead back up.
         folders[:] = sorted(folders) if real not in visited else []
         visited.add(real)
-        if any(is_numbered_frame(Path(file)) for file in files):
-            yield here
-        yield from (
-            here / file for file in sorted(files) if Path(file).suffix.lower() in VIDEO_EXTENSIONS
-        )
+        yield here, [here / file for file in sorted(files)]
+
+
+def _warn_unreadable(error: OSError) -> None:
+    warnings.warn(f"{error.filename}: cannot be read ({error.strerror})", stacklevel=2)
 
 
 def read_frame(path: Path, frame: int) -> np.ndarray | None:
-    """Reads one frame of a video file, or of a folder of frames named from 00001.
+    """Reads one frame of a video file, or of a folder of numbered frames.
 
     Args:
         path: from `locate_videos`.
@@ -97,7 +114,7 @@ def read_frame(path: Path, frame: int) -> np.ndarray | None:
 
 
 def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """Reads frames of a video file, or of a folder of frames named from 00001.
+    """Reads frames of a video file, or of a folder of numbered frames.
 
     It ends before `stop` where there are no more frames.
 
@@ -118,11 +135,42 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
         # One thread: a training loader reads many clips at a time.
         yield from read_video(path, start, stop, threads=1)
         return
-    for frame in count(start) if stop is None else range(start, stop):
-        file = find_frame_file(path, frame)
-        if file is None:
-            return
-        yield read_image(file)
+    shape: tuple[int, ...] | None = None
+    for file in frame_files(path)[start:stop]:
+        image = read_image(file)
+        shape = shape or image.shape
+        if image.shape != shape:
+            raise InputError(
+                f"{file}: is {image.shape[1]}x{image.shape[0]}, and frames before it are "
+                f"{shape[1]}x{shape[0]}; all frames of a video must have one size"
+            )
+        yield image
+
+
+def read_timed_frames(path: Path) -> Iterator[tuple[float, np.ndarray]]:
+    """Like `read_frames`, with each frame's presentation time in seconds.
+
+    Frame k of a folder of frames is at k / 25. It decodes with a thread for each core.
+    """
+    if not path.is_dir():
+        from .reader import read_timed_video
+
+        return read_timed_video(path)
+    return ((number / DEFAULT_FPS, frame) for number, frame in enumerate(read_frames(path)))
+
+
+def probe_video(path: Path) -> VideoInfo:
+    """The properties of a video file, or of a folder of numbered frames, whose rate is unknown.
+
+    Raises:
+        InputError: nothing in it can be read.
+    """
+    from .reader import VideoInfo, probe
+
+    if not path.is_dir():
+        return probe(path)
+    first, _ = require_first(read_frames(path, 0, 1), path)
+    return VideoInfo(path, first.shape[1], first.shape[0], math.nan, len(frame_files(path)))
 
 
 def measure_video(path: Path) -> tuple[int, int, int]:
@@ -134,26 +182,12 @@ def measure_video(path: Path) -> tuple[int, int, int]:
     Raises:
         InputError: nothing in it can be read.
     """
-    if not path.is_dir():
-        from .reader import count_frames, probe
-
-        info = probe(path)
-        return count_frames(path), info.width, info.height
-    first, _ = require_first(read_frames(path), path)
-    return sum(map(is_numbered_frame, path.iterdir())), first.shape[1], first.shape[0]
-
-
-def probe_video(path: Path) -> tuple[int | None, int, int]:
-    """Like `measure_video`, but without decoding more than the first frame.
-
-    The number of frames is what the container says, which may be wrong, or None.
-    """
+    info = probe_video(path)
     if path.is_dir():
-        return measure_video(path)
-    from .reader import probe
+        return len(frame_files(path)), info.width, info.height
+    from .reader import count_frames
 
-    info = probe(path)
-    return info.num_frames, info.width, info.height
+    return count_frames(path), info.width, info.height
 
 
 def require_first(frames: Iterator[Item], path: Path) -> tuple[Item, Iterator[Item]]:
@@ -165,19 +199,6 @@ def require_first(frames: Iterator[Item], path: Path) -> tuple[Item, Iterator[It
     first = next(frames, None)
     if first is None:
         raise InputError(
-            f"{path}: contains no 00001.png or 00001.jpg; frames must be named from 00001"
+            f"{path}: contains no video file and no frames named 00001.jpg, 00002.jpg, ..."
         )
     return first, chain([first], frames)
-
-
-def frame_count_and_fps(path: Path) -> tuple[int | None, float]:
-    """The number of frames, None where only reading them tells, and the frames per second.
-
-    Where the rate is unknown, as in a folder of frames, it is 25.
-    """
-    if path.is_dir():
-        return None, _DEFAULT_FPS
-    from .reader import probe
-
-    info = probe(path)
-    return info.num_frames, info.fps if info.fps > 0 else _DEFAULT_FPS

@@ -5,7 +5,8 @@ Any clip of them can be read without decoding the frames before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import atomic_write
-from .media import frame_count_and_fps, read_frames, require_first
+from .container import open_video
+from .media import probe_video, read_frames, require_first
 from .writer import raise_write_errors
 
 
@@ -36,7 +38,8 @@ def pack_videos(
         the files by name.
 
     Raises:
-        InputError: a video cannot be read, or written.
+        InputError: a video cannot be read, or written; or its name leads out of the folder, or is
+            another's.
     """
     from tqdm import tqdm
 
@@ -45,7 +48,7 @@ def pack_videos(
     if not 1 <= quality <= 31:
         raise InputError(f"quality {quality}: must be 1 (the best) to 31")
     settings = f"actiontubes: short side {short_side}, quality {quality}"
-    packed = {name: folder / f"{name}.avi" for name in media}
+    packed = _packed_paths(media, folder)
     for name, path in tqdm(packed.items(), desc="packing videos", unit="video", delay=2):
         source = media[name]
         if path.exists() and path.samefile(source):
@@ -57,15 +60,28 @@ def pack_videos(
     return packed
 
 
-def _is_current(path: Path, source: Path, settings: str) -> bool:
-    import av
+def _packed_paths(names: Iterable[str], folder: Path) -> dict[str, Path]:
+    """The file of each video, below the folder whatever a table of names says."""
+    names_by_path: dict[str, str] = {}
+    for name in names:
+        path = posixpath.normpath(name.replace("\\", "/"))
+        if path.startswith(("../", "/")) or path in ("..", ".") or "\0" in path:
+            raise InputError(f"--pack {folder}: the video's name {name} leads out of this folder")
+        if path in names_by_path:
+            raise InputError(
+                f"--pack {folder}: the videos {names_by_path[path]} and {name} would be one file"
+            )
+        names_by_path[path] = name
+    return {name: folder / f"{path}.avi" for path, name in names_by_path.items()}
 
+
+def _is_current(path: Path, source: Path, settings: str) -> bool:
     if not path.is_file() or path.stat().st_mtime < source.stat().st_mtime:
         return False
     try:
-        with av.open(f"file:{path}") as container:
+        with open_video(path, threads=1) as (container, _):
             return container.metadata.get("comment") == settings
-    except av.FFmpegError:
+    except InputError:
         return False
 
 
@@ -74,7 +90,8 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
     from av.video.reformatter import Colorspace
 
     first, frames = require_first(_frames(source, short_side), source)
-    rate = Fraction(frame_count_and_fps(source)[1]).limit_denominator(1001)
+    info = probe_video(source)
+    rate = Fraction(info.shown_fps).limit_denominator(1001)
     with (
         raise_write_errors(path),
         atomic_write(path) as temporary,
@@ -84,6 +101,7 @@ def _pack(source: Path, path: Path, short_side: int, quality: int, settings: str
         stream = container.add_stream("mjpeg", rate=rate)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuvj420p"
+        stream.codec_context.sample_aspect_ratio = info.pixel_aspect
         stream.codec_context.qmin = stream.codec_context.qmax = quality
         for number, frame in enumerate(frames):
             image = av.VideoFrame.from_ndarray(frame).reformat(

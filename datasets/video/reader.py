@@ -13,13 +13,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
-from .container import listed_frames, mean_rate, open_video, pixel_aspect
+from .container import DEFAULT_FPS, listed_frames, mean_rate, open_video, pixel_aspect
 from .decode import DecodedFrame, iter_decoded_frames
 from .orientation import Orientation, frame_orientation
 
@@ -48,6 +49,11 @@ class VideoInfo:
     fps: float
     num_frames: int | None
     pixel_aspect: Fraction = Fraction(1)
+
+    @property
+    def shown_fps(self) -> float:
+        """The rate at which a copy is shown, also where the video's is unknown."""
+        return self.fps if self.fps > 0 else DEFAULT_FPS
 
 
 def probe(path: Path) -> VideoInfo:
@@ -168,7 +174,10 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
 
     def to_rgb(decoded: DecodedFrame) -> np.ndarray:
         nonlocal orientation, warned
-        orientation = orientation or frame_orientation(decoded.image)
+        if orientation is None:
+            # Not that of every frame: H.264 and HEVC may say it with the first one only.
+            is_first = decoded.number == 0
+            orientation = frame_orientation(decoded.image) if is_first else _orientation(path)
         image, (width, height) = decoded.image, decoded.size
         if (image.width, image.height) != (width, height) and not warned:
             warned = True
@@ -180,6 +189,16 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
         return image_to_rgb(image, reformatter, orientation, width, height)
 
     return to_rgb
+
+
+def _orientation(path: Path) -> Orientation:
+    status = Path(path).stat()
+    return _cached_orientation(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _cached_orientation(path: Path, modified: int, size: int) -> Orientation:
+    return frame_orientation(next(iter_decoded_frames(path, 0, 1, threads=1)).image)
 
 
 def image_to_rgb(

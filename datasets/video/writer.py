@@ -34,7 +34,6 @@ MAX_SIDE = 16384
 _BITS_PER_PIXEL = 0.2  # for encoders without constant quality
 # With a variable rate, times are rounded to a thousandth of the mean frame interval.
 _TICKS_PER_FRAME = 1000
-_LARGEST_ASPECT_TERM = 255  # of MPEG-4 Part 2; H.264 takes 65535
 _MAX_TICKS_PER_SECOND = 10**9  # FFmpeg's numbers have 32 bits
 _MPEG4_MAX_TICKS_PER_SECOND = 65535  # ISO/IEC 14496-2, vop_time_increment_resolution
 _LONGEST_INTERVAL = 1001  # seconds from frame to frame
@@ -70,7 +69,7 @@ class VideoWriter:
         rate = Fraction(fps).limit_denominator(1001)
         self._rate = max(rate, Fraction(1, _LONGEST_INTERVAL))
         self._encoders = encoders
-        self._pixel_aspect = pixel_aspect.limit_denominator(_LARGEST_ASPECT_TERM)
+        self._pixel_aspect = pixel_aspect
         self._container: OutputContainer | None = None
         self._shape: tuple[int, ...] = ()
         self._first_time = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,10 +114,11 @@ def make_demo_data(folder: Path, videos: int, seed: int) -> None:
     from ...datasets.errors import InputError
     from ...datasets.figures.dataset import make_figure_dataset
     from ...datasets.files import write_json
+    from ...datasets.text_files import read_json
 
     record, options = folder / "figures.json", {"videos": videos, "seed": seed}
     if record.is_file():
-        before = json.loads(record.read_text("utf-8"))
+        before = read_json(record)
         if before != options:
             words = " ".join(f"--{name} {value}" for name, value in before.items())
             raise InputError(

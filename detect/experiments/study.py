@@ -25,6 +25,7 @@ from ...backbones.family import ENDPOINTS, VARIANTS, get_variant
 from ...backbones.inception import Trunk
 from ...datasets.errors import InputError, choose_from
 from ...datasets.files import atomic_write, write_json
+from ...datasets.text_files import read_json
 from ..evaluation.classification import VideoScores
 from ..inference.classify import fuse, score_videos
 from ..training.classifier import ClassificationTask, new_classifier
@@ -338,6 +339,6 @@ def _read_scores(path: Path) -> VideoScores:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except ValueError as error:
         raise InputError(f"{path}: is damaged; delete it and run again to recompute it") from error

@@ -65,7 +65,7 @@ class ActionDetector(ABC):
         """The action tubes of a video.
 
         Args:
-            video: a file; a folder of frames named from 00001; an array (T, H, W, 3); or an
+            video: a file; a folder of numbered frames; an array (T, H, W, 3); or an
                 iterable of frames (H, W, 3). Frames are uint8 RGB.
             fps: frames per second of arrays, folders and iterables.
             linker: how boxes are linked (see `actiontubes.link`); None is the model's own choice.

@@ -10,6 +10,7 @@ from ...backbones.fold_norms import fold_norms
 from ...backbones.weights.load import load_pretrained
 from ...datasets.errors import InputError, refuse_options
 from ...datasets.files import file_digest
+from ...datasets.formats.annotation_format import FileOptions
 from ..model.checkpoint import load_detector
 from ..model.zero_shot import select_labels
 from ..people.proposals import (
@@ -67,6 +68,7 @@ def load_checkpoint(
     device: str = "cpu",
     precision: Precision = "no",
     compile_for: Mode | None = None,
+    files: FileOptions | None = None,
 ) -> CheckpointDetector:
     """A detector that `actiontubes train` or `actiontubes export` wrote.
 
@@ -77,6 +79,7 @@ def load_checkpoint(
         device: where torch or onnxruntime runs it.
         precision: see `load`.
         compile_for: compile the trunk for the clips of this mode.
+        files: what a table of proposals leaves open.
 
     Raises:
         InputError: see `load`; or options that an ONNX model does not have.
@@ -110,7 +113,7 @@ def load_checkpoint(
         predictor = FusedPredictor(*parts) if fuse else parts[0]
     source, source_identity = None, None
     if predictor.proposals == "external":
-        source, source_identity = _open_source(proposals or "default", device)
+        source, source_identity = _open_source(proposals or "default", device, files)
     made_from = {
         "checkpoint": _identify(checkpoint), "fuse": fuse and _identify(fuse),
         "proposals": source_identity, "precision": "no" if precision == "auto" else precision,
@@ -127,6 +130,7 @@ def load_zero_shot(
     scene_weight: float = 0.5,
     threshold: float = 0.05,
     device: str = "cpu",
+    files: FileOptions | None = None,
 ) -> ZeroShotDetector:
     """A person detector, and a network trained to classify whole videos; no detector is trained.
 
@@ -136,6 +140,7 @@ def load_zero_shot(
         proposals, labels: see `load`.
         scene_weight, threshold: see `zero_shot_tubes`.
         device: where torch runs.
+        files: what a table of proposals leaves open.
 
     Raises:
         InputError: see `load`; or weights without class names.
@@ -153,7 +158,7 @@ def load_zero_shot(
     model.head.to(device)
     fold_norms(model.trunk)
     groups = select_labels(labels, model.labels)
-    source, source_identity = _open_source(proposals or "default", device)
+    source, source_identity = _open_source(proposals or "default", device, files)
     made_from = {
         "backbone": backbone, "weights": _identify(weights), "proposals": source_identity
     }  # fmt: skip
@@ -163,12 +168,17 @@ def load_zero_shot(
     )  # fmt: skip
 
 
-def _open_source(proposals: AnySource, device: str) -> tuple[ProposalSource, str]:
-    """The source, and what identifies its results: a file's digest, or the name."""
-    source = open_proposal_source(proposals, device=device)
+def _open_source(
+    proposals: AnySource, device: str, files: FileOptions | None
+) -> tuple[ProposalSource, str]:
+    """The source, and what identifies its results: a file's digest and options, or the name."""
+    source = open_proposal_source(proposals, device=device, files=files)
     if not isinstance(proposals, str):
         return source, repr(proposals)
-    return source, _identify(default_detector(device) if proposals == "default" else proposals)
+    identity = _identify(default_detector(device) if proposals == "default" else proposals)
+    if files not in (None, FileOptions()):
+        identity += f" {files}"
+    return source, identity
 
 
 def _identify(name: str | Path) -> str:

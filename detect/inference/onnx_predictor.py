@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ import numpy as np
 import torch
 
 from ...datasets.errors import InputError
+from ...datasets.text_files import parse_json
 from ..model.checkpoint import config_from_json
 from ..model.config import DetectorConfig
-from ..people.onnx_file import open_session, read_metadata
+from ..people.onnx_file import isolated_attempt, open_session, read_metadata, try_loading
 from .clip_batches import ClipBatch
 from .clip_geometry import MARGIN, ClipGeometry
 from .predictor import (
@@ -126,7 +126,7 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
             "give it as --proposals"
         )
     try:
-        record = json.loads(metadata[METADATA_KEY])
+        record = parse_json(metadata[METADATA_KEY], path)
         config = config_from_json(record["settings"])
         clip_frames = int(record["clip_frames"])
         if not config.frames <= clip_frames <= _MAX_CLIP_FRAMES:
@@ -137,6 +137,7 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
         raise InputError(
             f"{path}: was exported by another version, or is damaged ({reason}); export it again"
         ) from error
+    isolated_attempt(try_loading, path)
     threads = torch.get_num_threads()
     session = open_session(path.read_bytes(), path, device=device, threads=threads)
     expected = ["clip", "key_frames"]

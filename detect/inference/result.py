@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ...datasets.errors import InputError
 from ...datasets.table_io import as_arrow, read_table, write_table
 from ...datasets.table_writer import LABEL_COLUMNS, OUTPUT_FILES, open_label_writer
 from ...datasets.tables import Actions, Detections, Tracks, Tubes, Videos, select_rows
+from ...datasets.text_files import read_lines
 from ..boxes.nms import nms_across_classes
 from ..visualization.frame import draw_frame
 
@@ -51,11 +53,16 @@ class Result:
         one_tube_per_person: bool = False,
     ) -> Result:
         """From the tables in a folder."""
-        with (folder / OUTPUT_FILES.labels).open(newline="", encoding="utf-8") as file:
+        path = folder / OUTPUT_FILES.labels
+        try:
             rows = tuple(
-                (int(row["tube"]), row["label"], float(row["score"]))
-                for row in csv.DictReader(file)
+                (int(row["tube"]), str(row["label"]), float(row["score"]))
+                for row in csv.DictReader(read_lines(path))
             )
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise InputError(
+                f"{path}: is damaged ({type(error).__name__}); delete its folder and run again"
+            ) from error
         return cls(
             tubes=read_table(Tubes, folder / OUTPUT_FILES.tubes),
             detections=read_table(Detections, folder / OUTPUT_FILES.detections),

@@ -26,6 +26,7 @@ from ...datasets.table_writer import (
     errors_of_parquet,
 )
 from ...datasets.tables import Tubes
+from ...datasets.text_files import read_json
 from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name
 from ..boxes.nms import nms_across_classes
@@ -164,9 +165,9 @@ def read_record(job: VideoJob) -> dict[str, Any] | None:
         return None
     path = job.folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if {"settings", "video", "frames", "tubes"} <= set(record):
-            return record
+            return record | {"settings": dict(record["settings"])}
     except (ValueError, TypeError):
         pass
     raise InputError(f"{path}: is damaged; delete its folder, or give --overwrite")
@@ -266,9 +267,7 @@ def is_done(job: VideoJob, drawing: DrawOptions | None) -> bool:
         return False
     record = job.folder / _DRAWN_RECORD
     return drawing is None or (
-        job.drawn.is_file()
-        and record.is_file()
-        and json.loads(record.read_text(encoding="utf-8")) == asdict(drawing)
+        job.drawn.is_file() and record.is_file() and read_json(record) == asdict(drawing)
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets.errors import InputError
-from ...datasets.video.media import read_frame, read_frames
-from ...datasets.video.reader import VideoInfo, probe, read_video
+from ...datasets.video.media import probe_video, read_frames
+from ...datasets.video.reader import VideoInfo, read_video
+from ...datasets.video_names import utf8_name
 
 VideoLike = str | Path | np.ndarray | Iterable[np.ndarray]
 
@@ -33,16 +34,17 @@ class VideoInput:
 
 
 def open_video_file(path: Path, name: str | None = None) -> VideoInput:
-    """A video file, or a folder of frames named from 00001; by default its stem is its name.
+    """A video file, or a folder of numbered frames; by default its stem is its name.
 
     Raises:
         InputError: there is no such file, or no frame in it can be decoded.
     """
-    first = read_frame(path, 0) if path.is_dir() else None
-    if first is None:  # probe refuses other folders
-        return VideoInput(name or path.stem, probe(path), lambda start: read_video(path, start))
-    info = VideoInfo(path, first.shape[1], first.shape[0], math.nan, None)
-    return VideoInput(name or path.name, info, lambda start: read_frames(path, start))
+    info = probe_video(path)
+    if path.is_dir():
+        return VideoInput(
+            name or utf8_name(path.name), info, lambda start: read_frames(path, start)
+        )
+    return VideoInput(name or utf8_name(path.stem), info, lambda start: read_video(path, start))
 
 
 def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ...datasets.errors import InputError
+from ...datasets.files import EXTRA_MEMORY
+from ...datasets.isolated import isolated_reader
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -92,6 +94,20 @@ def open_session(content: bytes, path: Path, *, device: str = "cpu", threads: in
         raise InputError(
             f"{path}: onnxruntime cannot load it ({short_reason(error)}); export it again"
         ) from error
+
+
+def isolated_attempt(function: Callable[..., Any], path: Path) -> Any:
+    """What a function of a module makes of a model, in another process.
+
+    Some bytes may ask onnxruntime for any amount of memory, and what crashes it ends the process.
+    """
+    with isolated_reader(function, memory=EXTRA_MEMORY, copies=4) as attempt:
+        return attempt(path)
+
+
+def try_loading(path: Path) -> None:
+    """Opens a session and drops it, for `isolated_attempt`."""
+    open_session(path.read_bytes(), path)
 
 
 def short_reason(error: Exception) -> str:

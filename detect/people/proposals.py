@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ...datasets.errors import InputError
+from ...datasets.errors import InputError, refuse_options
+from ...datasets.formats.annotation_format import FileOptions
 from ...datasets.video.reader import VideoInfo
 from .detectron2_zoo import detectron2_source
 from .hog import hog_source
@@ -118,6 +119,7 @@ def open_proposal_source(
     *,
     device: str = "cpu",
     threshold: float = THRESHOLD,
+    files: FileOptions | None = None,
 ) -> ProposalSource:
     """The proposal source that a name stands for; see `SOURCES`.
 
@@ -125,20 +127,28 @@ def open_proposal_source(
         source: a name; or a source, which is returned; or a function of frames.
         device: where torch runs a detector.
         threshold: the lowest score of a detector's box; precomputed boxes are all used.
+        files: what a table leaves open.
 
     Raises:
-        InputError: the name is unknown, or its file or weights cannot be read or downloaded.
+        InputError: the name is unknown, its file or weights cannot be read or downloaded, or
+            `files` says something of a source that is no table.
     """
     if not isinstance(source, str):
         if hasattr(source, "open"):
             return source
         return FunctionSource(lambda frames, first_frame: source(frames))
+    options = {} if files is None or files == FileOptions() else {"files": files}
     for key, factory in SOURCES.items():
         is_prefix, is_extension = key.endswith(":"), key.startswith(".")
         if source == key or (is_prefix and source.startswith(key)) or (
             is_extension and source.lower().endswith(key)
         ):  # fmt: skip
-            return factory(source, device=device, threshold=threshold)
+            if files is not None and factory is not table_source:
+                refuse_options(
+                    "describes a table of person boxes; leave it out, or give one as --proposals",
+                    first_frame=files.first_frame, boxes=files.box_unit,
+                )  # fmt: skip
+            return factory(source, device=device, threshold=threshold, **options)
     raise InputError(f"--proposals {source}: unknown; use {source_keys()}")
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ...datasets.box_coordinates import BoxUnit, require_declared_unit, to_pixels
 from ...datasets.errors import InputError, refuse_rows, some_of
+from ...datasets.formats.annotation_format import FileOptions
 from ...datasets.table_io import read_table
 from ...datasets.tables import Detections, PersonRows, concatenate_rows, select_rows
 from ...datasets.video.media import measure_video
@@ -26,25 +28,38 @@ _MANY_LATE = 0.5  # share of boxes after the end of their videos
 _REGULAR_SHARE = 0.8  # of the steps from one frame with boxes to the next
 
 
-def table_source(name: str, *, device: str, threshold: float) -> TableSource:
+def table_source(
+    name: str, *, device: str, threshold: float, files: FileOptions | None = None
+) -> TableSource:
     """The boxes of the .parquet or .csv file of that name; all are used, whatever their score.
+
+    Args:
+        name: the file.
+        device, threshold: of other sources.
+        files: what the file leaves open.
 
     Raises:
         InputError: there is no such file, or it is not a table of person boxes.
     """
-    return TableSource(read_people(Path(name)), name=name)
+    files = files or FileOptions()
+    table = read_people(Path(name), first_frame=files.first_frame or 0)
+    return TableSource(table, name=name, unit=files.box_unit)
 
 
-def read_people(path: Path) -> Detections:
+def read_people(path: Path, *, first_frame: int = 0) -> Detections:
     """Person boxes of a file with at least the columns video, frame, x1, y1, x2 and y2.
 
     A missing score is 1. A column person, track_id or tube, the first of these that is there, tells
     persons apart.
 
+    Args:
+        path: the file.
+        first_frame: the number that it gives to a video's first frame.
+
     Raises:
         InputError: see `read_table`.
     """
-    rows = read_table(PersonRows, path)
+    rows = read_table(PersonRows, path, first_frame=first_frame)
     tracks = (rows.person, rows.track_id, rows.tube)
     return Detections(
         video=rows.video, frame=rows.frame, label=np.zeros(len(rows), np.int32), score=rows.score,
@@ -59,15 +74,20 @@ class TableSource:
     Args:
         table: boxes in pixels of the original videos; labels are ignored.
         name: how messages call the table.
+        unit: of the boxes; None refuses fractions of the frame.
 
     Raises:
-        InputError: a score is not in [0, 1].
+        InputError: a score is not in [0, 1], or boxes are fractions without `unit` "fraction".
     """
 
-    def __init__(self, table: Detections, *, name: str = "the table") -> None:
+    def __init__(
+        self, table: Detections, *, name: str = "the table", unit: BoxUnit | None = None
+    ) -> None:
+        if unit is None:
+            require_declared_unit(table.boxes, name)
         bad = ~((table.score >= 0) & (table.score <= 1))
         refuse_rows(bad, name, "score must be between 0 and 1")
-        self.table, self.name = table, name
+        self.table, self.name, self.unit = table, name, unit or "pixel"
 
     def open(self, video: VideoInfo) -> FunctionSource:
         """The boxes of one video, found by its path; see `VideoIndex.find_file`.
@@ -120,19 +140,22 @@ class TableSource:
             interpolated.
         """
         table = self._of_videos(videos)
+        sizes = np.array([(video.width, video.height) for video in videos])[table.video]
+        table = replace(table, boxes=to_pixels(table.boxes, sizes, self.name, self.unit))
         last = np.full(len(videos), -1)
         np.maximum.at(last, table.video, table.frame)
         num_frames = np.array([_num_frames(*pair) for pair in zip(videos, last.tolist())])
         late = table.frame >= num_frames[table.video]
         hint = ""
-        if late.mean() >= _MANY_LATE:
+        if len(late) and late.mean() >= _MANY_LATE:
             hint = "; check that frames count from 0 and that the videos have this frame rate"
+        elif (table.frame[late] == num_frames[table.video[late]]).all() and table.frame.all():
+            hint = "; give --first-frame 1 if the table counts from 1"
         self._warn_of(table, late, f"are after the end of their video and are left out{hint}")
-        sizes = np.array([(video.width, video.height) * 2 for video in videos])[table.video]
-        outside = (table.boxes[:, :2] >= sizes[:, :2]) | (table.boxes[:, 2:] <= 0)
+        outside = (table.boxes[:, :2] >= sizes) | (table.boxes[:, 2:] <= 0)
         outside = outside.any(axis=1) & ~late
         self._warn_of(table, outside, "are outside the frame of their video and are left out")
-        over = (table.boxes < -_MAX_OVERHANG) | (table.boxes > sizes + _MAX_OVERHANG)
+        over = (table.boxes < -_MAX_OVERHANG) | (table.boxes > np.tile(sizes, 2) + _MAX_OVERHANG)
         over = over.any(axis=1) & ~late & ~outside
         self._warn_of(table, over, "extend beyond the frame of their video and are clipped")
         table = select_rows(table, ~(late | outside))

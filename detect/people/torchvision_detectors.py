@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,13 +76,14 @@ def load_detector(name: str, *, threshold: float) -> tuple[Any, Any]:
     from torchvision.models import get_model, get_model_weights
 
     from ...backbones.weights.cache import fetch_torchvision
+    from ...backbones.weights.torch_file import load_torch_file
 
     weights = get_model_weights(name).DEFAULT
     path = fetch_torchvision(weights)
     model = get_model(name, weights=None, weights_backbone=None)
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        model.load_state_dict(load_torch_file(path))
+    except (RuntimeError, InputError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(
             f"{path}: are not the weights of {name} ({reason}); delete the file and run again "

@@ -15,7 +15,14 @@ import numpy as np
 
 from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
-from .onnx_file import input_shape, load_model, open_session, short_reason, with_free_shape
+from .onnx_file import (
+    input_shape,
+    isolated_attempt,
+    load_model,
+    open_session,
+    short_reason,
+    with_free_shape,
+)
 from .person_boxes import FunctionSource, PersonBoxes, clean_boxes
 
 STRIDES = (8, 16, 32)
@@ -42,17 +49,14 @@ def yolox_source(name: str, *, device: str, threshold: float) -> FunctionSource:
     path = Path(name)
     model = load_model(path)
     own_size = _declared_size(model, path)
-    run = _open(model, path)
-    output = run(np.full((*own_size, 3), PADDING, np.float32))
-    check_yolox_output(output, own_size, path)
-    decoded = is_decoded(output, own_size)
-    run_any_size = None if decoded else _open_any_size(model, own_size, path)
+    decoded, any_size = isolated_attempt(_try_model, path)
+    run = _open(with_free_shape(model) if any_size else model, path)
 
     def detect(frame: np.ndarray) -> PersonBoxes:
         frame_size = (frame.shape[0], frame.shape[1])
-        size = input_size(frame_size, own_size) if run_any_size else own_size
+        size = input_size(frame_size, own_size) if any_size else own_size
         image, scale = letterbox(frame, size)
-        boxes, scores = decode_yolox((run_any_size or run)(image), size, decoded)
+        boxes, scores = decode_yolox(run(image), size, decoded)
         return clean_boxes(
             rescale_boxes(boxes, scale, (1, 1)), scores, frame_size, threshold=threshold
         )
@@ -187,17 +191,25 @@ def _open(model: Any, path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def _open_any_size(
-    model: Any, own: tuple[int, int], path: Path
-) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The network for images of any size, or None where it has its size built in."""
-    other = (own[0] + STRIDES[-1], own[1] + 2 * STRIDES[-1])
-    try:
+def _try_model(path: Path) -> tuple[bool, bool]:
+    """Whether the network decodes its boxes, and whether it takes images of any size.
+
+    Raises:
+        InputError: the file contains another kind of model.
+    """
+    model = load_model(path)
+    own_size = _declared_size(model, path)
+    output = _open(model, path)(np.full((*own_size, 3), PADDING, np.float32))
+    check_yolox_output(output, own_size, path)
+    if is_decoded(output, own_size):
+        return True, False
+    other = (own_size[0] + STRIDES[-1], own_size[1] + 2 * STRIDES[-1])
+    try:  # a network that has its size built in fails
         run = _open(with_free_shape(model), path)
         check_yolox_output(run(np.full((*other, 3), PADDING, np.float32)), other, path)
     except InputError:
-        return None
-    return run
+        return False, False
+    return False, True
 
 
 def _format_shape(sides: tuple[int | None, ...]) -> str:

@@ -23,6 +23,7 @@ from ...datasets.clips.detection_clips import (
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from ...datasets.files import write_json
+from ...datasets.formats.annotation_format import FileOptions
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Tubes
@@ -150,6 +151,7 @@ def train_and_evaluate(
     schedule: Schedule,
     run: RunOptions,
     proposals: str | None = None,
+    files: FileOptions | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[Detector, dict[str, Any]]:
     """Trains a detector and evaluates it on the test videos.
@@ -170,6 +172,7 @@ def train_and_evaluate(
         run: see `fit`.
         proposals: for a detector with external proposals: "ground-truth", or a source of
             `open_proposal_source`, which is run once over all videos.
+        files: what a table of proposals leaves open.
         on_step: see `fit`.
 
     Returns:
@@ -188,7 +191,7 @@ def train_and_evaluate(
     table, people = None, None
     if config.proposals == "external":
         assert proposals is not None
-        table, people = prepare_proposals(proposals, train_set, test_set, folder, run)
+        table, people = prepare_proposals(proposals, train_set, test_set, folder, run, files)
     clips = replace(
         clips, frames=config.frames, size=config.size, frame_step=config.frame_step,
         streams=config.clip_streams, flow_method=config.flow_method,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +10,14 @@ from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.files import write_json
+from ...datasets.formats.annotation_format import FileOptions
 from ...datasets.table_io import write_table
 from ...datasets.tables import Detections, detections_from_rows
+from ...datasets.text_files import read_json
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
-from ..people.table import TableSource, read_people
+from ..people.table import TableSource, table_source
 from .options import RunOptions
 from .state import STATE
 
@@ -24,7 +25,12 @@ RPN_KINDS = ("resnet50", "resnet18", "features")
 
 
 def prepare_proposals(
-    source: str, train_set: DetectionSet, test_set: DetectionSet, folder: Path, run: RunOptions
+    source: str,
+    train_set: DetectionSet,
+    test_set: DetectionSet,
+    folder: Path,
+    run: RunOptions,
+    files: FileOptions | None = None,
 ) -> tuple[Detections | None, TableSource]:
     """Person boxes of all videos, as a table for training and as a source for detection.
 
@@ -35,6 +41,7 @@ def prepare_proposals(
         folder: gets proposals.parquet, unless the source is a table, and proposals.json, what it is
             made of; a resumed run reads it.
         run: its device and whether it is resumed.
+        files: what a table of proposals leaves open.
     """
     if source == "ground-truth":
         tubes = test_set.tubes
@@ -46,7 +53,7 @@ def prepare_proposals(
         return None, TableSource(truth, name="the ground truth")
     path = Path(source)
     if path.suffix.lower() not in (".parquet", ".csv"):
-        path = folder / "proposals.parquet"
+        path, files = folder / "proposals.parquet", None
         accelerator = run.accelerator(folder)
         made_of = {"proposals": source, "videos": [*train_set.names, *test_set.names]}
         record = path.with_suffix(".json")
@@ -59,13 +66,13 @@ def prepare_proposals(
             write_table(_find_people(source, [train_set, test_set], device), path)
             write_json(made_of, record)
         accelerator.wait_for_everyone()
-    people = TableSource(read_people(path), name=str(path))
+    people = table_source(str(path), device="cpu", threshold=0.0, files=files)
     table = people.select([video_info(train_set, row) for row in range(len(train_set))])
     return replace(table, video_names=train_set.names), people
 
 
 def _read_json(path: Path) -> object:
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
+import re
 import shutil
 import warnings
 import zipfile
@@ -18,8 +18,10 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from ...backbones.weights.torch_file import load_torch_file
 from ...datasets.errors import InputError, as_option
 from ...datasets.files import atomic_write, sync_file
+from ...datasets.text_files import read_csv, read_json
 from ..model.checkpoint import current_fields
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ def load_state(
         with zipfile.ZipFile(path) as archive:
             if archive.testzip() is not None:  # torch does not check the checksums
                 raise zipfile.BadZipFile
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_torch_file(path)
         step, before = int(state["step"]), current_fields(state["settings"])
         old_options = dict(state.get("options", {}))  # none in version 0.1
         groups = [set(group) for group in state["optimizer"]["param_groups"]]
@@ -173,7 +175,9 @@ def load_state(
         if scaler is not None and state["scaler"] is not None:
             scaler.load_state_dict(state["scaler"])
     # The optimizer's state also depends on which layers are frozen.
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except (
+        LookupError, TypeError, AttributeError, ValueError, RuntimeError, ArithmeticError
+    ) as error:  # fmt: skip
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: does not match this model ({reason}); {remedy}") from error
     return step
@@ -205,9 +209,8 @@ def rows_before(path: Path, step: int) -> list[list[str]]:
     """The header and the complete rows of a CSV file up to a step, which the first column holds."""
     if not step or not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = [*csv.reader(file)] or [[]]
-    whole = (row for row in rows if len(row) == len(header) and row[0].isdigit())
+    header, *rows = read_csv(path) or [[]]
+    whole = (row for row in rows if len(row) == len(header) and re.fullmatch(r"[0-9]{1,9}", row[0]))
     return [header, *(row for row in whole if int(row[0]) < step)]
 
 
@@ -225,7 +228,7 @@ def read_results(folder: Path) -> dict[str, Any] | None:
     """
     path = folder / RESULTS
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except FileNotFoundError:
         return None
     except ValueError as error:

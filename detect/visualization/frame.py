@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
+from ...datasets.video.writer import MAX_SIDE
+
 # RGB. Okabe & Ito, "Color universal design" (2008): distinguishable for color-blind people.
 PALETTE = (
     (230, 159, 0),
@@ -32,8 +34,12 @@ Color = tuple[int, int, int]
 
 
 def readable_scale(width: int, height: int) -> int:
-    """The smallest integer scale, at most 4, that makes the short side 480 pixels or more."""
-    return min(_MAX_SCALE, max(1, math.ceil(_READABLE_SIDE / min(width, height))))
+    """The smallest integer scale that makes the short side 480 pixels or more.
+
+    At most 4, and no more than H.264 takes.
+    """
+    largest = min(_MAX_SCALE, MAX_SIDE // max(width, height))
+    return max(1, min(largest, math.ceil(_READABLE_SIDE / min(width, height))))
 
 
 def draw_frame(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ...datasets.box_coordinates import BoxUnit, rescale_boxes, same_aspect, to_pixels
 from ...datasets.errors import InputError, some_of
 from ...datasets.prefetch import prefetch, write_in_background
-from ...datasets.tables import Tubes, select_rows
-from ...datasets.video.reader import VideoInfo, probe, read_timed_video
+from ...datasets.tables import Tubes, Videos, select_rows
+from ...datasets.video.media import probe_video, read_timed_frames
+from ...datasets.video.reader import VideoInfo
 from ...datasets.video.writer import MAX_SIDE, open_video_writer
 from ...datasets.video_names import VideoIndex
 from .frame import draw_frame, readable_scale
@@ -39,6 +40,70 @@ def select_video(tubes: Tubes, video: Path) -> Tubes:
     return select_rows(tubes, rows[np.argsort(tubes.frame[rows], kind="stable")])
 
 
+def fit_to_video(
+    tubes: Tubes,
+    video: VideoInfo,
+    source: Path,
+    *,
+    unit: BoxUnit | None = None,
+    videos: Videos | None = None,
+) -> Tubes:
+    """The rows of one video, sorted by frame, in pixels of this video.
+
+    If the table has a single video, it is taken under any name.
+
+    Args:
+        tubes: of any number of videos.
+        video: the file.
+        source: the table's file, for messages.
+        unit: of the boxes, as the user says; None decides by their numbers.
+        videos: sizes of the videos that the boxes are for, where they are known.
+
+    Raises:
+        InputError: no name matches the video, the boxes are fractions and `unit` does not say so,
+            or the size in `videos` has another aspect ratio.
+
+    Warns:
+        The video has another name, or another size, to which the boxes are scaled; boxes are of
+        other videos, or outside the frame, and are left out.
+    """
+    if len(tubes.video_names) == 1 and VideoIndex(tubes.video_names).find_file(video.path) is None:
+        (name,) = tubes.video_names
+        warnings.warn(f"{source}: its only video is {name}, drawn into {video.path}", stacklevel=2)
+        rows = select_rows(tubes, np.argsort(tubes.frame, kind="stable"))
+    else:
+        rows = select_video(tubes, video.path)
+        name = tubes.video_names[rows.video[0]] if len(rows) else ""
+        if others := len(tubes) - len(rows):
+            other = next(each for each in tubes.video_names if each != name)
+            warnings.warn(
+                f"{source}: ignoring {others} boxes of other videos, such as {other}",
+                stacklevel=2,
+            )
+    size = (video.width, video.height)
+    boxes = to_pixels(rows.boxes, size, source, unit)
+    row = None if videos is None else VideoIndex(videos.video).find(name)
+    if videos is not None and row is not None:
+        listed = int(videos.width[row]), int(videos.height[row])
+        if listed != size:
+            sizes = f"{name} is {listed[0]}x{listed[1]} there, {video.path} is {size[0]}x{size[1]}"
+            if not same_aspect(listed, size):
+                raise InputError(f"{source}: {sizes}; give the video that the boxes are for")
+            warnings.warn(f"{source}: {sizes}; the boxes are scaled", stacklevel=2)
+            boxes = rescale_boxes(boxes, listed, size)
+    outside = np.any((boxes[:, :2] >= size) | (boxes[:, 2:] <= 0), axis=1)
+    if outside.any():
+        warnings.warn(
+            f"{source}: {int(outside.sum())} of {len(rows)} boxes are outside the frame of "
+            f"{video.path}, {size[0]}x{size[1]}, and are not drawn (the first on frame "
+            f"{rows.frame[outside.argmax()]})",
+            stacklevel=2,
+        )
+    code, names = np.zeros(len(rows), np.int32), (str(video.path),)
+    fitted = replace(rows, boxes=boxes, video=code, video_names=names)
+    return select_rows(fitted, ~outside)
+
+
 def draw_video(
     video: Path,
     tubes: Tubes,
@@ -57,7 +122,7 @@ def draw_video(
     the same.
 
     Args:
-        video: the file to copy.
+        video: the file to copy, or a folder of numbered frames.
         tubes: boxes in pixels of the original video.
         out: the MP4 file; nothing is left there after an error.
         ground_truth: drawn as dashed white boxes.
@@ -76,12 +141,12 @@ def draw_video(
 
     if scale is not None and scale < 1:
         raise InputError(f"--scale {scale}: must be a whole number of 1 or more")
-    info = probe(video)
+    info = probe_video(video)
     if out.exists() and out.samefile(video):
         raise InputError(f"--out {out}: is the input video itself; choose another file")
     drawn_tubes = _number_by_start(select_video(tubes, video))
     truth = None if ground_truth is None else select_video(ground_truth, video)
-    fps = 25.0 if math.isnan(info.fps) else info.fps
+    fps = info.shown_fps
     scale = _drawable_scale(video, info, scale or readable_scale(info.width, info.height))
     trail_frames = round(fps) if trail else 0
 
@@ -91,7 +156,7 @@ def draw_video(
     bar = {"total": info.num_frames, "desc": video.name, "unit": "frame", "delay": 1}
     with (
         open_video_writer(out, fps, pixel_aspect=info.pixel_aspect) as writer,
-        prefetch(read_timed_video(video), _FRAMES_AHEAD) as frames,
+        prefetch(read_timed_frames(video), _FRAMES_AHEAD) as frames,
         write_in_background(encode, _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from actiontubes.datasets.class_list import ClassList, read_class_list
+from actiontubes.datasets.class_list import ClassList, expand_labels, read_class_list
 from actiontubes.datasets.errors import InputError
 
 
@@ -76,3 +76,14 @@ def test_order_and_numbers() -> None:
     assert ClassList(("a", "b")).by_number() == {0: "a", 1: "b"}
     with pytest.raises(InputError, match="must be all from 0 or 1 on"):
         ClassList(("a", "b"), (1, 3)).in_order()
+
+
+def test_the_words_of_labels_or_a_file_of_them(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("sit\n\nrun\n")
+    (tmp_path / "ids.csv").write_text("7,run\n3,sit\n")
+    assert expand_labels(None) is None
+    assert expand_labels(["run"]) == ("run",) and expand_labels(["b", "a"]) == ("b", "a")
+    assert expand_labels([str(tmp_path / "labels.txt")]) == ("sit", "run")
+    assert expand_labels([str(tmp_path / "ids.csv")]) == ("sit", "run"), "by their numbers"
+    with pytest.raises(InputError, match=r"--labels classes.TXT: file not found; it should list"):
+        expand_labels(["classes.TXT"])

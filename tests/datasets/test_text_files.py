@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from actiontubes.datasets import files
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.text_files import (
     MAX_LINE,
     check_encoding,
+    parse_yaml,
     read_csv,
     read_json,
     read_lines,
@@ -70,7 +73,7 @@ def test_a_quoted_line_end_stays_in_its_field(tmp_path: Path) -> None:
 def test_an_endless_line_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, b"a\n" + b"," * (MAX_LINE + 1))
     for read in (read_lines, read_csv):
-        with pytest.raises(InputError, match="line 2: has 1000001 characters"):
+        with pytest.raises(InputError, match="line 2: has more than 1000000 characters"):
             read(path)
     with pytest.raises(InputError, match="row 2: not readable as CSV"):
         read_csv(written(tmp_path, b"a\n" + b"b" * 200_000))
@@ -90,3 +93,43 @@ def test_damaged_json_is_one_line(tmp_path: Path, content: bytes, says: str) -> 
     with pytest.raises(InputError, match=says) as caught:
         read_json(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_json_that_takes_many_times_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "EXTRA_MEMORY", 1 << 20)
+    results = [{"image_id": 1, "bbox": [1.5, 2.5, 3.5, 4.5], "score": 0.5}] * 30_000
+    assert len(read_json(written(tmp_path, json.dumps(results).encode()))) == 30_000
+    with pytest.raises(InputError, match=r"would take 0\.0 GB of memory; split it"):
+        read_json(written(tmp_path, b"[" + b"[]," * 30_000 + b"[]]"))
+
+
+LAUGHS = "a: &a0 [x]\n" + "".join(
+    f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LAUGHS, "repeats its values too often"),
+        ("labels: " + "[" * 20_000 + "]" * 20_000, "too deep in each other"),
+        ("labels: &a [*a]", "too deep in each other"),
+        ("batch: 1\nseed: 0\nbatch: 2\n", "line 3: batch stands in line 1, too; keep one"),
+        ("names: {0: a, 0: b}", "line 1: 0 stands in line 1, too"),
+        ("batch: [1", "is not valid YAML"),
+        ("batch: " + "9" * 5000, "is not valid YAML"),
+        ("day: 2001-99-99", "is not valid YAML"),
+        ("# " + "x" * (1 << 18), "has 262146 characters"),
+    ],
+)
+def test_what_yaml_must_not_be(text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        parse_yaml(text, "a.yaml")
+    assert str(caught.value).startswith("a.yaml: ") and "\n" not in str(caught.value)
+
+
+def test_yaml() -> None:
+    assert parse_yaml("", "a.yaml") is None
+    assert parse_yaml("x: &x [1, 2]\ny: *x\n", "a.yaml") == {"x": [1, 2], "y": [1, 2]}

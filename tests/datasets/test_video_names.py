@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -270,3 +271,15 @@ def test_endings() -> None:
         "a/b.c", "a.b", "12", "x"
     ]  # fmt: skip
     assert strip_timestamps("a_000001_00002") == "a_000001_00002"
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(b"caf\xe9.mp4"))
+    with pytest.warns(UserWarning, match="not UTF-8; the tables have caf%E9 for"):
+        assert unique_names([odd, Path("alpha.mp4")]) == ["caf%E9", "alpha"]
+    assert VideoIndex(["alpha", "caf%E9"]).find_file(tmp_path / odd) == 1
+    with (
+        pytest.warns(UserWarning, match="not UTF-8"),
+        pytest.raises(InputError, match="in the tables; rename one"),
+    ):
+        unique_names([odd, Path("caf%E9.mp4")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from actiontubes.datasets.flow.cache import cache_path, is_valid_cache
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections
+from actiontubes.datasets.video.reader import probe, read_timed_video
+from actiontubes.datasets.video.writer import open_video_writer
 from actiontubes.detect.model.checkpoint import load_detector
 
 
@@ -42,6 +45,17 @@ def test_caches_and_drawings(command: Callable, videos: Path) -> None:
     assert made == {path: path.stat().st_mtime_ns for path in videos.iterdir()}
     anew = command("flow", videos / "a.mp4", "--method", "dis", "--overwrite")
     assert anew.code == 0 and "4 frames" in anew.out
+
+
+def test_drawings_keep_times_and_shape(command: Callable, tmp_path: Path) -> None:
+    times, path = [0.0, 0.04, 0.5, 0.6], tmp_path / "v.mp4"
+    with open_video_writer(path, 10, pixel_aspect=Fraction(8, 9)) as writer:
+        for number, time in enumerate(times):
+            writer.write(np.full((32, 48, 3), 40 * number, np.uint8), time)
+    assert command("flow", path, "--method", "dis").code == 0
+    drawn = tmp_path / "v.mp4.flow.mp4"
+    assert [time for time, _ in read_timed_video(drawn)] == pytest.approx(times, abs=1e-3)
+    assert probe(drawn).pixel_aspect == Fraction(8, 9)
 
 
 def test_another_folder(command: Callable, videos: Path, tmp_path: Path) -> None:

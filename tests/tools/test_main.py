@@ -171,7 +171,7 @@ def test_a_field_more_is_an_option_more(tmp_path: Path, capsys) -> None:
         run_paint(more, "--gloss", "1")
     with pytest.raises(SystemExit):
         run_paint(more, "--help")
-    assert "How it shines. (type: int, default: 2)" in " ".join(capsys.readouterr().out.split())
+    assert "How it shines. (default: 2)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_old_words_are_accepted_but_not_shown(tmp_path: Path, capsys) -> None:

@@ -167,6 +167,7 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "box_weight": (1.5,), "proposal_box_weight": (2.5,), "streams": ("both",),
     "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
+    "first_frame": (0,), "boxes": ("pixel",),
 }  # fmt: skip
 FLAGS = ("per_class_boxes", "no_balance", "cache", "compile")
 
@@ -210,8 +211,9 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
         "size": (96, 112), "crop": True, "resume": False, "train": ("a",), "test": ("b",),
     }  # fmt: skip
     expected["width_multiplier"] = expected.pop("width")
+    expected["box_unit"] = expected.pop("boxes")
     assert {name: value for name, value in asked.items() if name in expected} == expected
-    assert set(asked) - {"mean", "std", "precision", "trackers", "device"} == set(expected)
+    assert set(asked) - {"mean", "std", "precision", "trackers", "device", "classes"} == set(expected)
 
 
 def test_defaults_are_those_of_the_library() -> None:
@@ -236,7 +238,7 @@ def test_help_suffices(command, capsys) -> None:
     for option in (f"--{each.key.replace('_', '-')}" for each in options):
         said = re.search(rf"^  {option}( [^ ].*?)?(  .*)?\n((?:   .*\n)*)", text, re.MULTILINE)
         assert said, option
-        explained = f"{said[2] or ''} {said[3]}".partition("(type:")[0].partition("(default:")[0]
+        explained = f"{said[2] or ''} {said[3]}".partition("(required")[0].partition("(default:")[0]
         assert len(explained.split()) > 1, option
 
 
@@ -316,7 +318,7 @@ def replaced(data: Path, file: str, old: str, new: str) -> None:
         (lambda data: replaced(data, "groundtruth.csv", "20,10,50,46", "70,10,90,46"),
          "groundtruth.csv: row 3: b frame 7: the box is outside the frame of 64x48"),
         (lambda data: replaced(data, "groundtruth.csv", "b,7", "b,12"),
-         "groundtruth.csv: row 3: b frame 12: the video has only 12 frames (0 to 11)"),
+         "groundtruth.csv: video b, frame 12: the video ends before this frame"),
         (lambda data: replaced(data, "groundtruth.csv", "20,10,50,46", "50,46,20,10"),
          "groundtruth.csv: row 3: x2 < x1"),
         (lambda data: replaced(data, "groundtruth.csv", "x1,y1,x2,y2", "x,y,w,h"),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.annotation_format import FileOptions
 from actiontubes.datasets.formats.registry import read_ground_truth
 from actiontubes.datasets.video.media import locate_videos
 
@@ -128,6 +129,31 @@ def test_classes_in_the_order_given(data: Path) -> None:
     train, test = open_detection_sets(data, labels=["wave", "sit", "jump", "run"])
     assert train.labels == ("wave", "sit", "jump", "run")
     assert train.tubes.label.tolist() == [3, 3, 1, 0] and test.tubes.label.tolist() == [3]
+
+
+def test_classes_in_another_spelling(data: Path) -> None:
+    train, _ = open_detection_sets(data, labels=["Wave", " SIT", "run_"])
+    assert train.labels == ("Wave", " SIT", "run_")
+    assert train.tubes.label.tolist() == [2, 2, 1, 0]
+
+
+@pytest.mark.parametrize("sizes", [True, False])
+def test_fractions_only_where_the_user_says_so(data: Path, sizes: bool) -> None:
+    """Also where the table of videos has the sizes."""
+    text = "video,frame,label,x1,y1,x2,y2,tube\nrun/a,0,run,0.25,0.5,0.5,1,0\n"
+    (data / "groundtruth.csv").write_text(text + "run/b,0,run,0,0,0.5,0.5,1\n")
+    if not sizes:
+        (data / "videos.csv").unlink()
+    options: dict[str, Any] = {"train_videos": ["a"], "test_videos": ["b"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match=r"groundtruth.csv: the boxes are fractions .*--boxes"):
+            open_detection_sets(data, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        train, test = open_detection_sets(data, **options, files=FileOptions(box_unit="fraction"))
+    assert train.tubes.boxes.tolist() == [[16, 24, 32, 48]]
+    assert test.tubes.boxes.tolist() == [[0, 0, 32, 24]]
 
 
 def test_media_elsewhere_as_frames(data: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_folder_of_frames(tmp_path: Path) -> None:
     assert cache_path(folder, "dis") == tmp_path / "frames.dis.flow"
     assert all(np.array_equal(a, b) for a, b in zip(frames_in(folder, 0, 9), computed, strict=True))
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="contains no 00001"):
+    with pytest.raises(InputError, match=r"contains no video file and no frames named 00001\.jpg"):
         write_cache(tmp_path / "none", tmp_path / "x.flow", "dis")
 
 

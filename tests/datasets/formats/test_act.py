@@ -280,6 +280,16 @@ def test_frames_from_0(tmp_path: Path, truth: GroundTruth) -> None:
         read_tubes(tubes, truth)
 
 
+def test_other_videos_are_counted(tmp_path: Path, truth: GroundTruth) -> None:
+    for name in ("run/b", "walk/a", "walk/c"):
+        dumped(tmp_path, f"act/{name}/00001.pkl", {1: []})
+        dumped(tmp_path, f"built/{name}_tubes.pkl", {})
+    with pytest.warns(UserWarning, match=r"act: ignoring 1 videos .*\(walk/c\)"):
+        read_detections(tmp_path / "act", truth)
+    with pytest.warns(UserWarning, match=r"built: ignoring 1 videos .*\(walk/c_tubes\.pkl\)"):
+        read_tubes(tmp_path / "built", truth)
+
+
 def test_no_tubelets(tmp_path: Path, truth: GroundTruth) -> None:
     dumped(tmp_path, "act/run/b/00001.pkl", {1: []})
     dumped(tmp_path, "act/walk/a/00001.pkl", {})

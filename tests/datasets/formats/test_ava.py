@@ -107,6 +107,14 @@ def test_files_as_editors_leave_them(tmp_path: Path, head: str, tail: str, encod
     assert found.frame.tolist() == [902, 903, 902] and found.score.tolist() == [0.9, 0.8, 0.7]
 
 
+@pytest.mark.parametrize(("separator", "point"), [(";", "."), (";", ","), ("\t", ".")])
+def test_other_separators(tmp_path: Path, separator: str, point: str) -> None:
+    text = FOUND.replace(",", separator).replace(".", point)
+    found = read_detections(written(tmp_path, "found.csv", text))
+    assert found.boxes[0].tolist() == [0.1, 0.1, 0.5, 0.9]
+    assert found.score.tolist() == [0.9, 0.8, 0.7]
+
+
 def test_a_table_is_no_ava_file(tmp_path: Path) -> None:
     """Our own columns, in another order than ours."""
     text = "video,frame,x1,y1,x2,y2,label,score\nvid1,5,1,2,30,40,run,0.5\n"

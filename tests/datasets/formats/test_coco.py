@@ -151,12 +151,12 @@ SIZE = {"file_name": "alpha/1.jpg", "width": 160, "height": 120}
     ("bbox", "size", "boxes"),
     [
         ([20, 10, 40, 60], (160, 120), [20, 10, 60, 70]),
-        ([20, 10, 40, 60], (320, 360), [40, 30, 120, 210]),
+        ([20, 10, 40, 60], (640, 360), [80, 30, 240, 210]),
         ([0.125, 0.25, 0.25, 0.5], None, [20, 30, 60, 90]),
-        ([0.125, 0.25, 0.25, 0.5], (320, 360), [40, 90, 120, 270]),
+        ([0.125, 0.25, 0.25, 0.5], (640, 360), [80, 90, 240, 270]),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*were scaled")
+@pytest.mark.filterwarnings("ignore:.*scaling", "ignore:.*were converted")
 def test_boxes_of_other_sizes(
     tmp_path: Path, bbox: list[float], size: tuple[int, int] | None, boxes: list[float]
 ) -> None:
@@ -170,8 +170,20 @@ def test_boxes_of_other_sizes(
 
 def test_scaling_is_said(tmp_path: Path) -> None:
     path = coco_files(tmp_path, [SIZE])
-    with pytest.warns(UserWarning, match="1 of 1 boxes were scaled .* of 160x120 to .* of 80x60"):
+    with pytest.warns(UserWarning, match="scaling 1 of 1 boxes .* alpha, from 160x120 to 80x60"):
         read_detections(path, truth_of("alpha", size=(80, 60)))
+
+
+def test_turned_images_are_refused(tmp_path: Path) -> None:
+    path = coco_files(tmp_path, [SIZE])
+    with pytest.raises(InputError, match="images of alpha are 160x120, but the video is 120x160"):
+        read_detections(path, truth_of("alpha", size=(120, 160)))
+
+
+def test_pixels_are_no_fractions(tmp_path: Path) -> None:
+    path = coco_files(tmp_path, [SIZE])
+    with pytest.raises(InputError, match="a box reaches to 70, so these are pixels"):
+        read_detections(path, truth_of("alpha"), FileOptions(box_unit="fraction"))
 
 
 def test_fractions_of_unknown_sizes(tmp_path: Path) -> None:

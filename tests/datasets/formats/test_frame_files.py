@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.frame_files import FrameFiles, first_frame_of
+from actiontubes.datasets.formats.frame_files import first_frame_of, match_frame_files
 
 KNOWN = ("Run/alpha", "Run/beta_2", "gamma.mp4", "new_alpha")
 
@@ -31,12 +31,15 @@ KNOWN = ("Run/alpha", "Run/beta_2", "gamma.mp4", "new_alpha")
         ("delta/img_00001.jpg", "delta", 1),
         ("delta_00001.jpg", "delta", 1),
         ("some/delta_00001.jpg", "some/delta", 1),
-        ("Jump/alpha/00001.jpg", "Jump/alpha", 1),
-        ("00001.jpg", "", 1),
+        ("Jump/alpha/00001.jpg", "Run/alpha", 1),
+        ("alpha/img1/000003.jpg", "Run/alpha", 3),
+        ("delta/img1/000003.jpg", "delta/img1", 3),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*is taken for")
 def test_paths(path: str, video: str, number: int) -> None:
-    assert FrameFiles(KNOWN, "", "").find(path) == (video, number)
+    files = match_frame_files([path], KNOWN, "", "")
+    assert files.videos == [video] and files.numbers.tolist() == [number]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,7 @@ def test_paths(path: str, video: str, number: int) -> None:
     [
         ("alpha/first.jpg", KNOWN, "a.json: image alpha/first.jpg: must be named <video>/<frame>"),
         ("alpha/99999999999.jpg", KNOWN, "must be named <video>/<frame>"),
+        ("00001.jpg", KNOWN, "must be named <video>/<frame>"),
         ("Run_new_alpha_1.txt", ("alpha", "new_alpha"), "could be a frame of alpha, new_alpha"),
         ("walk/alpha_00001.jpg", ("walk", "alpha"), "could be a frame of alpha, walk"),
         ("alpha/00001.jpg", ("a/alpha", "b/alpha"), "image alpha/00001.jpg: .*a/alpha, b/alpha"),
@@ -51,7 +55,24 @@ def test_paths(path: str, video: str, number: int) -> None:
 )
 def test_paths_that_are_not_certain(path: str, known: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        FrameFiles(known, "a.json: image ", "<video>/<frame>").find(path)
+        match_frame_files([path], known, "a.json: image ", "<video>/<frame>")
+
+
+def test_ends_of_names() -> None:
+    """Taken where one video alone ends so, and no other file means it, and said."""
+    with pytest.warns(
+        UserWarning, match=r"a: b/alpha/1\.jpg: is taken for .* Run/alpha, .*\(and 1 m"
+    ):
+        files = match_frame_files(["b/alpha/1.jpg", "Go_gamma_2.jpg"], KNOWN, "a: ", "")
+    assert files.videos == ["Run/alpha", "gamma.mp4"]
+    files = match_frame_files(["Jump/alpha/1.jpg", "Run/alpha/1.jpg"], KNOWN, "", "")
+    assert files.videos == ["Jump/alpha", "Run/alpha"]
+
+
+@pytest.mark.parametrize("other", ["two/alpha/2.jpg", "alpha_4.jpg"])
+def test_files_of_two_names(other: str) -> None:
+    with pytest.raises(InputError, match=r"could be .* of alpha, and so could one/alpha/1\.jpg"):
+        match_frame_files(["one/alpha/1.jpg", "one/alpha/2.jpg", other], ["alpha"], "", "")
 
 
 def test_first_frame() -> None:

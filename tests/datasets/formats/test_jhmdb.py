@@ -63,6 +63,24 @@ def test_damaged_folder(tmp_path: Path) -> None:
         read_jhmdb_folder(tmp_path, ["dance/a"])
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array(["a", "b"]), "part_mask has the wrong shape|must be finite numbers"),
+        (np.zeros((0, 0, 3)), "part_mask has the wrong shape"),
+        (np.full((4, 5, 2), np.nan), "part_mask must be finite numbers"),
+        ({"field": 1}, "contains objects of unknown kinds"),
+        (np.zeros((4, 5, 2)), "shows no person"),
+    ],
+)
+def test_masks_that_cannot_be(tmp_path: Path, values: object, message: str) -> None:
+    path = tmp_path / "puppet_mask/wave/a/puppet_mask.mat"
+    path.parent.mkdir(parents=True)
+    savemat(path, {"part_mask": values})
+    with pytest.raises(InputError, match=rf"puppet_mask\.mat: {message}"):
+        read_jhmdb_folder(tmp_path, ["wave/a"])
+
+
 def test_splits_of_small_lists(tmp_path: Path) -> None:
     for name in CLASSES:
         for k in (1, 2, 3):

@@ -127,6 +127,13 @@ def test_ucf101_24_as_act_pickle(tmp_path: Path) -> None:
     (tmp_path / "UCF101v2-GT.pkl").write_bytes(pickle.dumps(content))
     prepared = prepare_ucf101_24(tmp_path)
     assert prepared.ground_truth.splits == {"test1": ["Diving/b"], "train1": ["Diving/a"]}
+    # A frame behind the end of the video: nothing is written.
+    content["gttubes"]["Diving/b"] = {0: [rows + np.array([1, 0, 0, 0, 0])]}
+    (tmp_path / "UCF101v2-GT.pkl").write_bytes(pickle.dumps(content))
+    late = prepare_ucf101_24(tmp_path)
+    with pytest.raises(InputError, match="Diving/b, frame 1: the video ends before"):
+        write_prepared(late, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     (tmp_path / "UCF101v2-GT.pkl").unlink()
     with pytest.raises(InputError, match=r"pyannot\.pkl .* UCF101v2-GT\.pkl"):
         prepare_ucf101_24(tmp_path)

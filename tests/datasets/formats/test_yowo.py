@@ -42,7 +42,8 @@ DIVING = "Diving_v_Diving_g01_c01"
         (f"{DIVING}.txt.txt", "1 0.5 1 2 3 4", "must be named <class>_<video>_<frame>.txt"),
         (f"{DIVING}_00001.txt", "1 0.5 1 2 3", r"00001\.txt: line 1: must be label, score"),
         (f"{DIVING}_00001.txt", "1 0.5 1 2 3 x", r"00001\.txt: line 1: must be label, score"),
-        (f"{DIVING}_00001.txt", "\n7 0.5 1 2 3 4", "line 2: the label number must be"),
+        (f"{DIVING}_00001.txt", "\n7 0.5 1 2 3 4", "line 2: label 7 must be 1 to 2"),
+        (f"{DIVING}_00001.txt", "0 0.5 1 2 3 4", "line 1: label 0 must be 1 to 2"),
         (f"{DIVING}_00001.txt", "1.5 0.5 1 2 3 4", "line 1: .*must be whole numbers"),
         (f"{DIVING}_00001.txt", "1 nan 1 2 3 4", "line 1: a value is NaN"),
         (f"{DIVING}_00001.txt", "1 7 1 2 3 4", "line 1: score must be between 0 and 1"),
@@ -68,7 +69,8 @@ def test_names_that_the_ground_truth_has_without_folder(tmp_path: Path) -> None:
     (tmp_path / f"{DIVING}_00001.txt").write_text("2 0.5 1 2 30 40")
     (tmp_path / "Golf_v_Golf_g01_c01_00001.txt").write_text("2 0.5 1 2 30 40")
     tubes = replace(truth().tubes, video_names=("v_Basketball_g01_c01", "v_Diving_g01_c01"))
-    boxes = read_detections(tmp_path, replace(truth(), tubes=tubes))
+    with pytest.warns(UserWarning, match="is taken for a frame of v_Diving_g01_c01"):
+        boxes = read_detections(tmp_path, replace(truth(), tubes=tubes))
     # That of no known video stays, and is counted when tables are compared.
     names = [boxes.video_names[code] for code in boxes.video]
     assert names == ["v_Diving_g01_c01", "Golf_v_Golf_g01_c01"]

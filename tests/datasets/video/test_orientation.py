@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from actiontubes.datasets.video.media import measure_video
@@ -39,6 +40,26 @@ def test_matrices_are_followed(matrix: tuple[int, ...]) -> None:
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         turned = (cos * a - sin * b, sin * a + cos * b, cos * c - sin * d, sin * c + cos * d)
         assert shown(*turned) == expected
+
+
+def test_what_the_first_frame_says_holds_for_all(numbered, tmp_path: Path) -> None:
+    """H.264 may say the orientation in the stream, with its first frame alone."""
+    source, path = numbered.write(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        packets = [packet for packet in old.demux(stream) if packet.size]
+        times = packets[0].pts, packets[0].dts, packets[0].time_base
+        said = "h264_metadata=display_orientation=insert:rotate=90"
+        packets[0] = av.Packet(bytes(av.BitStreamFilterContext(said, stream).filter(packets[0])[0]))
+        packets[0].pts, packets[0].dts, packets[0].time_base = times
+        packets[0].is_keyframe = True
+        for packet in packets:
+            packet.stream = copy
+            new.mux(packet)
+    whole = list(read_video(path))
+    assert whole[0].shape == whole[-1].shape == (64, 48, 3)
+    np.testing.assert_array_equal(next(read_video(path, 30)), whole[30])
 
 
 @pytest.mark.parametrize("matrix", [(0, 0, 0, 0), (1, 0, 1, 0), (1, 1, -1, 1), (1, 0, 0.2, 1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.video.pack import pack_videos
 from actiontubes.datasets.video.reader import count_frames, probe, read_frames_at, read_video
+from actiontubes.datasets.video.writer import open_video_writer
 
 
 def test_frames_keep_their_numbers(tmp_path: Path, numbered: Any) -> None:
@@ -82,8 +84,39 @@ def test_nothing_half_written(tmp_path: Path, numbered: Any) -> None:
         pack_videos({"v": source, "w": tmp_path / "broken.mp4"}, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*")] == ["v.avi"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: contains no 00001\.png"):
+    with pytest.raises(
+        InputError, match=r"empty: contains no video file and no frames named 00001\.jpg"
+    ):
         pack_videos({"w": tmp_path / "empty"}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "..\\..\\x", "..", ".", "a\0"])
+def test_names_that_lead_elsewhere(tmp_path: Path, numbered: Any, name: str) -> None:
+    source = numbered.write(tmp_path / "v.mp4", num_frames=2)
+    folder = tmp_path / "deep" / "packed"
+    with pytest.raises(InputError, match="leads out of this folder"):
+        pack_videos({"fine": source, name: source}, folder)
+    assert not (tmp_path / "deep").exists()
+
+
+def test_names_of_one_file(tmp_path: Path, numbered: Any) -> None:
+    source = numbered.write(tmp_path / "v.mp4", num_frames=2)
+    with pytest.raises(InputError, match=r"the videos a/b and a/\./b would be one file"):
+        pack_videos({"a/b": source, "a/./b": source}, tmp_path / "packed")
+
+
+def test_frames_of_a_folder_and_the_shape_of_pixels(tmp_path: Path, numbered: Any) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in range(12):
+        image = numbered.frame(number)[..., ::-1]
+        assert cv2.imwrite(str(tmp_path / f"frames/img_{number:05d}.png"), image)
+    with open_video_writer(tmp_path / "wide.mp4", 25, pixel_aspect=Fraction(64, 45)) as writer:
+        for number in range(3):
+            writer.write(numbered.frame(number))
+    media = {"a": tmp_path / "frames", "b": tmp_path / "wide.mp4"}
+    packed = pack_videos(media, tmp_path / "packed")
+    assert numbered.numbers(list(read_video(packed["a"]))) == list(range(12))
+    assert [probe(packed[name]).pixel_aspect for name in "ab"] == [1, Fraction(64, 45)]
 
 
 def test_refused(tmp_path: Path, numbered: Any) -> None:

@@ -98,7 +98,7 @@ def test_strange_rates_are_written(numbered, tmp_path: Path, fps: float) -> None
         assert written == pytest.approx(times, abs=1e-3)
 
 
-@pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(8, 9), Fraction(12345, 54321)])
+@pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(8, 9), Fraction(123, 541)])
 def test_the_shape_of_pixels_is_written(numbered, tmp_path: Path, aspect: Fraction) -> None:
     path = write(numbered, tmp_path / "a.mp4", pixel_aspect=aspect)
     assert probe(path).pixel_aspect == pytest.approx(aspect, rel=1e-3)

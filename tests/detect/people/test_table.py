@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.formats.annotation_format import FileOptions
 from actiontubes.datasets.video.reader import VideoInfo
+from actiontubes.detect.people.proposals import ProposalSource, open_proposal_source
 from actiontubes.detect.people.table import TableSource, frame_interval, read_people
 
 WALK = VideoInfo(Path("walk.mp4"), 160, 120, 25.0, 48)
@@ -24,7 +26,7 @@ def csv(tmp_path: Path) -> Path:
     return tmp_path / "people.csv"
 
 
-def boxes(table: TableSource, frame: int) -> list[list[float]]:
+def boxes(table: ProposalSource, frame: int) -> list[list[float]]:
     (people,) = table.open(WALK).propose(np.zeros((1, 120, 160, 3), np.uint8), frame)
     return np.column_stack([people.boxes, people.score]).tolist()
 
@@ -82,6 +84,26 @@ def test_boxes_that_cannot_be_are_counted(csv: Path, rows: list[str], message: s
     with pytest.warns(UserWarning, match=message) as warned:
         table.open(WALK)
     assert len(warned) == 1
+
+
+def test_frames_that_seem_to_count_from_1(csv: Path) -> None:
+    header = "video,frame,x1,y1,x2,y2"
+    rows = [f"walk,{frame},{frame},1,90,9" for frame in range(1, 49)]
+    with pytest.warns(UserWarning, match="1 of 48 boxes are after .*give --first-frame 1 if"):
+        source(csv, header, *rows).open(WALK)
+    table = open_proposal_source(str(csv), files=FileOptions(first_frame=1))
+    assert boxes(table, 0)[0][:4] == [1, 1, 90, 9] and boxes(table, 47)[0][:4] == [48, 1, 90, 9]
+
+
+def test_fractions_of_the_frame(csv: Path) -> None:
+    header, rows = "video,frame,x1,y1,x2,y2", ("walk,2,0.25,0.5,0.5,1",)
+    with pytest.raises(InputError, match=r"people.csv: the boxes are fractions .*--boxes fraction"):
+        source(csv, header, *rows)
+    table = open_proposal_source(str(csv), files=FileOptions(box_unit="fraction"))
+    assert boxes(table, 2) == [[40, 60, 80, 120, 1]]
+    with pytest.raises(InputError, match="--boxes: describes a table of person boxes; leave it"):
+        open_proposal_source("frame", files=FileOptions(box_unit="pixel"))
+    open_proposal_source("frame", files=FileOptions())
 
 
 def test_nothing_is_said_of_rounding_and_of_other_videos(csv: Path) -> None:

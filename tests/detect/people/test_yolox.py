@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Tubes
 from actiontubes.detect.people import yolox as onnx_models
-from actiontubes.detect.people.onnx_file import input_shape, load_model
+from actiontubes.detect.people.onnx_file import input_shape, load_model, with_free_shape
 from actiontubes.detect.people.proposals import open_proposal_source
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,8 +191,8 @@ def test_onnxruntime_agrees_with_opencv(shared: Shared, model: str, free_size: b
     image = np.random.default_rng(0).uniform(0, 255, (*size, 3)).astype(np.float32)
     network = cv2.dnn.readNetFromONNX(str(path))
     network.setInput(cv2.dnn.blobFromImage(image, swapRB=True))
-    run = onnx_models._open_any_size(loaded, shape[2:], path) if free_size else None
-    run = run or onnx_models._open(loaded, path)
+    assert onnx_models._try_model(path) == (False, True)
+    run = onnx_models._open(with_free_shape(loaded) if free_size else loaded, path)
     np.testing.assert_allclose(run(image), network.forward(), rtol=1e-3, atol=1e-3)
 
 
@@ -278,6 +279,32 @@ def test_files_that_are_no_models_are_refused(
     with pytest.raises(InputError, match=r"bad.onnx: damaged, or not an ONNX model"):
         open_proposal_source(str(path))
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+def test_a_small_model_that_takes_gigabytes(tmp_path: Path) -> None:
+    helper, path = onnx.helper, tmp_path / "bomb.onnx"
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["large"]),
+        helper.make_node("ReduceSum", ["large"], ["nothing"], keepdims=0),
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nothing"], ["nought"]),
+        helper.make_node("Add", ["nought", "half"], ["output"]),
+    ]
+    weights = [
+        onnx.numpy_helper.from_array(np.array([1 << 30], np.int64), "shape"),  # 4 GB
+        onnx.numpy_helper.from_array(np.full((1, 21, 6), 0.5, np.float32), "half"),
+    ]
+    values = [helper.make_tensor_value_info(*each) for each in (
+        ("images", onnx.TensorProto.FLOAT, (1, 3, 32, 32)),
+        ("output", onnx.TensorProto.FLOAT, (1, 21, 6)),
+    )]  # fmt: skip
+    graph = helper.make_graph(nodes, "bomb", values[:1], values[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"bomb\.onnx: ") as refused:
+        open_proposal_source(str(path))
+    assert "\n" not in str(refused.value)
 
 
 def test_absent_file(tmp_path: Path) -> None:

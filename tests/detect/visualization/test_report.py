@@ -183,12 +183,14 @@ def test_boxes_are_scaled_to_the_frames(page_with_frames: Path) -> None:
 def test_frames_as_numbered_images(tmp_path: Path) -> None:
     folder = tmp_path / "Frames" / "golf" / "one.two"
     folder.mkdir(parents=True)
-    cv2.imwrite(str(folder / "00003.png"), np.full((4, 6, 3), (255, 0, 0), np.uint8))
+    for number in (1, 2, 3):
+        color = (85 * number, 0, 0)
+        cv2.imwrite(str(folder / f"{number:05d}.png"), np.full((4, 6, 3), color, np.uint8))
     paths = locate_videos(tmp_path, ["golf/one.two", "golf/three"])
     assert paths == {"golf/one.two": folder}
     frame = read_frame(folder, 2)
     assert frame is not None and frame[0, 0].tolist() == [0, 0, 255]
-    assert read_frame(folder, 0) is None
+    assert read_frame(folder, 3) is None
 
 
 def test_the_page_has_the_numbers(tmp_path: Path) -> None:

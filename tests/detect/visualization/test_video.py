@@ -10,11 +10,16 @@ import av
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.tables import Tubes
-from actiontubes.datasets.video.reader import probe, read_timed_video, read_video
+from actiontubes.datasets.tables import Tubes, make_videos
+from actiontubes.datasets.video.reader import VideoInfo, probe, read_timed_video, read_video
 from actiontubes.datasets.video.writer import open_video_writer
 from actiontubes.detect.visualization.frame import PALETTE, draw_frame
-from actiontubes.detect.visualization.video import draw_tubes, draw_video, select_video
+from actiontubes.detect.visualization.video import (
+    draw_tubes,
+    draw_video,
+    fit_to_video,
+    select_video,
+)
 
 BOX = np.array([[100.0, 80.0, 200.0, 180.0]])
 
@@ -125,8 +130,11 @@ def test_the_copy_has_the_shape_of_the_original(
 
 def test_wide_videos_are_enlarged_less(numbered, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 3, size=(6000, 64))
-    with pytest.warns(UserWarning, match=r"clip\.mp4: is drawn at 2 and not 4 times its size of"):
-        info = draw_video(video, tubes_table(frame=[0]), tmp_path / "a.mp4", progress=False)
+    table, out = tubes_table(frame=[0]), tmp_path / "a.mp4"
+    info = draw_video(video, table, out, progress=False)
+    assert (info.width, info.height) == (12000, 128)
+    with pytest.warns(UserWarning, match=r"clip\.mp4: is drawn at 2 and not 3 times its size of"):
+        info = draw_video(video, table, out, progress=False, scale=3)
     assert (info.width, info.height) == (12000, 128)
 
 
@@ -190,3 +198,36 @@ def test_one_frame_with_trail_and_ground_truth() -> None:
         frame, np.empty((0, 4)), [], truth_boxes=boxes[1:2], truth_labels=["wave"], scale=1
     )
     np.testing.assert_array_equal(draw_tubes(frame, 3, tubes, truth, 0, 1), alone)
+
+
+def test_boxes_are_fitted_to_the_video() -> None:
+    video = VideoInfo(Path("a.mp4"), 160, 120, 25.0, 9)
+    boxes = np.array([[80.0, 40, 200, 180], [330, 0, 340, 9], [0, 0, 20, 20]])
+    table = replace(
+        tubes_table(frame=[4, 2, 3], video_names=("Run/a", "Run/b")), boxes=boxes,
+        video=np.array([0, 0, 1], np.int32),
+    )  # fmt: skip
+    videos = make_videos(["Run/a"], 9, 320, 240)
+    with pytest.warns(UserWarning) as warned:
+        fitted = fit_to_video(table, video, Path("truth.csv"), videos=videos)
+    assert fitted.boxes.tolist() == [[40, 20, 100, 90]] and fitted.frame.tolist() == [4]
+    said = [str(each.message) for each in warned]
+    assert said == [
+        "truth.csv: ignoring 1 boxes of other videos, such as Run/b",
+        "truth.csv: Run/a is 320x240 there, a.mp4 is 160x120; the boxes are scaled",
+        "truth.csv: 1 of 2 boxes are outside the frame of a.mp4, 160x120, and are not drawn (the "
+        "first on frame 2)",
+    ]
+    with pytest.raises(InputError, match=r"Run/a is 200x90 there, a.mp4 is 160x120; give"):
+        fit_to_video(table, video, Path("t.csv"), videos=make_videos(["Run/a"], 9, 200, 90))
+
+
+def test_fractions_only_where_the_user_says_so() -> None:
+    video = VideoInfo(Path("a.mp4"), 160, 120, 25.0, 9)
+    table = replace(tubes_table(frame=[4]), boxes=np.array([[0.25, 0.5, 0.5, 0.75]]))
+    table = replace(table, video_names=("a",))
+    with pytest.raises(InputError, match=r"t.csv: the boxes are fractions .* --boxes fraction"):
+        fit_to_video(table, video, Path("t.csv"))
+    fitted = fit_to_video(table, video, Path("t.csv"), unit="fraction")
+    assert fitted.boxes.tolist() == [[40, 60, 80, 90]]
+    assert fit_to_video(table, video, Path("t.csv"), unit="pixel").boxes[0, 0] == 0.25

@@ -117,7 +117,7 @@ def test_nobody_in_sight(numbered, detect: Detect, tmp_path: Path) -> None:
     """Empty tables, and a copy in which nothing is drawn."""
     numbered.write(tmp_path / "a.mp4", 10)
     code, out, err = detect("a.mp4", proposals="hog")
-    assert (code, err) == (0, []) and out.startswith("a: 0 tubes, 10 frames\n")
+    assert (code, err) == (0, []) and out.startswith("a: 0 tubes, 10 frames (no people found)\n")
     assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
     for kind, name in ((Tubes, "tubes"), (Detections, "detections")):
         assert len(read_table(kind, tmp_path / "out" / f"{name}.parquet")) == 0
@@ -162,7 +162,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         "empty": "is empty",
         "text": "it may be damaged or not a video",
         "sound": "contains no video, only other streams",
-        "folder": "is a folder; give a video file",
+        "folder": "contains no video file",
     }
     order = ["absent", "good", "empty", "text", "one", "sound", "small", "folder", "cut"]
     videos = [tmp_path / f"{name}.mp4" for name in order]
