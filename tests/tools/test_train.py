@@ -213,7 +213,9 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
     expected["width_multiplier"] = expected.pop("width")
     expected["box_unit"] = expected.pop("boxes")
     assert {name: value for name, value in asked.items() if name in expected} == expected
-    assert set(asked) - {"mean", "std", "precision", "trackers", "device", "classes"} == set(expected)
+    assert set(asked) - {"mean", "std", "precision", "trackers", "device", "classes"} == set(
+        expected
+    )
 
 
 def test_defaults_are_those_of_the_library() -> None:
