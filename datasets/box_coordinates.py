@@ -45,18 +45,45 @@ def has_swapped_corners(boxes: np.ndarray) -> np.ndarray:
     return (boxes[..., 2] < boxes[..., 0]) | (boxes[..., 3] < boxes[..., 1])
 
 
-def box_unit(boxes: np.ndarray) -> BoxUnit:
-    """The unit of a file's boxes, as their numbers show it.
+def box_unit(boxes: np.ndarray) -> BoxUnit | None:
+    """The unit of a file's boxes, as their numbers show it; None where they do not.
 
-    Fractions are numbers that are not all whole, and of which 99 in 100 are at most 2: detectors
-    place some boxes outside the frame, but no file has nothing but boxes of a pixel or two.
+    Fractions are at most 2, as detectors place some boxes outside the frame, and not all whole. No
+    file has nothing but boxes of a pixel or two, but one whose numbers are all 0 and 1 may be of
+    whole frames in fractions.
 
     Args:
         boxes: (R, 4) x1 y1 x2 y2.
     """
-    if not len(boxes) or (np.abs(boxes) <= 2).mean() < 0.99 or (boxes % 1 == 0).all():
+    if not len(boxes):
         return "pixel"
-    return "fraction"
+    if _is_small(boxes).mean() < 0.99:
+        return "pixel"
+    if (boxes % 1 != 0).any():
+        return "fraction"
+    return None if np.abs(boxes).max() <= 1 else "pixel"
+
+
+def mixed_units(boxes: np.ndarray, group: np.ndarray) -> tuple[int, int] | None:
+    """Two rows of a file, of which one is a fraction and the other pixels; None in most files.
+
+    Args:
+        boxes: (R, 4) x1 y1 x2 y2.
+        group: (R,) the video of each, from 0: a video's boxes are of one unit.
+    """
+    small = _is_small(boxes) & (boxes % 1 != 0).any(axis=1)
+    if not small.any() or small.all():
+        return None
+    count = np.bincount(group)
+    share = np.bincount(group, small, len(count)) / np.maximum(count, 1)
+    if 0.01 < small.mean() < 0.99 or (share >= 0.99).any():
+        return int(small.argmax()), int((~_is_small(boxes)).argmax())
+    return None
+
+
+def _is_small(boxes: np.ndarray) -> np.ndarray:
+    """(R,) bool, whether a box may be in fractions of the frame."""
+    return np.abs(boxes).max(axis=1) <= 2
 
 
 def require_pixels(boxes: np.ndarray, source: object, unit: BoxUnit | None = None) -> None:

@@ -25,11 +25,17 @@ class ClassList:
         names: in the order of their numbers.
         numbers: of each name, ascending; None where the file only has an order.
         source: the file, for messages.
+
+    Raises:
+        InputError: two names are spellings of one class.
     """
 
     names: tuple[str, ...]
     numbers: tuple[int, ...] | None = None
     source: str = "--classes"
+
+    def __post_init__(self) -> None:
+        _refuse_repeated([normalize_label(name) for name in self.names], "class", self.source)
 
     def in_order(self) -> tuple[str, ...]:
         """The names, for a format that numbers classes by their place in a list.
@@ -69,10 +75,9 @@ def read_class_list(path: Path) -> ClassList:
     text = read_text(path)
     try:
         entries = _READERS.get(path.suffix.lower(), _read_lines)(text)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a list of classes: {_LAYOUTS}") from error
     entries = [(number, str(name).strip()) for number, name in entries]
-    _refuse_repeated([normalize_label(name) for _, name in entries], "class", path)
     if not entries or not all(name for _, name in entries):
         raise InputError(f"{path}: has {'an empty name' if entries else 'no classes'}; {_LAYOUTS}")
     if any(number is None for number, _ in entries):
@@ -103,10 +108,10 @@ _Entries = list[tuple[Any, Any]]
 """A number, or None, and a name of each class."""
 
 
-def _refuse_repeated(values: list, what: str, path: Path) -> None:
+def _refuse_repeated(values: list, what: str, source: object) -> None:
     for value, count in Counter(values).items():
         if count > 1:
-            raise InputError(f"{path}: {what} {value} stands there twice; write it once")
+            raise InputError(f"{source}: {what} {value} stands there twice; write it once")
 
 
 def _unnumbered(names: Iterable[Any]) -> _Entries:

@@ -166,9 +166,9 @@ def load_pickle(path: Path) -> Any:
     """
     from .safe_pickle import ArrayUnpickler, UnsafePickleError
 
-    content = path.read_bytes()
     try:
-        return ArrayUnpickler(content, EXTRA_MEMORY).load()
+        with path.open("rb") as file:
+            return ArrayUnpickler(file, path.stat().st_size, EXTRA_MEMORY).load()
     except UnsafePickleError as error:
         reason = " ".join(str(error).split())
         raise InputError(
@@ -176,6 +176,8 @@ def load_pickle(path: Path) -> Any:
             "arrays are read from pickles"
         ) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.filename:
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
             f"{path}: cannot be read as a pickle ({reason}); it may be damaged, download it again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
@@ -58,7 +59,7 @@ def isolated_reader(
                 f"{path}: is damaged: reading it {_ended(code)}; download it again"
             ) from None
         try:
-            is_value, value = ArrayUnpickler(answer, EXTRA_MEMORY).load()
+            is_value, value = ArrayUnpickler(io.BytesIO(answer), len(answer), EXTRA_MEMORY).load()
         except UnsafePickleError as error:
             raise InputError(f"{path}: contains objects of unknown kinds ({error})") from error
         if not is_value:

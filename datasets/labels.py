@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.resources import files
@@ -31,12 +32,21 @@ def match_labels(labels: Sequence[str], known: Sequence[str]) -> np.ndarray:
 
 
 def normalize_label(label: str) -> str:
-    """A class in lower case, with a space for each run of spaces and underscores."""
-    return " ".join(label.replace("_", " ").casefold().split())
+    """A class in lower case, compatible Unicode, one space for spaces and underscores."""
+    text = unicodedata.normalize("NFKC", _visible(label))
+    return " ".join(text.replace("_", " ").casefold().split())
+
+
+def _visible(label: str) -> str:
+    """The label in composed Unicode without characters that nobody sees, and blanks around it."""
+    if label.isascii():
+        return label.strip()
+    seen = "".join(each for each in label if unicodedata.category(each) != "Cf")
+    return unicodedata.normalize("NFC", seen).strip()
 
 
 def merge_spellings(names: Sequence[str], source: object) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The classes of one file, where blanks around a name are no part of it.
+    """The classes of one file; blanks around a name and what nobody sees are no part of it.
 
     Args:
         names: L names as the file writes them, in any order.
@@ -48,7 +58,7 @@ def merge_spellings(names: Sequence[str], source: object) -> tuple[np.ndarray, t
     Raises:
         InputError: a name is empty, or two differ only in capitals, blanks or underscores.
     """
-    stripped = [name.strip() for name in names]
+    stripped = [_visible(name) for name in names]
     if not all(stripped):
         raise InputError(f"{source}: a label is empty; name the class, or remove its rows")
     classes = tuple(dict.fromkeys(stripped))

@@ -35,7 +35,7 @@ def open_parquet(path: Path, texts: Collection[str] = ()) -> Iterator[pyarrow.pa
         with pq.ParquetFile(path, read_dictionary=list(texts)) as file:
             yield file
     # Of damaged pages pyarrow raises an OSError, too, which names no file.
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if getattr(error, "filename", None):
             raise
         raise InputError(

@@ -9,13 +9,12 @@ file holds; what its commands may multiply is counted here.
 
 from __future__ import annotations
 
-import io
 import math
 import pickle
 import re
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -35,15 +34,16 @@ class ArrayUnpickler(pickle._Unpickler):
     They are of a subclass of `np.ndarray` that changes only how they are pickled.
 
     Args:
-        content: the pickle.
+        file: of the pickle.
+        size: its length in bytes.
         memory: bytes that arrays and texts may take together beyond its length.
     """
 
-    def __init__(self, content: bytes, memory: int) -> None:
-        super().__init__(io.BytesIO(content), encoding="latin1")
-        self._length = len(content)
-        self._bytes_left = len(content) + memory
-        self._containers_left = _MAX_CONTAINERS + len(content) // 8
+    def __init__(self, file: BinaryIO, size: int, memory: int) -> None:
+        super().__init__(_Bounded(file, size), encoding="latin1")
+        self._length = size
+        self._bytes_left = size + memory
+        self._containers_left = _MAX_CONTAINERS + size // 8
 
     def load(self) -> Any:
         value = super().load()
@@ -203,8 +203,21 @@ def _unfolded_count(value: Any, known: dict[int, int], depth: int = 0) -> int:
     for each in members:
         if isinstance(each, (list, tuple, dict, np.ndarray)):
             count += _unfolded_count(each, known, depth + 1)
+        elif isinstance(each, (str, bytes)):
+            count += len(each) // 100
     known[id(value)] = count
     return count
+
+
+class _Bounded:
+    """A file of which no more is asked than it has: a read of 2**40 bytes would reserve them."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+        self.readline = file.readline
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(min(size, self._size))
 
 
 class _Element:

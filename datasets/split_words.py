@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from .errors import InputError, choose_from, some_of
 
@@ -37,7 +39,7 @@ def split_by_words(split: Mapping[str, str], source: str) -> dict[str, list[str]
     Warns:
         how many videos are in no list.
     """
-    lists: dict[str, list[str]] = {}
+    lists: dict[str, Any] = {}
     for video, word in split.items():
         part = part_of_word(word)
         if word.strip() and part is None:
@@ -46,8 +48,7 @@ def split_by_words(split: Mapping[str, str], source: str) -> dict[str, list[str]
                 f"{choose_from(word, _WORDS, len(_WORDS))}"
             )
         lists.setdefault(part or "", []).append(video)
-    if "val" in lists and "test" not in lists:
-        lists["test"] = lists.pop("val")
+    lists = validation_as_test(lists)
     unused = [*lists.pop("val", ()), *lists.pop("", ())]
     if unused:
         warnings.warn(
@@ -56,3 +57,23 @@ def split_by_words(split: Mapping[str, str], source: str) -> dict[str, list[str]
             stacklevel=4,
         )
     return {f"{part}1": names for part, names in lists.items()}
+
+
+def name_of_list(path: Path) -> str:
+    """What a list of videos is called by its file: test1 for Test1.txt, testlist01.txt, test.txt.
+
+    Raises:
+        InputError: the name does not begin with the word of a part.
+    """
+    match = re.fullmatch(r"([a-z]+?)[-_ ]*(?:list|split)?[-_ ]*0*(\d*)", path.stem.casefold())
+    part = part_of_word(match[1]) if match else None
+    if match is None or part is None:
+        raise InputError(f"{path}: name a list of videos train1.txt, val1.txt or test1.txt")
+    return f"{part}{match[2] or 1}"
+
+
+def validation_as_test(lists: dict[str, Any]) -> dict[str, Any]:
+    """The lists, where validation videos are the test videos if there are no others."""
+    if any(name.startswith("test") for name in lists):
+        return lists
+    return {re.sub("^val", "test", name): names for name, names in lists.items()}

@@ -39,7 +39,8 @@ def read_table(kind: type[Table], path: str | Path, *, first_frame: int = 0) -> 
     Args:
         kind: the table's class.
         path: the file.
-        first_frame: the number that the file gives to a video's first frame.
+        first_frame: the number that the file gives to a video's first frame; a file with a lower
+            frame counts from 0.
 
     Raises:
         InputError: an unknown extension, a damaged file, a missing column, or a value that breaks
@@ -74,6 +75,13 @@ def read_table(kind: type[Table], path: str | Path, *, first_frame: int = 0) -> 
     if "label" in values:
         codes, values["label_names"] = merge_spellings(values["label_names"], path)
         values["label"] = codes[values["label"]]
+    if first_frame and (values.get("frame", np.array([first_frame])) < first_frame).any():
+        warnings.warn(
+            f"{path}: has a frame {values['frame'].min()}, so its frames count from 0 and not from "
+            f"{first_frame}",
+            stacklevel=2,
+        )
+        first_frame = 0
     for name in ("frame", "first_frame", "last_frame") if first_frame else ():
         if name in values:
             values[name] = from_first_frame(values[name], first_frame)

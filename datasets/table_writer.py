@@ -163,7 +163,7 @@ def errors_of_parquet(path: Path) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the system
             raise
         raise InputError(f"{path}: is damaged; delete its folder and run again") from error

@@ -59,7 +59,7 @@ _FRAME = _column(np.int32, least=0, most=100_000_000)  # 38 days at 30 frames a 
 _PERSON = _column(np.int32, least=1, any_text=True)
 _FINITE = _column(np.float64)
 _SCORE = _column(np.float64, least=0, most=1)
-_COUNT = _column(np.int64, least=1)
+_COUNT = _column(np.int64, least=1, most=100_000_000)
 _TRACK = _column(np.int64, default=-1, any_text=True)
 
 

@@ -157,7 +157,8 @@ def _count_values(node: Any, known: dict[int, int], source: object) -> int:
                 f"{source}: line {line}: {key} stands in line {keys[key]}, too; keep one"
             )
         keys[key] = line
-    known[id(node)] = 1 + sum(_count_values(each, known, source) for each in members)
+    length = 0 if members else len(node.value) // 100
+    known[id(node)] = 1 + length + sum(_count_values(each, known, source) for each in members)
     return known[id(node)]
 
 

@@ -7,6 +7,7 @@ compares names of videos.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import unicodedata
@@ -29,6 +30,8 @@ VIDEO_EXTENSIONS = (
 """Those of the containers and raw streams that FFmpeg opens; files in folders need one of them."""
 
 FRAME_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+
+_MAX_BYTES = 240  # of a part of a path; file systems take 255
 
 
 class VideoIndex:
@@ -197,6 +200,29 @@ def match_videos(listed: Iterable[ListedName], known: Iterable[str]) -> list[str
     return names
 
 
+def refuse_same_names(names: Sequence[str], source: object) -> None:
+    """Refuses two names in one file that seem to mean one video.
+
+    They do where they differ in capitals, slashes or the form of Unicode, or where one of them has
+    the extension of a video file and the other has none.
+
+    Raises:
+        InputError: names both.
+    """
+    seen: dict[tuple[str, ...], str] = {}
+    for name in names:
+        key = tuple(_folded(_parts(name)))
+        other = seen.setdefault(key, name)
+        if other == name:
+            continue
+        both_have_extensions = all(strip_extension(each) != each for each in (name, other))
+        if both_have_extensions and _parts(name) == _parts(other):
+            continue
+        raise InputError(
+            f"{source}: videos {other!r} and {name!r} seem to be one; give each video one name"
+        )
+
+
 def unique_names(videos: Sequence[Path]) -> list[str]:
     """What the tables call each file: its stem, or as much of its path as no other file shares.
 
@@ -248,4 +274,17 @@ def strip_timestamps(name: str) -> str:
 def folder_name(name: str) -> str:
     """The name as that of a single folder: different for different names, and never hidden."""
     flat = name.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
-    return f"%2E{flat[1:]}" if flat.startswith(".") else flat
+    return shorten_path(f"%2E{flat[1:]}" if flat.startswith(".") else flat)
+
+
+def shorten_path(name: str) -> str:
+    """The name as a path to which an extension can be added: long parts end in a digest instead."""
+    return "/".join(map(_shorten, name.split("/")))
+
+
+def _shorten(part: str) -> str:
+    encoded = part.encode()
+    if len(encoded) <= _MAX_BYTES:
+        return part
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return f"{encoded[: _MAX_BYTES - 17].decode(errors='ignore')}~{digest}"

@@ -63,6 +63,7 @@ def main() -> int:
         name, _, number = options.only.partition(":")
         jobs = [(name, int(number), 1)]
     results: Counter[tuple[str, str]] = Counter()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends early, too, with a report
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.workers) as pool:
         for name, batches in Counter(name for name, _, _ in jobs).items():
             if batches > 1:  # the valid files are made before several processes copy them

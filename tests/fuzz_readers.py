@@ -283,9 +283,17 @@ def _lists(folder: Path) -> None:
     _write(folder / "hmdb" / "run_test_split1.txt", "a.avi 1", "b.avi 2")
     _write(folder / "map.csv", "label,class", "jump,high jump", "run,running")
     _write(folder / "videos.txt", "a.mp4", "# none", "sub/b.avi")
+    _write(folder / "names.txt", "1 jump", "2 high jump")
+    _write(folder / "names.csv", "id,name", "1,jump", "2,run")
+    _write(folder / "names.yaml", "nc: 2", "names:", "  0: jump", "  1: 'run'")
+    names = {"categories": [{"id": 1, "name": "jump"}, {"id": 3, "name": "run"}]}
+    (folder / "names.json").write_text(json.dumps(names))
+    _write(folder / "names.pbtxt", "item {", '  name: "jump"', "  id: 1", "}",
+           "item {", '  name: "run (fast)"', "  id: 12", "}")  # fmt: skip
 
 
 def _read_lists(folder: Path) -> Any:
+    from actiontubes.datasets.class_list import read_class_list
     from actiontubes.datasets.formats.classification_lists import read_lists
     from actiontubes.datasets.video.find import expand_video_paths
     from actiontubes.datasets.video_names import match_videos, read_video_list
@@ -294,6 +302,8 @@ def _read_lists(folder: Path) -> Any:
     places = ("kinetics.csv", "plain.txt", "v1.csv", "v2.json", "ucf", "hmdb")
     for name in places:
         _attempt(lambda name=name: read_lists(folder / name))  # type: ignore[misc]
+    for path in folder.glob("names.*"):
+        _attempt(lambda path=path: read_class_list(path))  # type: ignore[misc]
     _attempt(lambda: read_class_map(str(folder / "map.csv")))
     _attempt(lambda: expand_video_paths([folder / "videos.txt"]))
     _attempt(lambda: match_videos(read_video_list(folder / "videos.txt"), ["a", "sub/b"]))
@@ -517,16 +527,16 @@ READERS: dict[str, Reader] = {
     "ava": Reader(_ava, _read_ava),
     "yowo": Reader(_yowo, _formats("read_detections", ".")),
     "lists": Reader(_lists, _read_lists),
-    "recipes": Reader(_recipes, _read_recipes, 0.1),
-    "checkpoint": Reader(_checkpoint, _read_checkpoint, 0.2),
-    "weights": Reader(_weights, _read_weights, 0.5),
-    "state": Reader(_state, _read_state),
+    "recipes": Reader(_recipes, _read_recipes, 0.05),
+    "checkpoint": Reader(_checkpoint, _read_checkpoint, 0.1),
+    "weights": Reader(_weights, _read_weights, 0.2),
+    "state": Reader(_state, _read_state, 0.5),
     "results": Reader(_results, _read_results),
-    "h264": Reader(lambda folder: _videos(folder, _H264), _read_videos, 0.3),
-    "mpeg4": Reader(lambda folder: _videos(folder, _MPEG), _read_videos, 0.3),
-    "vp9-ffv1": Reader(lambda folder: _videos(folder, _OTHER), _read_videos, 0.3),
+    "h264": Reader(lambda folder: _videos(folder, _H264), _read_videos, 0.2),
+    "mpeg4": Reader(lambda folder: _videos(folder, _MPEG), _read_videos, 0.2),
+    "vp9-ffv1": Reader(lambda folder: _videos(folder, _OTHER), _read_videos, 0.2),
     "images": Reader(_images, _read_videos),
     "flow": Reader(_flow, _read_flow, 0.5),
-    "onnx-detector": Reader(_onnx_detector, _read_onnx_detector, 0.05),
-    "onnx-people": Reader(_onnx_people, _read_onnx_people, 0.3),
+    "onnx-detector": Reader(_onnx_detector, _read_onnx_detector, 0.02),
+    "onnx-people": Reader(_onnx_people, _read_onnx_people, 0.1),
 }

@@ -256,7 +256,12 @@ def _with_recipes(arguments: list[str]) -> list[str]:
         if option == "--config" and not Path(name).is_file() and recipe.is_file():
             words[i] = str(recipe)
         elif option == "--config" and Path(name).is_file():
-            parse_yaml(read_text(Path(name)), name)
+            content = parse_yaml(read_text(Path(name)), name)
+            if not isinstance(content, dict):
+                raise InputError(
+                    f"{name}: must hold options, one a line (name: value), not "
+                    f"{'nothing' if content is None else repr(content)[:60]}"
+                )
     return words
 
 

@@ -51,8 +51,8 @@ def detect(
     actiontubes.tools.main detect` splits the videos among GPUs or machines.
 
     Args:
-        videos: Video files, folders, patterns such as 'clips/*.avi', or .txt files with one path a
-            line.
+        videos: Video files, folders of videos or of frames (00001.jpg, ...), patterns such as
+            'clips/*.avi', or .txt files with one path a line.
         out: Output folder.
         checkpoint: A trained detector: detector.safetensors, or an .onnx file written by
             `actiontubes export`.

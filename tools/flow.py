@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..datasets.errors import InputError, error_line
-from ..datasets.video.find import DRAWN_FLOW_SUFFIX, DRAWN_SUFFIX
-from ..datasets.video.media import iter_videos
+from ..datasets.video.find import DRAWN_FLOW_SUFFIX, expand_video_paths
 
 
 def flow(
@@ -28,7 +27,8 @@ def flow(
     a stopped run can be continued.
 
     Args:
-        videos: Video files, folders of frames (00001.jpg, ...), or folders that contain either.
+        videos: Video files, folders of videos or of frames (00001.jpg, ...), patterns such as
+            'clips/*.avi', or .txt files with one path a line.
         method: tvl1 (as in the paper; up to a second a frame on one core) or dis (much faster).
         out: Output folder. `train` and `detect` find flow only beside the videos, so move the files
             there before you use them.
@@ -39,7 +39,7 @@ def flow(
     from ..datasets.flow.colors import draw_flow_video
 
     failed = 0
-    for media in _find_media(videos):
+    for media in expand_video_paths(videos):
         cache = cache_path(media, method)
         if out is not None:
             cache = out / cache.name
@@ -57,15 +57,3 @@ def flow(
             print(f"actiontubes flow: {error_line(error)}", file=sys.stderr)
             failed += 1
     return 2 if failed else 0
-
-
-def _find_media(arguments: list[Path]) -> list[Path]:
-    """The files, and all videos and folders of frames below the folders, except drawn videos."""
-    media: list[Path] = []
-    for path in arguments:
-        below = list(iter_videos(path)) if path.is_dir() else [path]
-        suffixes = (DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX)
-        media += [each for each in below if not each.name.endswith(suffixes)]
-        if not below:
-            raise InputError(f"{path}: contains no video files and no folders of frames")
-    return media

@@ -19,7 +19,7 @@ from ..datasets.formats.registry import (
 )
 from ..datasets.table_io import read_table, write_table
 from ..datasets.tables import Detections, Tubelets, Videos
-from ..detect.linking.linker import link as link_tables
+from ..detect.linking.linker import link_all
 from ..detect.linking.trimming import mean_tube_lengths, trim_max_subarray, trim_two_labels
 from .overrides import parse_overrides
 
@@ -82,7 +82,8 @@ def link(
         # A pixel more would be a frame more, and any two boxes would overlap.
         overrides = {"extent": "continuous", **overrides}
     details = read_table(Videos, videos) if videos is not None else None
-    tubes = link_tables(boxes, preset or method, videos=details, **overrides)
+    linked = link_all(boxes, preset or method, videos=details, **overrides)
+    tubes = linked.tubes
     if trim == "two-label":
         tubes = trim_two_labels(tubes)
     elif trim == "subarray" and truth is not None:
@@ -98,4 +99,10 @@ def link(
         tubes = trim_max_subarray(tubes, lengths)
     write_table(tubes, out)
     count = len(np.unique(tubes.tube))
-    print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes.score)} detections")
+    left_out = ""
+    if linked.num_dropped:
+        left_out = (
+            f"; {linked.num_dropped} left out, too short or of too low a score (--set min_length=, "
+            "min_score=)"
+        )
+    print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes.score)} detections{left_out}")

@@ -104,7 +104,9 @@ def live(
         tube_sink = None
         if out is not None:
             tube_sink = TubeCsvWriter(out / "tubes.csv").append
-            frame_sinks.append(stack.enter_context(VideoPartWriter(out)).write)
+            frame_sinks.append(
+                stack.enter_context(VideoPartWriter(out, pixel_aspect=info.pixel_aspect)).write
+            )
         if show or out is None:
             address, show_frame = stack.enter_context(serve_page(port))
             print(f"open {address} in a browser; Ctrl-C ends the run", flush=True)

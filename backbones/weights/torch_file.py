@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import warnings
 import zipfile
@@ -82,7 +83,7 @@ class _TorchScan(ArrayUnpickler):
     """
 
     def __init__(self, content: bytes) -> None:
-        super().__init__(content, EXTRA_MEMORY // 4)
+        super().__init__(io.BytesIO(content), len(content), EXTRA_MEMORY // 4)
 
     def find_class(self, module: str, name: str) -> Any:
         if _NAMES.fullmatch(f"{module}.{name}"):

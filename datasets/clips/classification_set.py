@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, some_of
+from ..errors import InputError, more_of, some_of
 from ..formats.classification_lists import Part, Row, VideoLists, read_lists
 from ..frame_numbers import is_frame_folder
-from ..labels import match_labels
+from ..labels import match_labels, merge_spellings
 from ..video.media import locate_videos
 from ..video_names import strip_extension, strip_timestamps
 
@@ -66,8 +66,9 @@ def open_classification_set(
         allow_missing: continue if more than half of the videos are missing.
 
     Raises:
-        InputError: a list that cannot be read, with its row; a class that is not among `labels`; no
-            video is found, or too few.
+        InputError: a list that cannot be read, with its row; a video that is listed for training
+            and for testing, or with two classes; a class that is written in two ways, or is not
+            among `labels`; no video is found, or too few.
 
     Warns:
         Some videos are missing.
@@ -79,6 +80,7 @@ def open_classification_set(
             lists.train or lists.test, other.test or other.train, lists.labels or other.labels,
             lists.numbered,
         )  # fmt: skip
+    _check_lists(lists, data, test_data)
     train, test = lists.train or lists.test, lists.test or lists.train
     classes = tuple(labels or lists.labels or _sorted({label for _, label in (*train, *test)}))
     rows, home = (train, data) if part == "train" else (test, test_data or data)
@@ -100,6 +102,28 @@ def with_labels(videos: ClassificationSet, labels: Sequence[str]) -> Classificat
     """The same videos with the same classes in another order."""
     codes = match_labels(videos.labels, labels).astype(np.int64)
     return replace(videos, label=codes[videos.label], labels=tuple(labels))
+
+
+def _check_lists(lists: VideoLists, data: Path, test_data: Path | None) -> None:
+    """Refuses videos in both parts or of several classes, and classes that are written two ways."""
+    trained, tested = ([name for name, _ in rows] for rows in (lists.train, lists.test))
+    both = {*trained} & {*tested}
+    shared = [name for name in tested if name in both]
+    # The same list for both is meant so.
+    if shared and not (test_data is not None and set(trained) == set(tested)):
+        raise InputError(
+            f"{data}: video {shared[0]}{more_of(len(shared), 'video')} is in both the training "
+            f"list and the test list{f' ({test_data})' if test_data else ''}; take it out of one "
+            "of them"
+        )
+    label_of: dict[str, str] = {}
+    for name, label in (*lists.train, *lists.test):
+        if label_of.setdefault(name, label) != label:
+            raise InputError(
+                f"{data}: video {name} has the classes {label_of[name]} and {label}; a video has "
+                "one class"
+            )
+    merge_spellings(list(dict.fromkeys(label_of.values())), data)
 
 
 def _sorted(labels: set[str]) -> list[str]:

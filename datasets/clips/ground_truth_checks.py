@@ -130,7 +130,7 @@ def check_boxes(truth: GroundTruth, sizes: Mapping[str, np.ndarray]) -> None:
         tubes.frame >= frames,
         lambda row: (
             f"the video has only {frames[row]} frames (0 to {frames[row] - 1}); correct the frame, "
-            "or num_frames in the table of videos"
+            "or give --first-frame 1 if the file counts from 1"
         ),
     )
     chosen = frames < unlimited[0]

@@ -197,6 +197,7 @@ def read_frame_detections(path: Path, options: ReadOptions) -> Detections:
         options: must name the videos and classes, in the order of the indices.
     """
     names = options.require_names(path)
+    options.require_order(path)
     rows = Entry(load_pickle(path), path).array("video", "frame", "label", "score", *BOX_COLUMNS)
     rows[:, 1] = from_first_frame(rows[:, 1], _first_frame(options))
     return detections_from_rows(rows, *names, str(path))

@@ -33,6 +33,7 @@ class GroundTruth:
         default_split: the split to evaluate where none is chosen; None for all videos.
         classes: the classes in the order in which the data set numbers them; None where the format
             only has names.
+        videos_in_order: whether the videos are in the order of a list, by which others number them.
         annotated_frames: (F, 2) int32 index into `tubes.video_names` and frame, where only some
             frames were annotated; None for every frame.
         box_unit: see `BoxUnit`.
@@ -45,6 +46,7 @@ class GroundTruth:
     splits: Splits = field(default_factory=dict)
     default_split: int | None = None
     classes: ClassList | None = None
+    videos_in_order: bool = False
     annotated_frames: np.ndarray | None = None
     box_unit: BoxUnit = "pixel"
     frame_unit: FrameUnit = "frame"
@@ -74,7 +76,8 @@ class ReadOptions:
     """What a file may leave open.
 
     Attributes:
-        video_names: the videos in the order in which the format numbers them, or None.
+        video_names: the videos of the ground truth, or None.
+        videos_in_order: whether they are in the order in which files number them.
         classes: the classes by number, or None where they are not known.
         label_names: the classes of the ground truth, whose spelling is kept; () where unknown.
         annotations: COCO: the annotation file that belongs to a file of results; None for
@@ -87,6 +90,7 @@ class ReadOptions:
     """
 
     video_names: tuple[str, ...] | None = None
+    videos_in_order: bool = False
     classes: ClassList | None = None
     label_names: tuple[str, ...] = ()
     annotations: Path | None = None
@@ -117,7 +121,8 @@ class ReadOptions:
         if truth is None:
             return options
         return replace(
-            options, video_names=truth.tubes.video_names, label_names=truth.tubes.label_names,
+            options, video_names=truth.tubes.video_names,
+            videos_in_order=truth.videos_in_order, label_names=truth.tubes.label_names,
             classes=classes or truth.classes, target_unit=truth.box_unit, videos=truth.videos,
         )  # fmt: skip
 
@@ -133,6 +138,18 @@ class ReadOptions:
                 "the videos and classes"
             )
         return self.video_names, self.require_classes(path)
+
+    def require_order(self, path: Path) -> None:
+        """Refuses a file that numbers the videos of a list that is not known.
+
+        Raises:
+            InputError: the videos are not those of a list.
+        """
+        if not self.videos_in_order:
+            raise InputError(
+                f"{path}: holds video numbers, whose order the ground truth does not say; give the "
+                "list of the test videos with --videos"
+            )
 
     def require_classes(self, path: Path) -> tuple[str, ...]:
         """The names of the classes in the order of their numbers.

@@ -64,10 +64,10 @@ def read_ava_ground_truth(path: Path) -> Tubes:
         how many rows have no box or action.
     """
     columns, last, numbers = _read_rows(path)
-    is_score = np.array([_is_number(text) and float(text) % 1 != 0 for text in last], bool)
+    persons, person = _number_names(last)
+    is_score = np.array([_is_number(text) and float(text) % 1 != 0 for text in persons], bool)
     why = "the last column must be a person, not a score; are these detections?"
-    refuse_rows(is_score, path, why, numbers)
-    person = _number_names([_plain_number(text) for text in last])[1]
+    refuse_rows(is_score[person], path, why, numbers)
     keys = np.stack([columns["video"], person, columns["label"]], axis=1)
     tube = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     tubes = Tubes(**columns, tube=tube.astype(np.int64))
@@ -85,10 +85,14 @@ def read_ava_detections(path: Path) -> Detections:
         InputError: a row that is not of that form.
     """
     columns, last, numbers = _read_rows(path)
-    refuse_rows(~_are_numbers(last), path, "score must be a number", numbers)
-    score = last.astype(np.float64)
+    score = _as_numbers(last[:, None], ("score",), path, numbers)[:, 0]
     bad = ~((score >= 0) & (score <= 1))
     refuse_rows(bad, path, "score must be between 0 and 1", numbers)
+    if (score == 0).any() and (score % 1 == 0).all():
+        raise InputError(
+            f"{path}: all scores are 0 or 1, so the last column seems to be a person; is this the "
+            "ground truth?"
+        )
     return Detections(**columns, score=score)
 
 
@@ -123,12 +127,11 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
             stacklevel=3,
         )
     table = np.array(rows, object).reshape(-1, len(_COLUMNS))
-    for column in range(len(_COLUMNS)):
-        refuse_rows(np.array(table[:, column] == ""), path, f"{_COLUMNS[column]} is empty", numbers)
-    for column in range(1, 6):
-        bad = ~_are_numbers(table[:, column])
-        refuse_rows(bad, path, f"{_COLUMNS[column]} must be a number", numbers)
-    second, boxes = table[:, 1].astype(np.float64), table[:, _BOX].astype(np.float64)
+    empty = table == ""
+    for name, is_empty in zip(_COLUMNS, empty.T):
+        refuse_rows(is_empty, path, f"{name} is empty", numbers)
+    values = _as_numbers(table[:, 1:6], _COLUMNS[1:6], path, numbers)
+    second, boxes = values[:, 0], values[:, 1:]
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(second)
     for bad, why in (
         (~finite, "contains NaN or infinity"),
@@ -137,23 +140,37 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
     ):
         refuse_rows(bad, path, why, numbers)
     video_names, video = np.unique(table[:, 0], return_inverse=True)
-    label_names, label = _number_names([_plain_number(text) for text in table[:, 6]])
+    label_names, label = _number_names(table[:, 6])
     columns = {
         "video": video.reshape(-1).astype(np.int32),
         "frame": as_integers(second, np.int32, "the second", path),
         "label": label,
-        "boxes": boxes,
+        "boxes": boxes.copy(),
         "video_names": tuple(video_names),
         "label_names": label_names,
     }
     return columns, table[:, 7], numbers
 
 
-def _number_names(texts: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
-    """The different texts, numbers in their order, and each text's code."""
-    names = sorted(set(texts), key=lambda name: (len(name), name))
-    code = {name: i for i, name in enumerate(names)}
-    return tuple(names), np.array([code[text] for text in texts], np.int32)
+def _as_numbers(
+    cells: np.ndarray, names: tuple[str, ...], path: Path, numbers: list[int]
+) -> np.ndarray:
+    """Texts (R, C) in columns of these names as (R, C) float64; `numbers` are the rows' own."""
+    try:
+        return cells.astype(np.float64)
+    except ValueError:
+        for name, column in zip(names, cells.T):
+            bad = np.array([not _is_number(text) for text in column], bool)
+            refuse_rows(bad, path, f"{name} must be a number", numbers)
+        raise
+
+
+def _number_names(texts: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """The different texts, numbers in their order and shortest form, and each text's code."""
+    plain = {text: _plain_number(text) for text in set(texts)}
+    names = sorted(set(plain.values()), key=lambda name: (len(name), name))
+    place = {name: i for i, name in enumerate(names)}
+    return tuple(names), np.array([place[plain[text]] for text in texts], np.int32)
 
 
 def _separator(path: Path) -> str | None:
@@ -183,10 +200,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _are_numbers(texts: np.ndarray) -> np.ndarray:
-    return np.array([_is_number(text) for text in texts], bool)
 
 
 def _plain_number(text: str) -> str:

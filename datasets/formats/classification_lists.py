@@ -17,6 +17,7 @@ from ..errors import InputError, some_of
 from ..split_words import Part, part_of_word
 from ..text_files import read_json, read_lines
 from ..video.media import iter_videos
+from ..video_names import utf8_name
 from .entries import Entry
 
 Row = tuple[str, str]
@@ -128,7 +129,7 @@ def _read_class_folders(data: Path) -> VideoLists:
 
 def _videos_by_class(folder: Path, prefix: str) -> Iterator[Row]:
     for path in iter_videos(folder):
-        parts = path.relative_to(folder).parts
+        parts = [utf8_name(part) for part in path.relative_to(folder).parts]
         if len(parts) > 1:
             yield prefix + "/".join(parts), parts[0]
 

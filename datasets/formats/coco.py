@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from ..box_coordinates import box_unit, rescale_boxes, xywh_to_xyxy, xyxy_to_xywh
+from ..box_coordinates import rescale_boxes, xywh_to_xyxy, xyxy_to_xywh
 from ..errors import InputError
 from ..files import atomic_write
 from ..frame_numbers import frame_name, from_first_frame
 from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
 from ..text_files import read_json
 from .annotation_format import AnnotationFormat, ReadOptions
-from .complete import convert_boxes, frame_sizes
+from .complete import certain_unit, convert_boxes, frame_sizes
 from .entries import Entry
 from .frame_files import first_frame_of, match_frame_files
 
@@ -251,7 +251,7 @@ def _in_video_pixels(
     """
     video_size = frame_sizes(table, options.videos)
     video_size = np.where(np.isnan(video_size), image_size, video_size)
-    is_pixel = (options.box_unit or box_unit(table.boxes)) == "pixel"
+    is_pixel = certain_unit(table, path, options) == "pixel"
     if not is_pixel or options.target_unit == "fraction":
         return convert_boxes(table, path, options, image_size if is_pixel else video_size)
     known = ~np.isnan(image_size + video_size).any(axis=1)

@@ -15,6 +15,7 @@ import numpy as np
 from ..box_coordinates import (
     BoxUnit,
     box_unit,
+    mixed_units,
     require_declared_unit,
     require_pixels,
     rescale_boxes,
@@ -24,7 +25,7 @@ from ..class_list import ClassList
 from ..errors import InputError, more_rows
 from ..labels import merge_spellings
 from ..tables import Detections, Tubes, Videos
-from ..video_names import VideoIndex
+from ..video_names import VideoIndex, refuse_same_names
 from .annotation_format import GroundTruth, ReadOptions
 from .jhmdb import CLASSES as JHMDB_CLASSES
 from .ucf101_24 import CLASSES as UCF101_24_CLASSES
@@ -52,6 +53,8 @@ def complete_ground_truth(
         options, videos=truth.videos, box_unit=options.box_unit or _own_unit(truth),
         target_unit=None if truth.videos is None else "pixel",
     )  # fmt: skip
+    known = truth.tubes.video_names if truth.videos is None else truth.videos.video
+    refuse_same_names(known, truth.path)
     if options.explicit_unit and options.box_unit is None:
         require_declared_unit(truth.tubes.boxes, truth.path)
     tubes = complete_table(truth.tubes, truth.path, options, is_checked)
@@ -65,7 +68,7 @@ def complete_ground_truth(
                 f"{truth.path}: {row_place(tubes)(row)}{more_rows(int(late.sum()))}: the video "
                 f"ends before this frame; count frames from 0{hint}"
             )
-    unit = options.target_unit or options.box_unit or box_unit(tubes.boxes)
+    unit = options.target_unit or certain_unit(tubes, truth.path, options)
     classes = truth.classes or options.classes or _known_classes(tubes.label_names)
     return replace(truth, tubes=tubes, box_unit=unit, classes=classes)
 
@@ -137,15 +140,10 @@ def convert_boxes(table: Table, source: Path, options: ReadOptions, sizes: np.nd
         sizes: (R, 2) width and height of each row's frame, NaN where they are not known.
 
     Raises:
-        InputError: sizes are needed, and not known; or the numbers contradict the unit that the
-            user gives.
+        InputError: the unit is not certain or differs from row to row, or sizes are needed and not
+            known.
     """
-    target, unit = options.target_unit, options.box_unit or box_unit(table.boxes)
-    if unit == "fraction" and len(table) and (np.abs(table.boxes) > 2).mean() > 0.01:
-        raise InputError(
-            f"{source}: a box reaches to {np.abs(table.boxes).max():g}, so these are pixels, not "
-            "fractions of the frame; leave --boxes out"
-        )
+    target, unit = options.target_unit, certain_unit(table, source, options)
     if target is None or unit == target or not len(table):
         return table
     is_known = not np.isnan(sizes).any()
@@ -163,6 +161,39 @@ def convert_boxes(table: Table, source: Path, options: ReadOptions, sizes: np.nd
         stacklevel=4,
     )
     return replace(table, boxes=rescale_boxes(table.boxes, from_size, to_size))
+
+
+def certain_unit(table: Detections | Tubes, source: Path, options: ReadOptions) -> BoxUnit:
+    """The unit of a table's boxes, by what the user says and by their numbers.
+
+    Raises:
+        InputError: the numbers are of both units, or may be of either.
+
+    Warns:
+        the numbers contradict the user, who may mean another file of the same command.
+    """
+    if options.box_unit == "pixel" or not len(table):
+        return "pixel"
+    seen, place = box_unit(table.boxes), row_place(table)
+    if (mixed := mixed_units(table.boxes, table.video)) is not None:
+        raise InputError(
+            f"{source}: {place(mixed[0])}: the box is in fractions of the frame, that of "
+            f"{place(mixed[1])} in pixels; write all in one unit"
+        )
+    if options.box_unit == "fraction" and seen == "pixel":
+        warnings.warn(
+            f"{source}: a box reaches to {np.abs(table.boxes).max():g}, so these are read as "
+            "pixels, not as fractions of the frame",
+            stacklevel=5,
+        )
+        return "pixel"
+    unit = options.box_unit or seen
+    if unit is None:
+        raise InputError(
+            f"{source}: all coordinates are 0 or 1, which may be pixels or fractions of the frame; "
+            "give --boxes pixel or --boxes fraction"
+        )
+    return unit
 
 
 def frame_sizes(table: Detections | Tubes, videos: Videos | None) -> np.ndarray:

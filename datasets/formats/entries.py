@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 
 _MOST = 2**31 - 1  # of whole numbers: frames and counts are 32 bits
+_NUMBERS = (int, float, np.integer, np.floating)
 _SHOWN = 40  # characters of a value in a message
 
 
@@ -149,9 +150,9 @@ class Entry:
         """
         shape = (len(parts),) if parts else ()
         try:
-            numbers = np.array([item[key] for item in self.value])
-            if numbers.dtype.kind in "iuf" and numbers.shape[1:] == shape:
-                return numbers.astype(np.float64)
+            numbers = _as_numbers([item[key] for item in self.value])
+            if numbers is not None and numbers.shape[1:] == shape:
+                return numbers
         except (TypeError, KeyError, IndexError, ValueError, OverflowError):
             pass
         # One by one, which names the first bad item.
@@ -181,14 +182,29 @@ class Entry:
             wanted: what the rows are, for messages.
         """
         try:
-            rows = np.asarray(self.value)
-            if rows.ndim == 2 and rows.dtype.kind in "iufO":
-                return rows.astype(np.float64)
+            rows = _as_numbers(self.value)
         except (ValueError, TypeError, OverflowError):
-            raise self.error(f"must be {wanted}, all numbers, each row of one length") from None
-        if rows.ndim and not len(rows):
+            rows = None
+        if rows is not None and rows.ndim == 2:
+            return rows
+        if rows is not None and rows.ndim and not len(rows):
             return np.empty((0, 0))
+        if isinstance(self.value, list | tuple | np.ndarray):
+            raise self.error(f"must be {wanted}, all numbers, each row of one length")
         raise self._expected(wanted)
+
+
+def _as_numbers(value: Any) -> np.ndarray | None:
+    """An array or lists of numbers as float64; None of anything else.
+
+    Not by NumPy alone: where one item is a text, it makes texts of all, as long as the longest.
+    """
+    array = value if isinstance(value, np.ndarray) else np.array(value, object)
+    if array.dtype == object:
+        kinds = set(map(type, array.ravel().tolist()))
+        if bool in kinds or not all(issubclass(kind, _NUMBERS) for kind in kinds):
+            return None
+    return array.astype(np.float64) if array.dtype.kind in "iufO" else None
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..errors import InputError, choose_from
+from ..errors import InputError, choose_from, some_of
 from ..labels import remap_codes
 from ..table_io import read_table, table_columns, write_table
 from ..tables import Actions, Detections, Tracks, Tubes, Videos, file_columns, select_rows
@@ -104,7 +104,7 @@ def choose_videos(
     annotations: GroundTruth, split: int | None = None, videos: Path | None = None
 ) -> GroundTruth:
     """The ground truth of the videos to evaluate alone, see `read_ground_truth`."""
-    listed = read_video_list(videos) if videos is not None else None
+    listed, number = read_video_list(videos) if videos is not None else None, None
     if listed is not None and split is not None:
         raise InputError("--split and --videos: give only one of them")
     if split is not None and split < 1:
@@ -115,6 +115,12 @@ def choose_videos(
         names = match_videos(listed, known)
     elif (number := split or annotations.default_split) is not None:
         names = _test_videos(annotations, number)
+        _warn_of_unlisted(annotations, number, known)
+    elif annotations.splits and not any(name.startswith("test") for name in annotations.splits):
+        raise InputError(
+            f"{annotations.path}: has videos for training and none for testing; choose the videos "
+            "to evaluate with --videos"
+        )
     else:
         names = list(details.video if details is not None else tubes.video_names)
     tubes = _select_videos(annotations, names, known)
@@ -123,7 +129,21 @@ def choose_videos(
             f"{annotations.path}: has no ground truth for the videos to evaluate; check --split or "
             "--videos"
         )
-    return replace(annotations, tubes=tubes)
+    in_order = listed is not None or number is not None
+    return replace(annotations, tubes=tubes, videos_in_order=in_order)
+
+
+def _warn_of_unlisted(annotations: GroundTruth, split: int, known: list[str]) -> None:
+    """Says how many videos are in neither list of a split."""
+    listed = {name for part in ("train", "test", "val")
+              for name in annotations.splits.get(f"{part}{split}", ())}  # fmt: skip
+    unlisted = sorted(set(known) - listed)
+    if unlisted and f"train{split}" in annotations.splits:
+        warnings.warn(
+            f"{annotations.path}: {len(unlisted)} videos are in no list of split {split} "
+            f"({some_of(unlisted)})",
+            stacklevel=4,
+        )
 
 
 def read_detections(

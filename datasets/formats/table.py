@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files import atomic_write
-from ..split_words import split_by_words
+from ..split_words import name_of_list, split_by_words, validation_as_test
 from ..table_io import read_table, write_table
 from ..tables import Detections, Tubes, Videos
 from ..video_names import VideoIndex, match_videos, read_video_list
@@ -71,10 +71,12 @@ def find_table(folder: Path, name: str) -> Path | None:
     Raises:
         InputError: there are both.
     """
-    files = [folder / f"{name}{extension}" for extension in (".parquet", ".csv")]
-    files = [file for file in files if file.is_file()]
+    known = (f"{name}.parquet", f"{name}.csv")
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    files = [file for file in inside if file.name.lower() in known and file.is_file()]
     if len(files) > 1:
-        raise InputError(f"{folder}: has {name}.parquet and {name}.csv; keep the one that is right")
+        names = " and ".join(file.name for file in files)
+        raise InputError(f"{folder}: has {names}; keep the one that is right")
     return files[0] if files else None
 
 
@@ -105,12 +107,16 @@ def _name_as_in(tubes: Tubes, videos: Videos, details: Path, table: Path) -> Vid
 def _read_splits(folder: Path, tubes: Tubes, videos: Videos | None, details: Path | None) -> Splits:
     """The lists of splits/, or else those of the videos' column split as train1 and test1."""
     known = [*tubes.video_names, *(videos.video if videos is not None else ())]
-    lists: dict[str, Sequence[str]] = {
-        path.stem: match_videos(read_video_list(path), known)
-        for path in sorted(folder.glob("splits/*.txt"))
-    }
+    lists: dict[str, Sequence[str]] = {}
+    for path in sorted((folder / "splits").glob("*")):
+        if path.suffix.lower() != ".txt":
+            continue
+        name = name_of_list(path)
+        if name in lists:
+            raise InputError(f"{path}: is a second list {name} in this folder; keep one")
+        lists[name] = match_videos(read_video_list(path), known)
     if lists or videos is None or not any(videos.split):
-        return lists
+        return validation_as_test(lists)
     return split_by_words(dict(zip(videos.video, videos.split)), str(details))
 
 

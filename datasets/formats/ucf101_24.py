@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..box_coordinates import xywh_to_xyxy
 from ..class_list import ClassList
+from ..errors import some_of
 from ..files import load_pickle
 from ..frame_numbers import from_one_based
 from ..tables import TubeRows, make_videos, tubes_from_rows
@@ -164,11 +166,23 @@ def read_official_splits(folder: Path, names: Sequence[str]) -> dict[str, list[s
     test = next((file for file in files if file.is_file()), None)
     if test is None:
         return {}
-    known = set(names)
-    # The lists of all 101 classes serve too.
-    chosen = [name for name in match_videos(read_video_list(test), names) if name in known]
     train = test.with_name("trainlist01.txt")
+    chosen = _read_official_list(test, names)
     if not train.is_file():
-        return {"test1": chosen, "train1": sorted(known - set(chosen))}
-    rest = match_videos(read_video_list(train), names)
-    return {"test1": chosen, "train1": [name for name in rest if name in known]}
+        return {"test1": chosen, "train1": sorted(set(names) - set(chosen))}
+    return {"test1": chosen, "train1": _read_official_list(train, names)}
+
+
+def _read_official_list(path: Path, names: Sequence[str]) -> list[str]:
+    """The videos of a list that have annotations; that of all 101 classes serves, too."""
+    known = set(names)
+    listed = match_videos(read_video_list(path), names)
+    unknown = [name for name in listed if name not in known]
+    unknown = [name for name in unknown if "/" not in name or name.split("/")[-2] in CLASSES]
+    if unknown:
+        warnings.warn(
+            f"{path}: ignoring {len(unknown)} videos of the 24 classes that have no annotations "
+            f"({some_of(unknown)})",
+            stacklevel=4,
+        )
+    return [name for name in listed if name in known]

@@ -31,10 +31,13 @@ LENIENT_METADATA: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 )
 
+# HLS and FFmpeg's own; DASH has <MPD. One may name itself, and be read forever.
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat ")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path makes one slash of two
 DEFAULT_FPS = 25.0
 """Frames per second of a video whose rate is unknown."""
 
+_HIGHEST_RATE = 1000  # frames per second; beyond, the other statement of the rate counts
 _LARGEST_RATIO = 100  # of the sides of a pixel, both ways; what is beyond is damage
 _LARGEST_TERM = 255  # of that ratio, which all encoders take
 
@@ -64,6 +67,10 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
     if path.stat().st_size == 0:
         raise InputError(f"{path}: is empty")
     try:
+        with path.open("rb") as file:
+            start = file.read(2048)
+        if start.startswith(_PLAYLISTS) or b"<MPD" in start:
+            raise InputError(f"{path}: is a playlist, not a video; give the file that it names")
         # "file:" stops a colon in a name from being read as a protocol; the whitelist stops
         # playlists from opening anything but files.
         container = av.open(
@@ -107,8 +114,10 @@ def mean_rate(container: InputContainer, stream: VideoStream) -> float:
         # Where frames were dropped, the header has the rate of those that are left and dropped.
         span = (timestamps[-1] - timestamps[0]) * stream.time_base
         return float((len(timestamps) - 1) / span)
-    raw = container.format.name in _RAW_FORMATS
-    rate = (stream.guessed_rate if raw else None) or stream.average_rate or stream.guessed_rate
+    average, guessed = stream.average_rate, stream.guessed_rate
+    # DV has the rate of its ticks for the average.
+    is_doubtful = container.format.name in _RAW_FORMATS or (average or 0) > _HIGHEST_RATE
+    rate = guessed or average if is_doubtful else average or guessed
     return float(rate) if rate else math.nan
 
 

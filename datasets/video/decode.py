@@ -67,6 +67,41 @@ class _DecodeErrors:
         self.first_error = self.first_error or error_reason(error)
 
 
+class _Clock:
+    """Presentation times of consecutive frames in seconds, by the container; always increasing."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        rate = mean_rate(container, stream)
+        self.rate = DEFAULT_FPS if math.isnan(rate) else rate
+        self.last = -math.inf
+        self._format, self._tick = container.format.name, stream.time_base
+        # The decoder gives frames of an AVI with B-frames after a later packet.
+        self._is_late = self._format == "avi" and stream.codec_context.has_b_frames
+        self._late_by = 0.0
+
+    def time(self, frame: VideoFrame, number: int) -> float:
+        """The time of the next frame."""
+        time = self._listed_time(frame)
+        if self._is_late and number == 0 and time is not None:
+            self._late_by = time
+        if time is not None:
+            time -= self._late_by
+        elif self.last == -math.inf:
+            time = number / self.rate
+        if time is None or time <= self.last:
+            time = self.last + 1 / self.rate
+        self.last = time
+        return time
+
+    def _listed_time(self, frame: VideoFrame) -> float | None:
+        if self._format == "avi":
+            # The place of the packet that completed the frame, which counts dropped frames.
+            ticks = frame.dts
+        else:
+            ticks = None if self._format in UNTIMED_FORMATS else frame.pts
+        return None if ticks is None or self._tick is None else float(ticks * self._tick)
+
+
 class _ThreadedDecodeError(Exception):
     """A decoder with several threads met an error; it drops good frames near it."""
 
@@ -125,27 +160,15 @@ def _number_frames(
     Warns:
         frames are missing at the end, or could not be decoded.
     """
-    rate = mean_rate(container, stream)
-    rate = DEFAULT_FPS if math.isnan(rate) else rate
-    num_listed = listed_packets(container, stream)
+    clock, num_listed = _Clock(container, stream), listed_packets(container, stream)
     size = stream.width, stream.height
     from_first = number == 0
-    # Its frames leave the decoder after a later packet.
-    is_late = container.format.name == "avi" and stream.codec_context.has_b_frames
-    last, late_by = -math.inf, 0.0
     for frame in frames:
         if not all(size):
             size = frame.width, frame.height
-        time = _listed_time(container, stream, frame)
-        if number == 0 and time is not None and is_late:
-            late_by = time
-        if time is not None:
-            time -= late_by
-        elif last == -math.inf:
-            time = number / rate
-        last = last + 1 / rate if time is None or time <= last else time
+        time = clock.time(frame, number)
         if number >= start:
-            yield DecodedFrame(number, last, frame, size)
+            yield DecodedFrame(number, time, frame, size)
         number += 1
         if number == stop:
             break
@@ -153,9 +176,9 @@ def _number_frames(
         raise InputError(
             f"{path}: none of its frames can be decoded; download it again, or convert it to MP4"
         )
-    if number != stop and last > -math.inf:
+    if number != stop and clock.last > -math.inf:
         # With a variable rate the last frame may last long: one second is tolerated.
-        ends_early = last + 2 / rate + 1 < listed_seconds(stream)
+        ends_early = clock.last + 2 / clock.rate + 1 < listed_seconds(stream)
         lost_frames = False
         if from_first:
             ends_early |= errors.packets < num_listed
@@ -171,15 +194,6 @@ def _number_frames(
         warnings.warn(
             f"{path}: is damaged or incomplete ({errors.first_error}); {read}", stacklevel=2
         )
-
-
-def _listed_time(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> float | None:
-    """The presentation time of a frame in seconds, None where its container has none."""
-    if container.format.name == "avi":
-        ticks = frame.dts  # the place of the packet that completed it, which counts dropped frames
-    else:
-        ticks = None if container.format.name in UNTIMED_FORMATS else frame.pts
-    return None if ticks is None or stream.time_base is None else float(ticks * stream.time_base)
 
 
 def _decode(

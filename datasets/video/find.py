@@ -51,12 +51,15 @@ def expand_video_paths(arguments: Sequence[Path]) -> list[Path]:
     return videos
 
 
-def _expand(path: Path) -> list[Path]:
-    if path.suffix.lower() == ".txt" and path.is_file():
-        return [video for line in _read_lines(path) for video in _expand(line)]
-    if path.is_dir():
+def _expand(path: Path, list_file: Path | None = None) -> list[Path]:
+    # Functions of os, which say no to a name that is too long; Path raises an error.
+    if path.suffix.lower() == ".txt" and os.path.isfile(path):  # noqa: PTH113
+        if list_file is not None:
+            raise InputError(f"{list_file}: {path} is a list, too; write its lines here")
+        return [video for line in _read_lines(path) for video in _expand(line, path)]
+    if os.path.isdir(path):  # noqa: PTH112
         return _expand_folder(path)
-    if has_magic(str(path)) and not path.exists():
+    if has_magic(str(path)) and not os.path.exists(path):  # noqa: PTH110
         return _expand_pattern(path)
     return [path]
 

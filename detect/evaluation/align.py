@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...datasets.box_coordinates import BoxUnit, box_unit
+from ...datasets.box_coordinates import BoxUnit
 from ...datasets.errors import InputError, some_of
-from ...datasets.formats.annotation_format import FileOptions, GroundTruth
-from ...datasets.formats.complete import rows_behind_end
+from ...datasets.formats.annotation_format import FileOptions, GroundTruth, ReadOptions
+from ...datasets.formats.complete import complete_ground_truth, complete_table, rows_behind_end
 from ...datasets.formats.registry import (
     choose_videos,
     read_annotations,
@@ -70,8 +70,10 @@ def read_aligned(
     if detections is None and tubes is None:
         raise InputError("nothing to evaluate; give --detections, --tubes or both")
     if isinstance(ground_truth, Tubes):
-        unit = box_unit(ground_truth.boxes)
-        ground_truth = GroundTruth(path=Path("ground truth"), tubes=ground_truth, box_unit=unit)
+        ground_truth = complete_ground_truth(
+            GroundTruth(path=Path("ground truth"), tubes=ground_truth),
+            ReadOptions.from_ground_truth(None, files),
+        )
     elif not isinstance(ground_truth, GroundTruth):
         ground_truth = read_annotations(ground_truth, files)
     chosen = choose_videos(ground_truth, split, None if videos is None else Path(videos))
@@ -85,7 +87,8 @@ def read_aligned(
         if isinstance(table, str | Path):
             tables[kind] = readers[kind](table, chosen, files), str(table)
         elif table is not None:
-            tables[kind] = table, kind
+            options = ReadOptions.from_ground_truth(chosen, files)
+            tables[kind] = complete_table(table, Path(kind), options), kind
         if kind in tables:
             truth = extend_labels(truth, *tables[kind])
     # Only now, because every table may add classes.
@@ -171,6 +174,8 @@ def align_to_ground_truth(
         label_names=ground_truth.label_names,
     )
     aligned = renamed if keep.all() else select_rows(renamed, keep)
+    if not frames_are_certain:
+        _refuse_shifted_frames(aligned, ground_truth, source)
     if videos is not None:
         _check_ends(aligned, videos, source, frames_are_certain)
         _warn_of_boxes_outside(aligned, videos, source)
@@ -193,6 +198,27 @@ def _warn_of_boxes_outside(table: Detections | Tubes, videos: Videos, source: st
             "count as false positives",
             stacklevel=3,
         )
+
+
+def _refuse_shifted_frames(table: Detections | Tubes, ground_truth: Tubes, source: str) -> None:
+    """Refuses a table that begins and ends one frame after the ground truth in every video."""
+    ends, true_ends = _frame_range(table), _frame_range(ground_truth)
+    both = (ends[1] >= 0) & (true_ends[1] >= 0)
+    ends, true_ends = ends[:, both], true_ends[:, both]
+    if both.any() and (true_ends[0] == 0).all() and (ends == true_ends + 1).all():
+        raise InputError(
+            f"{source}: frames seem to count from 1: in every video they begin and end one after "
+            "those of the ground truth; give --first-frame 1, or 0 if they count from 0"
+        )
+
+
+def _frame_range(table: Detections | Tubes) -> np.ndarray:
+    """(2, V) the first and last frame with a box of each video; the first is higher without."""
+    ends = np.full((2, len(table.video_names)), -1)
+    ends[0] = np.iinfo(np.int64).max
+    np.minimum.at(ends[0], table.video, table.frame)
+    np.maximum.at(ends[1], table.video, table.frame)
+    return ends
 
 
 def _check_ends(
@@ -253,8 +279,9 @@ def _match_videos(names: tuple[str, ...], known: tuple[str, ...], source: str) -
     written: dict[int, str] = {}
     for row, name in enumerate(names):
         code = index.find(name, f"{source}: ")
-        # Where the table has the known name itself, the shorter name is another video.
-        if code is None or (known[code] != name and known[code] in present):
+        # Where the table has the known name itself, a name with fewer folders is another video.
+        is_shorter = code is not None and known[code].count("/") > name.count("/")
+        if code is None or (is_shorter and known[code] in present):
             continue
         if code in written:
             raise InputError(

@@ -14,7 +14,10 @@ from ..boxes.joins import pack_keys
 
 AnnotatedFrames = Literal["all", "boxed"]
 """Every frame, so that one without a box shows nobody; or only the frames with a box."""
-_FEW = 3  # steps, from which on a video says how densely it is annotated
+# Someone who is hidden for a while leaves a gap or two in a long tube; frames that nobody annotated
+# leave one at every second to fifth box.
+_MANY_GAPS = 0.2
+_FEW_STEPS = 3  # a video with fewer says nothing about tubes of single boxes
 Table = TypeVar("Table", Detections, Tubes)
 
 
@@ -29,8 +32,8 @@ def frames_to_evaluate(truth: GroundTruth, chosen: AnnotatedFrames | None) -> np
         (F, 2) index into `video_names` and frame; None where all frames count.
 
     Raises:
-        InputError: the tubes of a video have a box on every second frame or fewer, and neither the
-            user nor the format says whether the others were annotated.
+        InputError: a tube has many gaps, and neither the user nor the format says whether the
+            frames without a box were annotated.
     """
     tubes = truth.tubes
     if chosen == "all":
@@ -45,8 +48,8 @@ def frames_to_evaluate(truth: GroundTruth, chosen: AnnotatedFrames | None) -> np
     if step is not None:
         video, step_length = step
         raise InputError(
-            f"{truth.path}: most boxes of video {tubes.video_names[video]} stand {step_length} "
-            "frames apart; give --annotated-frames boxed if only frames with boxes were annotated, "
+            f"{truth.path}: boxes of video {tubes.video_names[video]} stand {step_length} frames "
+            "apart; give --annotated-frames boxed if only frames with boxes were annotated, "
             "or all if nobody is on the others"
         )
     return None
@@ -99,18 +102,22 @@ def _steps(group: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _sparse_video(tubes: Tubes) -> tuple[int, int] | None:
-    """A video most of whose boxes are more than a frame apart, and their usual distance.
+    """A video in which many boxes are more than a frame apart, and their usual distance.
 
-    Either within its tubes, or, where a tube may be a single box, from one frame with boxes to the
+    Either within one tube, or, where a tube may be a single box, from one frame with boxes to the
     next.
     """
     numbers, first = np.unique(tubes.tube, return_index=True)
-    tube, step = _steps(tubes.tube, tubes.frame)
-    of_tubes = tubes.video[first][np.searchsorted(numbers, tube)], step
-    for video, step in (of_tubes, _steps(tubes.video, tubes.frame)):
-        counts = np.bincount(video)
-        apart = np.bincount(video[step > 1], minlength=len(counts))
-        sparse = np.flatnonzero((apart * 2 > counts) & (counts >= _FEW))
+    tube, tube_step = _steps(tubes.tube, tubes.frame)
+    index = np.searchsorted(numbers, tube)
+    for group, step, videos, few in (
+        (index, tube_step, tubes.video[first], 1),
+        (*_steps(tubes.video, tubes.frame), np.arange(len(tubes.video_names)), _FEW_STEPS),
+    ):
+        counts = np.bincount(group, minlength=len(videos))
+        apart = np.bincount(group[step > 1], minlength=len(videos))
+        sparse = np.flatnonzero((apart > counts * _MANY_GAPS) & (counts >= few))
         if len(sparse):
-            return int(sparse[0]), int(np.median(step[video == sparse[0]]))
+            distances = step[(group == sparse[0]) & (step > 1)]
+            return int(videos[sparse[0]]), int(np.median(distances))
     return None

@@ -28,7 +28,7 @@ from ...datasets.table_writer import (
 from ...datasets.tables import Tubes
 from ...datasets.text_files import read_json
 from ...datasets.video.find import DRAWN_SUFFIX
-from ...datasets.video_names import folder_name
+from ...datasets.video_names import folder_name, shorten_path
 from ..boxes.nms import nms_across_classes
 from ..visualization.video import draw_video
 from .tubes.video_output import VideoSummary, WriteTables
@@ -85,7 +85,12 @@ class DrawOptions:
 def plan_jobs(out: Path, paths: Sequence[Path], names: Sequence[str]) -> list[VideoJob]:
     """The videos, with the paths of their results in the folder `out`."""
     return [
-        VideoJob(path, name, out / "videos" / folder_name(name), out / f"{name}{DRAWN_SUFFIX}")
+        VideoJob(
+            path,
+            name,
+            out / "videos" / folder_name(name),
+            out / f"{shorten_path(name)}{DRAWN_SUFFIX}",
+        )
         for path, name in zip(paths, names, strict=True)
     ]
 
@@ -129,7 +134,7 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
                 "--overwrite"
             )
         # Whether a missing file matters is decided where it is opened.
-        if job.path.is_file() and record["video"] != _file_state(job.path):
+        if job.path.exists() and record["video"] != _file_state(job.path):
             raise InputError(
                 f"{job.folder}: contains results of another {job.path}, or of an earlier "
                 "version of it; delete the folder, choose another --out, or give --overwrite"
@@ -174,7 +179,7 @@ def read_record(job: VideoJob) -> dict[str, Any] | None:
 
 
 def _file_state(path: Path) -> list[int]:
-    """Size in bytes and time of change in nanoseconds, to recognize a changed file."""
+    """Size in bytes and time of change in nanoseconds, to recognize a changed file or folder."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
@@ -232,13 +237,13 @@ def _start(job: VideoJob, open_video: OpenVideo) -> _Started:
 
 def _write_results(job: VideoJob, write_tables: WriteTables, identity: Identity) -> VideoSummary:
     """Runs a started video in a temporary folder, which it renames when all is written."""
-    before = _file_state(job.path) if job.path.is_file() else None
+    before = _file_state(job.path) if job.path.exists() else None
     unfinished = job.folder.with_name(f".{job.folder.name}{_UNFINISHED}")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     unfinished.mkdir(parents=True)
     try:
         summary = write_tables(unfinished)
-        if before is not None and (not job.path.is_file() or _file_state(job.path) != before):
+        if before is not None and (not job.path.exists() or _file_state(job.path) != before):
             raise InputError(
                 f"{job.path}: changed or was deleted while it was being read; run again"
             )

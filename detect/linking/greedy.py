@@ -54,7 +54,7 @@ class GreedyConfig(Options):
     min_box_score: Annotated[float, between(0, 1)] = 0.0
     iou: Annotated[float, between(0, 1)] = 0.2
     cost: Literal["score", "score and iou"] = "score"
-    gap: Annotated[int, at_least(0)] = 5
+    gap: Annotated[int, between(0, 100_000)] = 5
     priority: Literal["mean", "best"] = "mean"
     min_score: Annotated[float, between(0, 1)] = 0.01
     min_length: Annotated[int, at_least(0)] = 15

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ...datasets.checks import check_table
 from ...datasets.errors import InputError, choose_from
 from ...datasets.tables import Detections, Tubelets, Tubes, Videos
 from .assembly import merge_tubes
 from .greedy import ACT, MOC, RETINANET, SINGH, make_greedy_linker
-from .interface import Calibration, LinkConfig, Linker
+from .interface import Calibration, LinkConfig, Linker, LinkResult
 from .viterbi import PENG, SAHA, YOWO, make_viterbi_linker
 
 LINKERS: dict[str, Callable[[LinkConfig, Videos | None, Calibration | None], Linker]] = {
@@ -69,10 +70,27 @@ def link(
         `tube_score`. No box is in two of them. `trimming` cuts them in time.
 
     Raises:
-        InputError: see `make_linker`.
+        InputError: see `make_linker`; a row breaks a rule of `check_table`.
     """
+    return link_all(detections, linker, videos=videos, **overrides).tubes
+
+
+def link_all(
+    detections: Detections | Tubelets,
+    linker: str | Linker = "act",
+    *,
+    videos: Videos | None = None,
+    **overrides: Any,
+) -> LinkResult:
+    """Like `link`; also says how many tubes were left out."""
+    if isinstance(detections, Detections):
+        check_table(detections, "detections")
     if isinstance(linker, str):
         linker = make_linker(linker, LinkConfig(overrides=overrides), videos)
     elif overrides:
         raise TypeError("parameters go with a linker's name; this linker has its own")
-    return merge_tubes([linker.update(detections).tubes, linker.finish().tubes])
+    results = [linker.update(detections), linker.finish()]
+    return LinkResult(
+        merge_tubes([result.tubes for result in results]),
+        num_dropped=sum(result.num_dropped for result in results),
+    )

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...backbones.classifier import PretrainedModel
 from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
-from ...datasets.labels import LABEL_MAPS, load_label_map
+from ...datasets.labels import LABEL_MAPS, load_label_map, match_labels
 from .roi_align import expand_boxes, roi_align_3d
 
 CONTEXT = 2.0
@@ -54,8 +54,9 @@ def select_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> Label
     """The labels that --labels asks for.
 
     Args:
-        chosen: names of classes; or one of "ucf101-24" and "jhmdb", for that data set's classes
-            that correspond to classes of Kinetics-400; None for all classes.
+        chosen: names of classes, compared as by `match_labels`; or one of "ucf101-24" and "jhmdb",
+            for that data set's classes that correspond to classes of Kinetics-400; None for all
+            classes.
         classes: the classifier's, in order.
 
     Raises:
@@ -74,15 +75,16 @@ def select_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> Label
         return LabelGroups(
             tuple(groups), tuple(tuple(index_of[k] for k in names) for names in groups.values())
         )
-    for name in chosen:
-        if name not in index_of:
+    codes = match_labels(chosen, classes).tolist()
+    for name, code in zip(chosen, codes):
+        if code < 0:
             near = difflib.get_close_matches(name, classes, 5, 0.4) or list(classes[:5])
             raise InputError(
                 f"--labels {name}: unknown class; similar ones are {', '.join(near)}. "
                 "ucf101-24 and jhmdb select the classes of those data sets"
             )
-    names = tuple(dict.fromkeys(chosen))
-    return LabelGroups(names, tuple((index_of[name],) for name in names))
+    codes = list(dict.fromkeys(codes))
+    return LabelGroups(tuple(classes[code] for code in codes), tuple((code,) for code in codes))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets.box_coordinates import BoxUnit, require_declared_unit, to_pixels
-from ...datasets.errors import InputError, refuse_rows, some_of
+from ...datasets.errors import InputError, more_of, refuse_rows, some_of
 from ...datasets.formats.annotation_format import FileOptions
 from ...datasets.table_io import read_table
 from ...datasets.tables import Detections, PersonRows, concatenate_rows, select_rows
@@ -100,19 +100,18 @@ class TableSource:
             are too far apart to be linked.
         """
         table, size = self.select([video]), (video.height, video.width)
-        interval = frame_interval(table.frame)
-        too_far = interval > _LINKED_GAP
+        is_sparse = frame_interval(table.frame) > _LINKED_GAP
         first, last = (int(table.frame[0]), int(table.frame[-1])) if len(table) else (0, 0)
 
         def propose(frames: np.ndarray, first_frame: int) -> Iterator[PersonBoxes]:
-            nonlocal too_far
+            nonlocal is_sparse
             numbers = np.arange(first_frame, first_frame + len(frames) + 1)
             scale = np.array(frames.shape[2:0:-1]) / size[::-1]
             bounds = np.searchsorted(table.frame, numbers)
             between = (numbers[:-1] > first) & (numbers[:-1] < last)
-            if too_far and (between & (np.diff(bounds) == 0)).any():
-                too_far = False
-                self._warn_of_interval(video, interval, first)
+            if is_sparse and (between & (np.diff(bounds) == 0)).any():
+                is_sparse = False
+                self.warn_of_intervals(table)
             for start, stop in pairwise(bounds):
                 rows = select_rows(table, np.arange(start, stop))
                 people = clean_boxes(
@@ -183,12 +182,11 @@ class TableSource:
 
     def _interpolate(self, table: Detections) -> Detections:
         parts, filled = [], []
-        for position, name in enumerate(table.video_names):
-            rows = select_rows(table, table.video == position)
+        for rows in _split_by_video(table):
             interval = frame_interval(rows.frame)
             if interval > 1:
+                filled.append(f"{rows.video_names[rows.video[0]]}, {interval} frames apart")
                 rows = interpolate_people(rows, interval)
-                filled.append(f"{name}, {interval} frames apart")
             parts.append(rows)
         if filled:
             warnings.warn(
@@ -209,14 +207,29 @@ class TableSource:
                 stacklevel=4,
             )
 
-    def _warn_of_interval(self, video: VideoInfo, interval: int, first: int) -> None:
-        key_frames = "" if first % interval else f"--key-frame-step {interval}, "
-        warnings.warn(
-            f"{self.name}: boxes of {video.path} are {interval} frames apart, too far to be linked "
-            f"into tubes; give {key_frames}boxes on more frames, or a column person (boxes of one "
-            "person are interpolated)",
-            stacklevel=4,
-        )
+    def warn_of_intervals(self, table: Detections) -> None:
+        """Warns of boxes of `select` that are on every n-th frame only, too far to be linked."""
+        far = {}
+        for rows in _split_by_video(table):
+            interval = frame_interval(rows.frame)
+            if interval > _LINKED_GAP:
+                far[rows.video_names[rows.video[0]]] = interval, int(rows.frame[0])
+        if far:
+            video, (interval, first) = next(iter(far.items()))
+            option = "" if first % interval else f"--key-frame-step {interval}, "
+            warnings.warn(
+                f"{self.name}: boxes of {video}{more_of(len(far), 'video')} are {interval} frames "
+                f"apart, too far to be linked into tubes; give {option}boxes on more frames, or a "
+                "column person (boxes of one person are interpolated)",
+                stacklevel=4,
+            )
+
+
+def _split_by_video(table: Detections) -> list[Detections]:
+    """The rows of each video that has some, of a table sorted by video."""
+    starts = np.flatnonzero(np.diff(table.video, prepend=-1))
+    pairs = pairwise([*starts.tolist(), len(table)])
+    return [select_rows(table, np.arange(start, stop)) for start, stop in pairs]
 
 
 def frame_interval(frame: np.ndarray) -> int:

@@ -68,6 +68,7 @@ def prepare_proposals(
         accelerator.wait_for_everyone()
     people = table_source(str(path), device="cpu", threshold=0.0, files=files)
     table = people.select([video_info(train_set, row) for row in range(len(train_set))])
+    people.warn_of_intervals(table)
     return replace(table, video_names=train_set.names), people
 
 

@@ -348,6 +348,8 @@ def test_what_a_pickle_repeats_is_counted(tmp_path: Path) -> None:
     for _ in range(12):
         ten = [ten] * 10
     assert "repeats its objects too often" in refusal(tmp_path, pickle.dumps(ten, 2))
+    texts = ["x" * 1_000_000] * 2000
+    assert "repeats its objects too often" in refusal(tmp_path, pickle.dumps(texts, 2))
     deep: Any = []
     for _ in range(200):
         deep = [deep]

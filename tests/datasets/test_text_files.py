@@ -114,6 +114,7 @@ LAUGHS = "a: &a0 [x]\n" + "".join(
     ("text", "says"),
     [
         (LAUGHS, "repeats its values too often"),
+        (f"a: &a {'x' * 10_000}\nb: [{', '.join(['*a'] * 2000)}]", "repeats its values too often"),
         ("labels: " + "[" * 20_000 + "]" * 20_000, "too deep in each other"),
         ("labels: &a [*a]", "too deep in each other"),
         ("batch: 1\nseed: 0\nbatch: 2\n", "line 3: batch stands in line 1, too; keep one"),

@@ -19,8 +19,10 @@ from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.datasets.video_names import (
     ListedName,
     VideoIndex,
+    folder_name,
     match_videos,
     read_video_list,
+    shorten_path,
     strip_extension,
     strip_timestamps,
     unique_names,
@@ -283,3 +285,14 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         pytest.raises(InputError, match="in the tables; rename one"),
     ):
         unique_names([odd, Path("caf%E9.mp4")])
+
+
+@pytest.mark.parametrize("character", ["a", "ё", "%", "/", "🙂"])
+def test_long_names_of_folders(tmp_path: Path, character: str) -> None:
+    names = [character * 250 + end for end in "xy"]
+    folders = [folder_name(name) for name in names]
+    assert folders[0] != folders[1]
+    for folder in folders:
+        (tmp_path / f".{folder}.part").mkdir()
+    assert folder_name("a/b") == "a%2Fb" and shorten_path("a/b") == "a/b"
+    assert shorten_path(f"a/{names[0]}").startswith("a/")

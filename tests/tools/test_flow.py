@@ -72,7 +72,7 @@ def test_bad_videos_among_good_ones(command: Callable, videos: Path, tmp_path: P
     assert {"a.mp4.dis.flow", "b.mp4.dis.flow"} < set(listed(videos))
     (tmp_path / "empty").mkdir()
     done = command("flow", tmp_path / "empty")
-    assert done.code == 2 and "contains no video files" in done.err[0]
+    assert done.code == 2 and "contains no video file and no frames" in done.err[0]
 
 
 @pytest.fixture

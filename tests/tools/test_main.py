@@ -315,3 +315,14 @@ def test_an_unknown_command_names_the_known(capsys) -> None:
         "actiontubes: unknown command detekt; choose from demo, detect, live, train, "
     )
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"# none", b"- 3", b"3", "a: é".encode("utf-16")])
+def test_a_recipe_without_options_is_named(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_bytes(content)
+    assert main(["train", "--data", "x", "--out", "y", "--config", str(config)]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and f"{config}: " in message

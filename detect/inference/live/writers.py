@@ -7,6 +7,7 @@ import io
 import os
 import time
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -94,10 +95,14 @@ class VideoPartWriter:
     Args:
         folder: where to write.
         minutes: length of a part.
+        pixel_aspect: width of a pixel of the source over its height.
     """
 
-    def __init__(self, folder: Path, minutes: float = MINUTES) -> None:
+    def __init__(
+        self, folder: Path, minutes: float = MINUTES, *, pixel_aspect: Fraction = Fraction(1)
+    ) -> None:
         self.folder, self.minutes, self.parts = folder, minutes, 0
+        self._pixel_aspect = pixel_aspect
         self._open = ExitStack()
         self._writer: VideoWriter | None = None
         self._shape: tuple[int, ...] = ()
@@ -121,6 +126,8 @@ class VideoPartWriter:
             self._open.close()
             self.parts += 1
             path = self.folder / f"live-{self.parts:04d}.mp4"
-            self._writer = self._open.enter_context(open_video_writer(path, _FRAME_RATE))
+            self._writer = self._open.enter_context(
+                open_video_writer(path, _FRAME_RATE, pixel_aspect=self._pixel_aspect)
+            )
             self._shape, self._start = frame.shape, time_
         self._writer.write(frame, time_)

@@ -122,3 +122,40 @@ def test_classes_in_another_order_and_way_of_writing(tmp_path: Path) -> None:
     assert same_labels(videos.labels, other.labels) and not same_labels(["a"], ["a", "a"])
     with pytest.raises(InputError, match=r"video Sitting/b.mp4 has class Sitting, .* the 1 labels"):
         open_classification_set(tmp_path, "train", labels=["riding a bike"])
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        ("a.mp4 run\nb.mp4 sit\n", "b.mp4 sit\nc.mp4 run\n",
+         r"video b.mp4 is in both the training list and the test list; take it out"),
+        ("a.mp4 run\na.mp4 sit\n", "b.mp4 sit\n", r"video a.mp4 has the classes run and sit; a"),
+        ("a.mp4 Run\nb.mp4 sit\n", "c.mp4 run\n", r"labels 'Run' and 'run' differ only in how"),
+    ],
+)  # fmt: skip
+def test_lists_that_contradict_themselves(
+    tmp_path: Path, train: str, test: str, message: str
+) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "train.txt").write_text(train)
+    (tmp_path / "test.txt").write_text(test)
+    for part in ("train", "test"):
+        with pytest.raises(InputError, match=message):
+            open_classification_set(tmp_path, part)  # type: ignore[arg-type]
+
+
+def test_the_training_list_may_be_tested_on(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    path = tmp_path / "train.txt"
+    path.write_text("a.mp4 run\nb.mp4 sit\n")
+    assert len(open_classification_set(path, "test", test_data=path)) == 2
+
+
+def test_two_files_of_one_video(tmp_path: Path) -> None:
+    touch(tmp_path, "first/a.mp4", "second/a.mp4")
+    (tmp_path / "list.txt").write_text("a run\n")
+    with pytest.raises(InputError, match=r"video a could be first/a.mp4, second/a.mp4; keep one"):
+        open_classification_set(tmp_path / "list.txt", "train")
+    (tmp_path / "list.txt").write_text("first/a.mp4 run\n")
+    videos = open_classification_set(tmp_path / "list.txt", "train")
+    assert videos.media == (tmp_path / "first/a.mp4",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,14 @@ def dumped(folder: Path, name: str, value: Any) -> Path:
 
 @pytest.fixture
 def truth(tmp_path: Path) -> GroundTruth:
-    return read_act_ground_truth(dumped(tmp_path, "gt.pkl", content()))
+    whole = read_act_ground_truth(dumped(tmp_path, "gt.pkl", content()))
+    return replace(whole, videos_in_order=True)
+
+
+def test_videos_without_an_order(tmp_path: Path, truth: GroundTruth) -> None:
+    rows = dumped(tmp_path, "frame_detections.pkl", [[0, 1, 1, 0.5, *BOX]])
+    with pytest.raises(InputError, match=r"holds video numbers, .* with --videos"):
+        read_detections(rows, replace(truth, videos_in_order=False))
 
 
 def test_ground_truth(tmp_path: Path) -> None:

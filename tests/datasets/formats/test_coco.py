@@ -182,8 +182,9 @@ def test_turned_images_are_refused(tmp_path: Path) -> None:
 
 def test_pixels_are_no_fractions(tmp_path: Path) -> None:
     path = coco_files(tmp_path, [SIZE])
-    with pytest.raises(InputError, match="a box reaches to 70, so these are pixels"):
-        read_detections(path, truth_of("alpha"), FileOptions(box_unit="fraction"))
+    with pytest.warns(UserWarning, match="a box reaches to 70, so these are read as pixels"):
+        read = read_detections(path, truth_of("alpha"), FileOptions(box_unit="fraction"))
+    assert read.boxes.max() == 70
 
 
 def test_fractions_of_unknown_sizes(tmp_path: Path) -> None:

@@ -60,8 +60,9 @@ def test_fractions_without_sizes(tmp_path: Path) -> None:
         read_detections(folder / "fraction_boxes.csv", pixels)
     by_user = FileOptions(box_unit="pixel")
     assert read_detections(folder / "fraction_boxes.csv", pixels, by_user).boxes[0, 0] == 0.25
-    with pytest.raises(InputError, match="a box reaches to 40, so these are pixels"):
-        read_annotations(folder / "pixels.csv", FileOptions(box_unit="fraction"))
+    with pytest.warns(UserWarning, match="a box reaches to 40, so these are read as pixels"):
+        by_user = FileOptions(box_unit="fraction")
+        assert read_annotations(folder / "pixels.csv", by_user).box_unit == "pixel"
 
 
 def test_frames_that_count_from_1(tmp_path: Path) -> None:
@@ -73,8 +74,10 @@ def test_frames_that_count_from_1(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"video a, frame 2: .*or give --first-frame 1"):
         read_annotations(folder)
     assert read_annotations(folder, FileOptions(first_frame=1)).tubes.frame.tolist() == [0, 1]
-    with pytest.raises(InputError, match=r"row 1: frame must be between 0 and .*, not -1"):
-        read_annotations(folder, FileOptions(first_frame=2))
+    truth = read_annotations(folder, FileOptions(first_frame=1))
+    boxes = written(folder, boxes=BOXES + "a,0,run,0.9,1,2,3,4\n") / "boxes.csv"
+    with pytest.warns(UserWarning, match="has a frame 0, so its frames count from 0"):
+        assert read_detections(boxes, truth, FileOptions(first_frame=1)).frame.tolist() == [0]
 
 
 def test_class_numbers(tmp_path: Path) -> None:
@@ -147,7 +150,51 @@ def test_names_of_the_table_of_videos(tmp_path: Path) -> None:
     tubes, videos = read_ground_truth(folder)
     assert videos is not None and (tubes.video_names, videos.video) == (("a",), ("a",))
     (folder / "groundtruth.parquet").touch()
-    with pytest.raises(InputError, match=r"has groundtruth.parquet and groundtruth.csv; keep"):
+    with pytest.raises(InputError, match=r"has groundtruth.csv and groundtruth.parquet; keep"):
+        read_ground_truth(folder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            "a,0,run,0.9,0.25,0.5,0.5,1\nb,0,run,0.9,10,20,30,40\n",
+            "that of video b, frame 0 in pixels",
+        ),
+        (
+            "a,0,run,0.9,0,0,1,1\n",
+            r"all coordinates are 0 or 1.* --boxes pixel or --boxes fraction",
+        ),
+    ],
+)
+def test_units_that_are_not_certain(tmp_path: Path, rows: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_detections(written(tmp_path, boxes=BOXES + rows) / "boxes.csv")
+
+
+@pytest.mark.parametrize("names", [("alpha", "alpha.mp4"), ("alpha", "Alpha"), ("x/a", "x\\a")])
+def test_two_names_of_one_video(tmp_path: Path, names: tuple[str, str]) -> None:
+    rows = "".join(f"{name},0,run,1,2,3,4,{i}\n" for i, name in enumerate(names))
+    with pytest.raises(InputError, match="seem to be one; give each video one name"):
+        read_annotations(written(tmp_path, truth=TUBES + rows) / "truth.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["test1.txt", "Test1.TXT", "testlist01.txt", "test.txt", "val.txt"]
+)
+def test_lists_of_a_folder(tmp_path: Path, name: str) -> None:
+    rows = "a,0,run,1,2,3,4,0\nb,0,run,1,2,3,4,1\nc,0,run,1,2,3,4,1\n"
+    folder = written(tmp_path, groundtruth=TUBES + rows)
+    (folder / "splits").mkdir()
+    (folder / "splits/train1.txt").write_text("a\n")
+    (folder / "splits" / name).write_text("b\n")
+    with pytest.warns(UserWarning, match=r"1 videos are in no list of split 1 .c."):
+        assert read_ground_truth(folder)[0].video_names == ("b",)
+    (folder / "splits" / name).rename(folder / "splits" / "first.txt")
+    with pytest.raises(InputError, match=r"first.txt: name a list of videos train1.txt"):
+        read_ground_truth(folder)
+    (folder / "splits" / "first.txt").unlink()
+    with pytest.raises(InputError, match=r"none for testing; choose the videos .* --videos"):
         read_ground_truth(folder)
 
 

@@ -102,6 +102,15 @@ def test_unknown_video_is_named(tmp_path: Path) -> None:
         read_ground_truth(pyannot(tmp_path), videos=tmp_path / "list.txt")
 
 
+def test_videos_of_a_list_without_annotations_are_counted(tmp_path: Path) -> None:
+    """Those of the other 77 classes are not meant."""
+    (tmp_path / "testlist01.txt").write_text(
+        "Basketball/v_1.avi\nBasketball/v_7.avi\nArchery/v_1.avi\n"
+    )
+    with pytest.warns(UserWarning, match=r"testlist01\.txt: ignoring 1 .* \(Basketball/v_7\)"):
+        assert read_pyannot(pyannot(tmp_path)).splits["test1"] == ["Basketball/v_1"]
+
+
 def test_matlab_file(tmp_path: Path) -> None:
     """Frames count from 1 there, and the last one belongs to the tube."""
     boxes = np.array([[200, 100, 100, 90], [201, 100, 100, 90]], np.uint8)

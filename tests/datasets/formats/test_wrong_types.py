@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,3 +157,15 @@ def test_matlab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             made = changed(content, place, value)
             monkeypatch.setattr(ucf101_24, "load_matlab", lambda *_, made=made, **__: made)
             check(lambda: read_annotations(path), path, (place, value))
+
+
+def test_a_long_text_among_many_numbers_takes_no_memory(tmp_path: Path) -> None:
+    """NumPy alone would make a text of a million characters of each of the numbers."""
+    rows = [[1, 3, 1, 0.5, 10.0, 12.0, 40.0, 60.0]] * 10_000
+    path = tmp_path / "frame_detections.pkl"
+    path.write_bytes(pickle.dumps([*rows, [*rows[0][:7], "9" * 1_000_000]]))
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"frame_detections\.pkl"):
+        read_detections(path, truth())
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()

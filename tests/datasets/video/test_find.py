@@ -117,3 +117,12 @@ def test_lists(folder: Path) -> None:
 def test_a_file_meant_twice(folder: Path, words: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="is given twice"):
         found(*words)
+
+
+def test_a_list_in_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a.txt\n")
+    with pytest.raises(InputError, match=r"a\.txt: .*a\.txt is a list, too; write its lines here"):
+        expand_video_paths([tmp_path / "a.txt"])
+    long = "x" * 5000 + ".mp4"
+    (tmp_path / "a.txt").write_text(f"{long}\n")
+    assert expand_video_paths([tmp_path / "a.txt"]) == [Path(long)]

@@ -126,6 +126,22 @@ def test_dropped_frames_of_an_avi_take_their_time(
     assert info.fps == pytest.approx(39 / (ticks[-1] / 25), rel=0.02)
 
 
+def test_an_empty_sample_of_an_mp4_is_a_dropped_frame(numbered, tmp_path: Path) -> None:
+    path = numbered.write(tmp_path / "a.mp4", codec="mjpeg", pixels="yuvj420p", b_frames=0)
+    content = bytearray(path.read_bytes())
+    sizes = np.frombuffer(content, ">u4", 40, content.index(b"stsz") + 16)
+    sizes[19] += sizes[20]
+    sizes[20] = 0
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        times, frames = zip(*read_timed_video(path))
+        assert numbered.number(next(read_video(path, 30))) == 31
+    numbers = [number for number in range(40) if number != 20]
+    assert numbered.numbers(frames) == numbers
+    assert times == pytest.approx(np.array(numbers) / 25)
+
+
 def test_an_avi_in_ticks_of_a_millisecond(numbered, tmp_path: Path) -> None:
     """As it comes out of Matroska: between two frames 39 are dropped, and after the last one."""
     source = numbered.write(tmp_path / "a.mkv", codec="mpeg4", b_frames=0)

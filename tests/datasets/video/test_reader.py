@@ -136,6 +136,8 @@ def test_containers_without_times_count_frames(numbered, folder: Path) -> None:
 def test_frame_rates(numbered, folder: Path) -> None:
     assert probe(written(numbered, folder, "x264.mp4")).fps == 25
     assert probe(written(numbered, folder, "palette.gif")).fps == 10
+    dv = numbered.write(folder / "tape.dv", 10, codec="dvvideo", size=(720, 576))
+    assert probe(dv).fps == 25
     # 39 intervals of 1560 + 11 * (39 % 3) ms, and the last frame's own 40 or so.
     assert probe(written(numbered, folder, "variable-rate.mp4")).fps == pytest.approx(25, abs=1)
 
@@ -400,3 +402,18 @@ def test_real_colours_are_opencvs(shared) -> None:
         assert seen
         ours = next(read_video(path, 0, 1))
         assert np.abs(other[:, :, ::-1].astype(int) - ours).mean() < 2, path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na.mp4\n",
+        "ffconcat version 1.0\nfile a.mp4\n",
+        '<?xml version="1.0"?>\n<MPD type="static"></MPD>',
+    ],
+)
+def test_a_playlist_that_names_itself(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"a\.mp4: is a playlist, not a video"):
+        probe(path)
