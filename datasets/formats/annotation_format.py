@@ -87,6 +87,7 @@ class ReadOptions:
         target_unit: the unit that is wanted; None for either.
         explicit_unit: ground truth in fractions is refused unless the user says that it is.
         videos: sizes and lengths of the videos, or None where they are not known.
+        truth: the ground truth, or None without one.
     """
 
     video_names: tuple[str, ...] | None = None
@@ -99,6 +100,7 @@ class ReadOptions:
     target_unit: BoxUnit | None = None
     explicit_unit: bool = False
     videos: Videos | None = None
+    truth: Tubes | None = None
 
     @classmethod
     def from_ground_truth(
@@ -124,6 +126,7 @@ class ReadOptions:
             options, video_names=truth.tubes.video_names,
             videos_in_order=truth.videos_in_order, label_names=truth.tubes.label_names,
             classes=classes or truth.classes, target_unit=truth.box_unit, videos=truth.videos,
+            truth=truth.tubes,
         )  # fmt: skip
 
     def require_names(self, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

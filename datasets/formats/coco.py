@@ -204,7 +204,7 @@ def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
             names[row] = name
         first = options.first_frame
         if first is None:
-            first = first_frame_of(files.numbers, source)
+            first = first_frame_of(files, options.truth, source)
         frame[rows] = from_first_frame(files.numbers, first)
     code_of_name = {name: code for code, name in enumerate(options.video_names or ())}
     return _Images(

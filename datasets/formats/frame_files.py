@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError, more_rows, some_of
+from ..frame_numbers import from_first_frame
+from ..tables import Tubes
 from ..video_names import VideoIndex, strip_extension
 
 _NAME = re.compile(r"(.*?)(?<![0-9])([0-9]{1,9})(?:\.[A-Za-z]\w*)?")
@@ -155,23 +157,41 @@ class _KnownNames:
         return set().union(*ends, *(self._last.get(_last(path), ()) for path in series.paths))
 
 
-def first_frame_of(numbers: np.ndarray, source: object) -> int:
-    """The number of a video's first frame in the names of files: 0 or 1, whichever is there.
+def first_frame_of(files: FrameFiles, truth: Tubes | None, source: object) -> int:
+    """The number of a video's first frame in the names of files, 0 or 1.
+
+    It is the one that is there. Without either, it is the one with which the files are all frames
+    of the ground truth, or the ground truth's frames are all files.
 
     Args:
-        numbers: (F,) of all files.
+        files: all files of a program's output.
+        truth: the ground truth, if there is any.
         source: the file or folder, for messages.
 
     Raises:
-        InputError: neither is there.
+        InputError: both numbers are possible.
     """
-    for first in (0, 1):
-        if not len(numbers) or (numbers == first).any():
-            return first
-    raise InputError(
-        f"{source}: the numbers of the frames begin with {numbers.min()}, so that they may count "
-        "from 0 or from 1; give --first-frame 0 or --first-frame 1"
-    )
+    firsts = [first for first in (0, 1) if (files.numbers == first).any()]
+    if not firsts and truth is not None:
+        present = set(files.videos)
+        annotated = {
+            (truth.video_names[video], frame)
+            for video, frame in zip(truth.video.tolist(), truth.frame.tolist())
+            if truth.video_names[video] in present
+        }
+        videos = {video for video, _ in annotated}
+        for first in (0, 1):
+            frames = from_first_frame(files.numbers, first).tolist()
+            listed = {pair for pair in zip(files.videos, frames) if pair[0] in videos}
+            if listed and (listed <= annotated or annotated <= listed):
+                firsts.append(first)
+        firsts = firsts if len(firsts) == 1 else []
+    if not firsts:
+        raise InputError(
+            f"{source}: the numbers of the frames begin with {files.numbers.min()}, so that they "
+            "may count from 0 or from 1; write `video` and `frame` (from 0) into its images"
+        )
+    return firsts[0]
 
 
 def _flat(name: str) -> str:

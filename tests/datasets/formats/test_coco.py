@@ -137,7 +137,7 @@ def test_names_of_images(tmp_path: Path, file_name: str, other: str, frame: int)
 
 def test_numbers_that_may_count_from_0_or_1(tmp_path: Path) -> None:
     path = coco_files(tmp_path, [{"file_name": "alpha/10.jpg"}, {"file_name": "alpha/20.jpg"}])
-    with pytest.raises(InputError, match=r"annotations\.json: .*begin with 10.*--first-frame"):
+    with pytest.raises(InputError, match=r"annotations\.json: .*begin with 10.*write `video`"):
         read_detections(path, truth_of("alpha"))
     for first in (0, 1):
         options = FileOptions(first_frame=first)

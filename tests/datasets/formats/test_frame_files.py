@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.frame_files import first_frame_of, match_frame_files
+from actiontubes.datasets.formats.frame_files import (
+    FrameFiles,
+    first_frame_of,
+    match_frame_files,
+)
+from actiontubes.datasets.tables import tubes_from_rows
 
 KNOWN = ("Run/alpha", "Run/beta_2", "gamma.mp4", "new_alpha")
 
@@ -75,8 +80,34 @@ def test_files_of_two_names(other: str) -> None:
         match_frame_files(["one/alpha/1.jpg", "one/alpha/2.jpg", other], ["alpha"], "", "")
 
 
+def files_of(*numbers: int) -> FrameFiles:
+    return FrameFiles(["alpha"] * len(numbers), np.array(numbers))
+
+
 def test_first_frame() -> None:
-    assert first_frame_of(np.array([3, 1, 2]), "a.json") == 1
-    assert first_frame_of(np.array([3, 0, 1]), "a.json") == 0
-    with pytest.raises(InputError, match=r"a\.json: .*begin with 10.*--first-frame"):
-        first_frame_of(np.array([20, 10]), "a.json")
+    assert first_frame_of(files_of(3, 1, 2), None, "a.json") == 1
+    assert first_frame_of(files_of(3, 0, 1), None, "a.json") == 0
+    with pytest.raises(InputError, match=r"a\.json: .*begin with 10.*write `video` and `frame`"):
+        first_frame_of(files_of(20, 10), None, "a.json")
+
+
+@pytest.mark.parametrize(
+    ("annotated", "first"),
+    [
+        ([10, 20], 0),
+        ([9, 19], 1),
+        ([9, 14, 19], 1),  # a part of the frames is in the file
+        ([19], 1),
+        ([10, 11, 12, 19, 20], 0),
+        ([9, 10, 19, 20], None),
+        ([15], None),
+    ],
+)
+def test_first_frame_by_the_ground_truth(annotated: list[int], first: int | None) -> None:
+    rows = np.array([[frame, 1, 2, 3, 4] for frame in annotated])
+    truth = tubes_from_rows([(0, 0, rows, None)], ("alpha",), ("run",))
+    if first is None:
+        with pytest.raises(InputError, match="may count from 0 or from 1"):
+            first_frame_of(files_of(10, 20), truth, "a.json")
+    else:
+        assert first_frame_of(files_of(10, 20), truth, "a.json") == first
