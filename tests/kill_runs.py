@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
+import multiprocessing
 import os
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from actiontubes.datasets.figures.dataset import make_figure_dataset
-
+_FORK = multiprocessing.get_context("fork")
 _LOCK = ".actiontubes.lock"
 _KILLS_IN_A_ROW = 3
 _NOT_COMPARED = {"state.pt", ".joined.json", _LOCK}
@@ -74,46 +76,74 @@ class Command:
     resumed: int = 0
     different: list[str] = field(default_factory=list)
 
-    def start(self, folder: Path) -> subprocess.Popen[bytes]:
+    def start(self, folder: Path) -> BaseProcess:
         """Starts it, and returns when it is in its folder, or has ended."""
         folder.mkdir(exist_ok=True)
         goes_on = self.resume_file and (folder / "out" / self.resume_file).is_file()
         words = [self.name, *self.words, "--out", "out", *(self.resume if goes_on else [])]
-        with (folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "actiontubes.tools.main", *words], cwd=folder,
-                stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+        process = _FORK.Process(target=run_command, args=(words, folder))
+        process.start()
         lock = folder / "out" / _LOCK
-        while process.poll() is None:
+        while process.is_alive():
             if lock.is_file() and lock.read_text("utf-8").strip() == str(process.pid):
                 break
-            time.sleep(0.005)
+            time.sleep(0.002)
         return process
 
     def finish(self, folder: Path) -> float:
         """Runs it to its end; returns the seconds in its folder."""
         process = self.start(folder)
         begin = time.monotonic()
-        if process.wait():
+        process.join()
+        if process.exitcode:
             raise SystemExit(f"{self.name} failed; see {folder / 'log.txt'}")
         return time.monotonic() - begin
 
     def kill(self, folder: Path, seconds: float) -> bool:
         """Runs it for so long in its folder; whether it was killed before it ended."""
         process = self.start(folder)
-        try:
-            return process.wait(seconds) != 0
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return True
+        process.join(seconds)
+        process.kill()
+        process.join()
+        return process.exitcode == -signal.SIGKILL
+
+
+def run_command(words: list[str], folder: Path) -> None:
+    """Runs a command line in this process, with one thread; its output goes to log.txt."""
+    from actiontubes.tools.main import main as run
+
+    os.chdir(folder)
+    log = os.open("log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    sys.modules["torch"].set_num_threads(1)
+    sys.exit(run(words))
+
+
+def import_all() -> None:
+    """Imports what the commands do, once for all processes, which are forked from this one."""
+    for package in ("torch", "accelerate", "cv2", "pyarrow.parquet", "matplotlib.pyplot"):
+        importlib.import_module(package)
+    for name in ("train", "detect", "demo"):
+        importlib.import_module(f"actiontubes.tools.{name}")
+    for module in ("training.detector", "training.state", "inference.load", "model.pretrained",
+                   "inference.resumable_run", "visualization.report"):  # fmt: skip
+        importlib.import_module(f"actiontubes.detect.{module}")
+
+
+def draw_videos(folder: Path) -> None:
+    """Draws four small videos, two to train on."""
+    from actiontubes.datasets.figures.dataset import make_figure_dataset
+
+    make_figure_dataset(folder, train=2, test=2, frames=52, height=96, width=128, progress=False)
 
 
 def make_commands(folder: Path, names: Sequence[str]) -> list[Command]:
     """The commands at their smallest sizes, with their data in `folder`."""
     data = folder / "data"
-    make_figure_dataset(data, train=2, test=2, frames=52, height=96, width=128, progress=False)
+    drawing = _FORK.Process(target=draw_videos, args=(data,))
+    drawing.start()
+    drawing.join()
     (folder / "tiny.yaml").write_text(_RECIPE)
     train = ["--config", str(folder / "tiny.yaml"), "--data", str(data), "--device", "cpu"]
     commands = [
@@ -174,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="keep the runs here")
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
+    import_all()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         commands = make_commands(folder, options.commands)

@@ -126,7 +126,7 @@ def test_the_checkpoint_of_each_recipe(name: str, tmp_path: Path) -> None:
             exported = program(torch.from_numpy(clip), key_frames)
         inputs = {"clip": clip, "key_frames": key_frames.numpy()}
         by_onnx = [torch.from_numpy(each) for each in session.run(None, inputs)]
-        assert len(expected[0]) >= 10 * count and expected[0].max() - expected[0].min() > 0.05
+        assert len(expected[0]) >= 10 * count and expected[0].max() - expected[0].min() > 0.01
         for found in (exported, by_onnx):
             for ours, theirs in zip(found, expected, strict=True):
                 torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
