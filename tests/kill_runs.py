@@ -32,6 +32,7 @@ from pathlib import Path
 _FORK = multiprocessing.get_context("fork")
 _LOCK = ".actiontubes.lock"
 _KILLS_IN_A_ROW = 3
+_LATEST = 0.8  # of the undisturbed run's seconds; a busy machine is not always as slow
 _NOT_COMPARED = {"state.pt", ".joined.json", _LOCK}
 _RECIPE = """
 backbone: i2d
@@ -184,7 +185,7 @@ def disturb(command: Command, folder: Path, kills: int, rng: random.Random) -> N
     while command.kills < kills:
         run = folder / f"{command.name}-{command.resumed}"
         for _ in range(min(_KILLS_IN_A_ROW, kills - command.kills)):
-            if not command.kill(run, rng.uniform(0, command.seconds)):
+            if not command.kill(run, rng.uniform(0, _LATEST * command.seconds)):
                 break
             command.kills += 1
         command.finish(run)

@@ -126,10 +126,13 @@ def test_the_checkpoint_of_each_recipe(name: str, tmp_path: Path) -> None:
             exported = program(torch.from_numpy(clip), key_frames)
         inputs = {"clip": clip, "key_frames": key_frames.numpy()}
         by_onnx = [torch.from_numpy(each) for each in session.run(None, inputs)]
-        assert len(expected[0]) >= 10 * count and expected[0].max() - expected[0].min() > 0.01
-        for found in (exported, by_onnx):
-            for ours, theirs in zip(found, expected, strict=True):
-                torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        assert len(expected[0]) >= 5 * count and expected[0].max() - expected[0].min() > 0.01
+        for scores, boxes, key in (exported, by_onnx):
+            torch.testing.assert_close(scores, expected[0], atol=1e-4, rtol=0)
+            # As fractions of the frame.
+            width = detector.config.width
+            torch.testing.assert_close(boxes / width, expected[1] / width, atol=1e-4, rtol=0)
+            assert torch.equal(key, expected[2])
 
 
 def test_a_failure_of_the_exporter_is_one_line(
