@@ -158,7 +158,9 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
     file_of_width: dict[int, Path] = {}
     first = _first_frame(options)
     for video, inside in enumerate(tqdm(folders, desc="reading", unit="video", delay=2)):
-        for path in sorted(inside.glob("*.pkl")):
+        for path in sorted(inside.iterdir()) if inside.is_dir() else ():
+            if path.suffix.lower() != ".pkl":
+                continue
             if not path.stem.isdecimal():
                 raise InputError(f"{path}: its name must be a frame number such as 00001.pkl")
             number = int(path.stem)
@@ -168,6 +170,8 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
                 parts.append(part)
                 videos_and_numbers.append((video, number))
                 file_of_width.setdefault(part.shape[1], path)
+    if folders and not any(path.suffix.lower() == ".pkl" for path in folder.rglob("*")):
+        raise InputError(f"{folder}: has no .pkl file of a frame; give a folder of another format?")
     if len(file_of_width) > 1:
         lengths = [f"{width // 4} frames ({path})" for width, path in file_of_width.items()]
         raise InputError(
