@@ -42,7 +42,9 @@ def check_table(table: AnyTable, source: object, *, by_number: bool = False) -> 
             raise InputError(f"{source}: {place(row)}{more}: {rule.replace('{}', value)}")
 
 
-def _shown(value: np.ndarray | float) -> str:
+def _shown(value: np.ndarray | float | str) -> str:
+    if isinstance(value, str):
+        return value
     return " ".join(f"{number:g}" for number in np.atleast_1d(value))
 
 
@@ -105,7 +107,7 @@ def _faults(table: AnyTable) -> _Faults:
     elif isinstance(table, Videos):
         repeated = np.ones(len(table), bool)
         repeated[np.unique(table.video, return_index=True)[1]] = False
-        yield repeated, None, "this video is listed twice"
+        yield repeated, np.array(table.video, object), "video {} is listed twice"
 
 
 def _out_of_range(name: str, values: np.ndarray, column: Column) -> _Faults:

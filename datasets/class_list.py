@@ -127,7 +127,9 @@ def _read_lines(text: str) -> _Entries:
 
 
 def _read_csv(text: str) -> _Entries:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if any(row)]
+    separator = ";" if ";" in text and "," not in text else ","
+    cells = csv.reader(text.splitlines(), delimiter=separator)
+    rows = [[cell.strip() for cell in row] for row in cells if any(row)]
     widths = {len(row) for row in rows}
     if widths == {1}:
         return _read_lines(text)

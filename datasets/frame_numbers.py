@@ -44,15 +44,6 @@ def frame_name(frame: int) -> str:
     return f"{to_one_based(frame):05d}"
 
 
-def frame_of_file(path: Path) -> int:
-    """The frame, from 0, that a file named 00001.jpg or 00001.pkl belongs to.
-
-    Raises:
-        ValueError: the name is not a number.
-    """
-    return from_one_based(int(path.stem))
-
-
 def is_frame_folder(files: Iterable[Path]) -> bool:
     """Whether a folder with these files is one of numbered frames, see `frame_files`.
 

@@ -124,12 +124,12 @@ class VideoIndex:
 
 def _parts(name: str) -> list[str]:
     """The folders and the last component, without the extension of a video file."""
-    return _normalized(strip_extension(name)).split("/")
+    return strip_extension(_normalized(name)).split("/")
 
 
 def _normalized(name: str) -> str:
-    """The name in the composed Unicode form (NFC), its folders behind slashes."""
-    return unicodedata.normalize("NFC", utf8_name(name)).replace("\\", "/")
+    """The name in the composed Unicode form (NFC), its folders behind slashes, no blanks around."""
+    return unicodedata.normalize("NFC", utf8_name(name)).replace("\\", "/").strip().strip("/")
 
 
 def _folded(parts: list[str]) -> list[str]:
@@ -258,7 +258,9 @@ def unique_names(videos: Sequence[Path]) -> list[str]:
 def strip_extension(name: str) -> str:
     """The name without the extension of a video file; other dots are part of the name."""
     stem, _, extension = name.rpartition(".")
-    return stem if stem and f".{extension.lower()}" in VIDEO_EXTENSIONS else name
+    if not stem or f".{extension.lower()}" not in VIDEO_EXTENSIONS:
+        return name
+    return strip_extension(stem)  # walk.mp4.mp4
 
 
 def utf8_name(name: str) -> str:

@@ -317,7 +317,6 @@ def _dump_png(content: Any) -> bytes:
 _FORMS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]] = {
     ".json": (json.loads, lambda content: json.dumps(content).encode()),
     ".pkl": (pickle.loads, pickle.dumps),
-    ".ckpt": (pickle.loads, pickle.dumps),
     ".mat": (_load_mat, _dump_mat),
     ".parquet": (_load_parquet, _dump_parquet),
     ".safetensors": (_load_safetensors, _dump_safetensors),

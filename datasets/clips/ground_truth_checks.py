@@ -179,5 +179,5 @@ def _refuse_rows(truth: GroundTruth, bad: np.ndarray, reason: Callable[[int], st
 def _row_name(truth: GroundTruth, row: int) -> str:
     """The file, the row if it is a table's, the video and the frame."""
     path, tubes = truth.path, truth.tubes
-    number = f"row {row + 1}: " if path.suffix in (".csv", ".parquet") else ""
+    number = f"row {row + 1}: " if path.suffix.lower() in (".csv", ".parquet") else ""
     return f"{path}: {number}{tubes.video_names[tubes.video[row]]} frame {tubes.frame[row]}"

@@ -107,19 +107,19 @@ def read_cache(
         record = _record(container.metadata)
         if record.get("method") != method or record.get("bytes") != _file_size(media):
             raise InputError(f"{path}: {_describe_mismatch(media, method)}")
-        height, width = int(record["height"]), int(record["width"])
         assert stream.time_base is not None
         try:
             if start:
                 container.seek(round(start / _FPS / stream.time_base), stream=stream)
             for frame in container.decode(stream):
-                assert frame.pts is not None
+                if frame.pts is None:
+                    raise ValueError("a frame without a time")
                 number = round(frame.pts * stream.time_base * _FPS)
                 if stop is not None and number >= stop:
                     return
                 if number < start:
                     continue
-                planes = frame.to_ndarray().reshape(2, height, width)
+                planes = frame.to_ndarray().reshape(2, frame.height // 2, frame.width)
                 yield np.ascontiguousarray(np.moveaxis(planes, 0, 2))
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error

@@ -158,7 +158,9 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
     file_of_width: dict[int, Path] = {}
     first = _first_frame(options)
     for video, inside in enumerate(tqdm(folders, desc="reading", unit="video", delay=2)):
-        for path in sorted(inside.glob("*.pkl")):
+        for path in sorted(inside.iterdir()) if inside.is_dir() else ():
+            if path.suffix.lower() != ".pkl":
+                continue
             if not path.stem.isdecimal():
                 raise InputError(f"{path}: its name must be a frame number such as 00001.pkl")
             number = int(path.stem)
@@ -168,6 +170,8 @@ def read_tubelets(folder: Path, options: ReadOptions) -> Tubelets:
                 parts.append(part)
                 videos_and_numbers.append((video, number))
                 file_of_width.setdefault(part.shape[1], path)
+    if folders and not any(path.suffix.lower() == ".pkl" for path in folder.rglob("*")):
+        raise InputError(f"{folder}: has no .pkl file of a frame; give a folder of another format?")
     if len(file_of_width) > 1:
         lengths = [f"{width // 4} frames ({path})" for width, path in file_of_width.items()]
         raise InputError(
@@ -199,7 +203,13 @@ def read_frame_detections(path: Path, options: ReadOptions) -> Detections:
     names = options.require_names(path)
     options.require_order(path)
     rows = Entry(load_pickle(path), path).array("video", "frame", "label", "score", *BOX_COLUMNS)
-    rows[:, 1] = from_first_frame(rows[:, 1], _first_frame(options))
+    first = _first_frame(options)
+    if len(rows) and rows[:, 1].min() < first:
+        raise InputError(
+            f"{path}: row {rows[:, 1].argmin() + 1}: frame {rows[:, 1].min():g} is before {first}, "
+            "the first of this format; give --first-frame if the file counts from another number"
+        )
+    rows[:, 1] = from_first_frame(rows[:, 1], first)
     return detections_from_rows(rows, *names, str(path))
 
 
@@ -236,7 +246,10 @@ def _tube_rows(tube: Entry, first_frame: int = 1) -> np.ndarray:
         raise tube.error("has no boxes")
     number = as_integers(rows[:, 0], np.int32, "frame", tube).astype(np.int64)
     if number.min() < first_frame:
-        raise tube.error(f"frame {number.min()} must be {first_frame}, the first, or more")
+        raise tube.error(
+            f"frame {number.min()} is before {first_frame}, the first of this format; give "
+            "--first-frame if a file of detections or tubes counts from another number"
+        )
     rows[:, 0] = from_first_frame(number, first_frame)
     return rows
 

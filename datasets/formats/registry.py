@@ -129,7 +129,7 @@ def choose_videos(
             f"{annotations.path}: has no ground truth for the videos to evaluate; check --split or "
             "--videos"
         )
-    in_order = listed is not None or number is not None
+    in_order = listed is not None or number is not None or len(names) == 1
     return replace(annotations, tubes=tubes, videos_in_order=in_order)
 
 
@@ -138,7 +138,7 @@ def _warn_of_unlisted(annotations: GroundTruth, split: int, known: list[str]) ->
     listed = {name for part in ("train", "test", "val")
               for name in annotations.splits.get(f"{part}{split}", ())}  # fmt: skip
     unlisted = sorted(set(known) - listed)
-    if unlisted and f"train{split}" in annotations.splits:
+    if unlisted:
         warnings.warn(
             f"{annotations.path}: {len(unlisted)} videos are in no list of split {split} "
             f"({some_of(unlisted)})",

@@ -190,6 +190,19 @@ def measure_video(path: Path) -> tuple[int, int, int]:
     return count_frames(path), info.width, info.height
 
 
+def count_frames_to(video: VideoInfo, last: int) -> int:
+    """The number of frames of a video that should have a frame `last`.
+
+    Where the container says that it has none, all frames are counted. Without a file and a number,
+    it is taken to be long enough.
+    """
+    if video.num_frames is not None and last < video.num_frames:
+        return video.num_frames
+    if last >= 0 and video.path.exists():
+        return measure_video(video.path)[0]
+    return last + 1 if video.num_frames is None else video.num_frames
+
+
 def require_first(frames: Iterator[Item], path: Path) -> tuple[Item, Iterator[Item]]:
     """The first of the frames that were read from `path`, and an iterator over all of them.
 

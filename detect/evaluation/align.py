@@ -83,7 +83,8 @@ def read_aligned(
         "tubes": read_tubes,
     }
     tables: dict[str, tuple[Any, str]] = {}  # with the file's name, for messages
-    for kind, table in (("detections", detections), ("tubes", tubes)):
+    inputs: dict[str, Any] = {"detections": detections, "tubes": tubes}
+    for kind, table in inputs.items():
         if isinstance(table, str | Path):
             tables[kind] = readers[kind](table, chosen, files), str(table)
         elif table is not None:

@@ -29,9 +29,11 @@ class ActionDetector(ABC):
 
     Attributes:
         one_tube_per_person: whether tubes that overlap are different people.
+        source: where people are; None where the model finds them itself.
     """
 
     one_tube_per_person: ClassVar[bool]
+    source: ProposalSource | None
 
     @abstractmethod
     def open(

@@ -140,7 +140,9 @@ def is_detector(path: Path) -> bool:
     """Whether `save_detector` wrote a file, by its metadata."""
     try:
         with safe_open(path, framework="pt") as file:
-            return path.suffix == ".safetensors" and _METADATA_KEY in (file.metadata() or {})
+            return path.suffix.lower() == ".safetensors" and _METADATA_KEY in (
+                file.metadata() or {}
+            )
     except (SafetensorError, OSError):
         return False
 

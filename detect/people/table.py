@@ -15,7 +15,7 @@ from ...datasets.errors import InputError, more_of, refuse_rows, some_of
 from ...datasets.formats.annotation_format import FileOptions
 from ...datasets.table_io import read_table
 from ...datasets.tables import Detections, PersonRows, concatenate_rows, select_rows
-from ...datasets.video.media import measure_video
+from ...datasets.video.media import count_frames_to
 from ...datasets.video.reader import VideoInfo
 from ...datasets.video_names import VideoIndex
 from ..boxes.interpolation import average_frames, fill_gaps
@@ -100,7 +100,7 @@ class TableSource:
             are too far apart to be linked.
         """
         table, size = self.select([video]), (video.height, video.width)
-        is_sparse = frame_interval(table.frame) > _LINKED_GAP
+        is_sparse = frame_interval(table.frame, 1) > _LINKED_GAP
         first, last = (int(table.frame[0]), int(table.frame[-1])) if len(table) else (0, 0)
 
         def propose(frames: np.ndarray, first_frame: int) -> Iterator[PersonBoxes]:
@@ -120,6 +120,31 @@ class TableSource:
                 yield people if frames.shape[1:3] == size else people.scaled(scale)
 
         return FunctionSource(propose)
+
+    def check_files(self, paths: Sequence[Path]) -> None:
+        """Compares the table with all the files that are to be opened.
+
+        Raises:
+            InputError: two of them are the same video of the table.
+
+        Warns:
+            The table has boxes of other videos.
+        """
+        index, file_of = VideoIndex(self.table.video_names), dict[int, Path]()
+        for path in paths:
+            codes, _ = index.match_file(path)
+            if len(codes) == 1 and file_of.setdefault(codes[0], path) != path:
+                raise InputError(
+                    f"{self.name}: video {index.names[codes[0]]} could be {file_of[codes[0]]}, "
+                    f"{path}; write their folders before the name in the table"
+                )
+        others = np.flatnonzero(~np.isin(self.table.video, list(file_of)))
+        if file_of and len(others):
+            warnings.warn(
+                f"{self.name}: ignoring {len(others)} boxes of other videos, such as "
+                f"{index.names[self.table.video[others[0]]]}",
+                stacklevel=2,
+            )
 
     def select(self, videos: Sequence[VideoInfo]) -> Detections:
         """The boxes of some videos, in pixels of these.
@@ -143,7 +168,7 @@ class TableSource:
         table = replace(table, boxes=to_pixels(table.boxes, sizes, self.name, self.unit))
         last = np.full(len(videos), -1)
         np.maximum.at(last, table.video, table.frame)
-        num_frames = np.array([_num_frames(*pair) for pair in zip(videos, last.tolist())])
+        num_frames = np.array([count_frames_to(*pair) for pair in zip(videos, last.tolist())])
         late = table.frame >= num_frames[table.video]
         hint = ""
         if len(late) and late.mean() >= _MANY_LATE:
@@ -211,7 +236,7 @@ class TableSource:
         """Warns of boxes of `select` that are on every n-th frame only, too far to be linked."""
         far = {}
         for rows in _split_by_video(table):
-            interval = frame_interval(rows.frame)
+            interval = frame_interval(rows.frame, 1)
             if interval > _LINKED_GAP:
                 far[rows.video_names[rows.video[0]]] = interval, int(rows.frame[0])
         if far:
@@ -232,14 +257,15 @@ def _split_by_video(table: Detections) -> list[Detections]:
     return [select_rows(table, np.arange(start, stop)) for start, stop in pairs]
 
 
-def frame_interval(frame: np.ndarray) -> int:
+def frame_interval(frame: np.ndarray, least_steps: int = 2) -> int:
     """The distance of the frames with boxes where it is regular, else 1.
 
     Args:
         frame: (R,) of one video.
+        least_steps: from one frame with boxes to the next; with fewer, nothing is known.
     """
     steps = np.diff(np.unique(frame))
-    if len(steps) < 2:
+    if len(steps) < least_steps:
         return 1
     values, counts = np.unique(steps, return_counts=True)
     usual = int(values[counts.argmax()])
@@ -277,12 +303,3 @@ def interpolate_people(table: Detections, interval: int) -> Detections:
         score=np.concatenate([rest.score, columns[:, 4]])[by_frame],
         person=np.concatenate([rest.person, columns[:, 5].astype(np.int64)])[by_frame],
     )
-
-
-def _num_frames(video: VideoInfo, last: int) -> int:
-    """The number of frames; exact if a box is on a frame that a file may not have."""
-    if video.num_frames is not None and last < video.num_frames:
-        return video.num_frames
-    if last >= 0 and video.path.exists():
-        return measure_video(video.path)[0]
-    return video.num_frames or np.iinfo(np.int32).max

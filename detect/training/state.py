@@ -151,6 +151,8 @@ def load_state(
         step, before = int(state["step"]), current_fields(state["settings"])
         old_options = dict(state.get("options", {}))  # none in version 0.1
         groups = [set(group) for group in state["optimizer"]["param_groups"]]
+        if not all(isinstance(name, str) for name in {**before, **old_options}):
+            raise TypeError
     except Exception as error:
         raise InputError(
             f"{path}: is damaged or not a training state ({type(error).__name__}); choose "

@@ -12,7 +12,7 @@ from ...datasets.box_coordinates import BoxUnit, rescale_boxes, same_aspect, to_
 from ...datasets.errors import InputError, some_of
 from ...datasets.prefetch import prefetch, write_in_background
 from ...datasets.tables import Tubes, Videos, select_rows
-from ...datasets.video.media import probe_video, read_timed_frames
+from ...datasets.video.media import count_frames_to, probe_video, read_timed_frames
 from ...datasets.video.reader import VideoInfo
 from ...datasets.video.writer import MAX_SIDE, open_video_writer
 from ...datasets.video_names import VideoIndex
@@ -65,7 +65,7 @@ def fit_to_video(
 
     Warns:
         The video has another name, or another size, to which the boxes are scaled; boxes are of
-        other videos, or outside the frame, and are left out.
+        other videos, after the video's end, or outside the frame, and are left out.
     """
     if len(tubes.video_names) == 1 and VideoIndex(tubes.video_names).find_file(video.path) is None:
         (name,) = tubes.video_names
@@ -91,17 +91,22 @@ def fit_to_video(
                 raise InputError(f"{source}: {sizes}; give the video that the boxes are for")
             warnings.warn(f"{source}: {sizes}; the boxes are scaled", stacklevel=2)
             boxes = rescale_boxes(boxes, listed, size)
-    outside = np.any((boxes[:, :2] >= size) | (boxes[:, 2:] <= 0), axis=1)
-    if outside.any():
-        warnings.warn(
-            f"{source}: {int(outside.sum())} of {len(rows)} boxes are outside the frame of "
-            f"{video.path}, {size[0]}x{size[1]}, and are not drawn (the first on frame "
-            f"{rows.frame[outside.argmax()]})",
-            stacklevel=2,
-        )
+    num_frames = count_frames_to(video, int(rows.frame.max(initial=-1)))
+    late = rows.frame >= num_frames
+    outside = np.any((boxes[:, :2] >= size) | (boxes[:, 2:] <= 0), axis=1) & ~late
+    for bad, where in (
+        (late, f"after the last frame of {video.path} ({num_frames - 1})"),
+        (outside, f"outside the frame of {video.path}, {size[0]}x{size[1]},"),
+    ):
+        if bad.any():
+            warnings.warn(
+                f"{source}: {int(bad.sum())} of {len(rows)} boxes are {where} and are not drawn "
+                f"(the first on frame {rows.frame[bad.argmax()]})",
+                stacklevel=2,
+            )
     code, names = np.zeros(len(rows), np.int32), (str(video.path),)
     fitted = replace(rows, boxes=boxes, video=code, video_names=names)
-    return select_rows(fitted, ~outside)
+    return select_rows(fitted, ~(late | outside))
 
 
 def draw_video(

@@ -190,7 +190,7 @@ def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str
         (Tubes, {"frame": [3, 3, 3]}, "row 2: this tube has this frame twice"),
         (Tubes, {"tube_score": [0.1, 0.2, 0.3]}, "row 2: tube_score must be the same in all rows"),
         (Tubes, {"tube_score": [0.1, None, 0.3]}, "row 2: tube_score is empty"),
-        (Videos, {"video": ["a", "a"]}, "row 2: this video is listed twice"),
+        (Videos, {"video": ["a", "a"]}, "row 2: video a is listed twice"),
         (
             Videos,
             {"num_frames": [0, 3]},

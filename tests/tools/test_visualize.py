@@ -65,7 +65,7 @@ def test_draws_and_says_so(numbered, run, tubes: Path, tmp_path: Path) -> None:
 def test_errors_are_one_line(
     numbered, run, tubes: Path, tmp_path: Path, change: dict[str, str | None], message: str
 ) -> None:
-    numbered.write(tmp_path / "clip.mp4", 3)
+    numbered.write(tmp_path / "clip.mp4", 12)
     header = "video,frame,label,x1,y1,x2,y2,tube\n"
     rows = "other,0,run,1,1,9,9,0\nthird,0,run,1,1,9,9,1\n"
     (tmp_path / "two.csv").write_text(header + rows)
@@ -73,7 +73,7 @@ def test_errors_are_one_line(
     (tmp_path / "ava.csv").write_text("clip,902,0.1,0.2,0.3,0.4,12,0\n")
     (tmp_path / "data").mkdir()
     (tmp_path / "data/groundtruth.csv").write_text(header + "clip,0,run,1,1,9,9,0\n")
-    sizes = "video,num_frames,width,height\nclip,3,100,90\n"
+    sizes = "video,num_frames,width,height\nclip,12,100,90\n"
     (tmp_path / "data/videos.csv").write_text(sizes)
     options: dict[str, str | None] = {
         "--video": "clip.mp4", "--tubes": tubes.name, "--out": "drawn.mp4", **change

@@ -109,7 +109,7 @@ def tube(*rows: list[float]) -> dict[str, Any]:
         ({"test_videos": ["run/b"]}, "test_videos: split 1: must be a list"),
         ({"test_videos": [[None]]}, "test_videos: split 1: video 1: must be text, not None"),
         # Numbers that no box can have.
-        (tube([0, *BOX]), "tube 1: .*frame 0 must be 1, the first, or more"),
+        (tube([0, *BOX]), "tube 1: .*frame 0 is before 1, .*--first-frame"),
         (tube([1.5, *BOX]), "video run/b: label 1: tube 1: frame 1.5 is not a whole number"),
         (tube([1e12, *BOX]), "tube 1: frame 1000000000000 is too large"),
         (tube([np.nan, *BOX]), "tube 1: frame nan is not a whole number"),
@@ -210,7 +210,7 @@ def test_multisports_results(tmp_path: Path, truth: GroundTruth) -> None:
     ("row", "message"),
     [
         ([9, 1, 0, 0.5, *BOX], "row 2: .*video number must be"),
-        ([0, 0, 0, 0.5, *BOX], "row 2: the frame is before the first"),
+        ([0, 0, 0, 0.5, *BOX], "row 2: frame 0 is before 1, the first"),
         ([0, 1, 5, 0.5, *BOX], "row 2: .*label number must be"),
         ([0, 1, 0, 7.0, *BOX], "row 2: .*must be between 0 and 1"),
         ([0, 1, 0, 0.5, 9, 9, 3, 3], "row 2: .*x2 < x1"),
@@ -284,7 +284,7 @@ def test_frames_from_0(tmp_path: Path, truth: GroundTruth) -> None:
     from_0 = FileOptions(first_frame=0)
     assert read_detections(rows, truth, from_0).frame.tolist() == [0]
     assert read_tubes(tubes, truth, from_0).frame.tolist() == [0]
-    with pytest.raises(InputError, match=r"tube 1: .*frame 0 must be 1, the first, or more"):
+    with pytest.raises(InputError, match=r"tube 1: .*frame 0 is before 1, .*--first-frame"):
         read_tubes(tubes, truth)
 
 

@@ -129,6 +129,7 @@ def test_the_interval_of_frames() -> None:
     assert frame_interval(np.array([0, 1, 2, 3, 9, 10])) == 1
     assert frame_interval(np.array([0, 7, 9, 30, 41])) == 1, "no regular distance"
     assert frame_interval(np.array([0, 20])) == frame_interval(np.array([], int)) == 1
+    assert frame_interval(np.array([0, 20, 20]), 1) == 20
 
 
 def test_boxes_of_a_person_are_interpolated(csv: Path) -> None:
@@ -160,3 +161,25 @@ def test_boxes_too_far_apart_to_be_linked(csv: Path, first: int, option: str) ->
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         opened.propose(frames, first + 8)  # said once
+
+
+def test_two_frames_with_boxes_are_too_far_apart(csv: Path) -> None:
+    """Too few to interpolate between them, also where the person is known."""
+    table = source(csv, "video,frame,x1,y1,x2,y2,person", "walk,0,1,1,9,9,1", "walk,24,1,1,9,9,1")
+    opened = table.open(WALK)
+    with pytest.warns(UserWarning, match=r"walk.mp4 are 24 frames apart"):
+        opened.propose(np.zeros((8, 120, 160, 3), np.uint8), 0)
+
+
+def test_all_files_are_compared_with_the_table(csv: Path) -> None:
+    rows = ("walk,0,1,1,9,9", "run/a,0,1,1,9,9", "run/a,1,1,1,9,9", "sit,0,1,1,9,9")
+    table = source(csv, "video,frame,x1,y1,x2,y2", *rows)
+    with pytest.warns(UserWarning, match=r"people.csv: ignoring 3 boxes .* such as run/a"):
+        table.check_files([Path("walk.mp4"), Path("unknown.mp4")])
+    with pytest.raises(
+        InputError, match=r"video walk could be x/walk.mp4, y/walk.avi; write their"
+    ):
+        table.check_files([Path("x/walk.mp4"), Path("sit.mp4"), Path("y/walk.avi")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table.check_files([Path("run/a.mp4"), Path("walk.mp4"), Path("sit.mp4")])

@@ -202,10 +202,10 @@ def test_one_frame_with_trail_and_ground_truth() -> None:
 
 def test_boxes_are_fitted_to_the_video() -> None:
     video = VideoInfo(Path("a.mp4"), 160, 120, 25.0, 9)
-    boxes = np.array([[80.0, 40, 200, 180], [330, 0, 340, 9], [0, 0, 20, 20]])
+    boxes = np.array([[80.0, 40, 200, 180], [330, 0, 340, 9], [0, 0, 20, 20], [0, 0, 20, 20]])
     table = replace(
-        tubes_table(frame=[4, 2, 3], video_names=("Run/a", "Run/b")), boxes=boxes,
-        video=np.array([0, 0, 1], np.int32),
+        tubes_table(frame=[4, 2, 3, 9], video_names=("Run/a", "Run/b")), boxes=boxes,
+        video=np.array([0, 0, 1, 0], np.int32),
     )  # fmt: skip
     videos = make_videos(["Run/a"], 9, 320, 240)
     with pytest.warns(UserWarning) as warned:
@@ -215,7 +215,9 @@ def test_boxes_are_fitted_to_the_video() -> None:
     assert said == [
         "truth.csv: ignoring 1 boxes of other videos, such as Run/b",
         "truth.csv: Run/a is 320x240 there, a.mp4 is 160x120; the boxes are scaled",
-        "truth.csv: 1 of 2 boxes are outside the frame of a.mp4, 160x120, and are not drawn (the "
+        "truth.csv: 1 of 3 boxes are after the last frame of a.mp4 (8) and are not drawn (the "
+        "first on frame 9)",
+        "truth.csv: 1 of 3 boxes are outside the frame of a.mp4, 160x120, and are not drawn (the "
         "first on frame 2)",
     ]
     with pytest.raises(InputError, match=r"Run/a is 200x90 there, a.mp4 is 160x120; give"):
