@@ -133,6 +133,32 @@ def test_containers_without_times_count_frames(numbered, folder: Path) -> None:
         assert times == pytest.approx(np.arange(40) / 25)
 
 
+def test_a_stream_that_begins_later(numbered, tmp_path: Path) -> None:
+    """The sound of a transport stream may begin after the seconds that are probed."""
+    paths = []
+    for name, has_sound in (("a.ts", False), ("b.ts", True)):
+        paths.append(tmp_path / name)
+        with av.open(str(paths[-1]), "w") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.max_b_frames = 0
+            sound = container.add_stream("aac", rate=44100) if has_sound else None
+            for number in range(40):
+                frame = av.VideoFrame.from_ndarray(numbered.frame(number))
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+                if sound is not None:
+                    container.mux(sound.encode(_silence()))
+            container.mux(stream.encode(None))
+    path = tmp_path / "c.ts"
+    stuffing = (
+        b"\x47\x1f\xff\x10".ljust(188, b"\xff") * 40_000
+    )  # more than FFmpeg probes at both ends
+    path.write_bytes(stuffing.join(paths[part].read_bytes() for part in (0, 1, 0)))
+    with av.open(str(path)) as container:
+        assert len(container.streams) == 1
+    assert numbered.numbers(list(read_video(path))) == 3 * list(range(40))
+
+
 def test_frame_rates(numbered, folder: Path) -> None:
     assert probe(written(numbered, folder, "x264.mp4")).fps == 25
     assert probe(written(numbered, folder, "palette.gif")).fps == 10
