@@ -17,6 +17,7 @@ import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.files import load_pickle
 from actiontubes.datasets.video import decode as decoding
+from actiontubes.datasets.video import reader
 from actiontubes.datasets.video.reader import (
     count_frames,
     probe,
@@ -367,6 +368,18 @@ def test_damage_in_the_middle_is_borne(numbered, tmp_path: Path) -> None:
             counts.add(len(list(read_video(path, threads=threads))))
     assert len(counts) == 1
     assert 40 < counts.pop() < 60
+
+
+def test_colors_that_cannot_be_converted(
+    numbered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise av.FFmpegError(95, "Operation not supported")
+
+    monkeypatch.setattr(reader, "image_to_rgb", refused)
+    path = numbered.write(tmp_path / "a.mp4", 3)
+    with pytest.raises(InputError, match=r"a\.mp4: frame 0 has colors .* \(Operation not"):
+        list(read_video(path))
 
 
 def test_no_decodable_frame(numbered, tmp_path: Path) -> None:
