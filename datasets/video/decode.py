@@ -22,7 +22,13 @@ from .container import (
     mean_rate,
     open_video,
 )
-from .frame_times import INDEXED_CODECS, frame_times, is_placeholder, must_read_from_start
+from .frame_times import (
+    INDEXED_CODECS,
+    frame_times,
+    is_placeholder,
+    must_read_from_start,
+    needs_first_packet,
+)
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -160,9 +166,9 @@ def _number_frames(
     Warns:
         frames are missing at the end, or could not be decoded.
     """
-    clock, num_listed = _Clock(container, stream), listed_packets(container, stream)
+    clock, from_first = _Clock(container, stream), number == 0
+    num_listed = listed_packets(container, stream) if from_first else 0
     size = stream.width, stream.height
-    from_first = number == 0
     for frame in frames:
         if not all(size):
             size = frame.width, frame.height
@@ -210,6 +216,8 @@ def _decode(
     while True:
         try:
             packet = next(packets, None)
+        except IndexError:
+            packet = None  # PyAV's end of a file in which a stream began after its first seconds
         except (av.FFmpegError, OSError) as error:
             errors.add(error)
             packet = None
@@ -245,9 +253,9 @@ def _seek_exactly(
     if start >= len(times):
         return iter(())
     try:
-        # The decoder keeps what the first packet says of the encoder and its tables.
-        for packet in islice(container.demux(stream), 1):
-            stream.decode(packet)
+        if needs_first_packet(path):
+            for packet in islice(container.demux(stream), 1):
+                stream.decode(packet)
         # Demuxers that seek by decoding time may land on the key frame after `start`.
         for target in (start, max(0, start - _MAX_REORDERED_FRAMES)):
             container.seek(int(times[target]), stream=stream)

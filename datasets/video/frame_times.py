@@ -26,6 +26,14 @@ _FIRST_RIGHT_X264 = 151
 _FULL_CHROMA = ("yuv444", "yuvj444", "gbr")
 _X264_BUILD = re.compile(rb"x264 - core (\d+)")
 
+# MPEG-4: the user data that name the encoder, by which decoders choose how they read. JPEG: the
+# tables of quantization and of Huffman codes.
+_HEADERS = {
+    "mpeg4": re.compile(rb"\x00\x00\x01\xb2(?:(?!\x00\x00\x01).)*", re.DOTALL),
+    "mjpeg": re.compile(rb"\xff[\xdb\xc4]"),
+}
+_HEADER_BYTES = 2048
+
 
 def frame_times(path: Path) -> np.ndarray | None:
     """(N,) presentation times of all frames by the packets; None where these are not reliable."""
@@ -53,7 +61,7 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
                 for packet in container.demux(stream)
                 if packet.size
             ]
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):
             return None
     if not packets or len(packets) < num_listed:
         return None
@@ -71,6 +79,34 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
 def is_placeholder(codec: str, size: int) -> bool:
     """Whether a packet of this codec and so many bytes only says that the frame stays."""
     return codec in _PLACEHOLDER_CODECS and size <= _PLACEHOLDER_BYTES
+
+
+def needs_first_packet(path: Path) -> bool:
+    """Whether a decoder must have seen the first packet before one that is sought.
+
+    It has a header that a later key frame lacks, or the parameter sets that the container lacks.
+    """
+    status = Path(path).stat()
+    return _cached_needs_first_packet(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _cached_needs_first_packet(path: Path, modified: int, size: int) -> bool:
+    with open_video(path, threads=1) as (container, stream):
+        name, headers = stream.codec_context.name, stream.codec_context.extradata or b""
+        if name == "h264":
+            # ISO/IEC 14496-15: the number of sequence parameter sets in the container.
+            return headers[:1] != b"\1" or len(headers) < 6 or not headers[5] & 31
+        if name not in _HEADERS:
+            return name == "hevc"
+        first: set[bytes] | None = None
+        for packet in container.demux(stream):
+            if packet.size and packet.is_keyframe:
+                present = set(_HEADERS[name].findall(memoryview(packet)[:_HEADER_BYTES]))
+                first = present if first is None else first
+                if first - present:
+                    return True
+    return False
 
 
 def must_read_from_start(path: Path) -> bool:

@@ -74,6 +74,25 @@ def test_tables_of_the_first_frame_serve_all(numbered, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mp4"])
+def test_the_encoder_named_by_the_first_frame_counts_for_all(
+    numbered, tmp_path: Path, name: str
+) -> None:
+    """Decoders read MPEG-4 of XviD by its own inverse transform."""
+
+    def marked(number: int, data: bytes) -> bytes:
+        mark = b"\0\0\1\xb2XviD0050\0\0\1\xb6"
+        return data if number else data.replace(b"\0\0\1\xb6", mark, 1)
+
+    options = {"codec": "mpeg4", "b_frames": 0, "size": (160, 120)}
+    source = numbered.write(tmp_path / f"source-{name}", **options)
+    path = rewritten(source, tmp_path / name, marked)
+    assert frame_times(path) is not None
+    differs = [(a != b).any() for a, b in zip(read_video(path), read_video(source), strict=True)]
+    assert all(differs[12:])
+    assert_sought_as_read(path)
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mp4"])
 def test_packets_that_repeat_a_frame_are_no_damage(numbered, tmp_path: Path, name: str) -> None:
     # MPEG-4 Part 2 that is not coded: start code, P, no second, 5 bits of time, not coded.
     bits = "01010000010"
