@@ -64,9 +64,14 @@ def conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, pad: P
         else:
             y = F.conv2d(strip, kernel_2d, bias, (stride[0], 1), (padding[0], 0))
         return _from_strip(y, *x.shape[3:])
-    if x.device.type == "cpu" and x.shape[0] == 1 and math.prod(x.shape[1:4]) <= _MAX_SLOW_SIZE:
+    if x.device.type == "cpu" and _is_one(x.shape[0]) and math.prod(x.shape[1:4]) <= _MAX_SLOW_SIZE:
         return _convolve_windows(x, weight, bias, stride, padding)
     return F.conv3d(x, weight, bias, stride, padding)
+
+
+def _is_one(count: int) -> bool:
+    """Whether a size is 1; one that `torch.export` leaves open is a SymInt, and is any number."""
+    return isinstance(count, int) and count == 1
 
 
 # PyTorch (ConvParams::use_mkldnn in aten/src/ATen/native/Convolution.cpp) gives 3D convolutions of

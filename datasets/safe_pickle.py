@@ -9,6 +9,7 @@ file holds; what its commands may multiply is counted here.
 
 from __future__ import annotations
 
+import io
 import math
 import pickle
 import re
@@ -21,6 +22,7 @@ import numpy as np
 _MAX_CONTAINERS = 3_000_000  # lists, dicts and tuples, besides one for every eight bytes
 _MAX_ELEMENTS = 10_000_000  # met in a walk through the content, besides one for every byte
 _MAX_DEPTH = 100
+_READ_AT_ONCE = 64_000_000  # bytes
 
 
 class UnsafePickleError(pickle.UnpicklingError):
@@ -40,7 +42,9 @@ class ArrayUnpickler(pickle._Unpickler):
     """
 
     def __init__(self, file: BinaryIO, size: int, memory: int) -> None:
-        super().__init__(_Bounded(file, size), encoding="latin1")
+        # From memory the many small reads take half the time.
+        stream = io.BytesIO(file.read()) if size <= _READ_AT_ONCE else _Bounded(file, size)
+        super().__init__(stream, encoding="latin1")
         self._length = size
         self._bytes_left = size + memory
         self._containers_left = _MAX_CONTAINERS + size // 8

@@ -65,8 +65,9 @@ def detect(
         proposals: Where person boxes come from. A checkpoint with its own proposals needs none;
             these replace them. default is torchvision's Faster R-CNN, hog is OpenCV's weak
             detector, frame is the whole frame, PATH.onnx is a YOLOX detector, PATH.parquet and
-            PATH.csv are tables. All sources: default, hog, frame, detectron2:CONFIG, PATH.onnx,
-            PATH.parquet, PATH.csv, fasterrcnn_mobilenet_v3_large_320_fpn,
+            PATH.csv are tables with the columns video, frame, x1, y1, x2, y2 and perhaps score and
+            person. All sources: default, hog, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet,
+            PATH.csv, fasterrcnn_mobilenet_v3_large_320_fpn,
             fasterrcnn_mobilenet_v3_large_fpn, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2,
             fcos_resnet50_fpn, keypointrcnn_resnet50_fpn, maskrcnn_resnet50_fpn,
             maskrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2,

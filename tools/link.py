@@ -102,7 +102,7 @@ def link(
     left_out = ""
     if linked.num_dropped:
         left_out = (
-            f"; {linked.num_dropped} left out, too short or of too low a score (--set min_length=, "
-            "min_score=)"
+            f"; tubes left out: {linked.num_dropped}, too short or of too low a score (--set "
+            "min_length= and min_score= change that)"
         )
     print(f"{out}: {count} tubes, {len(tubes)} boxes, from {len(boxes.score)} detections{left_out}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -137,7 +139,8 @@ def make_figure_dataset(
     draw = partial(_draw_video, folder / "videos", frames, height, width)
     bar = partial(tqdm, desc="figures", total=len(plans), unit="video", disable=not progress)
     if workers:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
             truth = list(bar(pool.map(draw, plans)))
     else:
         truth = list(bar(map(draw, plans)))
@@ -146,6 +149,18 @@ def make_figure_dataset(
     videos = make_videos(names, frames, width, height, FPS, split)
     write_table(videos, folder / "videos.parquet")
     write_table(_ground_truth(names, truth), folder / "groundtruth.parquet")
+
+
+def _end_with_parent() -> None:
+    """Lets a process of the pool end when its parent is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -216,6 +216,8 @@ def _decode(
     while True:
         try:
             packet = next(packets, None)
+        except IndexError:
+            packet = None  # PyAV's end of a file in which a stream began after its first seconds
         except (av.FFmpegError, OSError) as error:
             errors.add(error)
             packet = None

@@ -61,7 +61,7 @@ def _cached_frame_times(path: Path, modified: int, size: int) -> np.ndarray | No
                 for packet in container.demux(stream)
                 if packet.size
             ]
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):
             return None
     if not packets or len(packets) < num_listed:
         return None

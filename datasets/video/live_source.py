@@ -128,6 +128,8 @@ def read_stream(address: str, timeout: float) -> Iterator[np.ndarray]:
                 for image in images:
                     orientation = orientation or frame_orientation(image)
                     yield image_to_rgb(image, reformatter, orientation)
+    except IndexError:
+        return  # PyAV's end of a stream to which another was added
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, av.error.ExitError):

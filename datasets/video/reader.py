@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from .container import DEFAULT_FPS, listed_frames, mean_rate, open_video, pixel_aspect
+from .container import DEFAULT_FPS, error_reason, listed_frames, mean_rate, open_video, pixel_aspect
 from .decode import DecodedFrame, iter_decoded_frames
 from .orientation import Orientation, frame_orientation
 
@@ -166,6 +166,7 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
 
     It warns once where the size of the frames changes.
     """
+    import av
     from av.video.reformatter import VideoReformatter
 
     reformatter = VideoReformatter()
@@ -186,7 +187,13 @@ def _rgb_converter(path: Path) -> Callable[[DecodedFrame], np.ndarray]:
                 f"video starts with {width}x{height}; such frames are resized",
                 stacklevel=2,
             )
-        return image_to_rgb(image, reformatter, orientation, width, height)
+        try:
+            return image_to_rgb(image, reformatter, orientation, width, height)
+        except (av.FFmpegError, ValueError) as error:
+            raise InputError(
+                f"{path}: frame {decoded.number} has colors that cannot be converted "
+                f"({error_reason(error)}); convert the video to H.264 in 4:2:0"
+            ) from error
 
     return to_rgb
 

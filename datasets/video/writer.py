@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 # In order of preference: x264 (GPL), OpenH264 (BSD), the encoders of macOS and Windows, MPEG-4.
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "h264_mf", "mpeg4")
 _OPTIONS = {
-    "libx264": {"crf": "20", "preset": "veryfast"},
+    # x264's macroblock tree makes other bytes of the same frames from time to time.
+    "libx264": {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"},
     "mpeg4": {"qscale": "3"},
 }
 MAX_SIDE = 16384

@@ -12,7 +12,7 @@ import io
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -196,8 +196,8 @@ def export_detector(
         the length of the clip.
 
     Raises:
-        InputError: another extension, an untested opset, onnxscript is missing, or `frames` is too
-            small.
+        InputError: another extension, an untested opset, onnxscript is missing, `frames` is too
+            small, or torch's exporter failed.
     """
     if path.suffix not in (".onnx", ".pt2"):
         raise InputError(f"{path}: the name must end in .onnx or .pt2 (for torch.export)")
@@ -207,11 +207,12 @@ def export_detector(
         raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
     if frames is None:
         frames = ClipGeometry(detector.config).export_length()
-    program = trace_detector(detector, frames, external_proposals=external_proposals)
+    with _exporter_errors(path):
+        program = trace_detector(detector, frames, external_proposals=external_proposals)
     proposals = "external" if external_proposals else detector.config.proposals
     config = {**asdict(detector.config), "proposals": proposals}
     metadata = json.dumps({"settings": config, "clip_frames": frames})
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, _exporter_errors(path):
         if path.suffix == ".pt2":
             with _quiet():
                 torch.export.save(program, temporary, extra_files={METADATA_KEY: metadata})
@@ -239,8 +240,25 @@ def _write_onnx(
 
 
 @contextmanager
+def _exporter_errors(path: Path) -> Iterator[None]:
+    """Turns an error of torch's exporter, which may have thousands of lines, into one line."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        raise InputError(
+            f"{path}: torch's exporter failed ({type(error).__name__}: {lines[0][:200]}); try "
+            f"{'.pt2' if path.suffix == '.onnx' else '.onnx'} or another version of torch, and "
+            "report it with --debug"
+        ) from error
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Hides the exporter's progress, and warnings that users can do nothing about."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    streams = redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), streams[0], streams[1]:
         warnings.simplefilter("ignore")
         yield

@@ -117,6 +117,7 @@ def load_checkpoint(
     made_from = {
         "checkpoint": _identify(checkpoint), "fuse": fuse and _identify(fuse),
         "proposals": source_identity, "precision": "no" if precision == "auto" else precision,
+        **_table_options(files),
     }  # fmt: skip
     return CheckpointDetector(predictor, source, made_from)
 
@@ -160,7 +161,8 @@ def load_zero_shot(
     groups = select_labels(labels, model.labels)
     source, source_identity = _open_source(proposals or "default", device, files)
     made_from = {
-        "backbone": backbone, "weights": _identify(weights), "proposals": source_identity
+        "backbone": backbone, "weights": _identify(weights), "proposals": source_identity,
+        **_table_options(files),
     }  # fmt: skip
     return ZeroShotDetector(
         classifier=model, source=source, labels=groups, scene_weight=scene_weight,
@@ -171,14 +173,17 @@ def load_zero_shot(
 def _open_source(
     proposals: AnySource, device: str, files: FileOptions | None
 ) -> tuple[ProposalSource, str]:
-    """The source, and what identifies its results: a file's digest and options, or the name."""
+    """The source, and what identifies its results: a file's digest, or the name."""
     source = open_proposal_source(proposals, device=device, files=files)
     if not isinstance(proposals, str):
         return source, repr(proposals)
-    identity = _identify(default_detector(device) if proposals == "default" else proposals)
-    if files not in (None, FileOptions()):
-        identity += f" {files}"
-    return source, identity
+    return source, _identify(default_detector(device) if proposals == "default" else proposals)
+
+
+def _table_options(files: FileOptions | None) -> dict[str, str | int]:
+    """What the user says of a table of proposals, by option."""
+    options = {} if files is None else {"first_frame": files.first_frame, "boxes": files.box_unit}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _identify(name: str | Path) -> str:

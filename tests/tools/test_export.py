@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections
+from actiontubes.detect.inference.export import ExportableDetector, export_detector
 from actiontubes.detect.inference.onnx_predictor import load_onnx_predictor
+from actiontubes.detect.model.build import build_detector
+from actiontubes.detect.model.config import DetectorConfig
+from actiontubes.detect.model.detector import Detector
+from actiontubes.tools.arguments import parse_arguments
+from actiontubes.tools.train import train
 
 pytest.importorskip("onnxscript")
 
@@ -57,6 +67,90 @@ def test_the_model_without_proposals(
     assert (done.code, done.err) == (0, [])
     assert done.out.startswith(f"{out}: torch.export, clips of 4x48x64, ")
     assert [path.name for path in out.parent.iterdir()] == ["external.pt2"]
+
+
+# Small enough for a test, with the layers of the recipe.
+SMALL = (
+    "--data . --width 0.0625 --weights null --norm batch --resnet-weights null --size 64 80 "
+    "--hidden 16 --proposal-count 10"
+)
+
+
+def build_recipe(name: str) -> Detector:
+    """A detector of a recipe with random weights, whose scores and boxes differ."""
+    options = parse_arguments(train, "train", ["--config", name, *SMALL.split()])
+    config = replace(options["config"], labels=("run", "sit"), proposals=options["proposals"])
+    torch.manual_seed(0)
+    detector = build_detector(config)
+    for key, value in detector.head.named_parameters():
+        if key.startswith(("scores", "deltas")) and value.ndim > 1:
+            torch.nn.init.normal_(value, std=0.5 if "scores" in key else 0.05)
+    for norm in detector.modules():
+        if isinstance(norm, torch.nn.BatchNorm3d):
+            norm.momentum = 1.0
+    boxes, zero = torch.tensor([[5.0, 5, 30, 40], [20, 10, 60, 45]]), torch.tensor([0])
+    clips = torch.from_numpy(make_clip(config))[None]
+    with torch.no_grad():  # the norms' statistics
+        detector(clips, zero, zero + config.frames // 2, [boxes], [torch.eye(2)], [0])
+    return detector.eval()
+
+
+def make_clip(config: DetectorConfig) -> np.ndarray:
+    """(T, H, W, 3) of coarse noise."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (config.frames, 8, 10, 3), dtype=np.uint8)
+    return coarse.repeat(config.height // 8, 1).repeat(config.width // 10, 2)
+
+
+def test_two_recipes_make_the_same_network() -> None:
+    """So that one of them need not be exported."""
+    configs = [parse_arguments(train, "train", ["--config", name, "--data", "."])["config"]
+               for name in ("jhmdb", "ucf101-24")]  # fmt: skip
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["jhmdb", "custom", "ucf101-24-mini", "demo"])
+def test_the_checkpoint_of_each_recipe(name: str, tmp_path: Path) -> None:
+    """ONNX and torch.export give the numbers of PyTorch, for any number of boxes."""
+    detector = build_recipe(name)
+    frames, clip = detector.config.frames, make_clip(detector.config)
+    for extension in ("onnx", "pt2"):
+        export_detector(detector, tmp_path / f"model.{extension}", frames=frames)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    for count in (1, 3):
+        key_frames = torch.linspace(frames // 2, frames - 1, count)
+        with torch.inference_mode():
+            expected = ExportableDetector(detector, frames)(torch.from_numpy(clip), key_frames)
+            exported = program(torch.from_numpy(clip), key_frames)
+        inputs = {"clip": clip, "key_frames": key_frames.numpy()}
+        by_onnx = [torch.from_numpy(each) for each in session.run(None, inputs)]
+        assert len(expected[0]) >= 5 * count and expected[0].max() - expected[0].min() > 0.01
+        for scores, boxes, key in (exported, by_onnx):
+            torch.testing.assert_close(scores, expected[0], atol=1e-4, rtol=0)
+            # As fractions of the frame.
+            width = detector.config.width
+            torch.testing.assert_close(boxes / width, expected[1] / width, atol=1e-4, rtol=0)
+            assert torch.equal(key, expected[2])
+
+
+def test_a_failure_of_the_exporter_is_one_line(
+    command: Callable, trained: Path, tmp_path: Path, monkeypatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        print("graph():\n" * 1000)
+        print("W0001 a warning", file=sys.stderr)
+        raise RuntimeError("Could not guard on Eq(u1, 1)\n" + "graph():\n" * 1000)
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    out = tmp_path / "model.onnx"
+    done = command("export", trained / "detector.safetensors", "--out", out)
+    assert (done.code, done.out) == (2, "") and not list(tmp_path.iterdir())
+    assert done.err == [
+        f"actiontubes export: {out}: torch's exporter failed (RuntimeError: Could not guard on "
+        "Eq(u1, 1)); try .pt2 or another version of torch, and report it with --debug"
+    ]
 
 
 def test_settings_travel(model: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.files import load_pickle
 from actiontubes.datasets.video import decode as decoding
+from actiontubes.datasets.video import reader
 from actiontubes.datasets.video.reader import (
     count_frames,
     probe,
@@ -131,6 +132,32 @@ def test_containers_without_times_count_frames(numbered, folder: Path) -> None:
     for name in ("b-frames.avi", "x264.h264"):
         times = [time for time, _ in read_timed_video(written(numbered, folder, name))]
         assert times == pytest.approx(np.arange(40) / 25)
+
+
+def test_a_stream_that_begins_later(numbered, tmp_path: Path) -> None:
+    """The sound of a transport stream may begin after the seconds that are probed."""
+    paths = []
+    for name, has_sound in (("a.ts", False), ("b.ts", True)):
+        paths.append(tmp_path / name)
+        with av.open(str(paths[-1]), "w") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            stream.codec_context.max_b_frames = 0
+            sound = container.add_stream("aac", rate=44100) if has_sound else None
+            for number in range(40):
+                frame = av.VideoFrame.from_ndarray(numbered.frame(number))
+                container.mux(stream.encode(frame.reformat(format="yuv420p")))
+                if sound is not None:
+                    container.mux(sound.encode(_silence()))
+            container.mux(stream.encode(None))
+    path = tmp_path / "c.ts"
+    stuffing = (
+        b"\x47\x1f\xff\x10".ljust(188, b"\xff") * 40_000
+    )  # more than FFmpeg probes at both ends
+    path.write_bytes(stuffing.join(paths[part].read_bytes() for part in (0, 1, 0)))
+    with av.open(str(path)) as container:
+        assert len(container.streams) == 1
+    assert numbered.numbers(list(read_video(path))) == 3 * list(range(40))
 
 
 def test_frame_rates(numbered, folder: Path) -> None:
@@ -341,6 +368,18 @@ def test_damage_in_the_middle_is_borne(numbered, tmp_path: Path) -> None:
             counts.add(len(list(read_video(path, threads=threads))))
     assert len(counts) == 1
     assert 40 < counts.pop() < 60
+
+
+def test_colors_that_cannot_be_converted(
+    numbered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise av.FFmpegError(95, "Operation not supported")
+
+    monkeypatch.setattr(reader, "image_to_rgb", refused)
+    path = numbered.write(tmp_path / "a.mp4", 3)
+    with pytest.raises(InputError, match=r"a\.mp4: frame 0 has colors .* \(Operation not"):
+        list(read_video(path))
 
 
 def test_no_decodable_frame(numbered, tmp_path: Path) -> None:
