@@ -305,7 +305,10 @@ def _read_names(arrow: pyarrow.Table, name: str, path: Path) -> tuple[np.ndarray
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
     combined = pa.concat_arrays(values.unify_dictionaries().chunks)
-    names = [str(text) for text in combined.dictionary.to_pylist()]
+    try:
+        names = [str(text) for text in combined.dictionary.to_pylist()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: column {name} is not UTF-8 text; it is damaged") from error
     codes = np.from_dlpack(combined.indices)
     order = np.argsort(np.array(names, dtype=object), kind="stable")
     rank = np.empty(len(names), np.int32)
