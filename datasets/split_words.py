@@ -59,17 +59,14 @@ def split_by_words(split: Mapping[str, str], source: str) -> dict[str, list[str]
     return {f"{part}1": names for part, names in lists.items()}
 
 
-def name_of_list(path: Path) -> str:
+def name_of_list(path: Path) -> str | None:
     """What a list of videos is called by its file: test1 for Test1.txt, testlist01.txt, test.txt.
 
-    Raises:
-        InputError: the name does not begin with the word of a part.
+    None where the name does not begin with the word of a part.
     """
     match = re.fullmatch(r"([a-z]+?)[-_ ]*(?:list|split)?[-_ ]*0*(\d*)", path.stem.casefold())
     part = part_of_word(match[1]) if match else None
-    if match is None or part is None:
-        raise InputError(f"{path}: name a list of videos train1.txt, val1.txt or test1.txt")
-    return f"{part}{match[2] or 1}"
+    return None if match is None or part is None else f"{part}{match[2] or 1}"
 
 
 def validation_as_test(lists: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, some_of
 from ..files import atomic_write
 from ..split_words import name_of_list, split_by_words, validation_as_test
 from ..table_io import read_table, write_table
@@ -108,13 +109,27 @@ def _read_splits(folder: Path, tubes: Tubes, videos: Videos | None, details: Pat
     """The lists of splits/, or else those of the videos' column split as train1 and test1."""
     known = [*tubes.video_names, *(videos.video if videos is not None else ())]
     lists: dict[str, Sequence[str]] = {}
+    others: list[str] = []
     for path in sorted((folder / "splits").glob("*")):
         if path.suffix.lower() != ".txt":
             continue
         name = name_of_list(path)
+        if name is None:
+            others.append(path.name)
+            continue
         if name in lists:
             raise InputError(f"{path}: is a second list {name} in this folder; keep one")
         lists[name] = match_videos(read_video_list(path), known)
+    if others and not lists:
+        raise InputError(
+            f"{folder / 'splits' / others[0]}: name a list of videos train1.txt, val1.txt or "
+            "test1.txt"
+        )
+    if others:
+        warnings.warn(
+            f"{folder / 'splits'}: {len(others)} files are no list of a part ({some_of(others)})",
+            stacklevel=5,
+        )
     if lists or videos is None or not any(videos.split):
         return validation_as_test(lists)
     return split_by_words(dict(zip(videos.video, videos.split)), str(details))

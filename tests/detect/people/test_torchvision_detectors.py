@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from actiontubes.backbones.weights import cache
+from actiontubes.backbones.weights import cache, torch_file
 from actiontubes.datasets.errors import InputError
 from actiontubes.detect.people import torchvision_detectors
 from actiontubes.detect.people.proposals import open_proposal_source
@@ -39,7 +39,7 @@ def test_models_are_those_that_torchvision_builds(
         monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
         theirs = get_model(name, weights=get_model_weights(name).DEFAULT)
         monkeypatch.setattr(cache, "fetch_torchvision", lambda weights: weights)
-        monkeypatch.setattr(torch, "load", lambda *_, **__: state)
+        monkeypatch.setattr(torch_file, "load_torch_file", lambda _: state)
         ours, weights = torchvision_detectors.load_detector(name, threshold=0.02)
     assert weights.meta["categories"].index("person") == PERSON
     assert epsilons(ours) == epsilons(theirs)
