@@ -8,7 +8,7 @@ import numpy as np
 
 from .box_coordinates import has_swapped_corners
 from .errors import InputError, more_rows
-from .tables import Actions, AnyTable, Column, Tracks, Tubes, Videos, table_fields
+from .tables import Actions, AnyTable, Column, Detections, Tracks, Tubes, Videos, table_fields
 
 Place = Callable[[int], str]
 """How messages name a row: its number in the file, or its video and frame."""
@@ -148,3 +148,51 @@ def _group_faults(
         if values is not None:
             why = f"{name} must be the same in all rows of a tube"
             yield rows(np.diff(values[order]) != 0), None, why
+
+
+def detections_from_rows(
+    rows: np.ndarray,
+    videos: tuple[str, ...],
+    labels: tuple[str, ...],
+    source: str | Callable[[int], str],
+) -> Detections:
+    """Makes a table of rows, and checks them.
+
+    Args:
+        rows: (N, 8) video, frame from 0, label, score, x1, y1, x2, y2.
+        videos, labels: the names that video and label index.
+        source: the file, for messages that number the rows from 1; or a function that names a row.
+
+    Raises:
+        InputError: a row with an unknown video or label, or with another invalid value.
+    """
+    whole = rows[:, :3]
+    for bad, why in (
+        (~np.isfinite(rows).all(axis=1), "a value is NaN or infinite"),
+        ((whole % 1 != 0).any(axis=1), "video, frame and label must be whole numbers"),
+        (
+            (rows[:, 0] < 0) | (rows[:, 0] >= len(videos)),
+            f"the video number must be 0 to {len(videos) - 1}",
+        ),
+        (rows[:, 1] < 0, "the frame is before the first of the video"),
+        (rows[:, 1] > np.iinfo(np.int32).max, "the frame number is too large"),
+        (
+            (rows[:, 2] < 0) | (rows[:, 2] >= len(labels)),
+            f"the label number must be 0 to {len(labels) - 1}",
+        ),
+        ((rows[:, 3] < 0) | (rows[:, 3] > 1), "score must be between 0 and 1"),
+        (has_swapped_corners(rows[:, 4:]), "x2 < x1 or y2 < y1"),
+    ):
+        if bad.any():
+            row = int(np.argmax(bad))
+            place = source(row) if callable(source) else f"{source}: row {row + 1}"
+            raise InputError(f"{place}{more_rows(int(bad.sum()))}: {why}: {rows[row].tolist()}")
+    return Detections(
+        video=rows[:, 0].astype(np.int32),
+        frame=rows[:, 1].astype(np.int32),
+        label=rows[:, 2].astype(np.int32),
+        score=rows[:, 3].copy(),
+        boxes=rows[:, 4:8].copy(),
+        video_names=videos,
+        label_names=labels,
+    )

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import InputError, some_of
 from .labels import normalize_label
-from .text_files import parse_json, parse_yaml, read_text
+from .storage.text_files import parse_json, parse_yaml, read_text
 
 _LAYOUTS = "one name a line, a CSV file of number and name, YAML as YOLO's, JSON, or AVA's .pbtxt"
 

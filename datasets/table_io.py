@@ -14,12 +14,12 @@ import numpy as np
 
 from .checks import as_integers, check_table
 from .errors import InputError, refuse_rows, some_of
-from .files import atomic_write
 from .frame_numbers import from_first_frame
 from .labels import merge_spellings
-from .parquet_file import open_parquet, read_columns
+from .storage.files import atomic_write
+from .storage.parquet_file import open_parquet, read_columns
+from .storage.text_files import check_encoding
 from .tables import BOX_COLUMNS, AnyTable, Column, Table, Tubes, file_columns, table_fields
-from .text_files import check_encoding
 from .tube_numbers import divide_by_label, unique_tubes
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .files import atomic_write, sync_file
+from .storage.files import atomic_write, sync_file
 from .table_io import as_arrow
 from .tables import AnyTable
 

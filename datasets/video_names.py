@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import InputError, some_of
-from .text_files import read_lines
+from .storage.text_files import read_lines
 
 VIDEO_EXTENSIONS = (
     ".avi", ".mp4", ".mkv", ".mov", ".webm", ".mpg", ".m4v", ".mpeg", ".wmv", ".flv", ".f4v",

@@ -199,8 +199,8 @@ def _final_annots(folder: Path) -> None:
 @cache
 def _process(read: Callable[..., Any]) -> Any:
     """One process for all files: to start one for each would take most of the time."""
-    from actiontubes.datasets.files import EXTRA_MEMORY
-    from actiontubes.datasets.isolated import isolated_reader
+    from actiontubes.datasets.storage.files import EXTRA_MEMORY
+    from actiontubes.datasets.storage.isolated import isolated_reader
 
     reader = isolated_reader(read, memory=EXTRA_MEMORY // 2, copies=4)
     atexit.register(reader.__exit__, None, None, None)

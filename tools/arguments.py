@@ -18,7 +18,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
-from ..datasets.text_files import parse_yaml, read_text
+from ..datasets.storage.text_files import parse_yaml, read_text
 from .command_words import protect_words, restore_words
 from .output_paths import refuse_lost_inputs
 

@@ -48,7 +48,7 @@ def benchmark(
         json: Also write the numbers to this JSON file.
     """
     from ..datasets.errors import InputError
-    from ..datasets.files import write_json
+    from ..datasets.storage.files import write_json
 
     result: object
     if what == "evaluation":

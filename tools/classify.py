@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from ..datasets.class_list import expand_labels
 from ..datasets.clips.options import ClassificationData, CropConfig
 from ..datasets.errors import InputError
-from ..datasets.files import write_json
 from ..datasets.options import at_least
+from ..datasets.storage.files import write_json
 from ..detect.training.options import ClassifierOptions, RunOptions, Schedule, split_folders
 from .arguments import Omit
 

@@ -76,11 +76,11 @@ def _write_results(out: Path, network: str) -> tuple[Path, str]:
         network: the name of the backbone.
     """
     from ..datasets.figures.motion import PAIRS
-    from ..datasets.files import write_json
     from ..datasets.formats.registry import read_ground_truth
+    from ..datasets.storage.files import write_json
+    from ..datasets.storage.text_files import read_json
     from ..datasets.table_io import read_table, write_table
     from ..datasets.tables import Detections, Tubes, select_rows
-    from ..datasets.text_files import read_json
     from ..detect.boxes.nms import nms_across_classes
     from ..detect.evaluation.align import align_to_ground_truth
     from ..detect.experiments.demo import I2D, pairs_table, score_pairs

@@ -31,7 +31,7 @@ def models(
         json: Also write the rows to this JSON file.
     """
     from ..backbones.cost import family_costs
-    from ..datasets.files import write_json
+    from ..datasets.storage.files import write_json
 
     rows = family_costs(classes, frames, size, width)
     head = ("name", "parameters", "paper", "multiply-adds", "paper", "time is convolved", "gates")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.errors import InputError, as_option
-from ..datasets.files import require_no_folder
+from ..datasets.storage.files import require_no_folder
 from ..datasets.table_writer import OUTPUT_FILES
 
 _OUTPUTS = ("out", "json")

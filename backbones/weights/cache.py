@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...datasets.errors import InputError, choose_from
-from ...datasets.files import atomic_write, file_digest
+from ...datasets.storage.files import atomic_write, file_digest
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -15,8 +15,8 @@ from torchvision.models import get_model, get_weight
 from torchvision.models.video import S3D_Weights
 
 from ...datasets.errors import InputError
-from ...datasets.files import atomic_write, load_pickle
-from ...datasets.text_files import parse_json
+from ...datasets.storage.files import atomic_write, load_pickle
+from ...datasets.storage.text_files import parse_json
 from ..classifier import Classifier, PretrainedModel
 from ..family import Variant, get_variant, lists_to_tuples, with_layout
 from ..flow_input import rgb_weights_to_flow

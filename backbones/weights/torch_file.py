@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ...datasets.errors import InputError
-from ...datasets.files import EXTRA_MEMORY, allowed_memory
-from ...datasets.safe_pickle import ArrayUnpickler, UnsafePickleError
+from ...datasets.storage.files import EXTRA_MEMORY, allowed_memory
+from ...datasets.storage.safe_pickle import ArrayUnpickler, UnsafePickleError
 
 _PICKLE_BYTES = 16 << 20  # of what a file says besides its tensors' values
 _LEGACY_PICKLES = 5  # of files before PyTorch 1.6: magic number, protocol, system, content, keys

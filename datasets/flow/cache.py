@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import atomic_write
-from ..text_files import parse_json
+from ..storage.files import atomic_write
+from ..storage.text_files import parse_json
 from ..video.container import open_video
 from ..video.media import probe_video, read_frames, require_first
 from ..video.writer import raise_write_errors

@@ -12,18 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checks import as_integers, check_table
+from ..checks import as_integers, check_table, detections_from_rows
 from ..class_list import ClassList
 from ..errors import InputError, some_of
-from ..files import load_pickle
 from ..frame_numbers import from_first_frame
+from ..storage.files import load_pickle
 from ..tables import (
     BOX_COLUMNS,
     Detections,
     Tubelets,
     TubeRows,
     Tubes,
-    detections_from_rows,
     make_videos,
     tubes_from_rows,
 )

@@ -17,8 +17,8 @@ import numpy as np
 from ..box_coordinates import has_swapped_corners
 from ..checks import as_integers
 from ..errors import InputError, refuse_rows
+from ..storage.text_files import read_csv
 from ..tables import Detections, Tubes
-from ..text_files import read_csv
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "action", "person or score")

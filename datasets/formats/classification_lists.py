@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import InputError, some_of
 from ..split_words import Part, part_of_word
-from ..text_files import read_json, read_lines
+from ..storage.text_files import read_json, read_lines
 from ..video.media import iter_videos
 from ..video_names import utf8_name
 from .entries import Entry

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from ..box_coordinates import rescale_boxes, xywh_to_xyxy, xyxy_to_xywh
+from ..checks import detections_from_rows
 from ..errors import InputError
-from ..files import atomic_write
 from ..frame_numbers import frame_name, from_first_frame
-from ..tables import Detections, Tubes, Videos, detections_from_rows, tubes_from_rows
-from ..text_files import read_json
+from ..storage.files import atomic_write
+from ..storage.text_files import read_json
+from ..tables import Detections, Tubes, Videos, tubes_from_rows
 from .annotation_format import AnnotationFormat, ReadOptions
 from .complete import certain_unit, convert_boxes, frame_sizes
 from .entries import Entry

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import InputError, some_of
-from ..isolated import isolated_reader
+from ..storage.isolated import isolated_reader
+from ..storage.text_files import read_lines
 from ..tables import TubeRows, Tubes, Videos, make_videos, tubes_from_rows
-from ..text_files import read_lines
 from .matlab import read_variable
 
 CLASSES = (

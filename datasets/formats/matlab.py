@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..isolated import isolated_reader
+from ..storage.isolated import isolated_reader
 
 
 def load_matlab(path: Path, key: str, **options: Any) -> Any:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, some_of
-from ..files import atomic_write
 from ..split_words import name_of_list, split_by_words, validation_as_test
+from ..storage.files import atomic_write
 from ..table_io import read_table, write_table
 from ..tables import Detections, Tubes, Videos
 from ..video_names import VideoIndex, match_videos, read_video_list

@@ -12,8 +12,8 @@ import numpy as np
 from ..box_coordinates import xywh_to_xyxy
 from ..class_list import ClassList
 from ..errors import some_of
-from ..files import load_pickle
 from ..frame_numbers import from_one_based
+from ..storage.files import load_pickle
 from ..tables import TubeRows, make_videos, tubes_from_rows
 from ..video_names import match_videos, read_video_list
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ..box_coordinates import has_swapped_corners
+from ..checks import detections_from_rows
 from ..errors import InputError
 from ..frame_numbers import from_first_frame
-from ..tables import Detections, detections_from_rows
-from ..text_files import read_lines
+from ..storage.text_files import read_lines
+from ..tables import Detections
 from .annotation_format import AnnotationFormat, ReadOptions
 from .frame_files import match_frame_files
 

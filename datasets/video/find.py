@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..frame_numbers import is_frame_folder
-from ..text_files import check_encoding
+from ..storage.text_files import check_encoding
 from ..video_names import FRAME_EXTENSIONS, VIDEO_EXTENSIONS
 from .media import walk_folder
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..files import atomic_write
+from ..storage.files import atomic_write
 from .container import open_video
 from .media import probe_video, read_frames, require_first
 from .writer import raise_write_errors

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from ..errors import InputError
-from ..files import atomic_write
+from ..storage.files import atomic_write
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

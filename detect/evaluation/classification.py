@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ...datasets.errors import InputError
-from ...datasets.files import atomic_write
 from ...datasets.labels import LABEL_MAPS, load_label_map, match_labels, normalize_label
-from ...datasets.text_files import read_lines
+from ...datasets.storage.files import atomic_write
+from ...datasets.storage.text_files import read_lines
 
 TOP_K = 5
 

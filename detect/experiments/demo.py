@@ -113,8 +113,8 @@ def make_demo_data(folder: Path, videos: int, seed: int) -> None:
     """
     from ...datasets.errors import InputError
     from ...datasets.figures.dataset import make_figure_dataset
-    from ...datasets.files import write_json
-    from ...datasets.text_files import read_json
+    from ...datasets.storage.files import write_json
+    from ...datasets.storage.text_files import read_json
 
     record, options = folder / "figures.json", {"videos": videos, "seed": seed}
     if record.is_file():

@@ -24,8 +24,8 @@ from ...backbones.cost import multiply_adds, parameters
 from ...backbones.family import ENDPOINTS, VARIANTS, get_variant
 from ...backbones.inception import Trunk
 from ...datasets.errors import InputError, choose_from
-from ...datasets.files import atomic_write, write_json
-from ...datasets.text_files import read_json
+from ...datasets.storage.files import atomic_write, write_json
+from ...datasets.storage.text_files import read_json
 from ..evaluation.classification import VideoScores
 from ..inference.classify import fuse, score_videos
 from ..training.classifier import ClassificationTask, new_classifier

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...datasets.files import atomic_write
+from ...datasets.storage.files import atomic_write
 from ..visualization.plots import BLUE, GREEN, ORANGE, PURPLE, RED, SKY, plot_style
 
 SWEEPS = {"top-heavy-i3d": (ORANGE, "o"), "bottom-heavy-i3d": (BLUE, "s")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ...datasets.files import atomic_write, write_json
+from ...datasets.storage.files import atomic_write, write_json
 from ..visualization.page import Section, Table, write_page
 from ..visualization.plots import inline_svg
 from .study_plots import SWEEPS, plot_bars, plot_cost, sweep_line

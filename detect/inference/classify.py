@@ -26,10 +26,10 @@ from ...datasets.clips.classification_clips import (
 from ...datasets.clips.classification_set import ClassificationSet
 from ...datasets.clips.loader import make_loader
 from ...datasets.errors import InputError
-from ...datasets.files import write_json
 from ...datasets.flow import FlowMethod
 from ...datasets.labels import match_labels, same_labels
 from ...datasets.options import Options, at_least
+from ...datasets.storage.files import write_json
 from ...datasets.video.media import read_frames
 from ..evaluation.classification import VideoScores, accuracies, correct_classes, write_predictions
 

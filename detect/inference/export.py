@@ -27,8 +27,8 @@ from torchvision.ops import clip_boxes_to_image, nms
 from ...backbones.fold_norms import fold_norms
 from ...backbones.grid import FeatureGrid
 from ...datasets.errors import InputError
-from ...datasets.files import atomic_write
 from ...datasets.flow.estimate import STREAM_CHANNELS
+from ...datasets.storage.files import atomic_write
 from ..model.detector import Detector
 from ..model.postprocess import decode_boxes
 from ..model.roi_align import Rois

@@ -9,8 +9,8 @@ from ...backbones.family import get_variant
 from ...backbones.fold_norms import fold_norms
 from ...backbones.weights.load import load_pretrained
 from ...datasets.errors import InputError, refuse_options
-from ...datasets.files import file_digest
 from ...datasets.formats.annotation_format import FileOptions
+from ...datasets.storage.files import file_digest
 from ..model.checkpoint import load_detector
 from ..model.zero_shot import select_labels
 from ..people.proposals import (

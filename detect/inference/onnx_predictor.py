@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ...datasets.errors import InputError
-from ...datasets.text_files import parse_json
+from ...datasets.storage.text_files import parse_json
 from ..model.checkpoint import config_from_json
 from ..model.config import DetectorConfig
 from ..people.onnx_file import isolated_attempt, open_session, read_metadata, try_loading

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ...datasets.errors import InputError
+from ...datasets.storage.text_files import read_lines
 from ...datasets.table_io import as_arrow, read_table, write_table
 from ...datasets.table_writer import LABEL_COLUMNS, OUTPUT_FILES, open_label_writer
 from ...datasets.tables import Actions, Detections, Tracks, Tubes, Videos, select_rows
-from ...datasets.text_files import read_lines
 from ..boxes.nms import nms_across_classes
 from ..visualization.frame import draw_frame
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.errors import InputError, as_option, some_of
-from ...datasets.files import atomic_write, rename_folder, write_json
+from ...datasets.storage.files import atomic_write, rename_folder, write_json
+from ...datasets.storage.text_files import read_json
 from ...datasets.table_io import read_table
 from ...datasets.table_writer import (
     OUTPUT_FILES,
@@ -26,7 +27,6 @@ from ...datasets.table_writer import (
     errors_of_parquet,
 )
 from ...datasets.tables import Tubes
-from ...datasets.text_files import read_json
 from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name, shorten_path
 from ..boxes.nms import nms_across_classes

@@ -20,7 +20,7 @@ from ...backbones.flow_input import FLOW_MEAN, FLOW_STD, rgb_weights_to_flow
 from ...backbones.registry import Backbone, build_backbone
 from ...backbones.weights.convert import check_state
 from ...datasets.errors import InputError
-from ...datasets.files import atomic_write
+from ...datasets.storage.files import atomic_write
 from .build import build_detector
 from .config import DetectorConfig
 from .detector import Detector

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.errors import InputError
-from ...datasets.files import EXTRA_MEMORY
-from ...datasets.isolated import isolated_reader
+from ...datasets.storage.files import EXTRA_MEMORY
+from ...datasets.storage.isolated import isolated_reader
 
 
 def read_metadata(path: Path) -> dict[str, str]:

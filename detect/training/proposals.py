@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ...datasets.checks import detections_from_rows
 from ...datasets.clips.detection_set import DetectionSet
-from ...datasets.files import write_json
 from ...datasets.formats.annotation_format import FileOptions
+from ...datasets.storage.files import write_json
+from ...datasets.storage.text_files import read_json
 from ...datasets.table_io import write_table
-from ...datasets.tables import Detections, detections_from_rows
-from ...datasets.text_files import read_json
+from ...datasets.tables import Detections
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source

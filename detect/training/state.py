@@ -20,8 +20,8 @@ from torch import nn
 
 from ...backbones.weights.torch_file import load_torch_file
 from ...datasets.errors import InputError, as_option
-from ...datasets.files import atomic_write, sync_file
-from ...datasets.text_files import read_csv, read_json
+from ...datasets.storage.files import atomic_write, sync_file
+from ...datasets.storage.text_files import read_csv, read_json
 from ..model.checkpoint import current_fields
 
 if TYPE_CHECKING:

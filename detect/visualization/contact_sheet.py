@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from ...datasets.errors import InputError
-from ...datasets.files import atomic_write
+from ...datasets.storage.files import atomic_write
 from ...datasets.tables import Tubes
 from ...datasets.video.reader import read_frames_at
 from .video import draw_tubes, select_video

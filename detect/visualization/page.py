@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ...datasets.files import atomic_write
+from ...datasets.storage.files import atomic_write
 
 Table = tuple[Sequence[str], Sequence[Sequence[object]]]
 """Column names and rows."""

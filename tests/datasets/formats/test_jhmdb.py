@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.files import load_pickle
 from actiontubes.datasets.formats.jhmdb import (
     CLASSES,
     boxes_of_joints,
@@ -17,6 +16,7 @@ from actiontubes.datasets.formats.jhmdb import (
     read_jhmdb_folder,
     read_splits,
 )
+from actiontubes.datasets.storage.files import load_pickle
 from scipy.io import savemat
 
 

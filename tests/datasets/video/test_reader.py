@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.files import load_pickle
+from actiontubes.datasets.storage.files import load_pickle
 from actiontubes.datasets.video import decode as decoding
 from actiontubes.datasets.video import reader
 from actiontubes.datasets.video.reader import (

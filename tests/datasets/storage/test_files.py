@@ -17,9 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actiontubes.datasets import safe_pickle
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.files import atomic_write, delete_abandoned, load_pickle, write_json
+from actiontubes.datasets.storage import safe_pickle
+from actiontubes.datasets.storage.files import (
+    atomic_write,
+    delete_abandoned,
+    load_pickle,
+    write_json,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -88,7 +93,7 @@ def test_devices_and_pipes_are_written_to_and_stay(tmp_path: Path) -> None:
 def test_standard_output_as_a_file(tmp_path: Path) -> None:
     """Redirected to a file, it is not replaced: what is printed before and after is there, too."""
     code = (
-        "from pathlib import Path; from actiontubes.datasets.files import write_json\n"
+        "from pathlib import Path; from actiontubes.datasets.storage.files import write_json\n"
         "print('before', flush=True); write_json([3], Path('/dev/stdout')); print('after')"
     )
     with (tmp_path / "out.txt").open("a") as file:
@@ -99,7 +104,7 @@ def test_standard_output_as_a_file(tmp_path: Path) -> None:
 def test_files_of_killed_processes_are_deleted(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from actiontubes.datasets.files import atomic_write\n"
+        "from actiontubes.datasets.storage.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as temporary:\n"
         "    print('begun', flush=True); sys.stdin.read()"
     )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError, error_line
+from ..errors import InputError, error_line
 from .files import allowed_memory
 
 if TYPE_CHECKING:

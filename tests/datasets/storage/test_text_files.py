@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from actiontubes.datasets import files
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.text_files import (
+from actiontubes.datasets.storage import files
+from actiontubes.datasets.storage.text_files import (
     MAX_LINE,
     check_encoding,
     parse_yaml,

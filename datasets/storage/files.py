@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
 
 EXTRA_MEMORY = 1 << 30
 """Bytes that reading a file may take beyond the file's own size."""

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, error_line
+from ..errors import InputError, error_line
 from .files import allowed_memory
 
 MAX_LINE = 1_000_000  # characters of a line in a list or a CSV file

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from actiontubes.datasets import isolated
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.isolated import isolated_reader
+from actiontubes.datasets.storage import isolated
+from actiontubes.datasets.storage.isolated import isolated_reader
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 

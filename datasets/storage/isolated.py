@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import InputError, error_line
+from ..errors import InputError, error_line
 from .files import EXTRA_MEMORY
 from .safe_pickle import ArrayUnpickler, UnsafePickleError
 
