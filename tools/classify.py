@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from ..datasets.class_list import expand_labels
 from ..datasets.clips.options import ClassificationData, CropConfig
 from ..datasets.errors import InputError
 from ..datasets.options import at_least
@@ -57,6 +56,7 @@ def classify(
         steps: Optimizer steps; 0 tests the weights without training.
     """
     from ..backbones.memory import keep_freed_memory
+    from ..datasets.class_list import expand_labels
     from ..datasets.clips.classification_set import open_classification_set
     from ..detect.evaluation.classification import read_class_map
     from ..detect.inference.classify import RESULTS, ClassifierTest, score_classifier

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ..datasets.formats.annotation_format import FileOptions
+from ..datasets.file_options import FileOptions
 from .arguments import Omit
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..datasets.errors import InputError
-from ..datasets.formats.annotation_format import FileOptions
+from ..datasets.file_options import FileOptions
 from ..datasets.storage.files import write_json
 from ..detect.boxes.nms import nms
 from ..detect.evaluation.align import read_aligned

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..datasets.box_coordinates import box_unit
 from ..datasets.errors import InputError
+from ..datasets.file_options import FileOptions
 from ..datasets.formats.act import ActFormat, read_tubelets
-from ..datasets.formats.annotation_format import FileOptions, ReadOptions
+from ..datasets.formats.annotation_format import ReadOptions
 from ..datasets.formats.registry import (
     choose_videos,
     find_format,

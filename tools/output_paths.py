@@ -8,7 +8,6 @@ from typing import Any
 
 from ..datasets.errors import InputError, as_option
 from ..datasets.storage.files import require_no_folder
-from ..datasets.table_writer import OUTPUT_FILES
 
 _OUTPUTS = ("out", "json")
 
@@ -28,13 +27,21 @@ def refuse_lost_inputs(values: Mapping[str, Any]) -> None:
         out = values.get(name)
         if out is None or not out.exists():
             continue
-        replaced = [out / file for file in vars(OUTPUT_FILES).values()] if out.is_dir() else [out]
+        replaced = _result_files(out) if out.is_dir() else [out]
         for other, path in _input_files(values):
             if any(target.exists() and target.samefile(path) for target in replaced):
                 raise InputError(
                     f"{as_option(name)} {out}: would replace {path}, an input ({other}); choose "
                     f"another {as_option(name)}"
                 )
+
+
+def _result_files(folder: Path) -> list[Path]:
+    """The files that a command may write into a folder."""
+    # Here, for it imports NumPy, and --help need not wait for that.
+    from ..datasets.table_writer import OUTPUT_FILES
+
+    return [folder / file for file in vars(OUTPUT_FILES).values()]
 
 
 def _input_files(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from ..datasets.class_list import expand_labels
 from ..datasets.clips.options import Augmentation, ClipConfig, ClipSampling, DetectionData
-from ..datasets.formats.annotation_format import FileOptions
+from ..datasets.file_options import FileOptions
 from ..detect.model.config import DetectorConfig, InitialWeights
 from ..detect.training.options import RoiTraining, RunOptions, Schedule, split_folders
 from .arguments import Omit
@@ -45,6 +44,7 @@ def train(
             any --proposals source of `detect`, which is run once over all videos.
     """
     from ..backbones.memory import keep_freed_memory
+    from ..datasets.class_list import expand_labels
     from ..datasets.clips.detection_set import open_detection_sets
     from ..detect.model.pretrained import new_detector
     from ..detect.training.detector import train_and_evaluate

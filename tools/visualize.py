@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..datasets.errors import InputError
-from ..datasets.formats.annotation_format import FileOptions
+from ..datasets.file_options import FileOptions
 from ..datasets.formats.registry import read_annotations
 from ..datasets.table_io import read_table
 from ..datasets.tables import Tubes

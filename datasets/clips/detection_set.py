@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, more_of
+from ..file_options import FileOptions
 from ..flow import FlowMethod, Streams
 from ..flow.cache import read_frames_with_flow
 from ..flow.estimate import STREAM_CHANNELS
-from ..formats.annotation_format import FileOptions, GroundTruth
+from ..formats.annotation_format import GroundTruth
 from ..formats.registry import read_annotations
 from ..labels import match_labels, remap_codes
 from ..tables import Tubes, select_rows

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..box_coordinates import same_aspect, to_pixels
 from ..errors import InputError, more_of, more_rows
-from ..formats.annotation_format import FileOptions, GroundTruth
+from ..file_options import FileOptions
+from ..formats.annotation_format import GroundTruth
 from ..labels import match_labels, remap_codes
 from ..tables import Tubes
 from ..video.media import measure_video, probe_video

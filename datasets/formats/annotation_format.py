@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from ..box_coordinates import BoxUnit
 from ..class_list import ClassList, read_class_list
 from ..errors import InputError
-from ..options import OptionName, Options, at_least
+from ..file_options import FileOptions
 from ..tables import Detections, Tubes, Videos
 
 FrameUnit = Literal["frame", "second"]
@@ -50,25 +50,6 @@ class GroundTruth:
     annotated_frames: np.ndarray | None = None
     box_unit: BoxUnit = "pixel"
     frame_unit: FrameUnit = "frame"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileOptions(Options):
-    """What users say about files that can be read in several ways.
-
-    Attributes:
-        classes: File with the names of the classes, for files that hold class numbers: one name a
-            line in the order of the numbers, CSV of number and name, YAML as YOLO's, JSON, or AVA's
-            label map (.pbtxt).
-        first_frame: Number of a video's first frame in the files, if it differs from the format's
-            own (0 in tables).
-        box_unit: Unit of the boxes in the files, pixel or fraction of the frame. Default: by their
-            numbers, where these leave no doubt.
-    """
-
-    classes: Path | None = None
-    first_frame: Annotated[int | None, at_least(0)] = None
-    box_unit: Annotated[Literal["pixel", "fraction"] | None, OptionName("boxes")] = None
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..errors import InputError, choose_from, some_of
+from ..file_options import FileOptions
 from ..labels import remap_codes
 from ..table_io import read_table, table_columns, write_table
 from ..tables import Actions, Detections, Tracks, Tubes, Videos, file_columns, select_rows
 from ..video_names import match_videos, read_video_list
 from .act import ActFormat
-from .annotation_format import AnnotationFormat, FileOptions, GroundTruth, ReadOptions
+from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 from .ava import AvaFormat
 from .coco import CocoFormat
 from .complete import complete_ground_truth, complete_table

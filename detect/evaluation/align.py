@@ -13,7 +13,8 @@ import numpy as np
 
 from ...datasets.box_coordinates import BoxUnit
 from ...datasets.errors import InputError, some_of
-from ...datasets.formats.annotation_format import FileOptions, GroundTruth, ReadOptions
+from ...datasets.file_options import FileOptions
+from ...datasets.formats.annotation_format import GroundTruth, ReadOptions
 from ...datasets.formats.complete import complete_ground_truth, complete_table, rows_behind_end
 from ...datasets.formats.registry import (
     choose_videos,

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...datasets.errors import InputError
-from ...datasets.formats.annotation_format import FileOptions, GroundTruth
+from ...datasets.file_options import FileOptions
+from ...datasets.formats.annotation_format import GroundTruth
 from ...datasets.tables import Detections, Tubes
 from .align import AlignedTables, read_aligned
 from .annotated_frames import AnnotatedFrames

@@ -9,7 +9,7 @@ from ...backbones.family import get_variant
 from ...backbones.fold_norms import fold_norms
 from ...backbones.weights.load import load_pretrained
 from ...datasets.errors import InputError, refuse_options
-from ...datasets.formats.annotation_format import FileOptions
+from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import file_digest
 from ..model.checkpoint import load_detector
 from ..model.zero_shot import select_labels

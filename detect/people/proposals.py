@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ...datasets.errors import InputError, refuse_options
-from ...datasets.formats.annotation_format import FileOptions
+from ...datasets.file_options import FileOptions
 from ...datasets.video.reader import VideoInfo
 from .detectron2_zoo import detectron2_source
 from .hog import hog_source

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...datasets.box_coordinates import BoxUnit, require_declared_unit, to_pixels
 from ...datasets.errors import InputError, more_of, refuse_rows, some_of
-from ...datasets.formats.annotation_format import FileOptions
+from ...datasets.file_options import FileOptions
 from ...datasets.table_io import read_table
 from ...datasets.tables import Detections, PersonRows, concatenate_rows, select_rows
 from ...datasets.video.media import count_frames_to

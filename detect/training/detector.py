@@ -22,7 +22,7 @@ from ...datasets.clips.detection_clips import (
 )
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.clips.options import Augmentation, ClipConfig, ClipSampling
-from ...datasets.formats.annotation_format import FileOptions
+from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES

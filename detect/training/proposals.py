@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ...datasets.checks import detections_from_rows
 from ...datasets.clips.detection_set import DetectionSet
-from ...datasets.formats.annotation_format import FileOptions
+from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import write_json
 from ...datasets.storage.text_files import read_json
 from ...datasets.table_io import write_table

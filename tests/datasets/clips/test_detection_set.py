@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.annotation_format import FileOptions
+from actiontubes.datasets.file_options import FileOptions
 from actiontubes.datasets.formats.registry import read_ground_truth
 from actiontubes.datasets.video.media import locate_videos
 

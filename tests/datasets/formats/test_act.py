@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
+from actiontubes.datasets.file_options import FileOptions
 from actiontubes.datasets.formats.act import (
     read_act_ground_truth,
     read_act_tubes,
@@ -18,7 +19,7 @@ from actiontubes.datasets.formats.act import (
     read_tubelets,
     read_video_detections,
 )
-from actiontubes.datasets.formats.annotation_format import FileOptions, GroundTruth, ReadOptions
+from actiontubes.datasets.formats.annotation_format import GroundTruth, ReadOptions
 from actiontubes.datasets.formats.registry import (
     read_annotations,
     read_detections,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.annotation_format import FileOptions, GroundTruth, ReadOptions
+from actiontubes.datasets.file_options import FileOptions
+from actiontubes.datasets.formats.annotation_format import GroundTruth, ReadOptions
 from actiontubes.datasets.formats.coco import read_coco_results, write_coco
 from actiontubes.datasets.formats.registry import FORMATS, read_detections
 from actiontubes.datasets.tables import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from actiontubes.datasets.class_list import ClassList
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.annotation_format import FileOptions
+from actiontubes.datasets.file_options import FileOptions
 from actiontubes.datasets.formats.registry import (
     read_annotations,
     read_detections,

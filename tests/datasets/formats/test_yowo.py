@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from actiontubes.datasets.class_list import ClassList
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.annotation_format import FileOptions, GroundTruth
+from actiontubes.datasets.file_options import FileOptions
+from actiontubes.datasets.formats.annotation_format import GroundTruth
 from actiontubes.datasets.formats.registry import read_detections
 from actiontubes.datasets.tables import Tubes, make_videos
 

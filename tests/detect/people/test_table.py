@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.formats.annotation_format import FileOptions
+from actiontubes.datasets.file_options import FileOptions
 from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.detect.people.proposals import ProposalSource, open_proposal_source
 from actiontubes.detect.people.table import TableSource, frame_interval, read_people
