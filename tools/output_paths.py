@@ -9,7 +9,8 @@ from typing import Any
 from ..datasets.errors import InputError, as_option
 from ..datasets.storage.files import require_no_folder
 
-_OUTPUTS = ("out", "json")
+_OUTPUTS = ("out", "json", "coco")
+_COCO_FILES = ("results.json", "annotations.json")
 
 
 def refuse_lost_inputs(values: Mapping[str, Any]) -> None:
@@ -41,7 +42,7 @@ def _result_files(folder: Path) -> list[Path]:
     # Here, for it imports NumPy, and --help need not wait for that.
     from ..datasets.table_writer import OUTPUT_FILES
 
-    return [folder / file for file in vars(OUTPUT_FILES).values()]
+    return [folder / file for file in (*vars(OUTPUT_FILES).values(), *_COCO_FILES)]
 
 
 def _input_files(values: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:

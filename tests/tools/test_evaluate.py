@@ -370,3 +370,14 @@ def test_link_moc_tubelets(call: Run, tmp_path: Path) -> None:
     tubes = read_table(Tubes, tmp_path / "o.csv")
     assert tubes.frame.tolist() == list(range(26))
     assert set(map(tuple, tubes.boxes.tolist())) == {(10, 20, 30, 40)}
+
+
+def test_coco_files_do_not_replace_those_that_are_read(tmp_path: Path, capsys) -> None:
+    from actiontubes.tools.main import main
+
+    truth, results = tmp_path / "truth.csv", tmp_path / "results.json"
+    truth.write_text("video,frame,label,x1,y1,x2,y2,tube\na,0,run,1,2,30,40,0\n")
+    results.write_text("[]")
+    words = ["evaluate", "--ground-truth", truth, "--detections", results, "--coco", tmp_path]
+    assert main([*map(str, words)]) == 2
+    assert "would replace" in capsys.readouterr().err and results.read_text() == "[]"
