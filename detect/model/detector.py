@@ -23,7 +23,7 @@ from .roi_align import Rois
 from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
-_RPN_FEATURES = "proposals"  # the key of the RPN's feature map, beside those by endpoint
+_RPN_FEATURES = "proposals"  # the key of the RPN's feature map where it is no endpoint's
 
 
 class Detector(nn.Module):
@@ -102,9 +102,9 @@ class Detector(nn.Module):
         else:
             images = normalize(clips[..., :3], config.mean, config.std)
         features = self.trunk.endpoints(images, config.endpoints)
-        if config.proposals == "features":
-            features[_RPN_FEATURES] = features[config.proposal_endpoint]
         if self.flow_trunk is not None:
+            if config.proposals == "features":
+                features[_RPN_FEATURES] = features[config.proposal_endpoint]
             flow = self.flow_trunk(normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD))
             features[config.endpoint] = (features[config.endpoint] + flow) / 2
         return features
@@ -133,9 +133,8 @@ class Detector(nn.Module):
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
         else:
             grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
-            key_features = features_at_key_frames(
-                features[_RPN_FEATURES], grid, clip_index, key_frames
-            )
+            maps = features.get(_RPN_FEATURES, features[self.config.proposal_endpoint])
+            key_features = features_at_key_frames(maps, grid, clip_index, key_frames)
         return self.proposals(key_features, grid, self.config.size, boxes, seeds)
 
     def forward(
@@ -147,6 +146,7 @@ class Detector(nn.Module):
         labels: Sequence[Tensor],
         seeds: Sequence[int],
         external_proposals: Sequence[Tensor] | None = None,
+        features: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The losses of a batch of clips with K key frames in all.
 
@@ -159,12 +159,15 @@ class Detector(nn.Module):
             seeds: K integers that decide which anchors and proposals are sampled.
             external_proposals: K times (P, 4), which are added to those of the RPN. A detector
                 without an RPN uses the jittered ground truth where there are none.
+            features: of `extract_features`, where they are known; of the clips only T is used then,
+                unless the RPN uses their key frames.
 
         Returns:
             objectness and proposal_boxes (of the RPN), action and action_boxes; also background
             where the head has `separate_background`.
         """
-        features = self.extract_features(clips)
+        if features is None:
+            features = self.extract_features(clips)
         losses: dict[str, Tensor] = {}
         if self.proposals is None:
             if external_proposals is None:
