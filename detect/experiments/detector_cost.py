@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import torch
+from torch import Tensor
 
 from ...backbones.cost import count_multiply_adds
 from ...datasets.errors import InputError
@@ -14,7 +15,9 @@ from ...datasets.flow.estimate import STREAM_CHANNELS
 from ..inference.clip_geometry import KEY_FRAMES_AT_ONCE, KEY_FRAMES_PER_CLIP, ClipGeometry
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, HeadKind
+from ..model.detector import Detector
 from ..model.roi_align import Rois
+from ..model.rpn import steps_at_key_frames
 
 _PARTS = ("trunk", "proposals", "head")
 
@@ -35,33 +38,49 @@ def detector_multiply_adds(config: DetectorConfig, proposals: int = 100) -> dict
     Raises:
         InputError: see `build_detector`.
     """
-    length = ClipGeometry(config).clip_length()
+    geometry = ClipGeometry(config)
+    length, count = geometry.clip_length(), KEY_FRAMES_AT_ONCE * proposals
+    channels = STREAM_CHANNELS[config.clip_streams]
     config = replace(config, labels=config.labels or ("action",))
     with torch.device("meta"), torch.inference_mode():
         detector = build_detector(config).eval()
-        channels = STREAM_CHANNELS[config.clip_streams]
         size = (1, length, *config.size, channels.stop - channels.start)
         clips = torch.empty(size, dtype=torch.uint8)
-        key_frames = torch.empty(KEY_FRAMES_AT_ONCE)
-        clip_index = torch.empty(KEY_FRAMES_AT_ONCE, dtype=torch.int64)
-        count = KEY_FRAMES_AT_ONCE * proposals
-        rois = Rois(
-            torch.empty(count, 4), torch.empty(count, dtype=torch.int64), torch.empty(count)
-        )
         features = detector.extract_features(clips)
-
-        def propose() -> None:
-            if detector.proposals is not None:
-                maps, _ = detector.proposal_features(features, clips, clip_index, key_frames)
-                detector.proposals.rpn.head([maps])
-
+        clip_index = torch.empty(count, dtype=torch.int64)
+        rois = Rois(torch.empty(count, 4), clip_index, torch.empty(count))
         trunk = count_multiply_adds(lambda: detector.extract_features(clips))
+        proposing = count_multiply_adds(lambda: _propose(detector, geometry, length, features))
         head = count_multiply_adds(lambda: detector.apply_head(features, length, rois))
-        return {
-            "trunk": trunk // KEY_FRAMES_PER_CLIP,
-            "proposals": count_multiply_adds(propose) // KEY_FRAMES_AT_ONCE,
-            "head": head // KEY_FRAMES_AT_ONCE,
-        }
+    return {
+        "trunk": trunk // KEY_FRAMES_PER_CLIP,
+        "proposals": proposing // KEY_FRAMES_AT_ONCE,
+        "head": head // KEY_FRAMES_AT_ONCE,
+    }
+
+
+def _propose(
+    detector: Detector, geometry: ClipGeometry, length: int, features: Mapping[str, Tensor]
+) -> None:
+    """The ResNet's and the RPN's layers for key frames that follow each other, on "meta"."""
+    if detector.proposals is None:
+        return
+    head, config = detector.proposals.rpn.head, detector.config
+    if detector.resnet is not None:
+        frames = torch.empty((KEY_FRAMES_AT_ONCE, *config.size, 3), dtype=torch.uint8)
+        head([head.convolve(detector.resnet(frames))])
+        return
+    _, channels, steps, *cells = features[config.proposal_endpoint].shape
+    with torch.device("cpu"):  # the number of steps that are used depends on the numbers
+        places = (geometry.context("shared")[0] + torch.arange(KEY_FRAMES_AT_ONCE)) / (
+            geometry.frame_step
+        )
+        used, _ = steps_at_key_frames(
+            torch.empty(1, 1, steps, 1, 1), detector.grid(config.proposal_endpoint, length),
+            torch.zeros(KEY_FRAMES_AT_ONCE, dtype=torch.int64), places,
+        )  # fmt: skip
+    head.convolve(torch.empty(len(used), channels, *cells))
+    head([torch.empty(KEY_FRAMES_AT_ONCE, channels, *cells)])
 
 
 def head_costs(config: DetectorConfig, proposals: int = 100) -> list[dict[str, Any]]:

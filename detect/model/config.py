@@ -38,8 +38,8 @@ class DetectorConfig(Options):
         anchor_sides: Sides of the RPN's anchors in pixels of the input; AVA adds 32 to Faster
             R-CNN's for small people.
         anchor_ratios: Aspect ratios of the anchors, height / width.
-        head: mean (average over time, then two linear layers, as in the paper), light (the same from
-            fewer channels and with one layer, in a sixteenth of the multiply-adds) or mixed
+        head: mean (average over time, then two linear layers, as in the paper), light (the same
+            from fewer channels and with one layer, in a sixteenth of the multiply-adds) or mixed
             (classes from the backbone's last layer).
         hidden: Units of each linear layer of the mean and the light head.
         head_channels: Channels that the light head reduces the features to.

@@ -21,7 +21,7 @@ from .losses import action_losses
 from .postprocess import RoiScores
 from .roi_align import Rois
 from .roi_features import FeatureMap
-from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
+from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames, steps_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
 _RPN_FEATURES = "proposals"  # the key of the RPN's feature map, beside those by endpoint
@@ -134,18 +134,18 @@ class Detector(nn.Module):
             K times (P, 4) in pixels of the clip, best first; objectness and proposal_boxes.
         """
         assert self.proposals is not None
-        maps, grid = self.proposal_features(features, clips, clip_index, key_frames)
-        return self.proposals(maps, grid, self.config.size, boxes, seeds)
-
-    def proposal_features(
-        self, features: dict[str, Tensor], clips: Tensor, clip_index: Tensor, key_frames: Tensor
-    ) -> tuple[Tensor, FeatureGrid]:
-        """The feature maps of K key frames that the RPN uses, (K, C, H', W'), and their grid."""
         if self.resnet is not None:
-            maps = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
-            return maps, self.resnet.grid
-        grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
-        return features_at_key_frames(features[_RPN_FEATURES], grid, clip_index, key_frames), grid
+            grid = self.resnet.grid
+            key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
+        else:
+            grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
+            at_key_frames = features[_RPN_FEATURES], grid, clip_index, key_frames
+            # Training has few key frames in a clip, and an export no shapes that depend on data.
+            if not self.training and not torch.compiler.is_exporting():
+                maps, steps = steps_at_key_frames(*at_key_frames)
+                return self.proposals(maps, grid, self.config.size, steps=steps)
+            key_features = features_at_key_frames(*at_key_frames)
+        return self.proposals(key_features, grid, self.config.size, boxes, seeds)
 
     def forward(
         self,

@@ -29,16 +29,17 @@ def test_parts_by_hand() -> None:
     channels = trunk.out_channels
     # 64 key frames with 8 frames on either side share a clip of 80 frames, 20 steps of 4x5 cells.
     shared = multiply_adds(trunk, (1, 3, 80, 64, 80)) // 64
-    rpn = 20 * channels * (9 * channels + 6 + 4 * 6)  # of six anchors
+    # 32 key frames lie on 9 steps; each has six anchors.
+    rpn = 20 * channels * (9 * 9 * channels / 32 + 6 + 4 * 6)
     outputs = 16 * (4 + 4)  # three classes and background, a box
     mean = 2 * (9 * channels * 16 + 16 * 16) + outputs
     light = 2 * 9 * 4 * 16 + outputs
     # The map is reduced once for the 32 key frames that are scored together.
     reduction = 20 * 20 * channels * 2 * 4 / 32
     found = detector_multiply_adds(CONFIG, proposals=10)
-    assert found == {"trunk": shared, "proposals": rpn, "head": 10 * mean}
+    assert found == {"trunk": shared, "proposals": int(rpn), "head": 10 * mean}
     found = detector_multiply_adds(replace(CONFIG, head="light"), proposals=10)
-    assert found == {"trunk": shared, "proposals": rpn, "head": int(10 * light + reduction)}
+    assert found == {"trunk": shared, "proposals": int(rpn), "head": int(10 * light + reduction)}
 
 
 def test_the_light_head_of_the_papers_detector() -> None:
