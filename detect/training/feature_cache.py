@@ -183,9 +183,8 @@ def feature_settings(detector: Detector, precision: str, device: str) -> dict[st
     return {
         "backbone": [[t.name, t.width_multiplier, t.channels_in, dict(t.layout)] for t in trunks],
         "weights": [_weights_digest(trunk.state_dict()) for trunk in trunks],
-        "endpoint": config.endpoint, "head": config.head, "proposals": config.proposals,
-        "proposal_endpoint": config.proposal_endpoint, "last": [trunk.last for trunk in trunks],
-        "streams": config.streams, "flow_method": config.flow_method, "size": config.size,
+        "endpoints": detector.endpoints, "head_endpoints": detector.head_endpoints,
+        "proposals": config.proposals, "streams": config.streams, "flow_method": config.flow_method, "size": config.size,
         "mean": config.mean, "std": config.std, "precision": precision,
         "device": device,
     }  # fmt: skip

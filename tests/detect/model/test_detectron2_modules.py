@@ -18,7 +18,7 @@ from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.errors import InputError
-from actiontubes.detect.model.head import MeanPoolFeatures
+from actiontubes.detect.model.roi_features import MeanPoolFeatures
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
