@@ -184,9 +184,9 @@ def feature_settings(detector: Detector, precision: str, device: str) -> dict[st
         "backbone": [[t.name, t.width_multiplier, t.channels_in, dict(t.layout)] for t in trunks],
         "weights": [_weights_digest(trunk.state_dict()) for trunk in trunks],
         "endpoints": detector.endpoints, "head_endpoints": detector.head_endpoints,
-        "proposals": config.proposals, "streams": config.streams, "flow_method": config.flow_method, "size": config.size,
-        "mean": config.mean, "std": config.std, "precision": precision,
-        "device": device,
+        "proposals": config.proposals, "streams": config.streams,
+        "flow_method": config.flow_method, "size": config.size, "mean": config.mean,
+        "std": config.std, "precision": precision, "device": device,
     }  # fmt: skip
 
 
