@@ -35,7 +35,7 @@ class TrackingConfig(Options):
 
     iou: Annotated[float, between(0, 1)] = 0.1
     gap: Annotated[int, between(0, 100_000)] = 15
-    motion: Annotated[float, greater_than(0)] = 0.01
+    motion: Annotated[float, greater_than(0)] = 0.03
 
 
 class BoxTracker:

@@ -142,12 +142,6 @@ class Stretches:
     last: np.ndarray
 
 
-def whole_tracks(sequences: ClassSequences) -> Stretches:
-    """Every class from the first to the last frame of its track."""
-    count = len(sequences.start)
-    return Stretches(np.arange(count), np.zeros(count, np.int64), sequences.length - 1)
-
-
 def make_tubes(
     sequences: ClassSequences,
     stretches: Stretches,
@@ -172,9 +166,9 @@ def make_tubes(
     box = tracks.first_box[track]
     first = tracks.people.frame[box + stretches.first]
     last = tracks.people.frame[box + stretches.last]
-    sums = np.concatenate([[0.0], np.cumsum(sequences.score)])
     start = sequences.start[stretches.sequence]
-    total = sums[start + stretches.last + 1] - sums[start + stretches.first]
+    bounds = np.stack([start + stretches.first, start + stretches.last + 1], axis=1)
+    total = np.add.reduceat(np.append(sequences.score, 0.0), bounds.ravel())[::2]
     length = last - first + 1
     score = np.clip(total * key_frame_step / (length + prior_frames), 0, 1)
     label = sequences.label[stretches.sequence]

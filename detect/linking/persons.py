@@ -2,7 +2,7 @@
 
 The boxes of all classes on a frame are merged to people (`boxes.merging`), people are followed
 (`box_tracker`) and their tracks smoothed (`motion`). Along a track each class has a score for each
-box, 0 where the table has none.
+box, 0 where the table has none, and `decoding` says from when to when the class is present.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ...datasets.options import at_least, between
+from ...datasets.options import at_least, between, greater_than
 from ...datasets.overrides import override_fields
 from ...datasets.tables import (
     Detections,
@@ -21,9 +21,10 @@ from ...datasets.tables import (
     concatenate_rows,
     select_rows,
 )
-from ..boxes.merging import merge_overlapping
+from ..boxes.merging import group_overlapping
 from .assembly import no_tubes
 from .box_tracker import BoxTracker, TrackingConfig
+from .decoding import decode_stretches
 from .identities import Identities, describe_track
 from .interface import Calibration, LinkConfig, LinkResult
 from .person_tubes import (
@@ -32,7 +33,6 @@ from .person_tubes import (
     FollowedPeople,
     People,
     make_tubes,
-    whole_tracks,
 )
 
 _MOST_CERTAIN = 1 - 1e-9
@@ -46,12 +46,16 @@ class PersonsConfig(TrackingConfig):
         merge_iou: boxes of a frame, of whatever class, that overlap a better one by this IoU or
             more are the same person.
         min_length: tracks of fewer frames are dropped.
+        change_cost, max_evidence, boundary: see `decoding.decode_stretches`.
         prior_frames: a short tube is less certain: its score is the mean over its frames and this
             many of score 0.
     """
 
     merge_iou: Annotated[float, between(0, 1)] = 0.5
     min_length: Annotated[int, at_least(0)] = 4
+    change_cost: Annotated[float, at_least(0)] = 1.0
+    max_evidence: Annotated[float, greater_than(0)] = 2.0
+    boundary: Annotated[float, between(0, 1)] = 0.5
     prior_frames: Annotated[float, at_least(0)] = 20.0
 
 
@@ -116,8 +120,10 @@ class PersonsLinker:
 
     def _pop_ended(self) -> LinkResult:
         """The results of the tracks that have ended; they are forgotten."""
-        people, scores = self._take_ended()
         names, config = self._names, self.config
+        if not self._people:
+            return LinkResult(no_tubes(*names))
+        people, scores = self._take_ended()
         long_enough = _long_tracks(people, config.min_length)
         num_dropped = len(np.unique(people.track)) - len(long_enough)
         people = select_rows(people, np.isin(people.track, long_enough))
@@ -127,13 +133,11 @@ class PersonsLinker:
         tracks = FollowedPeople(people, config.motion)
         person = self._number_people(tracks)
         sequences = ClassSequences(tracks, scores, len(names[1]))
+        stretches = decode_stretches(
+            sequences, config.change_cost, config.max_evidence, config.boundary
+        )
         tubes = make_tubes(
-            sequences,
-            whole_tracks(sequences),
-            person,
-            names,
-            config.prior_frames,
-            self.key_frame_step,
+            sequences, stretches, person, names, config.prior_frames, self.key_frame_step
         )
         num_tubes = int(tubes.tube[-1]) + 1
         tubes = replace(tubes, tube=tubes.tube + self._num_tubes)
@@ -183,8 +187,8 @@ def merge_people(
 ) -> tuple[People, np.ndarray]:
     """The people of each frame, from the boxes of all classes.
 
-    A person's score is the probability that at least one of the boxes is right, were they
-    independent; `track` is not set.
+    A person has the box with the highest score, and as score the probability that at least one of
+    the boxes is right, were they independent. `track` is not set.
 
     Args:
         detections: R boxes.
@@ -196,15 +200,15 @@ def merge_people(
     """
     num_videos = max(len(detections.video_names), 1)
     key = detections.frame.astype(np.int64) * num_videos + detections.video
-    person, boxes = merge_overlapping(key, detections.score, detections.boxes, iou)
-    count = len(boxes)
-    keys = np.empty(count, np.int64)
-    keys[person] = key
-    frame, video = np.divmod(keys, num_videos)
+    best, person = group_overlapping(detections, key, iou)
+    count = len(best)
+    frame, video = np.divmod(key[best], num_videos)
     wrong = np.bincount(person, np.log1p(-np.minimum(detections.score, _MOST_CERTAIN)), count)
-    looks = np.zeros((count, appearance.shape[1]))
-    np.add.at(looks, person, appearance)
-    return People(frame, video, np.full(count, -1), -np.expm1(wrong), boxes, looks), person
+    people = People(
+        frame=frame, video=video, track=np.full(count, -1), score=-np.expm1(wrong),
+        boxes=detections.boxes[best], appearance=appearance[best],
+    )  # fmt: skip
+    return people, person
 
 
 def _long_tracks(people: People, min_length: int) -> np.ndarray:

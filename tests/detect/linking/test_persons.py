@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.boxes.iou import pairwise_iou
-from actiontubes.detect.boxes.merging import merge_overlapping
+from actiontubes.detect.boxes.merging import group_overlapping
 from actiontubes.detect.linking.box_tracker import assign
 from actiontubes.detect.linking.linker import link, link_all
 from actiontubes.detect.linking.persons import PersonsLinker
@@ -70,6 +68,23 @@ def test_one_person_is_one_track_whatever_they_do() -> None:
     assert set(zip(result.tubes.label.tolist(), result.tubes.person.tolist())) == {(0, 1), (1, 1)}
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_scores_say_when_whatever_their_level(scale: float) -> None:
+    """Half of the time; scores flicker, some boxes have none, and two in a row are wrong."""
+    random = np.random.default_rng(5)
+    rows = []
+    for t in range(90):
+        level = 0.6 if 30 <= t < 70 else 0.1
+        wrong = t in (10, 11, 50, 51)
+        score = random.uniform(0.5, 1.5) * (0.7 - level if wrong else level)
+        rows += [(t, RUN, scale * score, t, 50)] * (t % 9 != 0)
+        rows += [(t, JUMP, scale * random.uniform(0.1, 0.3), t, 50)]
+    tubes = link(table(rows), "persons")
+    run = select_rows(tubes, tubes.label == RUN)
+    assert (run.frame.min(), run.frame.max(), len(run)) == (30, 69, 40)
+    assert (tubes.label == JUMP).sum() == 90  # one level: all along, with a low score
+
+
 def appearance_of(who: np.ndarray) -> np.ndarray:
     """(R, 16) what persons look like, with noise; persons by number."""
     random = np.random.default_rng(1)
@@ -108,37 +123,13 @@ def test_a_cut_ends_every_track() -> None:
     assert one == 1 and link(detections, "persons", cuts={"one": [30]}).person.max() == 2
 
 
-def test_frames_as_they_come_give_the_same_tubes() -> None:
-    random = np.random.default_rng(3)
-    rows = [
-        (t, int(random.integers(2)), float(random.uniform(0.1, 1)), x + 2 * t, 50)
-        for x in (0, 300, 600)
-        for t in range(x // 10, 80 + x // 10)
-        if random.random() < 0.8
-    ]
-    detections = table(rows)
-    whole = link_all(detections, "persons")
-    linker = PersonsLinker()
-    results = []
-    for low, high in pairwise([0, 7, 50, 90, 200]):
-        chosen = (detections.frame >= low) & (detections.frame < high)
-        results.append(linker.update(select_rows(detections, chosen)))
-    results.append(linker.finish())
-    assert sum(len(result.tubes) > 0 for result in results) > 1
-    parts = [result.tubes for result in results if len(result.tubes)]
-    numbers = np.concatenate([part.tube for part in parts])
-    assert len(np.unique(numbers)) == len(np.unique(whole.tubes.tube))
-    rows_of = lambda tubes: set(zip(tubes.frame, tubes.label, tubes.boxes[:, 0].round(6)))  # noqa: E731
-    assert set().union(*map(rows_of, parts)) == rows_of(whole.tubes)
-
-
-def test_boxes_of_a_person_are_averaged_by_score() -> None:
-    boxes = np.array([[0, 0, 10, 10], [50, 0, 60, 10], [2, 0, 12, 10], [0, 0, 10, 10]], float)
-    group, merged = merge_overlapping(
-        np.array([0, 0, 0, 1]), np.array([0.6, 0.5, 0.2, 0.1]), boxes, 0.5
+def test_the_best_box_of_a_person_takes_the_others() -> None:
+    detections = table(
+        [(0, RUN, 0.2, 0, 0), (0, JUMP, 0.6, 4, 0), (0, JUMP, 0.5, 90, 0), (1, RUN, 0.1, 0, 0)]
     )
-    assert group.tolist() == [0, 1, 0, 2]
-    np.testing.assert_allclose(merged, [[0.5, 0, 10.5, 10], [50, 0, 60, 10], [0, 0, 10, 10]])
+    best, group = group_overlapping(detections, detections.frame, 0.5)
+    assert detections.score[best].tolist() == [0.6, 0.5, 0.1]
+    assert detections.score[best[group]].tolist() == [0.6, 0.5, 0.6, 0.1]
 
 
 @settings(deadline=None, max_examples=50)
