@@ -19,6 +19,7 @@ from ...backbones.registry import Backbone
 from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from ...datasets.tables import Detections
+from ..boxes.carrying import carry_among, detected_frames
 from ..model.config import DetectorConfig
 from ..model.detector import Detector
 from ..model.postprocess import RoiScores, actionness, decode_boxes, select_detections
@@ -120,13 +121,18 @@ class TorchPredictor:
 
         Args:
             features: of `extract_features`.
-            rows: which key frames of the batch.
+            rows: which key frames of the batch; they share what is carried (`proposal_step`).
         """
         if self.proposals == "external":
             return [boxes.to(self.device) for boxes in batch.person_boxes[rows]]
         clips = batch.clips.to(self.device)
-        boxes, _ = self.detector.propose(features, clips, *self._places(batch, rows))
-        return boxes
+        clip_index, positions = self._places(batch, rows)
+        if batch.proposal_step == 1:
+            return self.detector.propose(features, clips, clip_index, positions)[0]
+        chosen = detected_frames(len(positions), batch.proposal_step)
+        boxes, _ = self.detector.propose(features, clips, clip_index[chosen], positions[chosen])
+        carried = carry_among([each.float().cpu().numpy() for each in boxes], chosen)
+        return [torch.from_numpy(each).to(self.device) for each in carried]
 
     def score(
         self,

@@ -20,7 +20,7 @@ from .head import ActionHead
 from .losses import action_losses
 from .postprocess import RoiScores
 from .roi_align import Rois
-from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
+from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames, steps_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
 _RPN_FEATURES = "proposals"  # the key of the RPN's feature map, beside those by endpoint
@@ -133,9 +133,12 @@ class Detector(nn.Module):
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
         else:
             grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
-            key_features = features_at_key_frames(
-                features[_RPN_FEATURES], grid, clip_index, key_frames
-            )
+            at_key_frames = features[_RPN_FEATURES], grid, clip_index, key_frames
+            # Training has few key frames in a clip, and an export no shapes that depend on data.
+            if not self.training and not torch.compiler.is_exporting():
+                maps, steps = steps_at_key_frames(*at_key_frames)
+                return self.proposals(maps, grid, self.config.size, steps=steps)
+            key_features = features_at_key_frames(*at_key_frames)
         return self.proposals(key_features, grid, self.config.size, boxes, seeds)
 
     def forward(
