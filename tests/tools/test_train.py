@@ -209,8 +209,9 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
     }
     expected = alone | {
         "separate_background": scoring == "separate_background", "multi_label": scoring ==
-        "multi_label", "per_class_boxes": True, "balance": False, "cache": True, "compile": True,
-        "size": (96, 112), "crop": True, "resume": False, "train": ("a",), "test": ("b",),
+        "multi_label", "per_class_boxes": True, "mixed_per_box": True, "balance": False,
+        "cache": True, "compile": True, "size": (96, 112), "crop": True, "resume": False,
+        "train": ("a",), "test": ("b",),
     }  # fmt: skip
     expected["width_multiplier"] = expected.pop("width")
     expected["box_unit"] = expected.pop("boxes")
