@@ -139,11 +139,11 @@ def _benchmark_proposals(
         _, test_set = open_detection_sets(
             data, media=media, train_videos=videos, test_videos=videos
         )
-    if checkpoint is None:
-        source = open_proposal_source(proposals, device=device)
-        rows = benchmark_proposals.benchmark_source(test_set, source)
-    else:
+    if checkpoint is not None:
         detector = fold_norms(load_detector(checkpoint).to(device))
         predictor = TorchPredictor(detector, device=device)
         rows = benchmark_proposals.benchmark_rpn(test_set, predictor)
+    else:
+        source = open_proposal_source(proposals or "default", device=device)
+        rows = benchmark_proposals.benchmark_source(test_set, source)
     return rows, benchmark_proposals.benchmark_table(rows)

@@ -17,6 +17,7 @@ from ..inference.clip_batches import prefetch_clip_batches
 from ..inference.predictor import TorchPredictor, postprocess
 from ..inference.tubes.detector_tubes import TubeBuilder, TubeOptions, detector_tubes
 from ..inference.video_input import open_video, open_video_file
+from ..model.config import ProposalKind
 from ..people.person_boxes import FunctionSource
 from .timing import median, synchronized_time, time_rounds
 
@@ -44,7 +45,9 @@ class VideoVariant:
     in_memory: bool = False
 
 
-def proposal_variants(predictors: Mapping[str, TorchPredictor]) -> dict[str, VideoVariant]:
+def proposal_variants(
+    predictors: Mapping[ProposalKind, TorchPredictor],
+) -> dict[str, VideoVariant]:
     """What `benchmark_videos` compares.
 
     Args:
