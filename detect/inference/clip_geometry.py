@@ -43,7 +43,7 @@ class ClipGeometry:
     def __init__(self, config: DetectorConfig) -> None:
         self.frames, self.frame_step = config.frames, config.frame_step
         shapes = backbone_endpoint_shapes(config.backbone)
-        strides = (shapes[endpoint].time_stride for endpoint in config.endpoints)
+        strides = (shapes[endpoint].time_stride for endpoint in config.endpoints(list(shapes)))
         self.time_stride = math.lcm(_MIN_TIME_STRIDE, *strides)
         self.before = self.frames // 2 * self.frame_step
         self.after = self.frames * self.frame_step - self.before
