@@ -24,7 +24,7 @@ from .roi_features import FeatureMap
 from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames, steps_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
-_RPN_FEATURES = "proposals"  # the key of the RPN's feature map, beside those by endpoint
+_RPN_FEATURES = "proposals"  # the key of the RPN's feature map where it is no endpoint's
 
 
 class Detector(nn.Module):
@@ -107,9 +107,9 @@ class Detector(nn.Module):
         else:
             images = normalize(clips[..., :3], config.mean, config.std)
         features = self.trunk.endpoints(images, self.endpoints)
-        if config.proposals == "features":
-            features[_RPN_FEATURES] = features[config.proposal_endpoint]
         if self.flow_trunk is not None:
+            if config.proposals == "features":
+                features[_RPN_FEATURES] = features[config.proposal_endpoint]
             flow_images = normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD)
             for name, flow in self.flow_trunk.endpoints(flow_images, self.head_endpoints).items():
                 features[name] = (features[name] + flow) / 2
@@ -139,7 +139,8 @@ class Detector(nn.Module):
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
         else:
             grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
-            at_key_frames = features[_RPN_FEATURES], grid, clip_index, key_frames
+            maps = features.get(_RPN_FEATURES, features[self.config.proposal_endpoint])
+            at_key_frames = maps, grid, clip_index, key_frames
             # Training has few key frames in a clip, and an export no shapes that depend on data.
             if not self.training and not torch.compiler.is_exporting():
                 maps, steps = steps_at_key_frames(*at_key_frames)
@@ -156,6 +157,7 @@ class Detector(nn.Module):
         labels: Sequence[Tensor],
         seeds: Sequence[int],
         external_proposals: Sequence[Tensor] | None = None,
+        features: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The losses of a batch of clips with K key frames in all.
 
@@ -168,12 +170,15 @@ class Detector(nn.Module):
             seeds: K integers that decide which anchors and proposals are sampled.
             external_proposals: K times (P, 4), which are added to those of the RPN. A detector
                 without an RPN uses the jittered ground truth where there are none.
+            features: of `extract_features`, where they are known; of the clips only T is used then,
+                unless the RPN uses their key frames.
 
         Returns:
             objectness and proposal_boxes (of the RPN), action and action_boxes; also background
             where the head has `separate_background`.
         """
-        features = self.extract_features(clips)
+        if features is None:
+            features = self.extract_features(clips)
         losses: dict[str, Tensor] = {}
         if self.proposals is None:
             if external_proposals is None:

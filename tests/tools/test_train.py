@@ -168,7 +168,8 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "box_weight": (1.5,), "proposal_box_weight": (2.5,), "streams": ("both",),
     "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
-    "first_frame": (0,), "boxes": ("pixel",),
+    "first_frame": (0,), "boxes": ("pixel",), "cache_features": ("folder",), "feature_views": (21,),
+    "cache_features_limit": (0.5,),
 }  # fmt: skip
 FLAGS = ("per_class_boxes", "mixed_per_box", "no_balance", "cache", "compile")
 
