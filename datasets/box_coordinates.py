@@ -71,7 +71,8 @@ def mixed_units(boxes: np.ndarray, group: np.ndarray) -> tuple[int, int] | None:
         boxes: (R, 4) x1 y1 x2 y2.
         group: (R,) the video of each, from 0: a video's boxes are of one unit.
     """
-    small = _is_small(boxes) & (boxes % 1 != 0).any(axis=1)
+    small = _is_small(boxes)
+    small[small] = (boxes[small] % 1 != 0).any(axis=1)
     if not small.any() or small.all():
         return None
     count = np.bincount(group)

@@ -160,12 +160,21 @@ def _from_object(content: Any) -> _Entries:
     if isinstance(content, dict):
         if all(str(key).strip().isdigit() for key in content):
             return [(int(key), name) for key, name in content.items()]
-        return [(int(number), name) for name, number in content.items()]
+        return [(_whole(number), name) for name, number in content.items()]
     if all(isinstance(each, dict) for each in content):
-        return [(int(each["id"]), each["name"]) for each in content]
+        return [(_whole(each["id"]), each["name"]) for each in content]
     if not isinstance(content, list) or not all(isinstance(each, str) for each in content):
         raise ValueError("not a list of names")
     return _unnumbered(content)
+
+
+def _whole(number: Any) -> int:
+    """The number, which JSON may also hold as text; never cut to fit."""
+    if isinstance(number, str):
+        return int(number)
+    if type(number) is not int:
+        raise TypeError("not a whole number")
+    return number
 
 
 def _read_label_map(text: str) -> _Entries:

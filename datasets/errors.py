@@ -18,6 +18,9 @@ class InputError(ValueError):
     do. The command line prints it without a traceback and exits with code 2.
     """
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # a video's name may have any character
+
 
 def some_of(names: Iterable[object], shown: int = 3) -> str:
     """The first names of a list and the number of the others: "a, b, c and 5 more"."""

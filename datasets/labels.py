@@ -32,9 +32,9 @@ def match_labels(labels: Sequence[str], known: Sequence[str]) -> np.ndarray:
 
 
 def normalize_label(label: str) -> str:
-    """A class in lower case, compatible Unicode, one space for spaces and underscores."""
+    """A class in lower case, compatible Unicode, one space for spaces, underscores and hyphens."""
     text = unicodedata.normalize("NFKC", _visible(label))
-    return " ".join(text.replace("_", " ").casefold().split())
+    return " ".join(text.replace("_", " ").replace("-", " ").casefold().split())
 
 
 def _visible(label: str) -> str:
@@ -56,7 +56,7 @@ def merge_spellings(names: Sequence[str], source: object) -> tuple[np.ndarray, t
         (L,) int32 index into the classes; the classes in the order of their first name.
 
     Raises:
-        InputError: a name is empty, or two differ only in capitals, blanks or underscores.
+        InputError: a name is empty, or two differ only in capitals, blanks, underscores or hyphens.
     """
     stripped = [_visible(name) for name in names]
     if not all(stripped):

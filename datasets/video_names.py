@@ -129,7 +129,9 @@ def _parts(name: str) -> list[str]:
 
 def _normalized(name: str) -> str:
     """The name in the composed Unicode form (NFC), its folders behind slashes, no blanks around."""
-    return unicodedata.normalize("NFC", utf8_name(name)).replace("\\", "/").strip().strip("/")
+    if not name.isascii():  # of most names there is nothing to change, and tables have thousands
+        name = unicodedata.normalize("NFC", utf8_name(name))
+    return name.replace("\\", "/").strip().strip("/")
 
 
 def _folded(parts: list[str]) -> list[str]:

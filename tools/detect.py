@@ -29,6 +29,7 @@ def detect(
     labels: list[str] | None = None,
     scene_weight: float | None = None,
     key_frame_step: int | None = None,
+    proposal_step: int | None = None,
     mode: Literal["shared", "per_clip"] | None = None,
     link: str | None = None,
     precision: Literal["no", "bf16", "fp16"] | None = None,
@@ -80,6 +81,9 @@ def detect(
             region, 0 to 1. Default: 0.5.
         key_frame_step: With --checkpoint: run the detector on every Nth frame and interpolate the
             others. Default: 1.
+        proposal_step: With --checkpoint: find people on every Nth key frame only, and carry their
+            boxes to the key frames between (`actiontubes benchmark proposals` shows what that
+            costs). Default: 1.
         mode: With --checkpoint: shared (default) computes features once for many frames; per_clip
             runs a separate clip for each frame, as published, and is much slower.
         link: With --checkpoint: how boxes are linked into tubes: act (default), viterbi, online or
@@ -131,8 +135,8 @@ def detect(
     if checkpoint is None:
         refuse_options(
             "only works with --checkpoint; leave it out, or give a checkpoint",
-            fuse=fuse, key_frame_step=key_frame_step, mode=mode, link=link, precision=precision,
-            compile=compile or None,
+            fuse=fuse, key_frame_step=key_frame_step, proposal_step=proposal_step, mode=mode,
+            link=link, precision=precision, compile=compile or None,
         )  # fmt: skip
         detector: ActionDetector = load_zero_shot(
             backbone, weights, proposals=proposals, labels=expand_labels(labels), files=files,
@@ -146,7 +150,8 @@ def detect(
             backbone=backbone, weights=weights, labels=labels, scene_weight=scene_weight,
         )  # fmt: skip
         chosen: dict[str, Any] = {
-            "linker": link, "threshold": threshold, "mode": mode, "key_frame_step": key_frame_step
+            "linker": link, "threshold": threshold, "mode": mode, "key_frame_step": key_frame_step,
+            "proposal_step": proposal_step,
         }  # fmt: skip
         chosen = {name: value for name, value in chosen.items() if value is not None}
         options = replace(options, **chosen)

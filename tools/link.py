@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,8 +48,9 @@ def link(
     Args:
         detections: A table of detections, or another format that `evaluate` reads.
         out: Output file of the tubes, .parquet or .csv.
-        method: act (greedy, frame by frame), viterbi (best paths through the whole video: Peng &
-            Schmid, Saha et al., YOWO), online (incremental: Singh et al.), or one of the presets.
+        method: persons (people first, then what each does), act (greedy, frame by frame), viterbi
+            (best paths through the whole video: Peng & Schmid, Saha et al., YOWO), online
+            (incremental: Singh et al.), or one of the presets.
         preset: Parameters of which paper: act or moc for --method act; peng, saha or yowo for
             viterbi; singh or 3d-retinanet for online. Default: the first of them.
         set: Change single parameters, such as gap=3 min_length=8.
@@ -78,8 +79,8 @@ def link(
         boxes = read_tubelets(detections, ReadOptions.from_ground_truth(truth, files))
     else:
         boxes = read_detections(detections, truth, files)
-    overrides = parse_overrides(set)
-    if box_unit(boxes.boxes.reshape(-1, 4)) == "fraction":
+    overrides: dict[str, Any] = dict(parse_overrides(set))
+    if method != "persons" and box_unit(boxes.boxes.reshape(-1, 4)) == "fraction":
         # A pixel more would be a frame more, and any two boxes would overlap.
         overrides = {"extent": "continuous", **overrides}
     details = read_table(Videos, videos) if videos is not None else None

@@ -26,6 +26,7 @@ def live(
     show: bool = False,
     port: int = 8000,
     proposals: str | None = None,
+    proposal_step: Annotated[int, at_least(1)] = 1,
     step: Annotated[int, at_least(1)] = 8,
     look_ahead: Annotated[int | None, at_least(0)] = None,
     speed: Literal["own", "max"] = "own",
@@ -56,6 +57,8 @@ def live(
         port: Port of the browser page on this machine.
         proposals: Where person boxes come from, as in `actiontubes detect`; a detector that finds
             people itself needs none.
+        proposal_step: Find people on every Nth frame only; until the next one their boxes move on
+            at constant velocity.
         step: Frames processed together, a multiple of 4. More frames are faster, but add latency.
         look_ahead: Frames to wait for after each batch. Fewer reduce latency and accuracy; missing
             frames repeat the last one. Default: as in training.
@@ -74,6 +77,7 @@ def live(
     from ..backbones.memory import keep_freed_memory
     from ..datasets.video.live_source import LiveSource, open_live_source, repeat_source
     from ..datasets.video.reader import VideoInfo, probe
+    from ..detect.inference.action_detector import check_proposal_step
     from ..detect.inference.device import choose_device
     from ..detect.inference.live.page import serve_page
     from ..detect.inference.live.run import run_live
@@ -91,6 +95,7 @@ def live(
     detector = load_checkpoint(
         checkpoint, proposals=proposals, device=choose_device(device), precision=precision
     )
+    check_proposal_step(proposal_step, detector.predictor, detector.source)
     path = Path(source)
     info = probe(path) if is_file else VideoInfo(path, 0, 0, math.nan, None)
     person_boxes = detector.source.open(info) if detector.source else None
@@ -114,8 +119,8 @@ def live(
         _stop_by_signals(live_source, stack)
         summary = run_live(
             live_source, detector.predictor, person_boxes, step=step, lookahead=look_ahead,
-            trail=trail, frame_sinks=frame_sinks, tube_sink=tube_sink, max_frames=frames,
-            threshold=threshold,
+            proposal_step=proposal_step, trail=trail, frame_sinks=frame_sinks,
+            tube_sink=tube_sink, max_frames=frames, threshold=threshold,
         )  # fmt: skip
     where = "" if out is None else f": {out}"
     print(

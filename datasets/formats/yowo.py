@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..box_coordinates import has_swapped_corners
 from ..checks import detections_from_rows
 from ..errors import InputError
 from ..frame_numbers import from_first_frame
@@ -61,7 +60,7 @@ class YowoFormat(AnnotationFormat):
             return f"{places[row][0]}: line {places[row][1]}"
 
         values = np.array(rows, np.float64).reshape(-1, 8)
-        _refuse_yolo(values[:, 2:], path, options)
+        _refuse_yolo(values[:, 2:], path)
         label = values[:, 2]
         if (bad := ~((label >= 1) & (label <= len(classes)))).any():
             row = int(bad.argmax())
@@ -89,24 +88,20 @@ def _read_line(line: str, file: Path, number: int) -> list[float]:
     raise InputError(f"{file}: line {number}: must be {_COLUMNS}, not {line.strip()[:80]!r}{hint}")
 
 
-def _refuse_yolo(values: np.ndarray, path: Path, options: ReadOptions) -> None:
-    """Refuses lines that may be YOLO's: class, centre and size in fractions, and score.
+def _refuse_yolo(values: np.ndarray, path: Path) -> None:
+    """Refuses lines that are YOLO's: class, centre and size in fractions, and score.
+
+    Corners in fractions fit only by chance: each score would have to be a centre.
 
     Args:
         values: (R, 6) the numbers of each line.
         path: the folder.
-        options: corners in fractions are certain where the user names the unit.
     """
-    centre, size, boxes = values[:, 1:3], values[:, 3:5], values[:, 2:]
+    centre, size, score = values[:, 1:3], values[:, 3:5], values[:, 5:]
     # YOLO clips boxes to the frame, and writes six digits.
     inside = (size > 0) & (centre - size / 2 > -0.01) & (centre + size / 2 < 1.01)
-    is_yolo = (
-        bool(len(values)) and inside.all() and ((values[:, 5] >= 0) & (values[:, 5] <= 1)).all()
-    )
-    are_corners = not has_swapped_corners(boxes).any()
-    if is_yolo and not (are_corners and options.box_unit == "fraction"):
-        choice = f"; give --boxes fraction if they are {_COLUMNS}" if are_corners else ""
+    if len(values) and inside.all() and ((score >= 0) & (score <= 1)).all():
         raise InputError(
             f"{path}: the lines are YOLO's {_YOLO_COLUMNS}, in fractions of the frame, and must be "
-            f"{_COLUMNS}{choice}"
+            f"{_COLUMNS}; convert them, or write one table of video, frame, {_COLUMNS}"
         )

@@ -9,6 +9,7 @@ file holds; what its commands may multiply is counted here.
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import pickle
@@ -136,11 +137,6 @@ class ArrayUnpickler(pickle._Unpickler):
                 if not isinstance(part, (str, bytes, int, float, np.generic, type(None))):
                     raise UnsafePickleError(f"it has {type(key).__name__} as a key")
 
-    def _count_container(self) -> None:
-        self._containers_left -= 1
-        if self._containers_left < 0:
-            raise UnsafePickleError("it asks for far more memory than its size")
-
 
 def _checked(opcode: bytes, has_keys: slice | None = None) -> Callable[[Any], None]:
     """The method of an opcode that makes or fills a container, with its checks before it.
@@ -152,7 +148,9 @@ def _checked(opcode: bytes, has_keys: slice | None = None) -> Callable[[Any], No
     original = pickle._Unpickler.dispatch[opcode[0]]
 
     def load(self: Any) -> None:
-        self._count_container()
+        self._containers_left -= 1
+        if self._containers_left < 0:
+            raise UnsafePickleError("it asks for far more memory than its size")
         if has_keys is not None:
             self._check_keys(self.stack[has_keys])
         original(self)
@@ -224,6 +222,13 @@ class _Bounded:
         return self._file.read(min(size, self._size))
 
 
+@functools.lru_cache(64)  # a file names few types, each thousands of times
+def _plain_dtype(name: str) -> np.dtype:
+    if not re.fullmatch(r"[<>|=]?([?bBhHiIlLqQfdFDO]|[biufcOSU]\d{1,9})", name):
+        raise UnsafePickleError(f"it contains arrays of type {name[:100]}")
+    return np.dtype(name)
+
+
 class _Element:
     """The type of an array's elements, from NumPy's notation in pickles."""
 
@@ -231,10 +236,7 @@ class _Element:
 
     def __init__(self, kind: str | bytes, spend: Callable[[int], None]) -> None:
         self.spend = spend
-        name = kind.decode("latin1") if isinstance(kind, bytes) else str(kind)
-        if not re.fullmatch(r"[<>|=]?([?bBhHiIlLqQfdFDO]|[biufcOSU]\d{1,9})", name):
-            raise UnsafePickleError(f"it contains arrays of type {name}")
-        self.dtype = np.dtype(name)
+        self.dtype = _plain_dtype(kind.decode("latin1") if isinstance(kind, bytes) else str(kind))
 
     def __setstate__(self, state: tuple) -> None:
         order, *fields = state[1:5]

@@ -94,10 +94,12 @@ def warn_of_gaps(tubes: Tubes) -> None:
 
 def _steps(group: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(S,) the group, and the number of frames from one of its boxes to the next."""
-    order = np.lexsort((frame, group))
-    group, frame = group[order], frame[order]
-    step = np.diff(frame)
-    same = (np.diff(group) == 0) & (step > 0)
+    changes, step = np.diff(group), np.diff(frame)
+    if (changes < 0).any() or (step[changes == 0] < 0).any():
+        order = np.lexsort((frame, group))
+        group, frame = group[order], frame[order]
+        changes, step = np.diff(group), np.diff(frame)
+    same = (changes == 0) & (step > 0)
     return group[1:][same], step[same]
 
 

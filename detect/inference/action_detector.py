@@ -15,7 +15,9 @@ from ...backbones.classifier import PretrainedModel
 from ...datasets.errors import InputError
 from ..model.zero_shot import LabelGroups
 from ..people.proposals import ProposalSource
+from ..people.table import TableSource
 from .clip_geometry import Mode
+from .onnx_predictor import OnnxPredictor
 from .predictor import Predictor
 from .result import Result
 from .tubes.detector_tubes import TubeOptions, detector_tubes
@@ -62,6 +64,7 @@ class ActionDetector(ABC):
         linker: str | None = None,
         threshold: float | None = None,
         key_frame_step: int = 1,
+        proposal_step: int = 1,
         mode: Mode = "shared",
     ) -> Result:
         """The action tubes of a video.
@@ -73,13 +76,18 @@ class ActionDetector(ABC):
             linker: how boxes are linked (see `actiontubes.link`); None is the model's own choice.
             threshold: leaves out tubes with lower scores.
             key_frame_step: run the detector on every so many frames, and interpolate.
+            proposal_step: find people on every so many key frames, and carry their boxes to those
+                between.
             mode: "shared" or "per_clip"; see `clip_geometry.Mode`.
 
         Raises:
             InputError: the video cannot be read, or an option does not exist for this model.
         """
         opened = open_video(video, fps)
-        options = TubeOptions(linker=linker or "act", mode=mode, key_frame_step=key_frame_step)
+        options = TubeOptions(
+            linker=linker or "act", mode=mode, key_frame_step=key_frame_step,
+            proposal_step=proposal_step,
+        )  # fmt: skip
         with (
             tempfile.TemporaryDirectory() as folder,
             self.open(opened, options, progress=False) as write_tables,
@@ -107,6 +115,7 @@ class CheckpointDetector(ActionDetector):
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
     ) -> AbstractContextManager[WriteTables]:
+        check_proposal_step(options.proposal_step, self.predictor, self.source)
         return detector_tubes(video, self.predictor, self.source, options, progress=progress)
 
     def identity(self, options: TubeOptions) -> Mapping[str, Any]:
@@ -137,7 +146,8 @@ class ZeroShotDetector(ActionDetector):
     ) -> AbstractContextManager[WriteTables]:
         if options != TubeOptions():
             raise InputError(
-                "linker, mode and key_frame_step: only work with a trained detector; leave them out"
+                "linker, mode, key_frame_step and proposal_step: only work with a trained "
+                "detector; leave them out"
             )
         return nullcontext(
             partial(
@@ -153,3 +163,24 @@ class ZeroShotDetector(ActionDetector):
             **self.made_from, "labels": labels, "scene_weight": self.scene_weight,
             "threshold": self.threshold,
         }  # fmt: skip
+
+
+def check_proposal_step(step: int, predictor: Predictor, source: ProposalSource | None) -> None:
+    """Checks that a predictor can find people on some key frames only.
+
+    Raises:
+        InputError: `step` is above 1, and the boxes are read from a table, or an exported model
+            makes its own.
+    """
+    if step == 1:
+        return
+    if isinstance(source, TableSource):
+        raise InputError(
+            f"--proposal-step {step}: saves no time with a table of person boxes, and would ignore "
+            "some of them; leave it out"
+        )
+    if isinstance(predictor, OnnxPredictor) and predictor.proposals == "own":
+        raise InputError(
+            f"--proposal-step {step}: this exported model finds people on all key frames; leave "
+            "the option out, or export the model again with --external-proposals"
+        )

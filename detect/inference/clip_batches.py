@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -17,10 +17,10 @@ from ...datasets.video.resize import resize
 from ..model.config import DetectorConfig
 from ..people.proposals import OpenSource
 from .clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
+from .proposal_frames import FrameWithBoxes, with_person_boxes
 
 Item = TypeVar("Item")
 _CLIPS_AT_ONCE = 4  # of mode per_clip
-_PROPOSAL_FRAMES = 8  # frames that a proposal source gets together
 _FRAMES_AHEAD = 16  # decoded before they are needed
 
 
@@ -35,6 +35,8 @@ class ClipBatch:
         frame_numbers: (K,) of the key frames in the video, from 0.
         person_boxes: K times (P, 4) x1 y1 x2 y2 in pixels of the clip; empty where a detector makes
             its own proposals.
+        proposal_step: a detector makes its own proposals on every so many key frames, and boxes are
+            carried to those between.
     """
 
     clips: Tensor
@@ -42,14 +44,16 @@ class ClipBatch:
     key_frame_positions: Tensor
     frame_numbers: np.ndarray
     person_boxes: Sequence[Tensor] = ()
+    proposal_step: int = 1
 
 
 def iter_clip_batches(
-    frames: Iterable[tuple[np.ndarray, np.ndarray | None]],
+    frames: Iterable[FrameWithBoxes],
     geometry: ClipGeometry,
     *,
     mode: Mode = "shared",
     key_frame_step: int = 1,
+    proposal_step: int = 1,
     key_frames_per_clip: int = KEY_FRAMES_PER_CLIP,
     lookahead: int | None = None,
 ) -> Iterator[ClipBatch]:
@@ -63,6 +67,7 @@ def iter_clip_batches(
         geometry: of the detector.
         mode: see `Mode`.
         key_frame_step: frames from one key frame to the next.
+        proposal_step: see `ClipBatch`.
         key_frames_per_clip: frames of a shared clip that may be key frames.
         lookahead: frames that a shared clip waits for after its last key frame, which it then
             repeats the last of; None waits for its whole context. With it, all clips have the same
@@ -85,8 +90,7 @@ def iter_clip_batches(
     def cut(stop: int) -> ClipBatch:
         numbers = np.arange(first_key_frame(), stop, key_frame_step)
         if mode == "shared":
-            core = geometry.round_up(stop - start) if lookahead is None else run
-            length = before + core + after
+            length = geometry.shared_length(stop - start if lookahead is None else run)
             padded = [*buffer, *[buffer[-1]] * (length - len(buffer))]
             clips = [np.stack(padded[:length:step])]
             clip_index, positions = np.zeros_like(numbers), (numbers - start + before) / step
@@ -103,6 +107,7 @@ def iter_clip_batches(
             key_frame_positions=torch.from_numpy(positions),
             frame_numbers=numbers,
             person_boxes=[torch.from_numpy(each).float() for each in proposals if each is not None],
+            proposal_step=proposal_step,
         )
 
     for frame, boxes_of_frame in frames:
@@ -132,6 +137,7 @@ def prefetch_clip_batches(
     source: OpenSource | None = None,
     mode: Mode = "shared",
     key_frame_step: int = 1,
+    proposal_step: int = 1,
     device: str = "cpu",
     threads: bool = True,
 ) -> Iterator[Iterator[ClipBatch]]:
@@ -145,6 +151,8 @@ def prefetch_clip_batches(
         frames: see `predict_frames`.
         source: where person boxes come from; None leaves them out.
         mode, key_frame_step: see `iter_clip_batches`.
+        proposal_step: find people on every so many key frames only; see `with_person_boxes` and
+            `ClipBatch`.
         device: where the clips are needed.
         threads: False makes each batch when it is needed.
     """
@@ -157,55 +165,39 @@ def prefetch_clip_batches(
         def ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
             return stack.enter_context(prefetch(items, depth)) if threads else iter(items)
 
-        resized: Iterable[tuple[np.ndarray, np.ndarray | None]]
+        resized: Iterable[FrameWithBoxes]
         if source is None:
             resized = ((resize(frame[..., channels], height, width), None) for frame in frames)
         else:
-            resized = _with_person_boxes(
-                ahead(frames, _FRAMES_AHEAD), (width, height), channels, source, key_frame_step
-            )
+            resized = with_person_boxes(
+                ahead(frames, _FRAMES_AHEAD), (width, height), channels, source, key_frame_step,
+                proposal_step,
+            )  # fmt: skip
         batches = iter_clip_batches(
             ahead(resized, _FRAMES_AHEAD), ClipGeometry(config), mode=mode,
-            key_frame_step=key_frame_step,
+            key_frame_step=key_frame_step, proposal_step=proposal_step,
         )  # fmt: skip
         yield ahead((_to_device(batch, device) for batch in batches), 1)
 
 
 def _to_device(batch: ClipBatch, device: str) -> ClipBatch:
-    """Starts the copy of the clips to a GPU, from pinned memory, without waiting for it."""
+    """Starts the copy of all tensors to a GPU, from pinned memory, without waiting for it."""
     if device == "cpu":
         return batch
+
+    def copy(tensor: Tensor) -> Tensor:
+        return tensor.pin_memory().to(device, non_blocking=True)
+
     with torch.cuda.device(device):  # a new thread has the first GPU as its device
-        clips = batch.clips.pin_memory().to(device, non_blocking=True)
-    return replace(batch, clips=clips)
+        return replace(
+            batch, clips=copy(batch.clips), clip_index=copy(batch.clip_index),
+            key_frame_positions=copy(batch.key_frame_positions),
+            person_boxes=_copy_together(batch.person_boxes, copy),
+        )  # fmt: skip
 
 
-def _with_person_boxes(
-    frames: Iterable[np.ndarray],
-    size: tuple[int, int],
-    channels: slice,
-    source: OpenSource,
-    key_frame_step: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Frames resized to `size` (width, height); key frames with person boxes in its pixels."""
-    batch: list[np.ndarray] = []
-
-    def propose(first_frame: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        proposals = source.propose(np.stack([frame[..., :3] for frame in batch]), first_frame)
-        scale = np.array(size) / batch[0].shape[1::-1]
-        for frame, boxes in zip(batch, proposals, strict=True):
-            yield resize(frame[..., channels], size[1], size[0]), boxes.scaled(scale).boxes
-        batch.clear()
-
-    # A source takes consecutive frames: one at a time where not all are key frames.
-    batch_size = _PROPOSAL_FRAMES if key_frame_step == 1 else 1
-    number = -1
-    for number, frame in enumerate(frames):
-        if number % key_frame_step:
-            yield resize(frame[..., channels], size[1], size[0]), None
-            continue
-        batch.append(frame)
-        if len(batch) == batch_size:
-            yield from propose(number + 1 - batch_size)
-    if batch:
-        yield from propose(number + 1 - len(batch))
+def _copy_together(boxes: Sequence[Tensor], copy: Callable[[Tensor], Tensor]) -> Sequence[Tensor]:
+    """One copy for the boxes of all key frames."""
+    if not boxes:
+        return boxes
+    return copy(torch.cat(list(boxes))).split([len(each) for each in boxes])

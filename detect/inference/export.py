@@ -108,7 +108,8 @@ class BatchedProposals(nn.Module):
         Returns:
             (R, 4) boxes by key frame, best first, and the (R,) key frame of each; no losses.
         """
-        objectness, deltas = concat_box_prediction_layers(*self.rpn.head([maps]))
+        head = self.rpn.head
+        objectness, deltas = concat_box_prediction_layers(*head([head.convolve(maps)]))
         objectness = objectness.reshape(maps.shape[0], -1)
         deltas = deltas.reshape(maps.shape[0], -1, 4)
         self.anchors.shift = (grid.origin[2] + 0.5, grid.origin[1] + 0.5)

@@ -19,6 +19,7 @@ from ...backbones.registry import Backbone
 from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
 from ...datasets.tables import Detections
+from ..boxes.carrying import carry_among, detected_frames
 from ..model.config import DetectorConfig
 from ..model.detector import Detector
 from ..model.postprocess import RoiScores, actionness, decode_boxes, select_detections
@@ -80,6 +81,8 @@ class TorchPredictor:
             takes its own if it has some.
         device: "cpu", "cuda" or "cuda:1".
         autocast_dtype: torch.bfloat16 or float16 to compute in where that is safe.
+        extractor: gives the feature maps of a batch, from a function that computes them or from
+            where they are kept; None computes them.
     """
 
     def __init__(
@@ -89,7 +92,10 @@ class TorchPredictor:
         proposals: Proposals | None = None,
         device: str = "cpu",
         autocast_dtype: torch.dtype | None = None,
+        extractor: Callable[[ClipBatch, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+        | None = None,
     ) -> None:
+        self._extractor = extractor
         self.detector, self.config = detector, detector.config
         self.proposals: Proposals = proposals or default_proposals(self.config)
         self.device, self.autocast_dtype = device, autocast_dtype
@@ -113,20 +119,29 @@ class TorchPredictor:
 
     def extract_features(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The feature maps of the clips, by endpoint."""
-        return self.detector.extract_features(batch.clips.to(self.device))
+
+        def compute() -> dict[str, Tensor]:
+            return self.detector.extract_features(batch.clips.to(self.device))
+
+        return self._extractor(batch, compute) if self._extractor else compute()
 
     def propose(self, features: dict[str, Tensor], batch: ClipBatch, rows: slice) -> list[Tensor]:
         """(P, 4) boxes in pixels of the clip, for each of some key frames.
 
         Args:
             features: of `extract_features`.
-            rows: which key frames of the batch.
+            rows: which key frames of the batch; they share what is carried (`proposal_step`).
         """
         if self.proposals == "external":
             return [boxes.to(self.device) for boxes in batch.person_boxes[rows]]
         clips = batch.clips.to(self.device)
-        boxes, _ = self.detector.propose(features, clips, *self._places(batch, rows))
-        return boxes
+        clip_index, positions = self._places(batch, rows)
+        if batch.proposal_step == 1:
+            return self.detector.propose(features, clips, clip_index, positions)[0]
+        chosen = detected_frames(len(positions), batch.proposal_step)
+        boxes, _ = self.detector.propose(features, clips, clip_index[chosen], positions[chosen])
+        carried = carry_among([each.float().cpu().numpy() for each in boxes], chosen)
+        return [torch.from_numpy(each).to(self.device) for each in carried]
 
     def score(
         self,

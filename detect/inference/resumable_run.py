@@ -39,6 +39,7 @@ _UNFINISHED = ".part"  # behind a dot and the name of a video's folder
 JOINED = ".joined.json"
 _DRAWN_RECORD = "drawn.json"
 _OLD_KEYS = {"every": "key_frame_step", "scene": "scene_weight"}  # in records of version 0.1
+_ADDED_KEYS = {"proposal_step": 1}  # what records without these keys were made with
 Identity = Mapping[str, Any]
 """What results depend on besides the video, by option: plain values, comparable as JSON."""
 OpenVideo = Callable[[Path, str], AbstractContextManager[WriteTables]]
@@ -112,7 +113,7 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
     records = {}
     from pyarrow.parquet import ParquetFile
 
-    new = json.loads(json.dumps(identity))
+    new = _ADDED_KEYS | json.loads(json.dumps(identity))
     for job in jobs:
         record = read_record(job)
         if record is None:
@@ -124,6 +125,7 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
                 )
             continue
         old = {_OLD_KEYS.get(key, key): value for key, value in record["settings"].items()}
+        old = _ADDED_KEYS | old
         differences = [key for key in {**new, **old} if new.get(key) != old.get(key)]
         if differences:
             # With or without a checkpoint, a run has different options.

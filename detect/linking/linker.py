@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ...datasets.checks import check_table
 from ...datasets.errors import InputError, choose_from
-from ...datasets.tables import Detections, Tubelets, Tubes, Videos
+from ...datasets.tables import (
+    Detections,
+    Tubelets,
+    Tubes,
+    Videos,
+    concatenate_rows,
+    select_rows,
+)
 from .assembly import merge_tubes
 from .greedy import ACT, MOC, RETINANET, SINGH, make_greedy_linker
 from .interface import Calibration, LinkConfig, Linker, LinkResult
+from .persons import make_persons_linker
 from .viterbi import PENG, SAHA, YOWO, make_viterbi_linker
 
 LINKERS: dict[str, Callable[[LinkConfig, Videos | None, Calibration | None], Linker]] = {
+    "persons": make_persons_linker,
     "act": partial(make_greedy_linker, ACT),
     "moc": partial(make_greedy_linker, MOC),
     "online": partial(make_greedy_linker, SINGH),
@@ -55,6 +67,8 @@ def link(
     linker: str | Linker = "act",
     *,
     videos: Videos | None = None,
+    cuts: Mapping[str, Sequence[int]] | None = None,
+    calibration: Calibration | None = None,
     **overrides: Any,
 ) -> Tubes:
     """Links detections of any number of videos into action tubes.
@@ -63,16 +77,23 @@ def link(
         detections: boxes, or tubelets, of any number of videos.
         linker: a key of `LINKERS`, or a linker that has linked nothing yet.
         videos: their lengths, which YOWO's linker needs.
-        overrides: parameters of the linker, by field name (see `GreedyConfig`, `ViterbiConfig`).
+        cuts: by the name of a video the first frames of its shots but the first; no tube goes on
+            over a cut.
+        calibration: of the detector, from its checkpoint; the linker of people uses it.
+        overrides: parameters of the linker, by field name (see `PersonsConfig`, `GreedyConfig`,
+            `ViterbiConfig`).
 
     Returns:
         tubes numbered from 0 by video, class and start, without gaps, with `score` and
-        `tube_score`. No box is in two of them. `trimming` cuts them in time.
+        `tube_score`; those of people also with `person`, and a person has one for each class that
+        has a score. Else no box is in two of them. `trimming` cuts them in time.
 
     Raises:
         InputError: see `make_linker`; a row breaks a rule of `check_table`.
     """
-    return link_all(detections, linker, videos=videos, **overrides).tubes
+    return link_all(
+        detections, linker, videos=videos, cuts=cuts, calibration=calibration, **overrides
+    ).tubes
 
 
 def link_all(
@@ -80,17 +101,48 @@ def link_all(
     linker: str | Linker = "act",
     *,
     videos: Videos | None = None,
+    cuts: Mapping[str, Sequence[int]] | None = None,
+    calibration: Calibration | None = None,
     **overrides: Any,
 ) -> LinkResult:
-    """Like `link`; also says how many tubes were left out."""
+    """Like `link`; also says where people are, and how many tubes were left out."""
     if isinstance(detections, Detections):
         check_table(detections, "detections")
     if isinstance(linker, str):
-        linker = make_linker(linker, LinkConfig(overrides=overrides), videos)
+        linker = make_linker(linker, LinkConfig(overrides=overrides), videos, calibration)
     elif overrides:
         raise TypeError("parameters go with a linker's name; this linker has its own")
-    results = [linker.update(detections), linker.finish()]
+    results: list[LinkResult] = []
+    count = 0
+    for shot in _split_shots(detections, cuts or {}):
+        for result in (linker.update(shot), linker.finish()):
+            tubes = replace(result.tubes, tube=result.tubes.tube + count)
+            results.append(replace(result, tubes=tubes))
+        count = max(count, *(int(each.tubes.tube.max(initial=-1)) + 1 for each in results[-2:]))
+    tracks = [result.tracks for result in results if result.tracks is not None]
     return LinkResult(
         merge_tubes([result.tubes for result in results]),
+        concatenate_rows(tracks) if tracks else None,
         num_dropped=sum(result.num_dropped for result in results),
     )
+
+
+def _split_shots(
+    detections: Detections | Tubelets, cuts: Mapping[str, Sequence[int]]
+) -> list[Detections | Tubelets]:
+    """The first shots of all videos, their second shots, and so on.
+
+    Raises:
+        InputError: `cuts` names a video that is not there.
+    """
+    names = detections.video_names
+    shot = np.zeros(len(detections.score), np.int64)
+    for name, frames in cuts.items():
+        if name not in names:
+            raise InputError(f"cuts: there is no video {name}; {choose_from(name, names)}")
+        rows = np.flatnonzero(detections.video == names.index(name))
+        shot[rows] = np.searchsorted(np.sort(frames), detections.frame[rows], "right")
+    count = int(shot.max(initial=0)) + 1
+    if count == 1:
+        return [detections]
+    return [select_rows(detections, shot == number) for number in range(count)]

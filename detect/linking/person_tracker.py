@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from ..boxes.carrying import match_boxes
 from ..boxes.iou import pairwise_iou
 
 _SAME_PERSON_IOU = 0.5
@@ -169,18 +169,15 @@ class PersonTracker:
         """Extends tracks by the people who match them best; returns the unmatched of both."""
         if not tracks or not len(people):
             return tracks, people
-        overlap = pairwise_iou(np.stack([track.predict_box(frame) for track in tracks]), people)
-        # Pairs that are too far apart must not sway the choice among the others.
-        overlap[overlap < iou] = 0
-        rows, columns = linear_sum_assignment(overlap, maximize=True)
-        good = overlap[rows, columns] > 0
-        for row, column in zip(rows[good], columns[good], strict=True):
+        predicted = np.stack([track.predict_box(frame) for track in tracks])
+        rows, columns = match_boxes(predicted, people, iou)
+        for row, column in zip(rows, columns, strict=True):
             *box, score = people[column].tolist()
             tracks[row].extend(frame, np.array(box), score)
             tracks[row].last_detected, tracks[row].appearance = frame, None
-        matched = set(rows[good].tolist())
+        matched = set(rows.tolist())
         unmatched = [track for i, track in enumerate(tracks) if i not in matched]
-        return unmatched, np.delete(people, columns[good], axis=0)
+        return unmatched, np.delete(people, columns, axis=0)
 
     def _track_by_appearance(
         self, track: PersonTrack, frame: int, image: np.ndarray, start: AppearanceTracker

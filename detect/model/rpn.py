@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,42 @@ class ShiftedAnchors(AnchorGenerator):
 
     def forward(self, images: ImageList, maps: list[Tensor]) -> list[Tensor]:
         return [each + each.new_tensor(self.shift * 2) for each in super().forward(images, maps)]
+
+
+class KeyFrameSteps(NamedTuple):
+    """Where each of K key frames lies among U time steps.
+
+    Attributes:
+        before, after: (K,) int64, the steps around it.
+        weight: (K,) of the one after, 0 to 1.
+    """
+
+    before: Tensor
+    after: Tensor
+    weight: Tensor
+
+    def interpolate(self, maps: Tensor) -> Tensor:
+        """(U, C, H, W) maps of the steps → (K, C, H, W) of the key frames."""
+        weight = self.weight.to(maps.dtype)[:, None, None, None]
+        return torch.lerp(maps[self.before], maps[self.after], weight)
+
+
+class SplitRPNHead(RPNHead):
+    """torchvision's RPN head in two parts, between which maps can be interpolated.
+
+    Interpolation and convolution are linear, so their order does not matter, and the convolution
+    is cheaper on the few time steps that many key frames share.
+    """
+
+    def convolve(self, maps: Tensor) -> Tensor:
+        """The 3x3 convolution, without its ReLU."""
+        ((convolution, _),) = self.conv
+        return convolution(maps)
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness and box deltas from the results of `convolve`."""
+        hidden = [each.relu() for each in x]
+        return [self.cls_logits(each) for each in hidden], [self.bbox_pred(each) for each in hidden]
 
 
 class KeyFrameResNet(nn.Module):
@@ -109,6 +145,29 @@ def features_at_key_frames(
     return torch.lerp(steps[clip_index, before], steps[clip_index, after], weight)
 
 
+def steps_at_key_frames(
+    features: Tensor, grid: FeatureGrid, clip_index: Tensor, key_frames: Tensor
+) -> tuple[Tensor, KeyFrameSteps | None]:
+    """The maps that `ProposalNetwork` convolves for key frames, as few as possible.
+
+    Args:
+        features, grid, clip_index, key_frames: see `features_at_key_frames`.
+
+    Returns:
+        (U, C, H, W) maps of the time steps around the key frames, each once, and where the key
+        frames lie among them; or the result of `features_at_key_frames` and None where there are
+        no fewer steps than key frames.
+    """
+    length = features.shape[2]
+    before, after, weight = neighboring_steps(key_frames, grid, length)
+    numbers = torch.stack([before, after]) + clip_index * length
+    used, (before, after) = numbers.unique(return_inverse=True)
+    if len(used) >= len(key_frames):
+        return features_at_key_frames(features, grid, clip_index, key_frames), None
+    maps = features.transpose(1, 2)[used // length, used % length]
+    return maps, KeyFrameSteps(before, after, weight)
+
+
 class ProposalNetwork(nn.Module):
     """torchvision's RPN on the features of key frames.
 
@@ -134,7 +193,7 @@ class ProposalNetwork(nn.Module):
         anchors = ShiftedAnchors((tuple(anchor_sides),), (tuple(anchor_ratios),))
         self.rpn = RegionProposalNetwork(
             anchors,
-            RPNHead(channels, anchors.num_anchors_per_location()[0]),
+            SplitRPNHead(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=anchors_per_frame,
             positive_fraction=0.5,
             pre_nms_top_n={"training": 10 * num_proposals, "testing": 5 * num_proposals},
@@ -152,15 +211,17 @@ class ProposalNetwork(nn.Module):
         size: tuple[int, int],
         boxes: Sequence[Tensor] | None = None,
         seeds: Sequence[int] = (),
+        steps: KeyFrameSteps | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Proposals of K key frames.
 
         Args:
-            features: (K, C, H', W').
+            features: (K, C, H', W'), or (U, C, H', W') of time steps.
             grid: of the features.
             size: (height, width) of the clip.
             boxes: K times (G, 4), the ground truth in pixels of the clip; in training.
             seeds: K integers that decide which anchors are sampled; in training.
+            steps: where the key frames lie among the time steps; see `steps_at_key_frames`.
 
         Returns:
             K times (P, 4) in pixels of the clip, best first; and in training the losses objectness
@@ -169,12 +230,15 @@ class ProposalNetwork(nn.Module):
         # torchvision centers the anchors of cell 0 on edge 0, half a pixel before pixel 0's center.
         self.anchors.shift = (grid.origin[2] + 0.5, grid.origin[1] + 0.5)
         self.sampler.seeds = seeds
-        # The RPN uses only the shape of the images.
-        images = ImageList(features.new_empty((1, 3, *size)), [size] * len(features))
         targets = None if boxes is None else [{"boxes": each} for each in boxes]
         # Boxes need single precision, whatever that of the features.
         with torch.autocast(features.device.type, enabled=False):
-            proposals, losses = self.rpn(images, {"0": features.float()}, targets)
+            hidden = self.rpn.head.convolve(features.float())
+            if steps is not None:
+                hidden = steps.interpolate(hidden)
+            # The RPN uses only the shape of the images.
+            images = ImageList(hidden.new_empty((1, 3, *size)), [size] * len(hidden))
+            proposals, losses = self.rpn(images, {"0": hidden}, targets)
         names = {"loss_objectness": "objectness", "loss_rpn_box_reg": "proposal_boxes"}
         # torchvision divides by the number of sampled anchors. Divided by the number requested, as
         # the head's losses are, the mean over processes is the loss of all clips in one batch.

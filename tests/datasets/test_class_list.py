@@ -53,6 +53,8 @@ def test_layouts(
         ("a.json", '{"bend": "x"}', "cannot be read as a list of classes"),
         ("a.json", "3", "cannot be read as a list of classes"),
         ("a.json", "[1, 2]", "cannot be read as a list of classes"),
+        ("a.json", '[{"id": Infinity, "name": "bend"}]', "cannot be read as a list of classes"),
+        ("a.json", '{"bend": 1.5}', "cannot be read as a list of classes"),
         ("a.json", "{", "cannot be read as a list of classes"),
         ("a.yaml", "a: [", "cannot be read as a list of classes"),
         ("a.yaml", "names: 3", "cannot be read as a list of classes"),

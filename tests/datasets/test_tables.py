@@ -213,6 +213,11 @@ def test_tube_numbers_that_start_again_in_each_video(tmp_path: Path, ending: str
             {"label": ["run", "Run", "run"]},
             "labels 'Run' and 'run' differ only in how they are written",
         ),
+        (
+            Tubes,
+            {"label": ["long jump", "long-jump", "long jump"]},
+            "labels 'long jump' and 'long-jump' differ only in how they are written",
+        ),
         (Tubes, {"label": ["run", " ", "run"]}, "a label is empty"),
     ],
 )

@@ -64,6 +64,7 @@ def run_live(
     *,
     step: int = 8,
     lookahead: int | None = None,
+    proposal_step: int = 1,
     trail: bool = False,
     frame_sinks: Iterable[FrameSink] = (),
     tube_sink: TubeSink | None = None,
@@ -81,7 +82,7 @@ def run_live(
         live_source: of the frames.
         predictor: of RGB frames.
         source: where people are, for external proposals.
-        step, lookahead: see `iter_live_batches`.
+        step, lookahead, proposal_step: see `iter_live_batches`.
         trail: draw the path of each box's center over the last second.
         frame_sinks: get every drawn frame.
         tube_sink: gets the tubes that have ended.
@@ -115,7 +116,7 @@ def run_live(
 
     batches = iter_live_batches(
         islice(live_source.frames(), max_frames), config, step=step, lookahead=lookahead,
-        source=source,
+        source=source, proposal_step=proposal_step,
     )  # fmt: skip
     bar = tqdm(desc=live_source.name, unit=" frames", disable=not progress)
     try:

@@ -46,12 +46,15 @@ class TubeOptions(Options):
         key_frame_step: frames from one key frame to the next. Between key frames tubes are
             interpolated, and after the last one they keep their box; these boxes are in the table
             of detections, too.
+        proposal_step: find people on every so many key frames only, and carry their boxes to the
+            key frames between.
     """
 
     linker: str = "act"
     threshold: float = TUBE_SCORE_THRESHOLD
     mode: Mode = "shared"
     key_frame_step: Annotated[int, at_least(1)] = 1
+    proposal_step: Annotated[int, at_least(1)] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,7 +128,8 @@ def detector_tubes(
 
     with prefetch_clip_batches(
         config, frames(), source=opened, mode=options.mode,
-        key_frame_step=options.key_frame_step, device=predictor.device,
+        key_frame_step=options.key_frame_step, proposal_step=options.proposal_step,
+        device=predictor.device,
     ) as batches:  # fmt: skip
         yield run
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from actiontubes.datasets.box_coordinates import BoxUnit
 from actiontubes.datasets.class_list import ClassList
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.file_options import FileOptions
@@ -88,24 +89,16 @@ def test_fractions_need_the_size_of_the_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "choice"),
+    "line",
     [
-        # Centre (0.5, 0.6) and size 0.5 x 0.4; x1 > x2 as corners.
-        ("2 0.5 0.6 0.5 0.4 0.9", ""),
-        # Corners (0.5, 0.2, 0.5, 0.9) with score 0.5, or centre and size.
-        ("2 0.5 0.5 0.2 0.5 0.9", "; give --boxes fraction if they are label, score, x1"),
+        "2 0.5 0.6 0.5 0.4 0.9",  # centre (0.5, 0.6), size 0.5 x 0.4; x1 > x2 as corners
+        "2 0.5 0.5 0.2 0.5 0.9",  # or score 0.5 and corners (0.5, 0.2, 0.5, 0.9)
     ],
 )
-def test_lines_of_yolo(tmp_path: Path, line: str, choice: str) -> None:
+@pytest.mark.parametrize("unit", [None, "fraction"])
+def test_lines_of_yolo(tmp_path: Path, line: str, unit: BoxUnit | None) -> None:
     (tmp_path / f"{DIVING}_00001.txt").write_text(line)
-    with pytest.raises(InputError, match=f"YOLO's class, x centre.*, y2{choice}"):
-        read_detections(tmp_path, truth())
     sizes = make_videos(truth().tubes.video_names, 9, 320, 240)
-    known, unit = replace(truth(), videos=sizes), FileOptions(box_unit="fraction")
-    if choice:
-        with pytest.warns(UserWarning, match="converted to pixels"):
-            boxes = read_detections(tmp_path, known, unit)
-        assert boxes.boxes.tolist() == [pytest.approx([160, 48, 160, 216])]
-    else:
-        with pytest.raises(InputError, match="YOLO"):
-            read_detections(tmp_path, known, unit)
+    for ground_truth in (truth(), replace(truth(), videos=sizes)):
+        with pytest.raises(InputError, match=r"YOLO's class, x centre.*, y2; convert them"):
+            read_detections(tmp_path, ground_truth, FileOptions(box_unit=unit))

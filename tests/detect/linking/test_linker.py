@@ -97,7 +97,7 @@ def test_a_whole_short_video_is_long_enough() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "message"),
     [
-        ("actt", {}, r"linker actt: does not exist; choose from act, .*did you mean act\?"),
+        ("actt", {}, r"linker actt: does not exist; choose from persons, .*did you mean act\?"),
         ("act", {"gapp": 3}, r"gapp=3: there is no rule gapp; .*did you mean gap\?"),
         ("act", {"gap": 2.5}, "gap=2.5: must be a whole number"),
         ("act", {"soft": 1}, "soft=1: must be true or false"),

@@ -9,7 +9,12 @@ import torch
 from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.grid import FeatureGrid
 from actiontubes.backbones.inception import Trunk
-from actiontubes.detect.model.rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames
+from actiontubes.detect.model.rpn import (
+    KeyFrameResNet,
+    ProposalNetwork,
+    features_at_key_frames,
+    steps_at_key_frames,
+)
 from actiontubes.detect.model.sampling import SeededSampler, jitter_boxes, sample_balanced
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,6 +236,21 @@ def test_features_at_key_frames_equal_a_loop() -> None:
         high = min(low + 1, 4)
         expected = (low + 1 - place) * maps[number, :, low] + (place - low) * maps[number, :, high]
         torch.testing.assert_close(found[i], expected)
+
+
+@pytest.mark.parametrize("key_frames, convolved", [((3.0, 4, 5, 6, 8, 30), 4), ((0.0, 9), 2)])
+def test_key_frames_share_the_convolution_of_time_steps(
+    key_frames: tuple[float, ...], convolved: int
+) -> None:
+    made = network().eval()
+    maps = torch.randn(2, 6, 5, 4, 5)
+    grid = FeatureGrid((3.0, 0.0, 0.0), (4, 16, 16))
+    clip, places = torch.ones(len(key_frames), dtype=torch.int64), torch.tensor(key_frames)
+    expected, _ = made(features_at_key_frames(maps, grid, clip, places), grid, SIZE)
+    few, steps = steps_at_key_frames(maps, grid, clip, places)
+    assert len(few) == convolved
+    found, _ = made(few, grid, SIZE, steps=steps)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
 @given(st.integers(0, 10**6), st.integers(0, 4))
