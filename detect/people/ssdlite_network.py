@@ -94,7 +94,8 @@ def _graph_names(model: SSDLite) -> dict[str, str]:
         for number in range(len(_MAP_SIZES))
         for part in ("_depthwise", "")
     ]
-    names, layer, remaining = {}, "", iter(layers)
+    names: dict[str, str] = {}
+    layer, remaining = "", iter(layers)
     for key, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             layer = next(remaining)
