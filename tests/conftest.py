@@ -17,6 +17,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: each computes on one
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 # detectron2 is not on PyPI: where it is not installed, its Python files can lie beside the data.
 PEERS = Path(os.environ.get("ACTIONTUBES_PEERS", ROOT.parent / "shared" / "peers"))
 if importlib.util.find_spec("detectron2") is None and (PEERS / "detectron2").is_dir():
