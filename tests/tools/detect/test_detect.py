@@ -372,14 +372,18 @@ def space_time_iou(frames: np.ndarray, boxes: np.ndarray, other: dict[int, np.nd
 
 
 @pytest.mark.slow
-def test_real_clips(run, shared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("proposals", ["person_detectors/person_yolox_192.onnx", None])
+def test_real_clips(run, shared, tmp_path: Path, proposals: str | None) -> None:
     """The main job: who does what, where and when, by one command.
 
-    On the three shortest of the eight clips; on all of them with ACTIONTUBES_LONG=1.
+    On the three shortest of the eight clips; on all of them with ACTIONTUBES_LONG=1, and then also
+    by the default person detector.
     """
     every = bool(os.environ.get("ACTIONTUBES_LONG"))
+    if proposals is None and not every:
+        pytest.skip("with ACTIONTUBES_LONG=1 only")
     videos = [shared(f"ucf101-24/videos/{name}") for name in (ACTIONS if every else SHORT)]
-    detector = shared("person_detectors/person_yolox_192.onnx")
+    detector = ["--proposals", shared(proposals)] if proposals else []
     pyannot = shared("ucf101-24/pyannot.pkl")
     try:
         fetch("i3d-kinetics400")
@@ -387,7 +391,7 @@ def test_real_clips(run, shared, tmp_path: Path) -> None:
         pytest.skip(str(error))
     out = tmp_path / "out"
     done = run("detect", *videos, "--backbone", "i3d", "--weights", "kinetics400",
-               "--proposals", detector, "--tables-only", "--out", out)  # fmt: skip
+               *detector, "--tables-only", "--out", out)  # fmt: skip
     assert done.returncode == 0, done.stderr
     tubes = read_table(Tubes, out / "tubes.parquet")
     info = read_table(Videos, out / "videos.parquet")
