@@ -222,13 +222,15 @@ def train_and_evaluate(
         cached = plan_feature_training(
             detector, train_set, clips, augmentation, features, schedule, run, folder
         )
-    samples: Dataset = DetectionClips(
-        train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
-        sampling=sampling,
-    )  # fmt: skip
+    samples: Dataset
     if cached is not None:
         frames = AnnotatedFrames(train_set, sampling, table)
         samples = FeatureClips(cached.clips, frames, clips, cached.views, cached.cache, run.seed)
+    else:
+        samples = DetectionClips(
+            train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
+            sampling=sampling,
+        )  # fmt: skip
     options = plain_values(clips, sampling, augmentation, rois)
     options |= {"proposals": proposals, "data": describe_sets(train_set, test_set)}
     options["cache_features"] = f"{cached.views} views" if cached else "off"
