@@ -106,7 +106,7 @@ class FeatureCache:
                 "--cache-features-limit"
             )
             return
-        metadata = {"key": key, "record": record, "channels_last": channels_last}
+        metadata: dict[str, Any] = {"key": key, "record": record, "channels_last": channels_last}
         metadata["checksum"] = _checksum(content, metadata)
         try:
             with atomic_write(self._path(key)) as temporary:

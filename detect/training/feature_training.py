@@ -87,7 +87,7 @@ def plan_feature_training(
     Raises:
         InputError: `options` names a folder, and the features change in training.
     """
-    chosen = options.cache_features
+    chosen = str(options.cache_features)
     if chosen == "off":
         return None
     obstacle = _obstacle(detector)

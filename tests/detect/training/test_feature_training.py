@@ -214,6 +214,12 @@ def test_auto_keeps_features_beside_the_videos_of_a_long_run(
     assert len(list(folder.iterdir())) > 4
 
 
+def test_off_is_a_word_also_in_yaml() -> None:
+    assert FeatureOptions(cache_features=False) == FeatureOptions(cache_features="off")
+    with pytest.raises(InputError, match="--cache-features true: give auto, off or a folder"):
+        FeatureOptions(cache_features=True)
+
+
 @pytest.fixture
 def clips(sets: tuple[DetectionSet, DetectionSet]) -> Callable[..., VideoClips]:
     def make(videos: DetectionSet | None = None, **changes: Any) -> VideoClips:
