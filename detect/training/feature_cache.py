@@ -13,7 +13,6 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +215,8 @@ def _weights_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-@cache
 def content_digest(media: Path) -> str:
-    """The SHA-256 of a video file, or of a folder of frames; read once in each process."""
+    """The SHA-256 of a video file, or of a folder of frames."""
     if media.is_file():
         return file_digest(media)
     files = sorted(path for path in media.iterdir() if path.is_file())
