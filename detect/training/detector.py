@@ -122,7 +122,7 @@ class DetectionEvaluator:
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self.folder
-        half = self.run.precision == "bf16"
+        half = self.run.accelerator(folder).mixed_precision == "bf16"
         open_predictor = partial(
             TorchPredictor, averaged, device=str(next(averaged.parameters()).device),
             autocast_dtype=torch.bfloat16 if half else None,

@@ -94,7 +94,7 @@ def plan_feature_training(
     if obstacle and chosen != "auto":
         raise InputError(f"--cache-features {chosen}: {obstacle}, or leave --cache-features out")
     accelerator = run.accelerator(folder)
-    settings = feature_settings(detector, run.precision, accelerator.device.type)
+    settings = feature_settings(detector, accelerator.mixed_precision, accelerator.device.type)
     geometry = ClipGeometry(detector.config)
     clips = VideoClips(videos, geometry, config, settings, augmentation)
     varies = augmentation.flip or augmentation.color or augmentation.scale != (1, 1)
