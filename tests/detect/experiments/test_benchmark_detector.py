@@ -41,7 +41,10 @@ def test_figures_agree(measured) -> None:
     result = measured
     assert result["device"] == "cpu" and result["workload"]["endpoint"] == "Mixed_3c"
     dense, training = result["dense"], result["train"]
-    assert set(dense["end_to_end_fps"]) == {"external", "features", "resnet50"}
+    variants = {"in_memory", "external", "features", "resnet50", "resnet50_step_4"}
+    assert set(dense["end_to_end_fps"]) == variants
+    assert set(dense["end_to_end_ratio"]) == variants - {"in_memory"}
+    assert set(dense["stages"]) == {"external", "features", "resnet50"}
     for source, stages in dense["stages"].items():
         shares = {stage: stages[stage] for stage in STAGES}
         assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) > 0, source
