@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -25,12 +24,12 @@ from ...datasets.storage.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Tubes
+from ..inference.device import autocast_dtype, choose_precision
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
 from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
 from ..model.detector import Detector
 from ..people.proposals import ProposalSource
-from .feature_cache import FeatureCache
 from .feature_clips import FeatureBatch, FeatureClips, batch_features, collate_features
 from .feature_training import FeatureTraining, plan_feature_training
 from .loop import OnStep, fit
@@ -58,7 +57,7 @@ class DetectionTask:
         model: as built.
         evaluator: called with the averaged detector and the number of steps taken; returns scores.
         options: see `Task.options`.
-        cache: of features, for samples of `FeatureClips`.
+        cached: how features are computed once, for samples of `FeatureClips`.
     """
 
     def __init__(
@@ -66,14 +65,14 @@ class DetectionTask:
         model: Detector,
         evaluator: Callable[[Detector, int], Mapping[str, float]] | None = None,
         options: Mapping[str, Any] | None = None,
-        cache: FeatureCache | None = None,
+        cached: FeatureTraining | None = None,
     ) -> None:
-        self.model, self._evaluator, self._cache = model, evaluator, cache
+        self.model, self._evaluator, self._cached = model, evaluator, cached
         self.identity, self.options = plain_values(model.config), dict(options or {})
 
     def collate(self, samples: Sequence[Any]) -> DetectionBatch | FeatureBatch:
         """A batch of `DetectionClips`, or of `FeatureClips` where there is a cache."""
-        return collate(samples) if self._cache is None else collate_features(samples)
+        return collate(samples) if self._cached is None else collate_features(samples)
 
     def losses(
         self, forward: Callable[..., Any], batch: DetectionBatch | FeatureBatch
@@ -81,8 +80,9 @@ class DetectionTask:
         """The losses of `Detector.forward`."""
         features = None
         if isinstance(batch, FeatureBatch):
-            assert self._cache is not None
-            features = batch_features(self.model, batch, self._cache)
+            assert self._cached is not None
+            dtype = autocast_dtype(self._cached.precision)
+            features = batch_features(self.model, batch, self._cached.cache, dtype)
             batch = batch.annotations
         return forward(
             batch.clips, batch.clip_index, batch.key_frames, batch.boxes, batch.labels,
@@ -122,20 +122,21 @@ class DetectionEvaluator:
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self.folder
-        half = self.run.accelerator(folder).mixed_precision == "bf16"
+        accelerator = self.run.accelerator(folder)
+        device = str(accelerator.device)
+        precision = choose_precision(self.run.precision, device)  # as in `detect`
         open_predictor = partial(
-            TorchPredictor, averaged, device=str(next(averaged.parameters()).device),
-            autocast_dtype=torch.bfloat16 if half else None,
-        )  # fmt: skip
+            TorchPredictor, averaged, device=device, autocast_dtype=autocast_dtype(precision)
+        )
         extractor = None
         if self.cached is not None:
-            extractor = self.cached.extractor(self.test_set, "bf16" if half else "no")
+            extractor = self.cached.extractor(self.test_set)
         detections = predict_dataset(
             open_predictor(), self.test_set, source=self.people,
             predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),
         )  # fmt: skip
         result, tubes = evaluate_dataset(self.test_set, detections)
-        if not self.run.accelerator(folder).is_main_process:
+        if not accelerator.is_main_process:
             return {}
         scores = result.as_json()
         row = {
@@ -235,7 +236,7 @@ def train_and_evaluate(
     options |= {"proposals": proposals, "data": describe_sets(train_set, test_set)}
     options["cache_features"] = f"{cached.views} views" if cached else "off"
     evaluator = DetectionEvaluator(test_set, folder, run, people, cached)
-    task = DetectionTask(detector, evaluator, options, cached.cache if cached else None)
+    task = DetectionTask(detector, evaluator, options, cached)
     averaged = fit(task, samples, folder, schedule, run, on_step)
     return averaged, read_results(folder) or {}
 

@@ -13,6 +13,7 @@ from ...datasets.clips.options import Augmentation, ClipConfig
 from ...datasets.errors import InputError
 from ..inference.clip_batches import ClipBatch
 from ..inference.clip_geometry import ClipGeometry
+from ..inference.device import ChosenPrecision, choose_precision
 from ..model.detector import Detector
 from .feature_cache import GIGABYTE, FeatureCache, Maps, default_folder, feature_settings
 from .options import FeatureOptions, RunOptions, Schedule
@@ -44,7 +45,7 @@ class FeatureTraining:
 
         Args:
             videos: the set, such as the test videos.
-            precision: that detection computes in, see `RunOptions.precision`.
+            precision: that detection computes in.
         """
         clips = self.clips.of_set(videos, self.settings | {"precision": precision})
 
@@ -81,7 +82,7 @@ def plan_feature_training(
         augmentation: of the training clips.
         options: the user's choice.
         schedule: the number of samples.
-        run: precision and device.
+        run: where it computes.
         folder: of the run.
 
     Raises:
@@ -94,7 +95,9 @@ def plan_feature_training(
     if obstacle and chosen != "auto":
         raise InputError(f"--cache-features {chosen}: {obstacle}, or leave --cache-features out")
     accelerator = run.accelerator(folder)
-    settings = feature_settings(detector, accelerator.mixed_precision, accelerator.device.type)
+    # As in detection: a frozen backbone has no gradients, for which training may need more digits.
+    precision = choose_precision(run.precision, str(accelerator.device))
+    settings = feature_settings(detector, precision, accelerator.device.type)
     geometry = ClipGeometry(detector.config)
     clips = VideoClips(videos, geometry, config, settings, augmentation)
     varies = augmentation.flip or augmentation.color or augmentation.scale != (1, 1)
@@ -109,7 +112,7 @@ def plan_feature_training(
             f"{where} (--cache-features)", file=sys.stderr,
         )  # fmt: skip
     cache = FeatureCache(where, options.cache_features_limit * GIGABYTE)
-    return FeatureTraining(clips, views, cache, settings)
+    return FeatureTraining(clips, views, cache, settings, precision)
 
 
 def _obstacle(detector: Detector) -> str:
