@@ -33,21 +33,18 @@ class FeatureTraining:
         views: of each clip.
         cache: of features.
         settings: of `feature_settings`.
+        precision: that features are computed in.
     """
 
     clips: VideoClips
     views: int
     cache: FeatureCache
     settings: dict[str, Any]
+    precision: ChosenPrecision
 
-    def extractor(self, videos: DetectionSet, precision: str) -> Callable[[int], Extractor]:
-        """Features for detection: of a video of a set, by its row, from the cache where it can.
-
-        Args:
-            videos: the set, such as the test videos.
-            precision: that detection computes in.
-        """
-        clips = self.clips.of_set(videos, self.settings | {"precision": precision})
+    def extractor(self, videos: DetectionSet) -> Callable[[int], Extractor]:
+        """Features for detection in the same precision: of a video of a set, by its row."""
+        clips = self.clips.of_set(videos, self.settings)
 
         def open_video(video: int) -> Extractor:
             def extract(batch: ClipBatch, compute: Callable[[], Maps]) -> Maps:
