@@ -31,6 +31,7 @@ from ...datasets.figures.motion import LABELS
 from ...datasets.tables import Detections
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
 from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
+from ..inference.device import has_native_bfloat16
 from ..inference.predictor import TorchPredictor, postprocess
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, HeadKind, ProposalKind
@@ -42,7 +43,7 @@ from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES
 from .benchmark_videos import benchmark_videos, proposal_variants, videos_table
 from .detector_cost import head_cost_table, head_costs
-from .timing import has_bfloat16, median, time_rounds
+from .timing import median, time_rounds
 
 # Three people a frame: x1 y1 x2 y2 as fractions of the frame.
 _PERSON_BOXES = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
@@ -181,7 +182,7 @@ def benchmark_dense(workload: Workload) -> dict[str, Any]:
     detector = _make_detector(workload, "external")
     shared, per_clip = (_make_batch(workload, mode) for mode in ("shared", "per_clip"))
     variants = {"shared": (shared, dtype), "per_clip": (per_clip, dtype)}
-    if device == "cpu" and has_bfloat16("cpu"):
+    if device == "cpu" and has_native_bfloat16("cpu"):
         variants["shared_bfloat16"] = (shared, torch.bfloat16)
 
     def predict(batch: ClipBatch, dtype: torch.dtype | None) -> Detections:
@@ -220,7 +221,7 @@ def benchmark_training(workload: Workload) -> dict[str, Any]:
     layers = original.features[: ENDPOINTS.index(workload.endpoint) + 1]
     theirs.trunk = TorchvisionTrunk(layers, theirs.trunk)  # type: ignore[assignment]
     steps = {"ours": _TrainingStep(ours, workload), "torchvision": _TrainingStep(theirs, workload)}
-    if has_bfloat16(workload.device):
+    if has_native_bfloat16(workload.device):
         steps["ours, bfloat16"] = _TrainingStep(ours, workload, bfloat16=True)
     on_gpu = workload.device == "cuda"
     if on_gpu:

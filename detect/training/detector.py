@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -25,6 +24,7 @@ from ...datasets.storage.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Tubes
+from ..inference.device import autocast_dtype, choose_precision
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
 from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
@@ -122,20 +122,21 @@ class DetectionEvaluator:
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self.folder
-        half = self.run.precision == "bf16"
+        accelerator = self.run.accelerator(folder)
+        device = str(accelerator.device)
+        precision = choose_precision(self.run.precision, device)  # as in `detect`
         open_predictor = partial(
-            TorchPredictor, averaged, device=str(next(averaged.parameters()).device),
-            autocast_dtype=torch.bfloat16 if half else None,
-        )  # fmt: skip
+            TorchPredictor, averaged, device=device, autocast_dtype=autocast_dtype(precision)
+        )
         extractor = None
         if self.cached is not None:
-            extractor = self.cached.extractor(self.test_set, "bf16" if half else "no")
+            extractor = self.cached.extractor(self.test_set, precision)
         detections = predict_dataset(
             open_predictor(), self.test_set, source=self.people,
             predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),
         )  # fmt: skip
         result, tubes = evaluate_dataset(self.test_set, detections)
-        if not self.run.accelerator(folder).is_main_process:
+        if not accelerator.is_main_process:
             return {}
         scores = result.as_json()
         row = {

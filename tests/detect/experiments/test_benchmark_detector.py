@@ -16,7 +16,7 @@ from actiontubes.detect.experiments.benchmark_detector import (
     count_flops,
 )
 from actiontubes.detect.experiments.benchmark_videos import STAGES
-from actiontubes.detect.experiments.timing import has_bfloat16
+from actiontubes.detect.inference.device import has_native_bfloat16
 from actiontubes.tools.main import main
 from torch import nn
 
@@ -50,7 +50,7 @@ def test_figures_agree(measured) -> None:
         assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) > 0, source
         assert shares[stages["limit"]] == max(shares.values())
     rows = training["runs"]
-    half = has_bfloat16("cpu")
+    half = has_native_bfloat16("cpu")
     assert set(rows) == {"ours", "torchvision"} | ({"ours, bfloat16"} if half else set())
     assert ("shared_bfloat16_fps" in dense) == half
     assert rows["torchvision"]["ratio"] == 1
