@@ -512,6 +512,7 @@ _H264 = (("a.mp4", "libx264", "yuv420p"), ("b.mkv", "libx264", "yuv420p"))
 _MPEG = (("a.avi", "mpeg4", "yuv420p"), ("b.avi", "mjpeg", "yuvj420p"))
 _OTHER = (("a.webm", "libvpx-vp9", "yuv420p"), ("b.mkv", "ffv1", "gray"))
 
+
 def _graph(folder: Path) -> None:
     from tensorboard.compat.proto.graph_pb2 import GraphDef
     from tensorboard.compat.proto.types_pb2 import DT_FLOAT
