@@ -234,7 +234,7 @@ def train_and_evaluate(
         )  # fmt: skip
     options = plain_values(clips, sampling, augmentation, rois)
     options |= {"proposals": proposals, "data": describe_sets(train_set, test_set)}
-    options["cache_features"] = f"{cached.views} views" if cached else "off"
+    options["cache_features"] = str(cached) if cached else "off"
     evaluator = DetectionEvaluator(test_set, folder, run, people, cached)
     task = DetectionTask(detector, evaluator, options, cached)
     averaged = fit(task, samples, folder, schedule, run, on_step)

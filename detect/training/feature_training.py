@@ -42,6 +42,10 @@ class FeatureTraining:
     settings: dict[str, Any]
     precision: ChosenPrecision
 
+    def __str__(self) -> str:
+        """What the steps of a run depend on; state.pt holds it."""
+        return f"{self.views} views, precision {self.precision}"
+
     def extractor(self, videos: DetectionSet) -> Callable[[int], Extractor]:
         """Features for detection in the same precision: of a video of a set, by its row."""
         clips = self.clips.of_set(videos, self.settings)
@@ -89,7 +93,9 @@ def plan_feature_training(
     if chosen == "off":
         return None
     obstacle = _obstacle(detector)
-    if obstacle and chosen != "auto":
+    if obstacle:
+        if chosen == "auto":
+            return None
         raise InputError(f"--cache-features {chosen}: {obstacle}, or leave --cache-features out")
     accelerator = run.accelerator(folder)
     # As in detection: a frozen backbone has no gradients, for which training may need more digits.
@@ -100,7 +106,7 @@ def plan_feature_training(
     varies = augmentation.flip or augmentation.color or augmentation.scale != (1, 1)
     views = options.feature_views if varies else 1
     samples = schedule.steps * schedule.batch * schedule.accumulate * accelerator.num_processes
-    if chosen == "auto" and (obstacle or samples < _SAMPLES_PER_VIEW * views * len(clips)):
+    if chosen == "auto" and samples < _SAMPLES_PER_VIEW * views * len(clips):
         return None
     where = default_folder(videos.media) if chosen == "auto" else Path(chosen)
     if accelerator.is_main_process:

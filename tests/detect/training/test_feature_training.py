@@ -175,7 +175,7 @@ def test_a_run_that_was_killed_goes_on(
     with pytest.raises(Interrupted):
         train(tmp_path / "out", tmp_path / "cache", on_step=on_step)
     assert same(kept / "out", train(tmp_path / "out", kept / "cache", resume=True))
-    with pytest.raises(InputError, match="--cache-features was 2 views and is off now"):
+    with pytest.raises(InputError, match="--cache-features was 2 views, precision no and is off"):
         train(tmp_path / "out", "off", resume=True)
 
 
@@ -187,7 +187,7 @@ def test_an_older_run_is_not_continued_on_other_clips(
     del state["options"]["cache_features"]
     torch.save(state, out / "state.pt")
     train(out, "off", resume=True)
-    with pytest.raises(InputError, match="--cache-features was off and is 2 views now"):
+    with pytest.raises(InputError, match="--cache-features was off and is 2 views, precision"):
         train(out, tmp_path / "cache", resume=True)
 
 
