@@ -73,7 +73,7 @@ class ActionDetector(ABC):
             video: a file; a folder of numbered frames; an array (T, H, W, 3); or an
                 iterable of frames (H, W, 3). Frames are uint8 RGB.
             fps: frames per second of arrays, folders and iterables.
-            linker: how boxes are linked (see `actiontubes.link`); None is the model's own choice.
+            linker: how boxes are linked (see `actiontubes.link`); None is "persons".
             threshold: leaves out tubes with lower scores.
             key_frame_step: run the detector on every so many frames, and interpolate.
             proposal_step: find people on every so many key frames, and carry their boxes to those
@@ -85,7 +85,7 @@ class ActionDetector(ABC):
         """
         opened = open_video(video, fps)
         options = TubeOptions(
-            linker=linker or "act", mode=mode, key_frame_step=key_frame_step,
+            linker=linker or "persons", mode=mode, key_frame_step=key_frame_step,
             proposal_step=proposal_step,
         )  # fmt: skip
         with (

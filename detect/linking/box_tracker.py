@@ -43,11 +43,12 @@ class BoxTracker:
 
     Attributes:
         config: the parameters.
+        key_frame_step: frames from one frame with boxes to the next.
         active: numbers of the tracks that may go on after the last frame.
     """
 
-    def __init__(self, config: TrackingConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrackingConfig, key_frame_step: int = 1) -> None:
+        self.config, self.key_frame_step = config, key_frame_step
         self._next_track = 0
         nothing = np.empty(0, np.int64)
         self._tracks = _start_tracks(nothing, nothing, 0, np.empty((0, 4)), np.empty(0))
@@ -94,7 +95,8 @@ class BoxTracker:
     def end_before(self, frame: int) -> None:
         """Ends the tracks whose last box is too long before `frame`."""
         tracks = self._tracks
-        may_go_on = frame - tracks.last <= np.minimum(self.config.gap, 2 * tracks.count)
+        trusted = 2 * tracks.count * self.key_frame_step
+        may_go_on = frame - tracks.last <= np.minimum(self.config.gap, trusted)
         if not may_go_on.all():
             self._tracks = tracks.select(np.flatnonzero(may_go_on))
 

@@ -26,7 +26,7 @@ class LinkConfig:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def min_length(self, usual: int) -> int:
-        """The least number of frames of a tube, where a linker usually asks for `usual`."""
+        """A linker's usual number of frames, or that of the video where it has fewer."""
         return usual if self.num_frames is None else min(usual, self.num_frames)
 
 

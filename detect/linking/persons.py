@@ -56,7 +56,7 @@ class PersonsConfig(TrackingConfig):
     change_cost: Annotated[float, at_least(0)] = 1.0
     max_evidence: Annotated[float, greater_than(0)] = 2.0
     boundary: Annotated[float, between(0, 1)] = 0.5
-    prior_frames: Annotated[float, at_least(0)] = 20.0
+    prior_frames: Annotated[int, at_least(0)] = 20
 
 
 class PersonsLinker:
@@ -72,12 +72,13 @@ class PersonsLinker:
 
     def __init__(self, config: PersonsConfig = PersonsConfig(), key_frame_step: int = 1) -> None:
         self.config, self.key_frame_step = config, key_frame_step
-        self._tracker = BoxTracker(config)
+        self._tracker = BoxTracker(config, key_frame_step)
         self._identities = Identities()
         self._people: list[People] = []
         self._scores: list[ClassScores] = []
         self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._num_tubes = 0
+        self._kept_rows = self._new_rows = 0  # of `_people`: kept by the last `_take_ended`, since
 
     def update(
         self, detections: Detections | Tubelets, appearance: np.ndarray | None = None
@@ -109,6 +110,10 @@ class PersonsLinker:
                 score=detections.score,
             )
         )  # fmt: skip
+        self._new_rows += len(people.frame)
+        # Now and then is often enough: the work of separating rows stays linear in them.
+        if self._new_rows < self._kept_rows:
+            return LinkResult(no_tubes(*self._names))
         return self._pop_ended()
 
     def finish(self) -> LinkResult:
@@ -151,6 +156,7 @@ class PersonsLinker:
         is_open, has_open = np.isin(people.track, active), np.isin(scores.track, active)
         self._people = [select_rows(people, is_open)]
         self._scores = [select_rows(scores, has_open)]
+        self._kept_rows, self._new_rows = int(is_open.sum()), 0
         return select_rows(people, ~is_open), select_rows(scores, ~has_open)
 
     def _number_people(self, tracks: FollowedPeople) -> np.ndarray:
@@ -176,7 +182,11 @@ def make_persons_linker(
     without a box.
     """
     preset = PersonsConfig()
-    preset = replace(preset, min_length=config.min_length(preset.min_length))
+    preset = replace(
+        preset,
+        min_length=config.min_length(preset.min_length),
+        prior_frames=config.min_length(preset.prior_frames),
+    )
     if config.key_frame_step > 1:
         preset = replace(preset, gap=max(preset.gap, 2 * config.key_frame_step))
     return PersonsLinker(override_fields(preset, config.overrides), config.key_frame_step)
