@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,8 +23,14 @@ def multiply_adds(module: nn.Module, size: tuple[int, ...]) -> int:
 
     Nothing is computed: `module` must be on the meta device.
     """
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        module(torch.empty(size, device="meta"))
+    with torch.inference_mode():
+        return count_multiply_adds(lambda: module(torch.empty(size, device="meta")))
+
+
+def count_multiply_adds(run: Callable[[], object]) -> int:
+    """Multiply-adds of convolutions and matrix products in a call, by PyTorch's counter."""
+    with FlopCounterMode(display=False) as counter:
+        run()
     return counter.get_total_flops() // 2
 
 

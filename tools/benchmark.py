@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..datasets.options import at_least, greater_than
+from ..detect.model.config import HeadKind
 
 
 def benchmark(
@@ -13,6 +14,7 @@ def benchmark(
     *,
     backbones: list[str] | None = None,
     endpoint: str = "Mixed_4e",
+    head: HeadKind = "mean",
     frames: Annotated[int, at_least(1)] = 20,
     height: Annotated[int, at_least(1)] = 320,
     width: Annotated[int, at_least(1)] = 400,
@@ -36,6 +38,7 @@ def benchmark(
         backbones: Networks to time. Default: s3d, s3d-g and i3d; the detector uses the first
             (default s3d-g).
         endpoint: Run the networks up to this layer.
+        head: The detector's head: mean, light or mixed (see `train --head`).
         frames: Frames of the clip.
         height: Height of the clip in pixels.
         width: Width of the clip in pixels.
@@ -72,7 +75,7 @@ def benchmark(
             keep_freed_memory()
             batch, workers, steps = (8, 8, 40) if device == "cuda" else (1, 1, 6)
             workload = benchmark_detector.Workload(
-                backbone=(backbones or ["s3d-g"])[0], endpoint=endpoint, frames=frames,
+                backbone=(backbones or ["s3d-g"])[0], endpoint=endpoint, head=head, frames=frames,
                 height=height, width=width, batch=batch, repeats=repeats, device=device,
                 workers=workers, steps=steps,
             )  # fmt: skip

@@ -17,7 +17,7 @@ def models(
     width: Annotated[float, greater_than(0)] = 1.0,
     json: Path | None = None,
 ) -> None:
-    """Show the backbones with their parameters and multiply-adds, beside the paper's.
+    """Show the backbones with their parameters and multiply-adds, and a detector's heads.
 
     Top- and bottom-heavy I3D are listed with K = Mixed_4b; write top-heavy-i3d(Mixed_3c) for
     another K. s3d-g has gates on all branches; s3d-g(temporal) has them after each temporal
@@ -28,10 +28,12 @@ def models(
         frames: Frames of the clip.
         size: Height and width of the clip in pixels.
         width: Multiplier of the number of channels.
-        json: Also write the rows to this JSON file.
+        json: Also write the rows of the backbones to this JSON file.
     """
     from ..backbones.cost import family_costs
     from ..datasets.storage.files import write_json
+    from ..detect.experiments.detector_cost import head_cost_table, head_costs
+    from ..detect.model.config import DetectorConfig
 
     rows = family_costs(classes, frames, size, width)
     head = ("name", "parameters", "paper", "multiply-adds", "paper", "time is convolved", "gates")
@@ -52,6 +54,11 @@ def models(
                 row["gating"],
             )
         )
+    detector = DetectorConfig(proposals="features")
+    sides = "x".join(map(str, (detector.frames, *detector.size)))
+    print(f"\nmultiply-adds of a detector for each frame of a video: {detector.backbone} to "
+          f"{detector.endpoint}, {sides}, RPN on its features, 100 proposals")  # fmt: skip
+    print(head_cost_table(head_costs(detector)))
     if json is not None:
         write_json(rows, json)
 

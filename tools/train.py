@@ -9,7 +9,13 @@ from typing import Annotated
 from ..datasets.clips.options import Augmentation, ClipConfig, ClipSampling, DetectionData
 from ..datasets.file_options import FileOptions
 from ..detect.model.config import DetectorConfig, InitialWeights
-from ..detect.training.options import RoiTraining, RunOptions, Schedule, split_folders
+from ..detect.training.options import (
+    FeatureOptions,
+    RoiTraining,
+    RunOptions,
+    Schedule,
+    split_folders,
+)
 from .arguments import Omit
 
 
@@ -25,6 +31,7 @@ def train(
     sampling: ClipSampling,
     augmentation: Annotated[Augmentation, Omit("crop")],
     rois: RoiTraining,
+    features: FeatureOptions,
     schedule: Schedule,
     run: RunOptions,
 ) -> None:
@@ -76,7 +83,7 @@ def train(
             _, result = train_and_evaluate(
                 detector, train_set, test_set, folder, clips=clips, sampling=sampling,
                 augmentation=augmentation, rois=rois, schedule=schedule, run=run,
-                proposals=proposals, files=files,
+                proposals=proposals, files=files, features=features,
             )  # fmt: skip
         scores.append(result)
     if is_main_process:

@@ -30,13 +30,10 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
         """The batch with all tensors on a device."""
-
-        def moved(value: Any) -> Any:
-            if isinstance(value, list):
-                return [moved(each) for each in value]
-            return value.to(device, non_blocking=non_blocking) if torch.is_tensor(value) else value
-
-        return replace(self, **{f.name: moved(getattr(self, f.name)) for f in fields(self)})
+        return replace(
+            self,
+            **{f.name: move_to(getattr(self, f.name), device, non_blocking) for f in fields(self)},
+        )
 
     def pin_memory(self) -> Self:
         """The batch with the clips in page-locked memory, as DataLoader expects.
@@ -44,6 +41,17 @@ class Batch:
         The small tensors stay where they are: locking each costs more than copying it.
         """
         return replace(self, clips=self.clips.pin_memory())
+
+
+def move_to(value: Any, device: torch.device | str, non_blocking: bool = False) -> Any:
+    """A value with all tensors in it, also in lists and dicts, on a device."""
+    if isinstance(value, list):
+        return [move_to(each, device, non_blocking) for each in value]
+    if isinstance(value, dict):
+        return {name: move_to(each, device, non_blocking) for name, each in value.items()}
+    if isinstance(value, (Tensor, Batch)):
+        return value.to(device, non_blocking=non_blocking)
+    return value
 
 
 def make_loader(

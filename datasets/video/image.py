@@ -32,10 +32,11 @@ def read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as header:  # reads no pixels
             check_size(*header.size, path)
+            header.verify()  # a part of a PNG may say that it has 4 GB, which OpenCV would take
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: has more than {MAX_PIXELS} pixels; scale it down") from error
-    except (OSError, ValueError, cv2.error) as error:
+    except (OSError, ValueError, SyntaxError, cv2.error) as error:  # Pillow: "broken PNG"
         if isinstance(error, InputError):
             raise
     if image is None:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.video import s3d
 
+from ...backbones.cost import count_multiply_adds
 from ...backbones.family import ENDPOINTS, get_variant
 from ...backbones.registry import Backbone
 from ...backbones.weights.convert import from_torchvision_s3d
@@ -33,7 +33,7 @@ from ..inference.clip_batches import ClipBatch, iter_clip_batches
 from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
 from ..inference.predictor import TorchPredictor, postprocess
 from ..model.build import build_detector
-from ..model.config import DetectorConfig, ProposalKind
+from ..model.config import DetectorConfig, HeadKind, ProposalKind
 from ..model.detector import Detector
 from ..people.person_boxes import FunctionSource
 from ..training.detector import DetectionTask
@@ -41,6 +41,7 @@ from ..training.loop import fit, make_optimizer
 from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES
 from .benchmark_videos import STAGES, benchmark_videos
+from .detector_cost import head_cost_table, head_costs
 from .timing import has_bfloat16, median, time_rounds
 
 # Three people a frame: x1 y1 x2 y2 as fractions of the frame.
@@ -64,6 +65,7 @@ class Workload:
         device: "cpu" or "cuda"; bfloat16 is also timed if it is native, compilation on a GPU.
         workers: processes that read clips in the short training run.
         steps: of that run, after four that are not counted.
+        head: see `DetectorConfig`.
         hidden: width of the action head's layers.
     """
 
@@ -77,6 +79,7 @@ class Workload:
     device: str = "cpu"
     workers: int = 1
     steps: int = 6
+    head: HeadKind = "mean"
     hidden: int = 1024
 
     @property
@@ -92,8 +95,8 @@ class Workload:
     def config(self, backbone: str, proposals: ProposalKind) -> DetectorConfig:
         return DetectorConfig(
             labels=LABELS, backbone=backbone, endpoint=self.endpoint, proposals=proposals,
-            proposal_endpoint=self.endpoint, hidden=self.hidden, frames=self.frames,
-            size=(self.height, self.width), norm="batch",
+            proposal_endpoint=self.endpoint, head=self.head, hidden=self.hidden,
+            frames=self.frames, size=(self.height, self.width), norm="batch",
         )  # fmt: skip
 
 
@@ -126,8 +129,9 @@ def benchmark_detector(workload: Workload) -> dict[str, Any]:
         workload: what is timed.
 
     Returns:
-        The workload, device, threads and torch's version; "dense" of `benchmark_dense` and
-        `benchmark_videos`; "train" of `benchmark_training` and `measure_data_wait`.
+        The workload, device, threads and torch's version; "multiply_adds" of `head_costs`, with an
+        RPN on the trunk's features; "dense" of `benchmark_dense` and `benchmark_videos`; "train" of
+        `benchmark_training` and `measure_data_wait`.
     """
     dense = benchmark_dense(workload)
     training = benchmark_training(workload)
@@ -152,6 +156,7 @@ def benchmark_detector(workload: Workload) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if workload.device == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "multiply_adds": head_costs(workload.config(workload.backbone, "features")),
         "dense": dense,
         "train": training,
     }
@@ -277,9 +282,7 @@ def measure_data_wait(workload: Workload, train_set: DetectionSet, out: Path) ->
 
 def count_flops(run: Callable[[], object]) -> int:
     """Floating point operations of convolutions and matrix products, a multiply-add as two."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
+    return 2 * count_multiply_adds(run)
 
 
 def benchmark_table(result: dict[str, Any]) -> str:
@@ -288,9 +291,11 @@ def benchmark_table(result: dict[str, Any]) -> str:
     lines = [
         f"{load['frames']}x{load['height']}x{load['width']} to {load['endpoint']}, "
         f"{result['device']}, {result['threads']} threads, medians of {load['repeats']} rounds",
-        f"every frame a key frame ({load['backbone']}): {dense['shared_fps']:.1f} frames/s with "
-        f"shared clips, {dense['per_clip_fps']:.2f} with a clip for each frame, "
-        f"{dense['ratio']:.1f} times as fast",
+        f"every frame a key frame ({load['backbone']}, head {load['head']}): "
+        f"{dense['shared_fps']:.1f} frames/s with shared clips, {dense['per_clip_fps']:.2f} with a "
+        f"clip for each frame, {dense['ratio']:.1f} times as fast",
+        "multiply-adds a key frame, 100 proposals:",
+        head_cost_table(result["multiply_adds"]),
     ]
     if "shared_bfloat16_fps" in dense:
         lines.append(f"in bfloat16: {dense['shared_bfloat16_fps']:.1f} frames/s with shared clips")

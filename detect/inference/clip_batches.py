@@ -90,8 +90,7 @@ def iter_clip_batches(
     def cut(stop: int) -> ClipBatch:
         numbers = np.arange(first_key_frame(), stop, key_frame_step)
         if mode == "shared":
-            core = geometry.round_up(stop - start) if lookahead is None else run
-            length = before + core + after
+            length = geometry.shared_length(stop - start if lookahead is None else run)
             padded = [*buffer, *[buffer[-1]] * (length - len(buffer))]
             clips = [np.stack(padded[:length:step])]
             clip_index, positions = np.zeros_like(numbers), (numbers - start + before) / step

@@ -43,7 +43,7 @@ class ClipGeometry:
     def __init__(self, config: DetectorConfig) -> None:
         self.frames, self.frame_step = config.frames, config.frame_step
         shapes = backbone_endpoint_shapes(config.backbone)
-        strides = (shapes[endpoint].time_stride for endpoint in config.endpoints)
+        strides = (shapes[endpoint].time_stride for endpoint in config.endpoints(list(shapes)))
         self.time_stride = math.lcm(_MIN_TIME_STRIDE, *strides)
         self.before = self.frames // 2 * self.frame_step
         self.after = self.frames * self.frame_step - self.before
@@ -58,11 +58,15 @@ class ClipGeometry:
             return self.before, self.after
         return self.round_up(self.before + MARGIN), self.round_up(self.after + MARGIN)
 
+    def shared_length(self, key_frames: int) -> int:
+        """Frames of the video that a shared clip of so many possible key frames extends over."""
+        return sum(self.context("shared")) + self.round_up(key_frames)
+
     def clip_length(self, mode: Mode = "shared") -> int:
         """Clip frames of all clips of a video but the last one."""
         if mode == "per_clip":
             return self.frames
-        return (sum(self.context(mode)) + self.round_up(KEY_FRAMES_PER_CLIP)) // self.frame_step
+        return self.shared_length(KEY_FRAMES_PER_CLIP) // self.frame_step
 
     def export_length(self) -> int:
         """Clip frames in which `KEY_FRAMES_AT_ONCE` key frames have their context around them."""

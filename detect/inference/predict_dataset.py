@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ def predict_dataset(
     *,
     source: ProposalSource | None = None,
     progress: bool = True,
+    predictor_of: Callable[[int], Predictor] | None = None,
 ) -> Detections:
     """The detections in all videos of a set, in the pixels of the set's boxes.
 
@@ -41,6 +42,7 @@ def predict_dataset(
         videos: the set.
         source: where people are, for external proposals; it opens videos by their name in the set.
         progress: show a bar with the time left.
+        predictor_of: what predicts one video, by its row in the set; None is `predictor` for all.
     """
     state, config = PartialState(), predictor.config
     mine = range(state.process_index, len(videos), state.num_processes)
@@ -56,7 +58,8 @@ def predict_dataset(
         else:
             frames = read_frames_with_flow(path, 0, count, config.flow_method)
         opened = source.open(video_info(videos, number)) if source else None
-        if parts := list(predict_frames(predictor, frames, source=opened)):
+        chosen = predictor_of(number) if predictor_of else predictor
+        if parts := list(predict_frames(chosen, frames, source=opened)):
             by_video.append((number, concatenate_rows(parts)))
     if state.num_processes > 1:
         by_video = gather_object(by_video)

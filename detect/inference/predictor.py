@@ -81,6 +81,8 @@ class TorchPredictor:
             takes its own if it has some.
         device: "cpu", "cuda" or "cuda:1".
         autocast_dtype: torch.bfloat16 or float16 to compute in where that is safe.
+        extractor: gives the feature maps of a batch, from a function that computes them or from
+            where they are kept; None computes them.
     """
 
     def __init__(
@@ -90,7 +92,10 @@ class TorchPredictor:
         proposals: Proposals | None = None,
         device: str = "cpu",
         autocast_dtype: torch.dtype | None = None,
+        extractor: Callable[[ClipBatch, Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
+        | None = None,
     ) -> None:
+        self._extractor = extractor
         self.detector, self.config = detector, detector.config
         self.proposals: Proposals = proposals or default_proposals(self.config)
         self.device, self.autocast_dtype = device, autocast_dtype
@@ -114,7 +119,11 @@ class TorchPredictor:
 
     def extract_features(self, batch: ClipBatch) -> dict[str, Tensor]:
         """The feature maps of the clips, by endpoint."""
-        return self.detector.extract_features(batch.clips.to(self.device))
+
+        def compute() -> dict[str, Tensor]:
+            return self.detector.extract_features(batch.clips.to(self.device))
+
+        return self._extractor(batch, compute) if self._extractor else compute()
 
     def propose(self, features: dict[str, Tensor], batch: ClipBatch, rows: slice) -> list[Tensor]:
         """(P, 4) boxes in pixels of the clip, for each of some key frames.

@@ -6,7 +6,14 @@ from ...backbones.registry import Backbone, build_backbone
 from ...datasets.errors import InputError, choose_from
 from .config import DetectorConfig
 from .detector import Detector
-from .head import ActionHead, MeanPoolFeatures, TrunkBlockFeatures
+from .head import ActionHead
+from .roi_features import (
+    DeepPoolFeatures,
+    LightPoolFeatures,
+    MeanPoolFeatures,
+    RoiFeatures,
+    TrunkBlockFeatures,
+)
 from .rpn import KeyFrameResNet, ProposalNetwork
 
 # For new weights: the family's 1e-3 suits hundreds of thousands of steps.
@@ -38,6 +45,7 @@ def build_detector(
             layout={"norm_momentum": _NORM_MOMENTUM} if config.norm == "batch" else None,
         )  # fmt: skip
     _check_endpoints(config, trunk)
+    network = list(trunk.endpoint_shapes)
     if config.streams == "both":
         if flow_trunk is None:
             flow_trunk = build_backbone(
@@ -45,13 +53,14 @@ def build_detector(
                 layout=trunk.layout,
             )  # fmt: skip
         size = (config.frames, *config.size)
-        if trunk.grid(config.endpoint, size) != flow_trunk.grid(config.endpoint, size):
+        endpoints = config.head_endpoints(network)
+        if any(trunk.grid(name, size) != flow_trunk.grid(name, size) for name in endpoints):
             raise InputError(
                 "--streams both: the RGB and the flow weights use different padding, so their "
                 "feature maps do not line up; give --weights and --flow-weights from the same "
                 "source"
             )
-        flow_trunk.truncate(config.endpoint)
+        flow_trunk.truncate(endpoints[-1])
     head = ActionHead(
         _roi_features(config, trunk), len(config.labels), multi_label=config.multi_label,
         separate_background=config.separate_background, per_class_boxes=config.per_class_boxes,
@@ -71,39 +80,59 @@ def build_detector(
     return Detector(config, trunk, head, proposals=proposals, resnet=resnet, flow_trunk=flow_trunk)
 
 
-def _roi_features(config: DetectorConfig, trunk: Backbone) -> MeanPoolFeatures | TrunkBlockFeatures:
+def _roi_features(config: DetectorConfig, trunk: Backbone) -> RoiFeatures:
     """The first part of the head; `trunk` is truncated."""
     shapes = trunk.endpoint_shapes
-    last = max(config.endpoints, key=list(shapes).index)
-    channels, last_channels = shapes[config.endpoint].channels, [*shapes.values()][-1].channels
-    if config.head == "mean":
-        trunk.truncate(last)
-        return MeanPoolFeatures(
-            channels, config.hidden, size=config.roi_size, norm=config.norm == "batch"
+    network = list(shapes)
+    last = max(config.endpoints(network), key=network.index)
+    channels, last_channels = shapes[config.endpoint].channels, shapes[network[-1]].channels
+    size, norm = config.roi_size, config.norm == "batch"
+    if config.head == "mixed" and config.endpoint == network[-1]:
+        raise InputError(
+            f"--head mixed: no layers are left after {config.endpoint}; choose an earlier "
+            "--endpoint, or --head mean"
         )
+    if config.head != "mixed" or not config.mixed_per_box:
+        trunk.truncate(last)
+        if config.head == "mean":
+            return MeanPoolFeatures(channels, config.hidden, size=size, norm=norm)
+        if config.head == "light":
+            return LightPoolFeatures(
+                channels, config.hidden, reduced=config.head_channels, size=size, norm=norm
+            )
+        return DeepPoolFeatures(channels, last_channels, size=size)
     if not trunk.blocks_fit_rois:
         raise InputError(
-            f"--head mixed: only works with the S3D family; with {config.backbone} use mean"
+            f"--mixed-per-box: only works with the S3D family; leave it out with {config.backbone}"
         )
-    if config.endpoint == list(shapes)[-1] or last != config.endpoint:
+    if last != config.endpoint:
         raise InputError(
-            f"--head mixed: no layers are left after {last}; choose an earlier --endpoint, or "
-            "--head mean"
+            f"--mixed-per-box: --proposal-endpoint {last} is behind --endpoint {config.endpoint}; "
+            "choose an earlier one"
         )
-    return TrunkBlockFeatures(trunk.truncate(last), channels, last_channels, size=config.roi_size)
+    return TrunkBlockFeatures(trunk.truncate(last), channels, last_channels, size=size)
 
 
 def _check_endpoints(config: DetectorConfig, trunk: Backbone) -> None:
-    for endpoint in config.endpoints:
+    network = list(trunk.endpoint_shapes)
+    for endpoint in config.endpoints(network):
         if endpoint not in trunk.endpoint_shapes:
             option = "--endpoint" if endpoint == config.endpoint else "--proposal-endpoint"
             raise InputError(
                 f"{option} {endpoint}: {config.backbone} has no such layer; "
                 f"{choose_from(endpoint, trunk.endpoint_shapes)}"
             )
-        stride = trunk.endpoint_shapes[endpoint].space_stride
-        if any(side % stride for side in config.size):
+        _, time_stride, stride = trunk.endpoint_shapes[endpoint]
+        if endpoint in (config.endpoint, config.proposal_endpoint):
+            if any(side % stride for side in config.size):
+                raise InputError(
+                    f"--size {config.height} {config.width}: height and width must be "
+                    f"multiples of {stride}, the stride of {endpoint}"
+                )
+        # Half a stride is no cell where the last pooling rounds down.
+        elif config.frames <= time_stride // 2 or min(config.size) <= stride // 2:
             raise InputError(
-                f"--size {config.height} {config.width}: height and width must be "
-                f"multiples of {stride}, the stride of {endpoint}"
+                f"--head mixed: clips of {config.frames} frames of {config.height}x{config.width} "
+                f"are too small for {endpoint}; give --frames {time_stride} and --size {stride} "
+                f"{stride} or more, or --head mean"
             )

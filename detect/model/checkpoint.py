@@ -29,8 +29,8 @@ _METADATA_KEY = "actiontubes-detector"
 _MAX_METADATA_BYTES = 16 << 20
 # Limits for numbers in a file's config that its weights do not confirm.
 _MAX_VALUES = {
-    "proposal_count": 1 << 16, "hidden": 1 << 16, "roi_size": 64, "frames": 1024,
-    "frame_step": 256, "size": 4096,
+    "proposal_count": 1 << 16, "hidden": 1 << 16, "head_channels": 1 << 14, "roi_size": 64,
+    "frames": 1024, "frame_step": 256, "size": 4096,
 }  # fmt: skip
 # Fields of the config as version 0.1 named them.
 _OLD_FIELDS = {"own_background": "separate_background", "width": "width_multiplier"}
@@ -189,6 +189,9 @@ def current_fields(record: Mapping[str, Any]) -> dict[str, Any]:
         values["size"] = [values.pop("height"), values.pop("width_pixels")]
     if values.get("proposals") == "given":
         values["proposals"] = "external"
+    if "head" in values:  # of a detector; fields that its version did not have
+        values.setdefault("mixed_per_box", values["head"] == "mixed")
+        values = {field.name: field.default for field in fields(DetectorConfig)} | values
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from ...datasets.flow import FlowMethod, Streams
 from ...datasets.options import OptionName, Options, at_least, at_least_below, greater_than
 
 ProposalKind = Literal["resnet50", "resnet18", "features", "external"]
-HeadKind = Literal["mean", "mixed"]
+HeadKind = Literal["mean", "light", "mixed"]
 Norm = Literal["frozen", "batch"]
 
 
@@ -37,9 +38,13 @@ class DetectorConfig(Options):
         anchor_sides: Sides of the RPN's anchors in pixels of the input; AVA adds 32 to Faster
             R-CNN's for small people.
         anchor_ratios: Aspect ratios of the anchors, height / width.
-        head: mean (average over time, then two linear layers) or mixed (the remaining layers of the
-            backbone).
-        hidden: Units of each linear layer of the mean head.
+        head: mean (average over time, then two linear layers, as in the paper), light (the same
+            from fewer channels and with one layer, in a sixteenth of the multiply-adds) or mixed
+            (classes from the backbone's last layer).
+        hidden: Units of each linear layer of the mean and the light head.
+        head_channels: Channels that the light head reduces the features to.
+        mixed_per_box: Apply the backbone's remaining layers to the features of each box, as the
+            mixed head of version 0.1, instead of once to all.
         roi_size: ROIAlign output size (N x N cells).
         multi_label: Allow several labels for one person (AVA).
         separate_background: Predict actionness with its own sigmoid, separate from the softmax over
@@ -67,6 +72,8 @@ class DetectorConfig(Options):
     anchor_ratios: Annotated[tuple[float, ...], greater_than(0)] = (0.5, 1.0, 2.0)
     head: HeadKind = "mean"
     hidden: Annotated[int, at_least(1)] = 1024
+    head_channels: Annotated[int, at_least(1)] = 32
+    mixed_per_box: bool = False
     roi_size: Annotated[int, at_least(1)] = 7
     multi_label: bool = False
     separate_background: bool = False
@@ -96,10 +103,22 @@ class DetectorConfig(Options):
         """Width of the input in pixels."""
         return self.size[1]
 
-    @property
-    def endpoints(self) -> list[str]:
-        """The layers whose features the head, and an RPN on features, use."""
-        names = [self.endpoint]
+    def head_endpoints(self, network: Sequence[str]) -> list[str]:
+        """The layers that the head pools: the first for boxes, the last for classes.
+
+        Args:
+            network: all endpoints of the backbone, in order.
+        """
+        uses_last = self.head == "mixed" and not self.mixed_per_box
+        return [self.endpoint, network[-1]] if uses_last else [self.endpoint]
+
+    def endpoints(self, network: Sequence[str]) -> list[str]:
+        """The layers whose features the head, and an RPN on features, use.
+
+        Args:
+            network: see `head_endpoints`.
+        """
+        names = self.head_endpoints(network)
         if self.proposals == "features":
             names.append(self.proposal_endpoint)
         return names

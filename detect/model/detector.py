@@ -20,10 +20,11 @@ from .head import ActionHead
 from .losses import action_losses
 from .postprocess import RoiScores
 from .roi_align import Rois
+from .roi_features import FeatureMap
 from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames, steps_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
-_RPN_FEATURES = "proposals"  # the key of the RPN's feature map, beside those by endpoint
+_RPN_FEATURES = "proposals"  # the key of the RPN's feature map where it is no endpoint's
 
 
 class Detector(nn.Module):
@@ -35,9 +36,11 @@ class Detector(nn.Module):
         head: scores and refines proposals.
         proposals: the RPN, or None where proposals are external.
         resnet: what the RPN uses of a key frame, or None where it uses the trunk's features.
-        flow_trunk: with two streams, the one of flow; it ends at the head's endpoint.
+        flow_trunk: with two streams, the one of flow; it ends at the head's last endpoint.
 
     Attributes:
+        endpoints: the trunk's feature maps that the head, and an RPN on features, use.
+        head_endpoints: those that the head uses, see `DetectorConfig.head_endpoints`.
         rois_per_frame: proposals of each key frame that the head is trained on.
         jitter: copies of each ground truth box, moved at random, that are added to the proposals in
             training: an RPN that has learned little proposes few boxes with people.
@@ -61,6 +64,9 @@ class Detector(nn.Module):
         self.box_weight, self.proposal_box_weight = 1.0, 1.0
         self.trunk, self.head, self.proposals, self.resnet = trunk, head, proposals, resnet
         self.flow_trunk = flow_trunk
+        network = list(trunk.endpoint_shapes)
+        self.endpoints = config.endpoints(network)
+        self.head_endpoints = config.head_endpoints(network)
         for norm in self._frozen_norms():
             norm.requires_grad_(False)
 
@@ -76,10 +82,9 @@ class Detector(nn.Module):
             return []
         return [module for module in self.modules() if isinstance(module, nn.BatchNorm3d)]
 
-    @property
-    def window(self) -> int:
-        """Time steps of the feature map that are pooled around a key frame."""
-        stride = self.trunk.endpoint_shapes[self.config.endpoint].time_stride
+    def window(self, endpoint: str) -> int:
+        """Time steps of a feature map that the head pools around a key frame."""
+        stride = self.trunk.endpoint_shapes[endpoint].time_stride
         return max(1, -(-self.config.frames // stride))
 
     def grid(self, endpoint: str, clip_frames: int) -> FeatureGrid:
@@ -101,12 +106,13 @@ class Detector(nn.Module):
             images = normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD)
         else:
             images = normalize(clips[..., :3], config.mean, config.std)
-        features = self.trunk.endpoints(images, config.endpoints)
-        if config.proposals == "features":
-            features[_RPN_FEATURES] = features[config.proposal_endpoint]
+        features = self.trunk.endpoints(images, self.endpoints)
         if self.flow_trunk is not None:
-            flow = self.flow_trunk(normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD))
-            features[config.endpoint] = (features[config.endpoint] + flow) / 2
+            if config.proposals == "features":
+                features[_RPN_FEATURES] = features[config.proposal_endpoint]
+            flow_images = normalize(clips[..., -2:], FLOW_MEAN, FLOW_STD)
+            for name, flow in self.flow_trunk.endpoints(flow_images, self.head_endpoints).items():
+                features[name] = (features[name] + flow) / 2
         return features
 
     def propose(
@@ -133,7 +139,8 @@ class Detector(nn.Module):
             key_features = self.resnet(clips[..., :3][clip_index, key_frames.round().long()])
         else:
             grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
-            at_key_frames = features[_RPN_FEATURES], grid, clip_index, key_frames
+            maps = features.get(_RPN_FEATURES, features[self.config.proposal_endpoint])
+            at_key_frames = maps, grid, clip_index, key_frames
             # Training has few key frames in a clip, and an export no shapes that depend on data.
             if not self.training and not torch.compiler.is_exporting():
                 maps, steps = steps_at_key_frames(*at_key_frames)
@@ -150,6 +157,7 @@ class Detector(nn.Module):
         labels: Sequence[Tensor],
         seeds: Sequence[int],
         external_proposals: Sequence[Tensor] | None = None,
+        features: dict[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The losses of a batch of clips with K key frames in all.
 
@@ -162,12 +170,15 @@ class Detector(nn.Module):
             seeds: K integers that decide which anchors and proposals are sampled.
             external_proposals: K times (P, 4), which are added to those of the RPN. A detector
                 without an RPN uses the jittered ground truth where there are none.
+            features: of `extract_features`, where they are known; of the clips only T is used then,
+                unless the RPN uses their key frames.
 
         Returns:
             objectness and proposal_boxes (of the RPN), action and action_boxes; also background
             where the head has `separate_background`.
         """
-        features = self.extract_features(clips)
+        if features is None:
+            features = self.extract_features(clips)
         losses: dict[str, Tensor] = {}
         if self.proposals is None:
             if external_proposals is None:
@@ -218,6 +229,8 @@ class Detector(nn.Module):
         self, features: dict[str, Tensor], clip_frames: int, rois: Rois
     ) -> tuple[Tensor, Tensor]:
         """Logits and box deltas of proposals; see `ActionHead.forward` and `score`."""
-        endpoint = self.config.endpoint
-        grid = self.grid(endpoint, clip_frames)
-        return self.head(features[endpoint], grid, rois, self.window)
+        maps = [
+            FeatureMap(features[name], self.grid(name, clip_frames), self.window(name))
+            for name in self.head_endpoints
+        ]
+        return self.head(maps, rois)

@@ -37,8 +37,13 @@ from ...backbones.grid import FeatureGrid
 from ...backbones.registry import Backbone as Trunk
 from ...backbones.registry import build_backbone, load_backbone
 from ...datasets.errors import InputError, choose_from
-from .head import MeanPoolFeatures, TrunkBlockFeatures
 from .roi_align import Rois
+from .roi_features import (
+    FeatureMap,
+    LightPoolFeatures,
+    MeanPoolFeatures,
+    TrunkBlockFeatures,
+)
 from .rpn import features_at_key_frames
 
 try:
@@ -67,15 +72,16 @@ def add_actiontubes_config(cfg: CfgNode) -> None:
         KEY_FRAME_BACKBONE: a 2D backbone of detectron2's registry for the key frame, whose features
             the RPN uses instead of "key".
     MODEL.ROI_ACTION_HEAD:
-        FEATURES: "mean", the temporal mean and two fully connected layers, or "mixed", the trunk's
-            remaining blocks.
+        FEATURES: "mean", the temporal mean and two fully connected layers; "light", the same with
+            CHANNELS channels and one layer; or "mixed", the trunk's remaining blocks for each box.
         HIDDEN: units of the fully connected layers.
+        CHANNELS: that "light" reduces the map to.
     """
     cfg.MODEL.S3D = CfgNode({
         "NAME": "s3d-g", "WEIGHTS": "", "WIDTH": 1.0, "ENDPOINT": "Mixed_4e", "FREEZE_TO": "",
         "FRAMES": 20, "KEY_FRAME_BACKBONE": "",
     })  # fmt: skip
-    cfg.MODEL.ROI_ACTION_HEAD = CfgNode({"FEATURES": "mean", "HIDDEN": 1024})
+    cfg.MODEL.ROI_ACTION_HEAD = CfgNode({"FEATURES": "mean", "HIDDEN": 1024, "CHANNELS": 32})
 
 
 class ClipBackbone(Backbone):
@@ -136,13 +142,16 @@ class ActionFeatures(nn.Module):
     """Pools boxes in a feature map of clips, with the interface of detectron2's poolers.
 
     Args:
-        features: of `head`.
+        features: of `roi_features`.
         grid: of the feature map, see `clip_grid`.
         frames: T of every clip.
     """
 
     def __init__(
-        self, features: MeanPoolFeatures | TrunkBlockFeatures, grid: FeatureGrid, frames: int = 20
+        self,
+        features: MeanPoolFeatures | LightPoolFeatures | TrunkBlockFeatures,
+        grid: FeatureGrid,
+        frames: int = 20,
     ) -> None:
         super().__init__()
         # detectron2's predictor refines boxes; unused weights stop its training on several GPUs.
@@ -155,7 +164,7 @@ class ActionFeatures(nn.Module):
         rows = convert_boxes_to_pooler_format(boxes)
         clip_index = rows[:, 0].long()
         rois = Rois(rows[:, 1:], clip_index, torch.full_like(clip_index, self.frames // 2))
-        features, _ = self.features(clips, self.grid, rois, window=clips.shape[2])
+        features, _ = self.features([FeatureMap(clips, self.grid, clips.shape[2])], rois)
         return features
 
 
@@ -195,9 +204,11 @@ class ActionROIHeads(StandardROIHeads):
             )
         options, head = cfg.MODEL.S3D, cfg.MODEL.ROI_ACTION_HEAD
         trunk, rest = _build_trunk(cfg)
-        features: MeanPoolFeatures | TrunkBlockFeatures
+        features: MeanPoolFeatures | LightPoolFeatures | TrunkBlockFeatures
         if head.FEATURES == "mean":
             features = MeanPoolFeatures(trunk.out_channels, head.HIDDEN)
+        elif head.FEATURES == "light":
+            features = LightPoolFeatures(trunk.out_channels, head.HIDDEN, reduced=head.CHANNELS)
         elif head.FEATURES == "mixed" and len(rest) and trunk.blocks_fit_rois:
             last = [*trunk.endpoint_shapes.values()][-1]
             features = TrunkBlockFeatures(rest, trunk.out_channels, last.channels)
@@ -208,7 +219,7 @@ class ActionROIHeads(StandardROIHeads):
             )
         else:
             raise InputError(
-                f"MODEL.ROI_ACTION_HEAD.FEATURES {head.FEATURES}: must be mean or mixed"
+                f"MODEL.ROI_ACTION_HEAD.FEATURES {head.FEATURES}: must be mean, light or mixed"
             )
         grid = clip_grid(trunk, options.FRAMES)
         return {

@@ -15,7 +15,7 @@ from .build import build_detector
 from .checkpoint import extract_trunk, is_detector, load_detector
 from .config import DetectorConfig
 from .detector import Detector
-from .head import TrunkBlockFeatures
+from .roi_features import TrunkBlockFeatures
 from .rpn import load_resnet
 
 
@@ -112,7 +112,7 @@ def load_trunk(config: DetectorConfig, weights: str, *, channels_in: int) -> Pre
                 "change --backbone or the weights"
             )
         endpoints = list(trunk.endpoint_shapes)
-        needed = {*config.endpoints, *endpoints[-1:] * (config.head == "mixed")}
+        needed = {*config.endpoints(endpoints), *endpoints[-1:] * (config.head == "mixed")}
         if not needed <= set(endpoints[: endpoints.index(trunk.last) + 1]):
             raise InputError(
                 f"{option}: contains the layers up to {trunk.last} only; give weights of the "

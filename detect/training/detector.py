@@ -6,20 +6,18 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ...datasets.clips.detection_clips import (
-    DetectionBatch,
-    DetectionClips,
-    DetectionSample,
-    collate,
-)
+from ...datasets.clips.annotated_frames import AnnotatedFrames
+from ...datasets.clips.detection_clips import DetectionBatch, DetectionClips, collate
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from ...datasets.file_options import FileOptions
@@ -32,8 +30,11 @@ from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
 from ..model.detector import Detector
 from ..people.proposals import ProposalSource
+from .feature_cache import FeatureCache
+from .feature_clips import FeatureBatch, FeatureClips, batch_features, collate_features
+from .feature_training import FeatureTraining, plan_feature_training
 from .loop import OnStep, fit
-from .options import RoiTraining, RunOptions, Schedule
+from .options import FeatureOptions, RoiTraining, RunOptions, Schedule
 from .proposals import prepare_proposals
 from .state import (
     DETECTOR,
@@ -57,6 +58,7 @@ class DetectionTask:
         model: as built.
         evaluator: called with the averaged detector and the number of steps taken; returns scores.
         options: see `Task.options`.
+        cache: of features, for samples of `FeatureClips`.
     """
 
     def __init__(
@@ -64,18 +66,27 @@ class DetectionTask:
         model: Detector,
         evaluator: Callable[[Detector, int], Mapping[str, float]] | None = None,
         options: Mapping[str, Any] | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
-        self.model, self._evaluator = model, evaluator
+        self.model, self._evaluator, self._cache = model, evaluator, cache
         self.identity, self.options = plain_values(model.config), dict(options or {})
 
-    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
-        return collate(samples)
+    def collate(self, samples: Sequence[Any]) -> DetectionBatch | FeatureBatch:
+        """A batch of `DetectionClips`, or of `FeatureClips` where there is a cache."""
+        return collate(samples) if self._cache is None else collate_features(samples)
 
-    def losses(self, forward: Callable[..., Any], batch: DetectionBatch) -> Mapping[str, Tensor]:
+    def losses(
+        self, forward: Callable[..., Any], batch: DetectionBatch | FeatureBatch
+    ) -> Mapping[str, Tensor]:
         """The losses of `Detector.forward`."""
+        features = None
+        if isinstance(batch, FeatureBatch):
+            assert self._cache is not None
+            features = batch_features(self.model, batch, self._cache)
+            batch = batch.annotations
         return forward(
             batch.clips, batch.clip_index, batch.key_frames, batch.boxes, batch.labels,
-            key_frame_seeds(batch), batch.proposals,
+            key_frame_seeds(batch), batch.proposals, features,
         )  # fmt: skip
 
     def calibrate(self, averaged: Detector) -> Mapping[str, Any]:
@@ -100,21 +111,29 @@ class DetectionEvaluator:
             detections.parquet, tubes.parquet and detector.safetensors.
         run: of the training.
         people: person boxes of the test videos; for a detector without proposals of its own.
+        cached: the features of training; those of the test videos are kept beside them.
     """
 
     test_set: DetectionSet
     folder: Path
     run: RunOptions
     people: ProposalSource | None
+    cached: FeatureTraining | None = None
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self.folder
-        predictor = TorchPredictor(
-            averaged,
-            device=str(next(averaged.parameters()).device),
-            autocast_dtype=torch.bfloat16 if self.run.precision == "bf16" else None,
-        )
-        detections = predict_dataset(predictor, self.test_set, source=self.people)
+        half = self.run.precision == "bf16"
+        open_predictor = partial(
+            TorchPredictor, averaged, device=str(next(averaged.parameters()).device),
+            autocast_dtype=torch.bfloat16 if half else None,
+        )  # fmt: skip
+        extractor = None
+        if self.cached is not None:
+            extractor = self.cached.extractor(self.test_set, "bf16" if half else "no")
+        detections = predict_dataset(
+            open_predictor(), self.test_set, source=self.people,
+            predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),
+        )  # fmt: skip
         result, tubes = evaluate_dataset(self.test_set, detections)
         if not self.run.accelerator(folder).is_main_process:
             return {}
@@ -152,6 +171,7 @@ def train_and_evaluate(
     run: RunOptions,
     proposals: str | None = None,
     files: FileOptions | None = None,
+    features: FeatureOptions | None = None,
     on_step: OnStep | None = None,
 ) -> tuple[Detector, dict[str, Any]]:
     """Trains a detector and evaluates it on the test videos.
@@ -173,6 +193,7 @@ def train_and_evaluate(
         proposals: for a detector with external proposals: "ground-truth", or a source of
             `open_proposal_source`, which is run once over all videos.
         files: what a table of proposals leaves open.
+        features: whether features are computed once and kept; None computes them in every step.
         on_step: see `fit`.
 
     Returns:
@@ -196,13 +217,23 @@ def train_and_evaluate(
         clips, frames=config.frames, size=config.size, frame_step=config.frame_step,
         streams=config.clip_streams, flow_method=config.flow_method,
     )  # fmt: skip
-    samples = DetectionClips(
+    cached = None
+    if features is not None:
+        cached = plan_feature_training(
+            detector, train_set, clips, augmentation, features, schedule, run, folder
+        )
+    samples: Dataset = DetectionClips(
         train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
         sampling=sampling,
     )  # fmt: skip
+    if cached is not None:
+        frames = AnnotatedFrames(train_set, sampling, table)
+        samples = FeatureClips(cached.clips, frames, clips, cached.views, cached.cache, run.seed)
     options = plain_values(clips, sampling, augmentation, rois)
     options |= {"proposals": proposals, "data": describe_sets(train_set, test_set)}
-    task = DetectionTask(detector, DetectionEvaluator(test_set, folder, run, people), options)
+    options["cache_features"] = f"{cached.views} views" if cached else "off"
+    evaluator = DetectionEvaluator(test_set, folder, run, people, cached)
+    task = DetectionTask(detector, evaluator, options, cached.cache if cached else None)
     averaged = fit(task, samples, folder, schedule, run, on_step)
     return averaged, read_results(folder) or {}
 

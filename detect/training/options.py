@@ -34,6 +34,27 @@ class RoiTraining(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureOptions(Options):
+    """Whether the features of a frozen backbone are computed once and kept on disk.
+
+    Attributes:
+        cache_features: auto, off, or a folder. While the backbone is frozen its features of a clip
+            do not change: they are computed once and kept, and proposals and head are trained on
+            key frames of fixed clips. auto does so where the whole backbone is frozen and the run
+            draws at least two samples for each of these clips, in the folder actiontubes-features
+            beside the videos, or in the user's cache folder where that cannot be written.
+        feature_views: Views of each clip whose features are cached: the plain one, and others with
+            random --flip, --scale and --color, the same in all runs.
+        cache_features_limit: GB that the folder of cached features may have; the features of
+            further clips are computed whenever they are needed.
+    """
+
+    cache_features: str = "auto"
+    feature_views: Annotated[int, at_least(1)] = 3
+    cache_features_limit: Annotated[float, at_least(0)] = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassifierOptions(Options):
     """A classifier of whole videos and the weights that it starts from.
 

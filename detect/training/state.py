@@ -33,6 +33,8 @@ DETECTOR, CLASSIFIER, LAST = "detector.safetensors", "classifier.safetensors", "
 # Options that change no weight; --steps is checked by itself.
 _FREE_OPTIONS = ("steps", "save_every", "evaluate_every", "cache")
 _OPTION_NAMES = {"width_multiplier": "width"}  # where the field has another name
+# Options that earlier states do not have, with the value that their runs had.
+_LATER_OPTIONS = {"cache_features": "off"}
 _SHOWN = 200  # characters of a setting in an error's line
 
 
@@ -149,7 +151,8 @@ def load_state(
                 raise zipfile.BadZipFile
         state = load_torch_file(path)
         step, before = int(state["step"]), current_fields(state["settings"])
-        old_options = dict(state.get("options", {}))  # none in version 0.1
+        old_options = {n: value for n, value in _LATER_OPTIONS.items() if n in options}
+        old_options |= dict(state.get("options", {}))  # none in version 0.1
         groups = [set(group) for group in state["optimizer"]["param_groups"]]
         if not all(isinstance(name, str) for name in {**before, **old_options}):
             raise TypeError

@@ -103,7 +103,7 @@ def test_a_network_is_added_by_one_line(
         key for key, value in detector.named_parameters() if not torch.equal(value, before[key])
     }
     assert "trunk.early.weight" in changed and "head.scores.weight" in changed
-    assert ("head.features.blocks.late.weight" in changed) == (head == "mixed")
+    assert ("trunk.late.weight" in changed) == (head == "mixed")
     save_detector(detector, tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors").state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in detector.state_dict().items())

@@ -16,7 +16,8 @@ def test_table_and_json(run, tmp_path: Path) -> None:
     path = tmp_path / "new" / "models.json"
     done = run("models", "--json", path)
     assert done.returncode == 0 and done.stderr == ""
-    title, head, *lines = done.stdout.splitlines()
+    family, heads = done.stdout.split("\n\n")
+    title, head, *lines = family.splitlines()
     assert title.startswith("400 classes, 64x224x224, width 1.0")
     assert head.split()[:2] == ["name", "parameters"]
     assert [line.split()[0] for line in lines] == NAMES
@@ -24,6 +25,12 @@ def test_table_and_json(run, tmp_path: Path) -> None:
     i3d, s3d = lines[1], lines[4]
     assert re.match(r"i3d +12\.69 M +12\.06 M +111\.\d\d G +107\.89 G  Conv2d_1a to Mixed_5c", i3d)
     assert re.match(r"s3d +8\.32 M +8\.77 M +71\.\d\d G +66\.38 G  .*\(separable\) +none$", s3d)
+    assert [line.split()[0] for line in heads.splitlines()[1:]] == [
+        "head",
+        "mean",
+        "light",
+        "mixed",
+    ]
     rows = json.loads(path.read_text())
     assert [row["name"] for row in rows] == NAMES
     by_name = {row["name"]: row for row in rows}

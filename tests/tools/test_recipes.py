@@ -112,7 +112,7 @@ def test_the_papers_settings(name: str) -> None:
     """320x400, 20 frames, S3D-G to Mixed_4e, a ResNet-50's RPN; AVA's head, at its 7 cells."""
     settings = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
     expected = {
-        "backbone": "s3d-g", "weights": "kinetics400", "endpoint": "Mixed_4e",
+        "backbone": "s3d-g", "weights": "kinetics400", "endpoint": "Mixed_4e", "head": "mean",
         "proposals": "resnet50", "resnet_weights": "imagenet", "frames": 20, "size": [320, 400],
         "splits": [1, 2, 3] if name == "jhmdb" else [1],
     }  # fmt: skip

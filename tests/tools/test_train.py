@@ -157,6 +157,7 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "norm": ("frozen",), "weights": ("w.pth",), "proposals": ("resnet18",),
     "resnet_weights": ("r.pth",), "proposal_endpoint": ("Mixed_4c",), "proposal_count": (33,),
     "anchor_sides": (7, 9), "anchor_ratios": (0.3, 3.0), "head": ("mixed",), "hidden": (17,),
+    "head_channels": (18,),
     "roi_size": (5,), "dropout": (0.25,), "frames": (6,), "frame_step": (3,), "size": (96, 112),
     "key_frames": (2,), "key_frame_step": (5,), "margin": (19,), "flip": (0.125,),
     "scale": (0.9, 1.1), "color": (0.375,), "background": (0.625,), "rois_per_frame": (12,),
@@ -167,9 +168,10 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "box_weight": (1.5,), "proposal_box_weight": (2.5,), "streams": ("both",),
     "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
-    "first_frame": (0,), "boxes": ("pixel",),
+    "first_frame": (0,), "boxes": ("pixel",), "cache_features": ("folder",), "feature_views": (21,),
+    "cache_features_limit": (0.5,),
 }  # fmt: skip
-FLAGS = ("per_class_boxes", "no_balance", "cache", "compile")
+FLAGS = ("per_class_boxes", "mixed_per_box", "no_balance", "cache", "compile")
 
 
 @pytest.mark.parametrize("scoring", ["multi_label", "separate_background"])
@@ -207,8 +209,9 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
     }
     expected = alone | {
         "separate_background": scoring == "separate_background", "multi_label": scoring ==
-        "multi_label", "per_class_boxes": True, "balance": False, "cache": True, "compile": True,
-        "size": (96, 112), "crop": True, "resume": False, "train": ("a",), "test": ("b",),
+        "multi_label", "per_class_boxes": True, "mixed_per_box": True, "balance": False,
+        "cache": True, "compile": True, "size": (96, 112), "crop": True, "resume": False,
+        "train": ("a",), "test": ("b",),
     }  # fmt: skip
     expected["width_multiplier"] = expected.pop("width")
     expected["box_unit"] = expected.pop("boxes")

@@ -276,7 +276,7 @@ def test_a_video_shorter_than_its_table(tmp_path: Path, numbered: Any) -> None:
 def clip_name(clips: DetectionClips, position: int) -> str:
     """First frame of a sample, without reading it."""
     rng = np.random.default_rng((0, position))
-    return str(clips._draw_frame(rng)[1] - SMALL.key_frame_positions[rng.integers(3)])
+    return str(clips._annotated.draw(rng)[1] - SMALL.key_frame_positions[rng.integers(3)])
 
 
 def test_frames_as_pictures(tmp_path: Path, numbered: Any) -> None:

@@ -48,7 +48,12 @@ def test_a_huge_image_takes_no_memory(tmp_path: Path, side: int) -> None:
         list(read_video(video))
 
 
-@pytest.mark.parametrize("content", [b"", b"text", png(4, 4)[:20], b"\x89PNG\r\n\x1a\n"])
+LONG_PART = png(4, 4).replace(
+    struct.pack(">I", 0) + b"IEND", struct.pack(">I", 2**32 - 9) + b"IEND"
+)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", png(4, 4)[:20], b"\x89PNG\r\n\x1a\n", LONG_PART])
 def test_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "00001.png"
     path.write_bytes(content)

@@ -33,8 +33,9 @@ from actiontubes.detect.inference.predictor import (
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
-from actiontubes.detect.model.head import ActionHead, TrunkBlockFeatures
+from actiontubes.detect.model.head import ActionHead
 from actiontubes.detect.model.postprocess import KeyFrameDetections
+from actiontubes.detect.model.roi_features import TrunkBlockFeatures
 from actiontubes.detect.model.rpn import ProposalNetwork
 
 pytest.importorskip("onnxscript")
@@ -48,7 +49,7 @@ CONFIG = DetectorConfig(
 )  # fmt: skip
 EXTERNAL = replace(
     CONFIG, backbone="i3d", proposals="external", per_class_boxes=False, multi_label=True,
-    frame_step=2,
+    frame_step=2, head="light", head_channels=6,
 )  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def test_both_ways_agree_on_a_trunk_that_sees_single_frames() -> None:
     itself and the one before the last, where odd ones lie between two steps of the shared map."""
     settings = {"endpoint": "MaxPool_3a_3x3", "frames": 4}
     detector = narrow(**settings)
-    assert detector.window == 2
+    assert detector.window(detector.config.endpoint) == 2
     frames = video(KEY_FRAMES_PER_CLIP + 9)
     shared, per_clip = results(detector, frames), results(detector, frames, mode="per_clip")
     assert list(shared) == list(per_clip) == list(range(KEY_FRAMES_PER_CLIP + 9))
@@ -211,7 +211,7 @@ def test_both_ways_agree_on_a_trunk_that_sees_single_frames() -> None:
 def test_both_ways_agree_on_a_still_video(proposals: str) -> None:
     """With i2d, which has no zeros around a clip's ends."""
     detector = narrow(proposals=proposals, proposal_count=5)
-    assert detector.window == 2
+    assert detector.window(detector.config.endpoint) == 2
     frames = video(6, 6)
     external = proposals == "external"
     shared = results(detector, frames, external)

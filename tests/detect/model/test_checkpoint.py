@@ -66,10 +66,11 @@ def outputs(detector: Detector) -> list[Tensor]:
         SETTINGS,
         replace(SETTINGS, norm="frozen", per_class_boxes=True, dropout=0.3),
         replace(SETTINGS, proposals="external", head="mixed", multi_label=True, labels=("a",)),
+        replace(SETTINGS, head="light", head_channels=5, separate_background=True),
         replace(SETTINGS, backbone="top-heavy-i3d(Mixed_3c)", frame_step=3),
         replace(SETTINGS, proposals="resnet18"),
     ],
-    ids=["features", "frozen", "mixed", "i3d", "resnet18"],
+    ids=["features", "frozen", "mixed", "light", "i3d", "resnet18"],
 )
 def test_round_trip(settings: DetectorConfig, tmp_path: Path) -> None:
     detector = disturbed(settings)
@@ -250,6 +251,22 @@ def test_damaged_sections(saved: Path, tmp_path: Path, sections: Any) -> None:
     refused(path, "was written by another version")
     with pytest.raises(InputError, match="was written by another version"):
         load_sections(path)
+
+
+def test_a_mixed_head_of_version_0_1(tmp_path: Path) -> None:
+    """Its files do not say that the blocks run for each box, as there was no other way."""
+    detector = disturbed(replace(SETTINGS, head="mixed", mixed_per_box=True, proposals="external"))
+    save_detector(detector, tmp_path / "new.safetensors")
+
+    def older(record: dict[str, Any], _: dict[str, Tensor]) -> None:
+        del record["config"]["mixed_per_box"], record["config"]["head_channels"]
+
+    loaded = load_detector(
+        rewritten(tmp_path / "new.safetensors", tmp_path / "old.safetensors", older)
+    )
+    assert loaded.config == detector.config
+    for a, b in zip(outputs(detector), outputs(loaded)):
+        assert torch.equal(a, b)
 
 
 def test_files_of_version_0_1(saved: Path, tmp_path: Path) -> None:

@@ -29,7 +29,9 @@ WAYS = {
     "features": SETTINGS,
     "resnet18": replace(SETTINGS, proposals="resnet18"),
     "external": replace(SETTINGS, proposals="external", backbone="i3d"),
+    "light": replace(SETTINGS, head="light", head_channels=4, proposals="external"),
     "mixed": replace(SETTINGS, head="mixed", proposals="external"),
+    "mixed per box": replace(SETTINGS, head="mixed", proposals="external", mixed_per_box=True),
     "sigmoids": replace(SETTINGS, multi_label=True, per_class_boxes=True, backbone="fast-s3d"),
     "elsewhere": replace(SETTINGS, endpoint="Mixed_3c", proposal_endpoint="Mixed_4b"),
 }
@@ -141,7 +143,7 @@ def test_jittered_boxes_are_added_to_the_proposals_in_training() -> None:
         assert len(detector.score(maps, 16, corner, CLIP_OF, KEYS).proposals) == 4
 
 
-@pytest.mark.parametrize("way", ["external", "mixed"])
+@pytest.mark.parametrize("way", ["external", "light", "mixed", "mixed per box"])
 def test_a_batch_without_people_has_zero_gradients(
     way: str, detect_key_frames: Callable[..., KeyFrameDetections]
 ) -> None:
@@ -182,7 +184,7 @@ def test_frozen_norms_stay(norm: Any, head: Any) -> None:
         torch.stack(list(losses.values())).sum().backward()
         optimizer.step()
     after = norms(detector)
-    assert any("head" in name for name in after) == (head == "mixed")
+    assert any("Mixed_5c" in name for name in after) == (head == "mixed")
     same = {name for name, value in after.items() if torch.equal(value, before[name])}
     if norm == "frozen":
         assert same == set(after)
@@ -215,7 +217,7 @@ def test_external_proposals_are_added_to_those_of_the_network() -> None:
     detector = build(replace(SETTINGS, proposal_count=1)).train()
     seen: list[Tensor] = []
     hook = detector.head.register_forward_hook(
-        lambda module, inputs, out: seen.append(inputs[2].boxes)
+        lambda module, inputs, out: seen.append(inputs[1].boxes)
     )
     mine = torch.tensor([[3.0, 4, 50, 51]])
     detector(clips(), CLIP_OF, KEYS, BOXES, LABELS, SEEDS, [mine] * 4)
@@ -226,7 +228,7 @@ def test_external_proposals_are_added_to_those_of_the_network() -> None:
 def test_external_proposals_alone() -> None:
     detector = build(WAYS["external"]).train()
     seen: list[Tensor] = []
-    detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[2].boxes))
+    detector.head.register_forward_hook(lambda module, inputs, out: seen.append(inputs[1].boxes))
     mine = torch.tensor([[3.0, 4, 50, 51]])
     detector(clips(), CLIP_OF, KEYS, BOXES, LABELS, SEEDS, [mine] * 4)
     # And the ground truth, so that there is something to find.
@@ -262,18 +264,21 @@ def test_detections(
 
 def test_the_window_covers_the_context() -> None:
     for frames, steps in ((1, 1), (4, 1), (5, 2), (20, 5), (64, 16)):
-        assert build_detector(replace(SETTINGS, frames=frames)).window == steps
-    assert build_detector(replace(SETTINGS, endpoint="Mixed_3c", frames=20)).window == 10
+        assert build_detector(replace(SETTINGS, frames=frames)).window("Mixed_4e") == steps
+    detector = build_detector(replace(SETTINGS, endpoint="Mixed_3c", frames=20))
+    assert detector.window("Mixed_3c") == 10 and detector.window("Mixed_5c") == 3
 
 
 def test_a_pretrained_trunk_is_truncated_and_used() -> None:
     trunk = Trunk(get_variant("s3d-g"), 0.05)
     weights = {key: value.clone() for key, value in trunk.state_dict().items()}
-    for head, rest in (("mean", ""), ("mixed", "head.features.blocks.")):
+    for way, rest in (
+        ("external", ""), ("mixed", "trunk."), ("mixed per box", "head.features.blocks."),
+    ):  # fmt: skip
         taken = Trunk(get_variant("s3d-g"), 0.05)
         taken.load_state_dict(weights)
-        detector = build_detector(replace(SETTINGS, head=head, proposals="external"), taken)
-        assert detector.trunk.last == "Mixed_4e"
+        detector = build_detector(replace(WAYS[way], backbone="s3d-g"), taken)
+        assert detector.trunk.last == ("Mixed_5c" if way == "mixed" else "Mixed_4e")
         state = detector.state_dict()
         for key, value in weights.items():
             early = key.split(".")[0] in dict(detector.trunk.named_children())
@@ -289,7 +294,12 @@ def test_a_pretrained_trunk_is_truncated_and_used() -> None:
         ({"endpoint": "Mixed_9z"}, ("Mixed_9z", "Mixed_4b")),
         ({"proposal_endpoint": "fc"}, ("fc", "Mixed_4b")),
         ({"head": "mixed", "endpoint": "Mixed_5c", "size": (64, 96)}, ("mixed", "Mixed_5c")),
-        ({"head": "mixed", "endpoint": "Mixed_4b"}, ("mixed", "Mixed_4e")),
+        (
+            {"head": "mixed", "mixed_per_box": True, "endpoint": "Mixed_4b"},
+            ("--mixed-per-box", "--proposal-endpoint Mixed_4e"),
+        ),
+        ({"head": "mixed", "frames": 4}, ("--head mixed", "4 frames", "--frames 8", "Mixed_5c")),
+        ({"head_channels": 0}, ("--head-channels", "0")),
         ({"backbone": "resnet"}, ("resnet", "s3d-g")),
         ({"labels": ()}, ("labels",)),
         ({"norm": "group"}, ("norm", "group", "frozen")),

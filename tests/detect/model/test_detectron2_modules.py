@@ -18,7 +18,7 @@ from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.errors import InputError
-from actiontubes.detect.model.head import MeanPoolFeatures
+from actiontubes.detect.model.roi_features import MeanPoolFeatures
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
@@ -281,6 +281,7 @@ def test_proposals_from_a_resnet_on_the_key_frame(config: Any, build: Any) -> No
     cfg = config(
         "MODEL.S3D.KEY_FRAME_BACKBONE", "build_resnet_backbone", "MODEL.RPN.IN_FEATURES", ["res4"],
         "MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64,
+        "MODEL.ROI_ACTION_HEAD.FEATURES", "light",
     )  # fmt: skip
     model = build(cfg)
     train(model, batch(), 1)
@@ -353,7 +354,7 @@ def test_a_lazy_config_can_name_the_parts(parts: Any) -> None:
             ["MODEL.ROI_HEADS.IN_FEATURES", ["key"]],
             r'MODEL.ROI_HEADS.IN_FEATURES: .* needs \["clip"\]',
         ),
-        (["MODEL.ROI_ACTION_HEAD.FEATURES", "max"], "FEATURES max: must be mean or mixed"),
+        (["MODEL.ROI_ACTION_HEAD.FEATURES", "max"], "FEATURES max: must be mean, light or mixed"),
         (
             ["MODEL.ROI_ACTION_HEAD.FEATURES", "mixed", "MODEL.S3D.ENDPOINT", "Mixed_5c"],
             "FEATURES mixed: no layers are left after .* Mixed_5c",

@@ -10,11 +10,7 @@ import torch
 from actiontubes.backbones.family import Variant, endpoint_shapes, get_variant
 from actiontubes.backbones.grid import FeatureGrid
 from actiontubes.backbones.inception import Trunk
-from actiontubes.detect.model.head import (
-    ActionHead,
-    MeanPoolFeatures,
-    TrunkBlockFeatures,
-)
+from actiontubes.detect.model.head import ActionHead
 from actiontubes.detect.model.losses import action_losses
 from actiontubes.detect.model.postprocess import (
     KeyFrameDetections,
@@ -22,7 +18,14 @@ from actiontubes.detect.model.postprocess import (
     decode_boxes,
     select_detections,
 )
-from actiontubes.detect.model.roi_align import Rois, roi_align_3d, window_starts
+from actiontubes.detect.model.roi_align import Rois, roi_align_3d, roi_align_at, window_starts
+from actiontubes.detect.model.roi_features import (
+    DeepPoolFeatures,
+    FeatureMap,
+    LightPoolFeatures,
+    MeanPoolFeatures,
+    TrunkBlockFeatures,
+)
 from actiontubes.detect.model.sampling import RoiSamples, jitter_boxes, sample_rois
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -256,7 +259,7 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     boxes = torch.tensor([[20.0, 24, 90, 70], [40, 30, 48, 38], [17, 16, 60, 80]])
     boxes = boxes[torch.arange(len(frames)) % 3]
     clip = torch.zeros(len(frames), dtype=torch.long)
-    found, _ = make()(maps, grid, Rois(boxes, clip, frames), window)
+    found, _ = make()([FeatureMap(maps, grid, window)], Rois(boxes, clip, frames))
     cell = grid.stride[1]
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # a pixel is counted by its centre
     assert (found[:, 2] - centre[:, 0]).abs().max() < 0.1 * cell
@@ -270,7 +273,7 @@ def test_pooled_coordinates_are_those_of_box_and_key_frame(
     assert inside.sum() > 4
     assert (found[inside, 0] - frames[inside]).abs().max() <= grid.stride[0] / 2 + 1e-4
     rois = Rois(boxes[: len(centres)], clip[: len(centres)], centres)
-    at_centre, _ = make()(maps, grid, rois, window)
+    at_centre, _ = make()([FeatureMap(maps, grid, window)], rois)
     assert (at_centre[:, 0] - centres).abs().max() < 0.1 * grid.stride[0]
 
 
@@ -291,7 +294,7 @@ def test_window_and_key_frame_equal_pooling_every_step() -> None:
     clip, keys = torch.tensor([0, 1, 1, 0, 0, 1, 0]), torch.tensor([0, 4, 9, 15, 18, 30, 35])
     features = MeanPoolFeatures(6, 4, size=3)
     features.layers = features.box_layers = nn.Sequential(nn.Flatten(1))
-    found, on_key_frames = features(maps, grid, Rois(boxes, clip, keys), 4)
+    found, on_key_frames = features([FeatureMap(maps, grid, 4)], Rois(boxes, clip, keys))
     pooled = roi_align_3d(maps, boxes, clip, grid, 3)
     for i, start in enumerate(window_starts(keys, grid, 4, 9).tolist()):
         expected = pooled[i, :, start : start + 4].mean(dim=1).flatten()
@@ -316,7 +319,8 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
     boxes = torch.tensor([[20.0, 20, 60, 60]]).expand(3, -1)
     blocks = TrunkBlockFeatures(Spy(), 3, 3)
     blocks.box_layers = nn.Flatten(1)
-    mean, on_key_frame = blocks(maps, grid, Rois(boxes, torch.zeros(3).long(), keys), 3)
+    rois = Rois(boxes, torch.zeros(3).long(), keys)
+    mean, on_key_frame = blocks([FeatureMap(maps, grid, 3)], rois)
     assert seen[0].tolist() == [[0, 1, 2], [2, 3, 4], [5, 6, 7]]
     assert mean.tolist() == [[1.0] * 3, [3.0] * 3, [6.0] * 3]
     # Boxes are seen on the key frame itself, wherever it stands between two time steps.
@@ -339,7 +343,7 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     rois = Rois(boxes, torch.zeros(7, dtype=torch.long), torch.full((7,), 10))
     # A window longer than the map is the whole map.
     for window in (5, 50):
-        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, rois, window)
+        logits, deltas = head([FeatureMap(torch.randn(1, 6, 5, 6, 8), grid, window)], rois)
         assert logits.shape == (7, 5 + (not multi_label))
         assert deltas.shape == (7, 5 if per_class_boxes else 1, 4)
     found = head.probabilities(logits)
@@ -354,16 +358,70 @@ def test_shapes_and_probabilities(scoring: str, per_class_boxes: bool) -> None:
     assert deltas.abs().max() < 0.05 and found.std(dim=1).max() < 0.05
 
 
-def test_norms_of_a_new_head_survive_few_proposals() -> None:
+@pytest.mark.parametrize("norm", [False, True])
+def test_light_head_equals_pooling_all_channels_first(norm: bool) -> None:
+    """Reducing channels, mean and pooling are linear: any order of them is the same."""
+    torch.manual_seed(1)
+    maps, grid = torch.randn(2, 6, 9, 6, 8), FeatureGrid((1.5, 15.0, 15.0), (4, 16, 16))
+    boxes = boxes_around(torch.Generator().manual_seed(0), 7)
+    clip, keys = torch.tensor([0, 1, 1, 0, 0, 1, 0]), torch.tensor([0, 4, 9, 15, 18, 30, 35])
+    features = LightPoolFeatures(6, 16, reduced=4, size=3, norm=norm)
+    rois = Rois(boxes, clip, keys)
+    found, on_key_frames = features([FeatureMap(maps, grid, 4)], rois)
+    assert found.shape == on_key_frames.shape == (7, 16)
+    every_step = roi_align_3d(maps, boxes, clip, grid, 3)
+    starts = window_starts(keys, grid, 4, 9).tolist()
+    windows = torch.stack([every_step[i, :, s : s + 4].mean(dim=1) for i, s in enumerate(starts)])
+    kernel, bias = features.reduction.weight.flatten(1), features.reduction.bias
+    for half, layers, pooled, value in (
+        (slice(4), features.layers, windows, found),
+        (slice(4, 8), features.box_layers, roi_align_at(maps, grid, rois, 3), on_key_frames),
+    ):
+        reduced = torch.einsum("rchw,dc->rdhw", pooled, kernel[half])
+        expected = layers(reduced + bias[half][:, None, None])
+        torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_mixed_head_pools_each_map_where_it_lies() -> None:
+    """Classes from the window's mean of the last map, boxes from the key frame of the first."""
+    torch.manual_seed(0)
+    box_map = FeatureMap(torch.randn(1, 3, 8, 6, 8), FeatureGrid((0, 0, 0), (4, 16, 16)), 3)
+    class_map = FeatureMap(torch.randn(1, 5, 4, 3, 4), FeatureGrid((2, 8, 8), (8, 32, 32)), 2)
+    features = DeepPoolFeatures(3, 5, size=3)
+    features.box_layers = nn.Flatten(1)
+    rois = Rois(torch.tensor([[20.0, 20, 60, 60], [0, 10, 90, 80]]), torch.zeros(2).long(),
+                torch.tensor([10.0, 22.0]))  # fmt: skip
+    scores, on_key_frames = features([box_map, class_map], rois)
+    expected = roi_align_3d(class_map.features, rois.boxes, rois.clip_index, class_map.grid, 3)
+    # Windows of two steps are centered on frames 6, 14 and 22.
+    assert torch.allclose(scores[0], expected[0, :, 0:2].mean((1, 2, 3)), atol=1e-6)
+    assert torch.allclose(scores[1], expected[1, :, 2:4].mean((1, 2, 3)), atol=1e-6)
+    expected = roi_align_at(box_map.features, box_map.grid, rois, 3)
+    assert torch.equal(on_key_frames, expected.flatten(1))
+
+
+def mean_head() -> MeanPoolFeatures:
+    return MeanPoolFeatures(6, 16, size=3, norm=True)
+
+
+def light_head() -> LightPoolFeatures:
+    return LightPoolFeatures(6, 16, reduced=4, size=3, norm=True)
+
+
+@pytest.mark.parametrize("make", [mean_head, light_head])
+def test_norms_of_a_new_head_survive_few_proposals(
+    make: Callable[[], MeanPoolFeatures | LightPoolFeatures],
+) -> None:
     """Batch norms have no mean of no box, and no spread of one."""
     torch.manual_seed(0)
-    head = ActionHead(MeanPoolFeatures(6, 16, size=3, norm=True), 2).train()
+    head = ActionHead(make(), 2).train()
     grid = FeatureGrid((0.0, 0.0, 0.0), (4, 16, 16))
     before = {key: value.clone() for key, value in head.state_dict().items()}
     for count in (0, 1):
         boxes = torch.tensor([[10.0, 10, 50, 60]])[:count]
         none = torch.zeros(count, dtype=torch.long)
-        logits, deltas = head(torch.randn(1, 6, 5, 6, 8), grid, Rois(boxes, none, none), 5)
+        maps = FeatureMap(torch.randn(1, 6, 5, 6, 8), grid, 5)
+        logits, deltas = head([maps], Rois(boxes, none, none))
         assert logits.shape == (count, 3)
         (logits.sum() + deltas.sum()).backward()
     for parameter in head.parameters():

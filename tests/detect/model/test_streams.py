@@ -91,6 +91,23 @@ def maps(made: Detector, clips: Tensor) -> dict[str, Tensor]:
         return made.extract_features(clips)
 
 
+def two_clips(channels: int = 5) -> Tensor:
+    """One of twice the length, for layers behind the fourth pooling."""
+    return torch.cat([clip(channels), clip(channels).flip(1)], dim=1)
+
+
+def test_feature_maps_of_the_mixed_head_are_averaged() -> None:
+    made = detector(head="mixed", frames=8)
+    assert made.flow_trunk is not None
+    found, names = maps(made, two_clips()), ("Mixed_3c", "Mixed_5c")
+    with torch.inference_mode():
+        rgb = normalize(two_clips(3), made.config.mean, made.config.std)
+        rgb_maps = made.trunk.endpoints(rgb, names)
+        flow_maps = made.flow_trunk.endpoints(normalize(two_clips(2), FLOW_MEAN, FLOW_STD), names)
+    for name in names:
+        torch.testing.assert_close(found[name], (rgb_maps[name] + flow_maps[name]) / 2)
+
+
 def test_feature_maps_are_averaged() -> None:
     made = detector()
     assert made.flow_trunk is not None
@@ -128,15 +145,15 @@ def test_streams_of_a_clip() -> None:
     assert torch.equal(proposals[0], same[0]) and len(proposals[0])
 
 
-@pytest.mark.parametrize("head", ["mean", "mixed"])
+@pytest.mark.parametrize("head", ["mean", "light", "mixed"])
 @pytest.mark.parametrize("streams", ["flow", "both"])
 def test_round_trip(streams: str, head: str, tmp_path: Path) -> None:
-    made = detector(streams=streams, head=head)
+    made = detector(streams=streams, head=head, frames=8)
     save_detector(made, tmp_path / "d.safetensors")
     loaded = load_detector(tmp_path / "d.safetensors")
     assert loaded.config == made.config and is_detector(tmp_path / "d.safetensors")
     assert not is_detector(tmp_path / "none.safetensors")
-    found, expected = maps(loaded, clip()), maps(made, clip())
+    found, expected = maps(loaded, two_clips()), maps(made, two_clips())
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

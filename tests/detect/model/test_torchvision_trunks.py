@@ -84,7 +84,10 @@ def test_trained_saved_and_used(name: str, tmp_path: Path) -> None:
             {"width_multiplier": 0.5},
             "--width 0.5: only works with the S3D family; with r2plus1d_18 use 1.0",
         ),
-        ({"head": "mixed"}, "--head mixed: only works with the S3D family"),
+        (
+            {"head": "mixed", "mixed_per_box": True},
+            "--mixed-per-box: only works with the S3D family",
+        ),
         ({"streams": "flow"}, "--streams: optical flow only works with the S3D family"),
         ({"size": (66, 64)}, "must be multiples of 4, the stride of layer2"),
     ],

@@ -218,7 +218,7 @@ def test_boxes_of_several_classes_ask_for_several_labels(
 def test_freezing_reaches_into_the_head() -> None:
     settings = DetectorConfig(
         labels=("run", "sit"), backbone="i3d", width_multiplier=0.0625, endpoint="Mixed_4f",
-        head="mixed", proposals="external", size=(64, 64), norm="batch",
+        head="mixed", mixed_per_box=True, proposals="external", size=(64, 64), norm="batch",
     )  # fmt: skip
     with pytest.raises(InputError, match="--freeze Mixed_5b: cannot be combined with --norm batch"):
         new_detector(settings, freeze="Mixed_5b")

@@ -683,9 +683,10 @@ def test_norms_shared_among_processes_are_the_same(backbone: str) -> None:
     [
         {},
         {"per_class_boxes": True, "multi_label": True},
+        {"head": "light"},
         {"head": "mixed", "backbone": "i3d"},
     ],
-    ids=["features", "sigmoids", "mixed"],
+    ids=["features", "sigmoids", "light", "mixed"],
 )
 def test_sixty_steps_find_a_moving_rectangle(
     changes: dict[str, Any], tmp_path: Path, detect_key_frames: Callable[..., KeyFrameDetections]
