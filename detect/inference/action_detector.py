@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.errors import InputError
+from ..linking.interface import Calibration
 from ..model.zero_shot import LabelGroups
 from ..people.proposals import ProposalSource
 from ..people.table import TableSource
@@ -105,18 +106,23 @@ class CheckpointDetector(ActionDetector):
         predictor: runs it.
         source: where people are, for external proposals.
         made_from: its files and how they run, by option.
+        calibration: from its checkpoint.
     """
 
     predictor: Predictor
     source: ProposalSource | None
     made_from: Mapping[str, Any]
+    calibration: Calibration | None = None
     one_tube_per_person = False
 
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
     ) -> AbstractContextManager[WriteTables]:
         check_proposal_step(options.proposal_step, self.predictor, self.source)
-        return detector_tubes(video, self.predictor, self.source, options, progress=progress)
+        return detector_tubes(
+            video, self.predictor, self.source, options, calibration=self.calibration,
+            progress=progress,
+        )  # fmt: skip
 
     def identity(self, options: TubeOptions) -> Mapping[str, Any]:
         values = asdict(options)

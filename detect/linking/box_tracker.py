@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...datasets.options import Options, between, greater_than
+from ...datasets.options import Options, at_least, between, greater_than
 from ...datasets.tables import concatenate_rows, select_rows
 from ..boxes.iou import rowwise_iou
 from ..boxes.joins import join
@@ -27,14 +27,16 @@ class TrackingConfig(Options):
 
     Attributes:
         iou: least IoU of a box with where its track leads.
-        gap: a track ends when it gets no box up to `gap` frames after its last one, or up to twice
-            as many frames as it had boxes.
+        gap: a track ends when it gets no box up to `gap` frames after its last one, or earlier,
+            after `patience` times as many frames as it had boxes.
+        patience: see `gap`.
         motion: variance of a change of velocity in a frame, by that of a box's position: higher
             follows the boxes more closely, lower gives steadier tracks.
     """
 
-    iou: Annotated[float, between(0, 1)] = 0.1
+    iou: Annotated[float, between(0, 1)] = 0.2
     gap: Annotated[int, between(0, 100_000)] = 15
+    patience: Annotated[float, at_least(0)] = 2.0
     motion: Annotated[float, greater_than(0)] = 0.03
 
 
@@ -95,7 +97,7 @@ class BoxTracker:
     def end_before(self, frame: int) -> None:
         """Ends the tracks whose last box is too long before `frame`."""
         tracks = self._tracks
-        trusted = 2 * tracks.count * self.key_frame_step
+        trusted = self.config.patience * tracks.count * self.key_frame_step
         may_go_on = frame - tracks.last <= np.minimum(self.config.gap, trusted)
         if not may_go_on.all():
             self._tracks = tracks.select(np.flatnonzero(may_go_on))

@@ -68,10 +68,17 @@ class PersonsLinker:
     Args:
         config: the parameters.
         key_frame_step: frames from one frame with detections to the next.
+        calibration: makes probabilities of the tubes' scores.
     """
 
-    def __init__(self, config: PersonsConfig = PersonsConfig(), key_frame_step: int = 1) -> None:
+    def __init__(
+        self,
+        config: PersonsConfig = PersonsConfig(),
+        key_frame_step: int = 1,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.config, self.key_frame_step = config, key_frame_step
+        self._calibration = calibration or Calibration()
         self._tracker = BoxTracker(config, key_frame_step)
         self._identities = Identities()
         self._people: list[People] = []
@@ -139,13 +146,20 @@ class PersonsLinker:
         person = self._number_people(tracks)
         sequences = ClassSequences(tracks, scores, len(names[1]))
         stretches = decode_stretches(
-            sequences, config.change_cost, config.max_evidence, config.boundary
+            sequences,
+            config.change_cost,
+            config.max_evidence,
+            config.boundary,
         )
         tubes = make_tubes(
             sequences, stretches, person, names, config.prior_frames, self.key_frame_step
         )
         num_tubes = int(tubes.tube[-1]) + 1
-        tubes = replace(tubes, tube=tubes.tube + self._num_tubes)
+        assert tubes.tube_score is not None
+        tubes = replace(
+            tubes, tube=tubes.tube + self._num_tubes,
+            tube_score=self._calibration.probability(tubes.tube_score),
+        )  # fmt: skip
         self._num_tubes += num_tubes
         return LinkResult(tubes, tracks.tracks(person, names[0]), num_dropped=num_dropped)
 
@@ -176,20 +190,22 @@ class PersonsLinker:
 def make_persons_linker(
     config: LinkConfig, videos: Videos | None = None, calibration: Calibration | None = None
 ) -> PersonsLinker:
-    """A linker of people.
+    """A linker of people, with the parameters of the calibration where there is one.
 
     Where detections are on every n-th frame alone, a track goes on over one of those frames
     without a box.
     """
-    preset = PersonsConfig()
+    known, step = calibration or Calibration(), config.key_frame_step
+    usual = PersonsConfig()
     preset = replace(
-        preset,
-        min_length=config.min_length(preset.min_length),
-        prior_frames=config.min_length(preset.prior_frames),
+        usual,
+        change_cost=known.change_cost,
+        boundary=known.boundary,
+        min_length=config.min_length(known.min_length),
+        prior_frames=config.min_length(usual.prior_frames),
+        gap=usual.gap if step == 1 else max(usual.gap, 2 * step),
     )
-    if config.key_frame_step > 1:
-        preset = replace(preset, gap=max(preset.gap, 2 * config.key_frame_step))
-    return PersonsLinker(override_fields(preset, config.overrides), config.key_frame_step)
+    return PersonsLinker(override_fields(preset, config.overrides), step, calibration)
 
 
 def merge_people(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import read_video
+from actiontubes.detect.linking.interface import Calibration
 from actiontubes.detect.linking.linker import link
 from actiontubes.detect.model.build import build_detector
-from actiontubes.detect.model.checkpoint import save_detector
+from actiontubes.detect.model.checkpoint import CALIBRATION, load_detector, save_detector
 from actiontubes.detect.model.config import DetectorConfig
 
 TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
@@ -181,6 +182,33 @@ def test_the_threshold_leaves_out_whole_tubes(detect, figures: Path, trained: Pa
     assert 0 < len(tubes) < len(all_tubes)
     assert f"with scores below {least}" in done.out
     assert tubes.person is not None and tubes.person.min() >= 1
+
+
+def test_a_checkpoint_brings_its_calibration(
+    command, detect, figures: Path, trained: Path, tmp_path: Path
+) -> None:
+    """`detect` uses it, and `link` where it is told to: the scores are the mapped ones."""
+    video, plain = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    calibration = Calibration(score_scale=0.5, score_shift=1.0)
+    checkpoint = tmp_path / "calibrated.safetensors"
+    save_detector(load_detector(plain), checkpoint, {CALIBRATION: asdict(calibration)})
+    _, _, before = detect(video, plain, "--threshold", 0)
+    _, _, after = detect(video, checkpoint, "--threshold", 0)
+    np.testing.assert_array_equal(sorted_boxes(after), sorted_boxes(before))
+    np.testing.assert_allclose(
+        np.sort(after.tube_score), np.sort(calibration.probability(before.tube_score))
+    )
+    words = ["link", "--detections", tmp_path / "out" / "detections.parquet"]
+    words += ["--out", tmp_path / "linked.parquet", "--calibration"]
+    assert command(*words, checkpoint, "--method", "persons").code == 0
+    linked = read_table(Tubes, tmp_path / "linked.parquet")
+    np.testing.assert_allclose(np.sort(linked.tube_score), np.sort(after.tube_score))
+    for path, more, message in (
+        (plain, ["--method", "persons"], "has no calibration; train with --calibration-videos"),
+        (checkpoint, [], "--calibration: only works with --method persons"),
+    ):
+        done = command(*words, path, *more)
+        assert done.code == 2 and message in done.err[0]
 
 
 @pytest.mark.parametrize("every", [3, 8, 40])
