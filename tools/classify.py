@@ -60,6 +60,7 @@ def classify(
     from ..datasets.clips.classification_set import open_classification_set
     from ..detect.evaluation.classification import read_class_map
     from ..detect.inference.classify import RESULTS, ClassifierTest, score_classifier
+    from ..detect.inference.device import choose_device, choose_precision, explain_precision
     from ..detect.training.classifier import (
         format_accuracies,
         mean_result,
@@ -93,6 +94,10 @@ def classify(
         workers=run.workers,
     )  # fmt: skip
     keep_freed_memory()
+    device = choose_device(run.device)
+    chooses = run.precision == "auto" and not steps
+    if chooses:  # as without gradients
+        run = replace(run, precision=choose_precision("auto", device))
     accelerator = run.accelerator(out)
     labels = expand_labels(data.labels)
 
@@ -125,6 +130,8 @@ def classify(
         other = fuse and pretrained_classifier(
             backbone, fuse, 3 if network.streams == "flow" else 2
         )
+        if chooses and accelerator.is_main_process:
+            print(explain_precision(device), flush=True)
         for split, folder in folders.items():
             with run.lock(folder):
                 tested = score_classifier(

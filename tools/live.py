@@ -35,7 +35,7 @@ def live(
     timeout: Annotated[float, Range(lambda value: value > 0, "greater than 0 seconds")] = 10.0,
     retries: Annotated[int | None, at_least(0)] = None,
     threshold: float = 0.4,
-    precision: Literal["no", "bf16", "fp16"] = "no",
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     trail: bool = False,
 ) -> None:
@@ -70,7 +70,8 @@ def live(
         retries: Reconnection attempts in a row after the source stalls or ends. Default: 10; 0 for
             files.
         threshold: Lowest score of a box that may join a tube.
-        precision: bf16 or fp16 for half precision where it is safe.
+        precision: no (float32), or bf16 or fp16 for half precision where it is safe; auto is bf16
+            where the processor or GPU computes it natively, else no.
         device: auto uses a GPU if there is one.
         trail: Draw the path of each box's center over the last second.
     """
@@ -78,7 +79,7 @@ def live(
     from ..datasets.video.live_source import LiveSource, open_live_source, repeat_source
     from ..datasets.video.reader import VideoInfo, probe
     from ..detect.inference.action_detector import check_proposal_step
-    from ..detect.inference.device import choose_device
+    from ..detect.inference.device import choose_device, explain_precision
     from ..detect.inference.live.page import serve_page
     from ..detect.inference.live.run import run_live
     from ..detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
@@ -92,8 +93,9 @@ def live(
             )
     opened = open_live_source(source, timeout=timeout, at_once=speed == "max")
     keep_freed_memory()
+    torch_device = choose_device(device)
     detector = load_checkpoint(
-        checkpoint, proposals=proposals, device=choose_device(device), precision=precision
+        checkpoint, proposals=proposals, device=torch_device, precision=precision
     )
     check_proposal_step(proposal_step, detector.predictor, detector.source)
     path = Path(source)
@@ -116,6 +118,8 @@ def live(
             address, show_frame = stack.enter_context(serve_page(port))
             print(f"open {address} in a browser; Ctrl-C ends the run", flush=True)
             frame_sinks.append(show_frame)
+        if precision == "auto" and checkpoint.suffix.lower() != ".onnx":
+            print(explain_precision(torch_device), flush=True)
         _stop_by_signals(live_source, stack)
         summary = run_live(
             live_source, detector.predictor, person_boxes, step=step, lookahead=look_ahead,

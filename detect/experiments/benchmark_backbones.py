@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ...backbones.family import ENDPOINTS, get_variant
 from ...backbones.inception import Trunk
-from .timing import has_bfloat16, median, time_rounds
+from ..inference.device import has_native_bfloat16
+from .timing import median, time_rounds
 
 _REFERENCE = "torchvision s3d"
 
@@ -64,7 +65,7 @@ def benchmark_backbones(
     networks[_REFERENCE].to(dtype)
     clip = torch.rand(1, 3, frames, height, width).to(device, dtype)
     passes = {name: partial(_run_pass, each, clip, train) for name, each in networks.items()}
-    if train and has_bfloat16(device):
+    if train and has_native_bfloat16(device):
         for name in names:
             mixed = partial(_run_pass, networks[name], clip, train, mixed=True)
             passes[f"{name}, bfloat16"] = mixed

@@ -31,6 +31,7 @@ from ...datasets.figures.motion import LABELS
 from ...datasets.tables import Detections
 from ..inference.clip_batches import ClipBatch, iter_clip_batches
 from ..inference.clip_geometry import KEY_FRAMES_PER_CLIP, ClipGeometry, Mode
+from ..inference.device import has_native_bfloat16
 from ..inference.predictor import TorchPredictor, postprocess
 from ..model.build import build_detector
 from ..model.config import DetectorConfig, HeadKind, ProposalKind
@@ -40,14 +41,15 @@ from ..training.detector import DetectionTask
 from ..training.loop import fit, make_optimizer
 from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES
-from .benchmark_videos import STAGES, benchmark_videos
+from .benchmark_videos import benchmark_videos, proposal_variants, videos_table
 from .detector_cost import head_cost_table, head_costs
-from .timing import has_bfloat16, median, time_rounds
+from .timing import median, time_rounds
 
 # Three people a frame: x1 y1 x2 y2 as fractions of the frame.
 _PERSON_BOXES = np.array([[0.1, 0.3, 0.3, 0.9], [0.4, 0.2, 0.6, 0.95], [0.65, 0.4, 0.8, 0.8]])
 _PROPOSAL_KINDS: tuple[ProposalKind, ...] = ("external", "features", "resnet50")
 _SCHEDULE = Schedule(steps=1, lr=1e-4)
+_VIDEO_ROUNDS = 3
 _WARMUP_STEPS = 4  # of the short training run, in which its worker processes start
 _TENSOR_PEAK = 989e12
 """Dense bf16 FLOP/s of an H100 SXM and an H200, by NVIDIA's data sheets."""
@@ -67,6 +69,7 @@ class Workload:
         steps: of that run, after four that are not counted.
         head: see `DetectorConfig`.
         hidden: width of the action head's layers.
+        proposals: that an RPN makes on each key frame.
     """
 
     backbone: str = "s3d-g"
@@ -81,6 +84,7 @@ class Workload:
     steps: int = 6
     head: HeadKind = "mean"
     hidden: int = 1024
+    proposals: int = 100
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -95,8 +99,8 @@ class Workload:
     def config(self, backbone: str, proposals: ProposalKind) -> DetectorConfig:
         return DetectorConfig(
             labels=LABELS, backbone=backbone, endpoint=self.endpoint, proposals=proposals,
-            proposal_endpoint=self.endpoint, head=self.head, hidden=self.hidden,
-            frames=self.frames, size=(self.height, self.width), norm="batch",
+            proposal_endpoint=self.endpoint, proposal_count=self.proposals, head=self.head,
+            hidden=self.hidden, frames=self.frames, size=(self.height, self.width), norm="batch",
         )  # fmt: skip
 
 
@@ -139,17 +143,19 @@ def benchmark_detector(workload: Workload) -> dict[str, Any]:
         data = Path(folder) / "figures"
         make_figure_dataset(data, train=4, test=1, height=240, width=320, progress=False)
         train_set, test_set = open_detection_sets(data)
+        predictors = {
+            kind: TorchPredictor(
+                _make_detector(workload, kind), device=workload.device,
+                autocast_dtype=workload.autocast_dtype,
+            )
+            for kind in _PROPOSAL_KINDS
+        }  # fmt: skip
         dense |= benchmark_videos(
-            {
-                kind: TorchPredictor(
-                    _make_detector(workload, kind), device=workload.device,
-                    autocast_dtype=workload.autocast_dtype,
-                )
-                for kind in _PROPOSAL_KINDS
-            },
+            proposal_variants(predictors),
             test_set.media[0],
             FunctionSource(lambda frames, _: [_person_boxes(*frames.shape[1:3])] * len(frames)),
-        )  # fmt: skip
+            min(workload.repeats, _VIDEO_ROUNDS),
+        )
         training |= measure_data_wait(workload, train_set, Path(folder) / "run")
     return {
         "workload": asdict(workload),
@@ -176,7 +182,7 @@ def benchmark_dense(workload: Workload) -> dict[str, Any]:
     detector = _make_detector(workload, "external")
     shared, per_clip = (_make_batch(workload, mode) for mode in ("shared", "per_clip"))
     variants = {"shared": (shared, dtype), "per_clip": (per_clip, dtype)}
-    if device == "cpu" and has_bfloat16("cpu"):
+    if device == "cpu" and has_native_bfloat16("cpu"):
         variants["shared_bfloat16"] = (shared, torch.bfloat16)
 
     def predict(batch: ClipBatch, dtype: torch.dtype | None) -> Detections:
@@ -215,7 +221,7 @@ def benchmark_training(workload: Workload) -> dict[str, Any]:
     layers = original.features[: ENDPOINTS.index(workload.endpoint) + 1]
     theirs.trunk = TorchvisionTrunk(layers, theirs.trunk)  # type: ignore[assignment]
     steps = {"ours": _TrainingStep(ours, workload), "torchvision": _TrainingStep(theirs, workload)}
-    if has_bfloat16(workload.device):
+    if has_native_bfloat16(workload.device):
         steps["ours, bfloat16"] = _TrainingStep(ours, workload, bfloat16=True)
     on_gpu = workload.device == "cuda"
     if on_gpu:
@@ -299,11 +305,8 @@ def benchmark_table(result: dict[str, Any]) -> str:
     ]
     if "shared_bfloat16_fps" in dense:
         lines.append(f"in bfloat16: {dense['shared_bfloat16_fps']:.1f} frames/s with shared clips")
-    fps = ", ".join(f"{kind} {fps:.1f}" for kind, fps in dense["end_to_end_fps"].items())
-    lines.append(f"from the video file to tables, frames/s by proposals: {fps}")
-    for kind, stages in dense["stages"].items():
-        shares = ", ".join(f"{stage} {stages[stage]:.0%}" for stage in STAGES)
-        lines.append(f"time by stage, proposals {kind}: {shares}; slowest: {stages['limit']}")
+    lines.append(f"from the video file to tables, {load['proposals']} own proposals a frame:")
+    lines += videos_table(dense)
     lines.append(f"{'training step (s3d)':28}  seconds  clips/s  times    memory  peak")
     for name, row in training["runs"].items():
         memory = f"{row['memory_bytes'] / 2**20:.0f} MB" if "memory_bytes" in row else "-"

@@ -239,7 +239,7 @@ def train_and_score(run: Run, clips: StudyClips, study: Study) -> None:
         ClassificationTask(model), clips.samples(run.seed), folder, study.schedule,
         replace(study.options, resume=True, seed=run.seed),
     ).model  # fmt: skip
-    half = study.options.precision == "bf16"
+    half = accelerator.mixed_precision == "bf16"
 
     score = partial(
         score_videos, model, clips.tests, frames=clips.size[0], whole=False, half=half,

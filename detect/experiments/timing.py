@@ -10,11 +10,6 @@ import torch
 from tqdm import tqdm
 
 
-def has_bfloat16(device: str) -> bool:
-    """Whether the device multiplies in bfloat16; on others it is slower than float32."""
-    return device == "cuda" or torch.cpu._is_avx512_bf16_supported()
-
-
 def synchronized_time(device: str) -> float:
     """Seconds of a clock, read after all kernels that were started on a GPU."""
     if device != "cpu":

@@ -22,7 +22,7 @@ from ..people.proposals import (
 )
 from .action_detector import ActionDetector, CheckpointDetector, ZeroShotDetector
 from .clip_geometry import Mode
-from .device import Precision, autocast_dtype, choose_device
+from .device import Precision, autocast_dtype, choose_device, choose_precision
 from .onnx_predictor import load_onnx_predictor, load_onnx_sections
 from .predictor import FusedPredictor, Predictor, Proposals, TorchPredictor, compile_trunk
 
@@ -49,7 +49,8 @@ def load(
         labels: for a backbone, the Kinetics-400 classes to choose from; or one of "ucf101-24" and
             "jhmdb".
         device: "auto", "cpu" or "cuda"; auto uses a GPU if there is one.
-        precision: "no" for float32; "bf16" or "fp16" for half precision where it is safe.
+        precision: "no" for float32; "bf16" or "fp16" for half precision where it is safe; "auto"
+            is "bf16" where the device computes it natively, else "no".
 
     Raises:
         InputError: the model is unknown, or its file, its weights or the proposals cannot be read.
@@ -67,7 +68,7 @@ def load_checkpoint(
     fuse: Path | None = None,
     proposals: AnySource | None = None,
     device: str = "cpu",
-    precision: Precision = "no",
+    precision: Precision = "auto",
     compile_for: Mode | None = None,
     files: FileOptions | None = None,
 ) -> CheckpointDetector:
@@ -86,6 +87,7 @@ def load_checkpoint(
         InputError: see `load`; or options that an ONNX model does not have.
     """
     predictor: Predictor
+    chosen = choose_precision(precision, device)
     proposal_kind: Proposals | None = None if proposals is None else "external"
     if checkpoint.suffix.lower() == ".onnx":
         refuse_options(
@@ -94,6 +96,7 @@ def load_checkpoint(
             fuse=fuse, precision=None if precision in ("auto", "no") else precision,
             compile=compile_for,
         )  # fmt: skip
+        chosen = "no"
         predictor = load_onnx_predictor(checkpoint, device=device)
         if proposals is not None and predictor.proposals == "own":
             raise InputError(
@@ -101,7 +104,7 @@ def load_checkpoint(
                 "it again with --external-proposals"
             )
     else:
-        dtype, parts = autocast_dtype(precision), []
+        dtype, parts = autocast_dtype(chosen), []
         for path in (checkpoint, fuse) if fuse else (checkpoint,):
             detector = fold_norms(load_detector(path).to(device), dtype)
             if compile_for:
@@ -117,7 +120,7 @@ def load_checkpoint(
         source, source_identity = _open_source(proposals or "default", device, files)
     made_from = {
         "checkpoint": _identify(checkpoint), "fuse": fuse and _identify(fuse),
-        "proposals": source_identity, "precision": "no" if precision == "auto" else precision,
+        "proposals": source_identity, "precision": chosen,
         **_table_options(files),
     }  # fmt: skip
     return CheckpointDetector(predictor, source, made_from, load_calibration(checkpoint))
@@ -190,10 +193,10 @@ def _open_source(
     proposals: AnySource, device: str, files: FileOptions | None
 ) -> tuple[ProposalSource, str]:
     """The source, and what identifies its results: a file's digest, or the name."""
+    if proposals == "default":
+        proposals = default_detector(device)
     source = open_proposal_source(proposals, device=device, files=files)
-    if not isinstance(proposals, str):
-        return source, repr(proposals)
-    return source, _identify(default_detector(device) if proposals == "default" else proposals)
+    return source, _identify(proposals) if isinstance(proposals, str) else repr(proposals)
 
 
 def _table_options(files: FileOptions | None) -> dict[str, str | int]:

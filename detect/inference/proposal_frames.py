@@ -10,7 +10,8 @@ from ...datasets.video.resize import resize
 from ..boxes.carrying import carry_between
 from ..people.proposals import OpenSource
 
-_BATCH = 8  # consecutive frames that a proposal source gets together
+PROPOSAL_FRAMES = 8
+"""Consecutive frames that a proposal source gets together."""
 FrameWithBoxes = tuple[np.ndarray, np.ndarray | None]
 """A resized frame, and on key frames (P, 4) person boxes in its pixels."""
 
@@ -48,7 +49,7 @@ def with_person_boxes(
         yield from _with_carried_boxes(frames, prepare, propose, key_frame_step, proposal_step)
         return
     # A source takes consecutive frames: one at a time where not all are key frames.
-    batch_size = _BATCH if key_frame_step == 1 else 1
+    batch_size = PROPOSAL_FRAMES if key_frame_step == 1 else 1
     batch: list[np.ndarray] = []
 
     def flush(stop: int) -> Iterator[FrameWithBoxes]:

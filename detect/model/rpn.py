@@ -195,14 +195,17 @@ class ProposalNetwork(nn.Module):
             anchors,
             SplitRPNHead(channels, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=anchors_per_frame,
-            positive_fraction=0.5,
-            pre_nms_top_n={"training": 10 * num_proposals, "testing": 5 * num_proposals},
-            post_nms_top_n={"training": 2 * num_proposals, "testing": num_proposals},
-            nms_thresh=0.7,
+            positive_fraction=0.5, pre_nms_top_n={}, post_nms_top_n={}, nms_thresh=0.7,
         )  # fmt: skip
+        self.limit(num_proposals)
         self.anchors = anchors
         self.sampler = SeededSampler(anchors_per_frame, 0.5)
         self.rpn.fg_bg_sampler = self.sampler
+
+    def limit(self, num_proposals: int) -> None:
+        """Changes the number of proposals; see the class."""
+        self.rpn._pre_nms_top_n = {"training": 10 * num_proposals, "testing": 5 * num_proposals}
+        self.rpn._post_nms_top_n = {"training": 2 * num_proposals, "testing": num_proposals}
 
     def forward(
         self,

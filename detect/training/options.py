@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from ...datasets.errors import InputError
 from ...datasets.options import Options, at_least, at_least_below, greater_than
+from ..inference.device import Precision, choose_precision
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -146,7 +147,8 @@ class RunOptions(Options):
 
     Attributes:
         workers: Processes that load clips.
-        precision: Mixed precision: bf16, or fp16 on older GPUs.
+        precision: Mixed precision: bf16, fp16 for older GPUs, or no (float32). auto is bf16 on a
+            GPU that computes it natively, else no.
         compile: Compile the model with torch.compile; worth it on a GPU.
         trackers: Where to log: tensorboard, or another tracker supported by accelerate.
         device: auto uses a GPU if there is one.
@@ -155,7 +157,7 @@ class RunOptions(Options):
     """
 
     workers: Annotated[int, at_least(0)] = 0
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Precision = "auto"
     compile: bool = False
     trackers: tuple[str, ...] | None = None
     device: Literal["auto", "cpu"] = "auto"
@@ -171,7 +173,7 @@ class RunOptions(Options):
         Raises:
             InputError: a tracker is not installed, or the precision not supported.
         """
-        from accelerate import Accelerator
+        from accelerate import Accelerator, PartialState
         from accelerate.tracking import get_available_trackers
 
         # accelerate itself leaves out trackers that are not installed.
@@ -181,9 +183,13 @@ class RunOptions(Options):
                 raise InputError(
                     f"--trackers {tracker}: is not installed; installed are {', '.join(available)}"
                 )
+        on_cpu = self.device == "cpu"
+        precision = choose_precision(
+            self.precision, str(PartialState(cpu=on_cpu).device), training=True
+        )
         try:
             return Accelerator(
-                mixed_precision=self.precision, cpu=self.device == "cpu",
+                mixed_precision=precision, cpu=on_cpu,
                 log_with=list(self.trackers) if self.trackers else None, project_dir=folder.parent,
             )  # fmt: skip
         except ValueError as error:

@@ -179,7 +179,7 @@ def test_every_option_arrives(classify: Callable, monkeypatch: pytest.MonkeyPatc
     expected = {name: v[0] if len(v) == 1 else v for name, v in OPTIONS.items()}
     expected |= {"compile": True, "backwards": True, "whole": False, "resume": False}
     expected |= {"streams": "rgb", "flow_method": "dis"}
-    expected |= {"class_map": None, "precision": "no", "trackers": None, "device": "cpu"}
+    expected |= {"class_map": None, "precision": "auto", "trackers": None, "device": "cpu"}
     assert asked == expected
 
 

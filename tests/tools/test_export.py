@@ -49,7 +49,7 @@ def test_detect_with_the_model(
     video = figures / "videos" / "test_000.mp4"
     for name, checkpoint in (("a", trained / "detector.safetensors"), ("b", model)):
         done = command("detect", video, "--checkpoint", checkpoint, "--out", tmp_path / name,
-                       "--tables-only")  # fmt: skip
+                       "--tables-only", "--precision", "no")  # fmt: skip
         assert (done.code, done.err) == (0, [])
     a, b = rows(tmp_path / "a"), rows(tmp_path / "b")
     assert len(a) > 100 and set(a[:, 0]) == set(range(52))

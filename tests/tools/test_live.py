@@ -23,7 +23,7 @@ def test_a_file(command: Callable, figures: Path, trained: Path, tmp_path: Path)
     """What `detect` finds on every frame is what live tubes are made of."""
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
     out = tmp_path / "out"
-    words = ["--checkpoint", checkpoint, "--out", out, "--threshold", 0.01]
+    words = ["--checkpoint", checkpoint, "--out", out, "--threshold", 0.01, "--precision", "no"]
     done = command("live", video, *words, "--speed", "max", "--look-ahead", 8)
     assert done.code == 0
     assert re.match(r"52 frames, 0 dropped, \d+ tubes, latency .*: .*out\n", done.out)
@@ -33,7 +33,7 @@ def test_a_file(command: Callable, figures: Path, trained: Path, tmp_path: Path)
     assert len(np.unique(tubes.tube)) == int(done.out.split(" dropped, ")[1].split()[0]) > 0
 
     done = command("detect", video, "--checkpoint", checkpoint, "--out", tmp_path / "d",
-                   "--tables-only")  # fmt: skip
+                   "--tables-only", "--precision", "no")  # fmt: skip
     assert done.code == 0
     found = read_table(Detections, tmp_path / "d" / "detections.parquet")
     boxes = {
@@ -52,7 +52,7 @@ def test_the_run_ends_after_so_many_frames(
     command: Callable, figures: Path, trained: Path, tmp_path: Path
 ) -> None:
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
-    words = ["--checkpoint", checkpoint, "--out", tmp_path, "--speed", "max"]
+    words = ["--checkpoint", checkpoint, "--out", tmp_path, "--speed", "max", "--precision", "no"]
     done = command("live", video, *words, "--loop", "--frames", 70, "--proposals", "frame")
     assert done.code == 0 and done.out.startswith("70 frames, 0 dropped")
     assert sum(1 for _ in read_video(tmp_path / "live-0001.mp4")) == 70

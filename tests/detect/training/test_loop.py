@@ -101,7 +101,7 @@ def trained(
     values: dict[str, Any] = {"clips": Rectangles(), "evaluator": None, "on_step": None} | options
     task = DetectionTask(detector or tiny(dropout=0.2), values.pop("evaluator"))
     clips, on_step = values.pop("clips"), values.pop("on_step")
-    run = RunOptions(**{"seed": 5, "device": "cpu"} | values)
+    run = RunOptions(**{"seed": 5, "device": "cpu", "precision": "no"} | values)
     return fit(task, clips, out, schedule, run, on_step)
 
 

@@ -24,6 +24,8 @@ from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.boxes.iou import pairwise_iou
+from actiontubes.detect.people.person_boxes import FunctionSource
+from actiontubes.detect.people.proposals import SOURCES
 from actiontubes.detect.visualization import video as drawing
 from actiontubes.tools.main import main
 
@@ -114,10 +116,12 @@ def test_tables_only(numbered, detect: Detect, tmp_path: Path) -> None:
     assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
 
 
-def test_nobody_in_sight(numbered, detect: Detect, tmp_path: Path) -> None:
+def test_nobody_in_sight(numbered, detect: Detect, tmp_path: Path, monkeypatch) -> None:
     """Empty tables, and a copy in which nothing is drawn."""
+    nobody = FunctionSource(lambda frames, first_frame: [np.empty((0, 4))] * len(frames))
+    monkeypatch.setitem(SOURCES, "nobody", lambda name, **_: nobody)
     numbered.write(tmp_path / "a.mp4", 10)
-    code, out, err = detect("a.mp4", proposals="hog")
+    code, out, err = detect("a.mp4", proposals="nobody")
     assert (code, err) == (0, []) and out.startswith("a: 0 tubes, 10 frames (no people found)\n")
     assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
     for kind, name in ((Tubes, "tubes"), (Detections, "detections")):
@@ -212,7 +216,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         ({"weights": "attack.ckpt"}, "attack.ckpt: refused for safety (it would import "),
         ({"proposals": "absent.onnx"}, "absent.onnx: file not found"),
         ({"proposals": "absent.csv"}, "absent.csv: file not found"),
-        ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, hog, frame"),
+        ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, pedestrian-ssdlite, "),
         ({"labels": "div"}, "--labels div: unknown class; similar ones are dive"),
         ({"labels": "jhmdb"}, "needs weights trained on Kinetics-400"),
         ({"scene-weight": "1.5"}, "--scene-weight 1.5: must be between 0 and 1"),

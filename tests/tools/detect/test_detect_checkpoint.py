@@ -61,7 +61,7 @@ def detect(command, tmp_path: Path, monkeypatch) -> Callable:
         out = tmp_path / "out"
         done = command(
             "detect", video, "--checkpoint", checkpoint, "--out", out, "--tables-only",
-            "--overwrite", *words,
+            "--overwrite", "--precision", "no", *words,
         )  # fmt: skip
         if done.code:
             return done, None, None
