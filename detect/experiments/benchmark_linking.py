@@ -98,7 +98,7 @@ def halve_and_double(
     return rows
 
 
-def _numbers(calibration: Calibration | None) -> Iterator[tuple[str, int | float]]:
+def _numbers(calibration: Calibration | None) -> Iterator[tuple[str, Any]]:
     """The parameters of `persons`, those of the calibration where there is one."""
     usual = PersonsConfig()
     for each in fields(usual):
