@@ -310,6 +310,8 @@ def _read_names(arrow: pyarrow.Table, name: str, path: Path) -> tuple[np.ndarray
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: column {name} is not UTF-8 text; it is damaged") from error
     codes = np.from_dlpack(combined.indices)
+    if len(codes) and not 0 <= codes.min() <= codes.max() < len(names):
+        raise InputError(f"{path}: column {name} refers to texts that are not there; it is damaged")
     order = np.argsort(np.array(names, dtype=object), kind="stable")
     rank = np.empty(len(names), np.int32)
     rank[order] = np.arange(len(names), dtype=np.int32)

@@ -105,7 +105,7 @@ def detect(
     from ..datasets.errors import error_line, refuse_options, some_of
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
-    from ..detect.inference.action_detector import ActionDetector
+    from ..detect.inference.action_detector import ActionDetector, check_proposal_step
     from ..detect.inference.device import choose_device, explain_precision
     from ..detect.inference.distributed import lock_folder, process_share
     from ..detect.inference.load import load_checkpoint, load_zero_shot
@@ -157,10 +157,12 @@ def detect(
         }  # fmt: skip
         chosen = {name: value for name, value in chosen.items() if value is not None}
         options = replace(options, **chosen)
-        detector = load_checkpoint(
+        trained = load_checkpoint(
             checkpoint, fuse=fuse, proposals=proposals, files=files, device=torch_device,
             precision=precision or "auto", compile_for=options.mode if compile else None,
         )  # fmt: skip
+        check_proposal_step(options.proposal_step, trained.predictor, trained.source)
+        detector = trained
     if isinstance(detector.source, TableSource):
         detector.source.check_files(paths)
     identity = detector.identity(options)

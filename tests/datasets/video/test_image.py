@@ -54,7 +54,9 @@ LONG_PART = png(4, 4).replace(
 )
 
 
-@pytest.mark.parametrize("content", [b"", b"text", png(4, 4)[:20], b"\x89PNG\r\n\x1a\n", LONG_PART])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", png(4, 4)[:20], b"\x89PNG\r\n\x1a\n", LONG_PART, NO_PIXELS]
+)
 def test_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "00001.png"
     path.write_bytes(content)

@@ -263,6 +263,9 @@ def test_modes_links_and_precision(detect, figures: Path, trained: Path) -> None
     lengths = {way: np.bincount(tubes.tube) for way, tubes in found.items()}
     assert (lengths["viterbi"] == 52).all()
     assert lengths["act"].min() >= 15 and lengths["online"].min() >= 8
+    done, carried, _ = detect(video, checkpoint, "--proposal-step", 4)
+    assert done.code == 0 and set(carried.frame) == set(shared.frame)
+    assert carried.score.max() == pytest.approx(shared.score.max(), abs=0.1)
     done, half, _ = detect(video, checkpoint, "--precision", "bf16")
     assert done.code == 0 and half.score.max() == pytest.approx(shared.score.max(), abs=0.02)
 
@@ -286,6 +289,8 @@ def test_a_detector_with_external_proposals(
     # One box a frame and class.
     assert len(detections) <= 20 * len(CLASSES)
     assert set(tubes.frame) == set(range(10, 30))
+    done, _, _ = detect(video, external, "--proposals", "people.parquet", "--proposal-step", 2)
+    assert done.code == 2 and "--proposal-step 2: saves no time with a table" in done.err[-1]
     done, _, _ = detect(video, external, "--proposals", "other.parquet")
     assert done == (2, "", ["actiontubes detect: other.parquet: file not found"])
 
