@@ -24,6 +24,7 @@ def benchmark(
     repeats: Annotated[int, at_least(1)] = 7,
     device: Literal["cpu", "cuda"] = "cpu",
     train: bool = False,
+    onnx: bool = False,
     size: Annotated[float, greater_than(0)] = 1.0,
     data: Path | None = None,
     media: Path | None = None,
@@ -37,11 +38,11 @@ def benchmark(
 
     backbones: a forward pass of each network, compared with torchvision's S3D, measured in the same
     run. detector: every frame of a video from a shared feature map, compared with a separate clip
-    for each frame, and a training step compared with one that uses torchvision's layers; on a GPU
-    also in bfloat16 and compiled. evaluation: reading, linking and scoring synthetic detections of
-    UCF101-24's size, compared with a plain loop on the same data. proposals: how many of the ground
-    truth boxes are found, and how fast, with --proposal-step 1 to 16 and, with --checkpoint, 10 to
-    100 proposals.
+    for each frame, in float32 and in the precision that auto takes, and a training step compared
+    with one that uses torchvision's layers; on a GPU also in bfloat16 and compiled. evaluation:
+    reading, linking and scoring synthetic detections of UCF101-24's size, compared with a plain
+    loop on the same data. proposals: how many of the ground truth boxes are found, and how fast,
+    with --proposal-step 1 to 16 and, with --checkpoint, 10 to 100 proposals.
 
     Args:
         what: backbones, detector, evaluation or proposals.
@@ -57,6 +58,7 @@ def benchmark(
         device: Where the networks run; on a GPU they run in bfloat16.
         train: Backbones only: time forward and backward passes (on a CPU in float32, and in
             bfloat16 if supported).
+        onnx: Detector only, on a CPU: also export the detector to ONNX and time onnxruntime.
         size: Size of the synthetic detections; 1 is about 275,000 detections in 910 videos.
         proposal_count: Detector only: boxes that its own proposal network finds in each frame.
         data: Proposals only: ground truth, as in `actiontubes train`.
@@ -92,7 +94,7 @@ def benchmark(
             workload = benchmark_detector.Workload(
                 backbone=(backbones or ["s3d-g"])[0], endpoint=endpoint, head=head, frames=frames,
                 height=height, width=width, batch=batch, repeats=repeats, device=device,
-                workers=workers, steps=steps, proposals=proposal_count,
+                workers=workers, steps=steps, proposals=proposal_count, onnx=onnx,
             )  # fmt: skip
             result = benchmark_detector.benchmark_detector(workload)
             table = benchmark_detector.benchmark_table(result)

@@ -28,7 +28,8 @@ def export(
         out: Output file, ending in .onnx or .pt2 (torch.export).
         opset: ONNX opset, 18 to 21.
         frames: Frames of the exported clip. More frames let more key frames share one pass; the
-            minimum is the detector's own clip length. Default: room for 32 key frames.
+            minimum is the detector's own clip length. Default: room for 64 key frames, as
+            `actiontubes detect` uses them.
         external_proposals: Export without the detector's own proposals; person boxes become an
             input.
     """

@@ -189,7 +189,7 @@ def export_detector(
     Args:
         detector: of `load_detector`.
         path: the file, written whole or not at all.
-        frames: length of the clip; None takes `ClipGeometry.export_length`.
+        frames: length of the clip; None takes that of `detect`.
         opset: one of `OPSETS`, for ONNX.
         external_proposals: see `trace_detector`.
 
@@ -207,7 +207,7 @@ def export_detector(
     if path.suffix == ".onnx" and importlib.util.find_spec("onnxscript") is None:
         raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
     if frames is None:
-        frames = ClipGeometry(detector.config).export_length()
+        frames = ClipGeometry(detector.config).clip_length()
     with _exporter_errors(path):
         program = trace_detector(detector, frames, external_proposals=external_proposals)
     proposals = "external" if external_proposals else detector.config.proposals

@@ -20,7 +20,6 @@ from .predictor import (
     KeyFramePrediction,
     Proposals,
     default_proposals,
-    key_frame_slices,
     split_predictions,
 )
 
@@ -53,9 +52,8 @@ class OnnxPredictor:
 
     def predict(self, batch: ClipBatch) -> list[KeyFramePrediction]:
         predictions: list[KeyFramePrediction] = []
-        for part in key_frame_slices(batch):
-            for clip, rows, start in self._windows(batch, part):
-                predictions += self._predict_window(batch, clip, rows, start)
+        for clip, rows, start in self._windows(batch):
+            predictions += self._predict_window(batch, clip, rows, start)
         return predictions
 
     def _predict_window(
@@ -81,12 +79,8 @@ class OnnxPredictor:
         counts = key.bincount(minlength=count).tolist()
         return split_predictions(refined, scores, self.config, counts, batch.frame_numbers[rows])
 
-    def _windows(self, batch: ClipBatch, part: slice) -> Iterator[tuple[int, slice, int]]:
-        """Clip, key frames (a slice of the batch) and first frame of each window.
-
-        Args:
-            part: some key frames of the batch; within a clip they rise in time.
-        """
+    def _windows(self, batch: ClipBatch) -> Iterator[tuple[int, slice, int]]:
+        """Clip, key frames (a slice of the batch) and first frame of each window."""
         length, stride = batch.clips.shape[1], self.geometry.time_stride
         clip_index = batch.clip_index.tolist()
         positions = batch.key_frame_positions.tolist()
@@ -94,7 +88,7 @@ class OnnxPredictor:
         spare = self.clip_frames - context
         margin = max(0, min(MARGIN, (spare - stride + 1) // 2))
         before, after = context // 2 + margin, context - context // 2 + margin
-        row, stop, _ = part.indices(len(positions))
+        row, stop = 0, len(positions)
         while row < stop:
             first, clip = row, clip_index[row]
             start = int(positions[row]) - before

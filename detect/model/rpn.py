@@ -26,7 +26,7 @@ from ...backbones.weights.cache import fetch_torchvision
 from ...backbones.weights.convert import IncompatibleWeightsError, load_strict
 from ...backbones.weights.load import load_state_dict
 from ...datasets.errors import InputError
-from .roi_align import neighboring_steps
+from .roi_align import features_at_key_frames, neighboring_steps
 from .sampling import SeededSampler
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -123,26 +123,6 @@ def load_resnet(resnet: KeyFrameResNet, weights: str) -> None:
         load_strict(resnet.layers, {key: state[key] for key in keys if key in state})
     except IncompatibleWeightsError as error:
         raise InputError(f"{path}: is not a torchvision ResNet-{resnet.depth} ({error})") from error
-
-
-def features_at_key_frames(
-    features: Tensor, grid: FeatureGrid, clip_index: Tensor, key_frames: Tensor
-) -> Tensor:
-    """Features of key frames, interpolated linearly between two time steps.
-
-    Args:
-        features: (N, C, T, H, W).
-        grid: of the features.
-        clip_index: (K,) int64, the clip of each key frame.
-        key_frames: (K,) its frame in that clip, from 0.
-
-    Returns:
-        (K, C, H, W).
-    """
-    before, after, weight = neighboring_steps(key_frames, grid, features.shape[2])
-    steps = features.transpose(1, 2)
-    weight = weight.to(features.dtype)[:, None, None, None]
-    return torch.lerp(steps[clip_index, before], steps[clip_index, after], weight)
 
 
 def steps_at_key_frames(

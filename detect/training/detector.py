@@ -30,7 +30,6 @@ from ..inference.predictor import TorchPredictor
 from ..model.checkpoint import save_detector
 from ..model.detector import Detector
 from ..people.proposals import ProposalSource
-from .feature_cache import FeatureCache
 from .feature_clips import FeatureBatch, FeatureClips, batch_features, collate_features
 from .feature_training import FeatureTraining, plan_feature_training
 from .loop import OnStep, fit
@@ -58,7 +57,7 @@ class DetectionTask:
         model: as built.
         evaluator: called with the averaged detector and the number of steps taken; returns scores.
         options: see `Task.options`.
-        cache: of features, for samples of `FeatureClips`.
+        cached: how features are computed once, for samples of `FeatureClips`.
     """
 
     def __init__(
@@ -66,14 +65,14 @@ class DetectionTask:
         model: Detector,
         evaluator: Callable[[Detector, int], Mapping[str, float]] | None = None,
         options: Mapping[str, Any] | None = None,
-        cache: FeatureCache | None = None,
+        cached: FeatureTraining | None = None,
     ) -> None:
-        self.model, self._evaluator, self._cache = model, evaluator, cache
+        self.model, self._evaluator, self._cached = model, evaluator, cached
         self.identity, self.options = plain_values(model.config), dict(options or {})
 
     def collate(self, samples: Sequence[Any]) -> DetectionBatch | FeatureBatch:
         """A batch of `DetectionClips`, or of `FeatureClips` where there is a cache."""
-        return collate(samples) if self._cache is None else collate_features(samples)
+        return collate(samples) if self._cached is None else collate_features(samples)
 
     def losses(
         self, forward: Callable[..., Any], batch: DetectionBatch | FeatureBatch
@@ -81,8 +80,9 @@ class DetectionTask:
         """The losses of `Detector.forward`."""
         features = None
         if isinstance(batch, FeatureBatch):
-            assert self._cache is not None
-            features = batch_features(self.model, batch, self._cache)
+            assert self._cached is not None
+            dtype = autocast_dtype(self._cached.precision)
+            features = batch_features(self.model, batch, self._cached.cache, dtype)
             batch = batch.annotations
         return forward(
             batch.clips, batch.clip_index, batch.key_frames, batch.boxes, batch.labels,
@@ -130,7 +130,7 @@ class DetectionEvaluator:
         )
         extractor = None
         if self.cached is not None:
-            extractor = self.cached.extractor(self.test_set, precision)
+            extractor = self.cached.extractor(self.test_set)
         detections = predict_dataset(
             open_predictor(), self.test_set, source=self.people,
             predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),
@@ -223,18 +223,20 @@ def train_and_evaluate(
         cached = plan_feature_training(
             detector, train_set, clips, augmentation, features, schedule, run, folder
         )
-    samples: Dataset = DetectionClips(
-        train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
-        sampling=sampling,
-    )  # fmt: skip
+    samples: Dataset
     if cached is not None:
         frames = AnnotatedFrames(train_set, sampling, table)
         samples = FeatureClips(cached.clips, frames, clips, cached.views, cached.cache, run.seed)
+    else:
+        samples = DetectionClips(
+            train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
+            sampling=sampling,
+        )  # fmt: skip
     options = plain_values(clips, sampling, augmentation, rois)
     options |= {"proposals": proposals, "data": describe_sets(train_set, test_set)}
-    options["cache_features"] = f"{cached.views} views" if cached else "off"
+    options["cache_features"] = str(cached) if cached else "off"
     evaluator = DetectionEvaluator(test_set, folder, run, people, cached)
-    task = DetectionTask(detector, evaluator, options, cached.cache if cached else None)
+    task = DetectionTask(detector, evaluator, options, cached)
     averaged = fit(task, samples, folder, schedule, run, on_step)
     return averaged, read_results(folder) or {}
 
