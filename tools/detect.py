@@ -86,14 +86,15 @@ def detect(
             costs). Default: 1.
         mode: With --checkpoint: shared (default) computes features once for many frames; per_clip
             runs a separate clip for each frame, as published, and is much slower.
-        link: With --checkpoint: how boxes are linked into tubes: act (default), viterbi, online or
-            another method of `actiontubes link`.
+        link: With --checkpoint: how boxes are linked into tubes: persons (default), act, viterbi,
+            online or another method of `actiontubes link`.
         precision: With --checkpoint: no (float32), or bf16 or fp16 for half precision where it is
             safe. Default: auto, which is bf16 where the processor or GPU computes it natively, else
             no.
         compile: With --checkpoint: compile the network first; worth it on a GPU with many videos.
-        threshold: Without --checkpoint: lowest score of a tube that is kept (default 0.05). With
-            it: lowest score of a box that may join a tube (default 0.4).
+        threshold: Lowest score of a tube that is kept (default 0.05 without --checkpoint, 0.1 with
+            it). With another --link than persons: lowest score of a box that may join a tube
+            (default 0.4).
         device: auto uses a GPU if there is one.
         trail: Draw the path of each box's center over the last second.
         tables_only: Do not draw videos; a later run without this option draws them from the tables.

@@ -34,12 +34,13 @@ def export(
             input.
     """
     from ..detect.inference.export import export_detector
-    from ..detect.model.checkpoint import load_detector
+    from ..detect.model.checkpoint import load_detector, load_sections
 
     detector = load_detector(checkpoint)
     length = export_detector(
-        detector, out, frames=frames, opset=opset, external_proposals=external_proposals
-    )
+        detector, out, frames=frames, opset=opset, external_proposals=external_proposals,
+        sections=load_sections(checkpoint),
+    )  # fmt: skip
     size = f"{length}x{detector.config.height}x{detector.config.width}"
     kind = f"ONNX, opset {opset}" if out.suffix == ".onnx" else "torch.export"
     print(f"{out}: {kind}, clips of {size}, {out.stat().st_size / 1e6:.1f} MB")

@@ -24,7 +24,7 @@ from .predictor import (
 )
 
 METADATA_KEY = "actiontubes-detector"
-"""Of the metadata: JSON with `settings` (`DetectorConfig`) and `clip_frames`."""
+"""Of the metadata: JSON with `settings` (`DetectorConfig`), `clip_frames` and `sections`."""
 _MAX_CLIP_FRAMES = 4096
 
 
@@ -113,14 +113,8 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
         InputError: no such file, damaged, another model, weights outside the file, or onnxruntime
             has no support for the device.
     """
-    metadata = read_metadata(path)
-    if METADATA_KEY not in metadata:
-        raise InputError(
-            f"{path}: was not written by `actiontubes export`; if it is a person detector, "
-            "give it as --proposals"
-        )
+    record = _read_record(path)
     try:
-        record = parse_json(metadata[METADATA_KEY], path)
         config = config_from_json(record["settings"])
         clip_frames = int(record["clip_frames"])
         if not config.frames <= clip_frames <= _MAX_CLIP_FRAMES:
@@ -140,3 +134,25 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
     if [entry.name for entry in session.get_inputs()] != expected:
         raise InputError(f"{path}: its inputs are not {', '.join(expected)}; export it again")
     return OnnxPredictor(session, config, clip_frames, path)
+
+
+def load_onnx_sections(path: Path) -> dict[str, Any]:
+    """The sections of the exported checkpoint: JSON by name, not checked.
+
+    Raises:
+        InputError: no such file, damaged, or another model.
+    """
+    record = _read_record(path)
+    sections = record.get("sections", {}) if isinstance(record, dict) else {}
+    return sections if isinstance(sections, dict) else {}
+
+
+def _read_record(path: Path) -> Any:
+    """The JSON under `METADATA_KEY`."""
+    metadata = read_metadata(path)
+    if METADATA_KEY not in metadata:
+        raise InputError(
+            f"{path}: was not written by `actiontubes export`; if it is a person detector, "
+            "give it as --proposals"
+        )
+    return parse_json(metadata[METADATA_KEY], path)

@@ -134,7 +134,8 @@ def roi_align_at(features: Tensor, grid: FeatureGrid, rois: Rois, size: int) -> 
     Returns:
         (R, C, size, size).
     """
-    if torch.compiler.is_exporting():  # which allows no shapes that depend on data
+    # Neither an export nor tensors without data allow shapes that depend on data.
+    if torch.compiler.is_exporting() or features.is_meta:
         before, after, weight = neighboring_steps(rois.key_frames, grid, features.shape[2])
         steps = torch.stack([before, after], dim=1)
         pooled = roi_align_3d(features, rois.boxes, rois.clip_index, grid, size, steps)

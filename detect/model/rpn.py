@@ -214,11 +214,12 @@ class ProposalNetwork(nn.Module):
         self.anchors.shift = (grid.origin[2] + 0.5, grid.origin[1] + 0.5)
         self.sampler.seeds = seeds
         targets = None if boxes is None else [{"boxes": each} for each in boxes]
+        hidden = self._convolve(features)
+        if steps is not None:
+            hidden = steps.interpolate(hidden)
         # Boxes need single precision, whatever that of the features.
         with torch.autocast(features.device.type, enabled=False):
-            hidden = self.rpn.head.convolve(features.float())
-            if steps is not None:
-                hidden = steps.interpolate(hidden)
+            hidden = hidden.float()
             # The RPN uses only the shape of the images.
             images = ImageList(hidden.new_empty((1, 3, *size)), [size] * len(hidden))
             proposals, losses = self.rpn(images, {"0": hidden}, targets)
@@ -226,3 +227,13 @@ class ProposalNetwork(nn.Module):
         # torchvision divides by the number of sampled anchors. Divided by the number requested, as
         # the head's losses are, the mean over processes is the loss of all clips in one batch.
         return proposals, {names[name]: loss * self.sampler.share for name, loss in losses.items()}
+
+    def _convolve(self, features: Tensor) -> Tensor:
+        """In the precision of the caller, but trained in float32.
+
+        Gradients of bfloat16 convolutions on small maps are wrong on some processors.
+        """
+        if not self.training:
+            return self.rpn.head.convolve(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.rpn.head.convolve(features.float())

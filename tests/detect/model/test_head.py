@@ -394,8 +394,10 @@ def test_mixed_head_pools_each_map_where_it_lies() -> None:
     scores, on_key_frames = features([box_map, class_map], rois)
     expected = roi_align_3d(class_map.features, rois.boxes, rois.clip_index, class_map.grid, 3)
     # Windows of two steps are centered on frames 6, 14 and 22.
-    assert torch.allclose(scores[0], expected[0, :, 0:2].mean((1, 2, 3)), atol=1e-6)
-    assert torch.allclose(scores[1], expected[1, :, 2:4].mean((1, 2, 3)), atol=1e-6)
+    assert torch.allclose(scores[0, :5], expected[0, :, 0:2].mean((1, 2, 3)), atol=1e-6)
+    assert torch.allclose(scores[1, :5], expected[1, :, 2:4].mean((1, 2, 3)), atol=1e-6)
+    # Whether anybody is in the box is seen in the first map.
+    assert torch.equal(scores[:, 5:], on_key_frames)
     expected = roi_align_at(box_map.features, box_map.grid, rois, 3)
     assert torch.equal(on_key_frames, expected.flatten(1))
 
