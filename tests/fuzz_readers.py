@@ -512,6 +512,27 @@ _H264 = (("a.mp4", "libx264", "yuv420p"), ("b.mkv", "libx264", "yuv420p"))
 _MPEG = (("a.avi", "mpeg4", "yuv420p"), ("b.avi", "mjpeg", "yuvj420p"))
 _OTHER = (("a.webm", "libvpx-vp9", "yuv420p"), ("b.mkv", "ffv1", "gray"))
 
+
+def _graph(folder: Path) -> None:
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+    from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+
+    graph = GraphDef()
+    for number in range(1, 5):
+        node = graph.node.add(name=f"layer{number}/weights", op="Const")
+        tensor = node.attr["value"].tensor
+        tensor.dtype, tensor.tensor_content = DT_FLOAT, np.ones(6 * number, "<f4").tobytes()
+        for size in (2, 3, number):
+            tensor.tensor_shape.dim.add(size=size)
+    (folder / "graph.pb").write_bytes(graph.SerializeToString())
+
+
+def _read_graph(folder: Path) -> None:
+    from actiontubes.backbones.weights.frozen_graph import read_constants
+
+    read_constants(folder / "graph.pb")
+
+
 READERS: dict[str, Reader] = {
     "csv-tables": Reader(_tables, _read_tables),
     "parquet-tables": Reader(_parquet_tables, _read_tables),
@@ -529,6 +550,7 @@ READERS: dict[str, Reader] = {
     "recipes": Reader(_recipes, _read_recipes, 0.05),
     "checkpoint": Reader(_checkpoint, _read_checkpoint, 0.1),
     "weights": Reader(_weights, _read_weights, 0.2),
+    "graph": Reader(_graph, _read_graph),
     "state": Reader(_state, _read_state, 0.5),
     "results": Reader(_results, _read_results),
     "h264": Reader(lambda folder: _videos(folder, _H264), _read_videos, 0.2),

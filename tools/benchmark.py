@@ -12,7 +12,7 @@ from ..detect.model.config import HeadKind
 
 
 def benchmark(
-    what: Literal["backbones", "detector", "evaluation", "proposals"],
+    what: Literal["backbones", "detector", "evaluation", "linking", "proposals"],
     *,
     backbones: list[str] | None = None,
     endpoint: str = "Mixed_4e",
@@ -24,8 +24,10 @@ def benchmark(
     repeats: Annotated[int, at_least(1)] = 7,
     device: Literal["cpu", "cuda"] = "cpu",
     train: bool = False,
+    onnx: bool = False,
     size: Annotated[float, greater_than(0)] = 1.0,
     data: Path | None = None,
+    detections: Path | None = None,
     media: Path | None = None,
     videos: list[str] | None = None,
     proposal_count: Annotated[int, at_least(1)] = 100,
@@ -33,18 +35,20 @@ def benchmark(
     proposals: str | None = None,
     json: Path | None = None,
 ) -> None:
-    """Measure the speed of the backbones, detector, evaluation or proposals on this machine.
+    """Measure the speed of the backbones, detector, evaluation, linking or proposals.
 
     backbones: a forward pass of each network, compared with torchvision's S3D, measured in the same
     run. detector: every frame of a video from a shared feature map, compared with a separate clip
-    for each frame, and a training step compared with one that uses torchvision's layers; on a GPU
-    also in bfloat16 and compiled. evaluation: reading, linking and scoring synthetic detections of
-    UCF101-24's size, compared with a plain loop on the same data. proposals: how many of the ground
-    truth boxes are found, and how fast, with --proposal-step 1 to 16 and, with --checkpoint, 10 to
-    100 proposals.
+    for each frame, in float32 and in the precision that auto takes, and a training step compared
+    with one that uses torchvision's layers; on a GPU also in bfloat16 and compiled. evaluation:
+    reading, linking and scoring synthetic detections of UCF101-24's size, compared with a plain
+    loop on the same data. linking: the tubes that each linker makes of --detections, and what
+    halving and doubling the numbers of `link --method persons` changes. proposals: how many of the
+    ground truth boxes are found, and how fast, with --proposal-step 1 to 16 and, with --checkpoint,
+    10 to 100 proposals.
 
     Args:
-        what: backbones, detector, evaluation or proposals.
+        what: backbones, detector, evaluation, linking or proposals.
         backbones: Networks to time. Default: s3d, s3d-g and i3d; the detector uses the first
             (default s3d-g).
         endpoint: Run the networks up to this layer.
@@ -57,19 +61,24 @@ def benchmark(
         device: Where the networks run; on a GPU they run in bfloat16.
         train: Backbones only: time forward and backward passes (on a CPU in float32, and in
             bfloat16 if supported).
+        onnx: Detector only, on a CPU: also export the detector to ONNX and time onnxruntime.
         size: Size of the synthetic detections; 1 is about 275,000 detections in 910 videos.
         proposal_count: Detector only: boxes that its own proposal network finds in each frame.
-        data: Proposals only: ground truth, as in `actiontubes train`.
+        data: Proposals: ground truth, as in `actiontubes train`. Linking: as in `evaluate`.
+        detections: Linking only: detections, as in `actiontubes link`.
         media: Proposals only: folder of the videos, if not beside the ground truth.
         videos: Proposals only: names of the videos, or a list file. Default: the test videos.
-        checkpoint: Proposals only: a trained detector that finds people itself.
+        checkpoint: A trained detector. Proposals: one that finds people itself. Linking: whose
+            calibration is to be used, too.
         proposals: Proposals only: a source of person boxes, as in `actiontubes detect`.
         json: Also write the numbers to this JSON file.
     """
     from ..datasets.storage.files import write_json
 
     result: object
-    if what == "evaluation":
+    if what == "linking":
+        result, table = _benchmark_linking(data, detections, checkpoint)
+    elif what == "evaluation":
         from ..detect.experiments import benchmark_evaluation
 
         result = benchmark_evaluation.benchmark_evaluation(size)
@@ -92,7 +101,7 @@ def benchmark(
             workload = benchmark_detector.Workload(
                 backbone=(backbones or ["s3d-g"])[0], endpoint=endpoint, head=head, frames=frames,
                 height=height, width=width, batch=batch, repeats=repeats, device=device,
-                workers=workers, steps=steps, proposals=proposal_count,
+                workers=workers, steps=steps, proposals=proposal_count, onnx=onnx,
             )  # fmt: skip
             result = benchmark_detector.benchmark_detector(workload)
             table = benchmark_detector.benchmark_table(result)
@@ -113,6 +122,26 @@ def benchmark(
     print(table)
     if json is not None:
         write_json(result, json)
+
+
+def _benchmark_linking(
+    data: Path | None, detections: Path | None, checkpoint: Path | None
+) -> tuple[object, str]:
+    """The figures of the command with "linking", and their tables."""
+    from ..datasets.formats.registry import read_detections, read_ground_truth
+    from ..detect.evaluation.align import align_to_ground_truth
+    from ..detect.experiments import benchmark_linking
+    from ..detect.inference.load import load_calibration
+
+    if data is None or detections is None:
+        raise InputError("benchmark linking: needs --data and --detections; give these")
+    truth, _ = read_ground_truth(data)
+    boxes = align_to_ground_truth(read_detections(detections), truth, str(detections))
+    calibration = None if checkpoint is None else load_calibration(checkpoint)
+    methods = benchmark_linking.compare_linkers(truth, boxes, calibration)
+    numbers = benchmark_linking.halve_and_double(truth, boxes, calibration)
+    tables = benchmark_linking.linkers_table(methods), benchmark_linking.spread_table(numbers)
+    return {"methods": methods, "numbers": numbers}, "\n\n".join(tables)
 
 
 def _benchmark_proposals(

@@ -86,14 +86,15 @@ def detect(
             costs). Default: 1.
         mode: With --checkpoint: shared (default) computes features once for many frames; per_clip
             runs a separate clip for each frame, as published, and is much slower.
-        link: With --checkpoint: how boxes are linked into tubes: act (default), viterbi, online or
-            another method of `actiontubes link`.
+        link: With --checkpoint: how boxes are linked into tubes: persons (default), act, viterbi,
+            online or another method of `actiontubes link`.
         precision: With --checkpoint: no (float32), or bf16 or fp16 for half precision where it is
             safe. Default: auto, which is bf16 where the processor or GPU computes it natively, else
             no.
         compile: With --checkpoint: compile the network first; worth it on a GPU with many videos.
-        threshold: Without --checkpoint: lowest score of a tube that is kept (default 0.05). With
-            it: lowest score of a box that may join a tube (default 0.4).
+        threshold: Lowest score of a tube that is kept (default 0.05 without --checkpoint, 0.1 with
+            it). With another --link than persons: lowest score of a box that may join a tube
+            (default 0.4).
         device: auto uses a GPU if there is one.
         trail: Draw the path of each box's center over the last second.
         tables_only: Do not draw videos; a later run without this option draws them from the tables.
@@ -104,7 +105,7 @@ def detect(
     from ..datasets.errors import error_line, refuse_options, some_of
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
-    from ..detect.inference.action_detector import ActionDetector
+    from ..detect.inference.action_detector import ActionDetector, check_proposal_step
     from ..detect.inference.device import choose_device, explain_precision
     from ..detect.inference.distributed import lock_folder, process_share
     from ..detect.inference.load import load_checkpoint, load_zero_shot
@@ -156,10 +157,12 @@ def detect(
         }  # fmt: skip
         chosen = {name: value for name, value in chosen.items() if value is not None}
         options = replace(options, **chosen)
-        detector = load_checkpoint(
+        trained = load_checkpoint(
             checkpoint, fuse=fuse, proposals=proposals, files=files, device=torch_device,
             precision=precision or "auto", compile_for=options.mode if compile else None,
         )  # fmt: skip
+        check_proposal_step(options.proposal_step, trained.predictor, trained.source)
+        detector = trained
     if isinstance(detector.source, TableSource):
         detector.source.check_files(paths)
     identity = detector.identity(options)

@@ -28,17 +28,19 @@ def export(
         out: Output file, ending in .onnx or .pt2 (torch.export).
         opset: ONNX opset, 18 to 21.
         frames: Frames of the exported clip. More frames let more key frames share one pass; the
-            minimum is the detector's own clip length. Default: room for 32 key frames.
+            minimum is the detector's own clip length. Default: room for 64 key frames, as
+            `actiontubes detect` uses them.
         external_proposals: Export without the detector's own proposals; person boxes become an
             input.
     """
     from ..detect.inference.export import export_detector
-    from ..detect.model.checkpoint import load_detector
+    from ..detect.model.checkpoint import load_detector, load_sections
 
     detector = load_detector(checkpoint)
     length = export_detector(
-        detector, out, frames=frames, opset=opset, external_proposals=external_proposals
-    )
+        detector, out, frames=frames, opset=opset, external_proposals=external_proposals,
+        sections=load_sections(checkpoint),
+    )  # fmt: skip
     size = f"{length}x{detector.config.height}x{detector.config.width}"
     kind = f"ONNX, opset {opset}" if out.suffix == ".onnx" else "torch.export"
     print(f"{out}: {kind}, clips of {size}, {out.stat().st_size / 1e6:.1f} MB")

@@ -41,6 +41,7 @@ def link(
     trim: Literal["none", "two-label", "subarray"] = "none",
     ground_truth: Path | None = None,
     videos: Path | None = None,
+    calibration: Path | None = None,
     files: FileOptions,
 ) -> None:
     """Link detections into action tubes.
@@ -59,7 +60,11 @@ def link(
         ground_truth: Training ground truth: gives --trim subarray the mean tube lengths, and names
             the videos and classes of pickles and text files.
         videos: A table with the videos' lengths (needed by --preset yowo).
+        calibration: The checkpoint of the detector (detector.safetensors or .onnx), for what its
+            training measured for --method persons.
     """
+    if calibration is not None and method != "persons":
+        raise InputError("--calibration: only works with --method persons; leave it out")
     presets = _PRESETS.get(method, (method,))
     if preset is not None and preset not in presets:
         raise InputError(
@@ -83,8 +88,18 @@ def link(
     if method != "persons" and box_unit(boxes.boxes.reshape(-1, 4)) == "fraction":
         # A pixel more would be a frame more, and any two boxes would overlap.
         overrides = {"extent": "continuous", **overrides}
+    measured = None
+    if calibration is not None:
+        from ..detect.inference.load import load_calibration
+
+        measured = load_calibration(calibration)
+        if measured is None:
+            raise InputError(
+                f"{calibration}: has no calibration; train with --calibration-videos, or leave "
+                "out --calibration"
+            )
     details = read_table(Videos, videos) if videos is not None else None
-    linked = link_all(boxes, preset or method, videos=details, **overrides)
+    linked = link_all(boxes, preset or method, videos=details, calibration=measured, **overrides)
     tubes = linked.tubes
     if trim == "two-label":
         tubes = trim_two_labels(tubes)

@@ -84,6 +84,7 @@ def train(
                 detector, train_set, test_set, folder, clips=clips, sampling=sampling,
                 augmentation=augmentation, rois=rois, schedule=schedule, run=run,
                 proposals=proposals, files=files, features=features,
+                calibration_videos=data.calibration_videos,
             )  # fmt: skip
         scores.append(result)
     if is_main_process:

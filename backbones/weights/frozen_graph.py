@@ -8,7 +8,7 @@ import numpy as np
 
 from ...datasets.errors import InputError
 
-_MAX_BYTES = 64 << 20  # parsing takes some times as much memory
+_MAX_BYTES = 16 << 20  # damaged ones may take a hundred times as much memory
 
 
 def read_constants(path: Path) -> dict[str, np.ndarray]:
@@ -34,8 +34,10 @@ def read_constants(path: Path) -> dict[str, np.ndarray]:
     try:
         graph.ParseFromString(path.read_bytes())
         for node in graph.node:
+            if node.op != "Const" or "value" not in node.attr:
+                continue
             tensor = node.attr["value"].tensor
-            if node.op == "Const" and tensor.dtype == DT_FLOAT and tensor.tensor_content:
+            if tensor.dtype == DT_FLOAT and tensor.tensor_content:
                 shape = [dim.size for dim in tensor.tensor_shape.dim]
                 constants[node.name] = np.frombuffer(tensor.tensor_content, "<f4").reshape(shape)
     except (DecodeError, ValueError) as error:

@@ -91,6 +91,21 @@ class DetectionSet:
         return np.stack(frames + [frames[-1]] * missing)
 
 
+def select_videos(videos: DetectionSet, rows: Sequence[int]) -> DetectionSet:
+    """Some videos of a set.
+
+    Args:
+        videos: the set.
+        rows: which, by number.
+    """
+    names = [videos.names[row] for row in rows]
+    return DetectionSet(
+        tubes=_select_videos(videos.tubes, names), names=tuple(names), labels=videos.labels,
+        media=tuple(videos.media[row] for row in rows),
+        num_frames=videos.num_frames[rows], width=videos.width[rows], height=videos.height[rows],
+    )  # fmt: skip
+
+
 def open_detection_sets(
     data: Path,
     *,

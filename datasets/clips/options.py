@@ -153,6 +153,9 @@ class DetectionData:
             split.
         labels: The classes in the order of the outputs, or a file that lists them. Default: those
             of the data, sorted.
+        calibration_videos: Most training videos that are not trained on but used to calibrate how
+            boxes are linked, and the scores of tubes; never more than a tenth of them. 0 trains on
+            all.
     """
 
     data: Path
@@ -161,6 +164,7 @@ class DetectionData:
     train_videos: tuple[str, ...] | None = None
     test_videos: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
+    calibration_videos: Annotated[int, at_least(0)] = 32
 
 
 @dataclass(frozen=True, kw_only=True)

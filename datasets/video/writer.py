@@ -92,7 +92,7 @@ class VideoWriter:
             ValueError: the frame has another shape or type.
         """
         import av
-        from av.video.reformatter import Colorspace
+        from av.video.reformatter import Colorspace, VideoReformatter
 
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise ValueError(
@@ -103,6 +103,7 @@ class VideoWriter:
                 self._shape = frame.shape
                 self._first_time = time or 0.0
                 self._container = self._open_container(frame.shape[1], frame.shape[0])
+                self._reformatter = VideoReformatter()  # a new one for each frame takes longer
             if frame.shape != self._shape:
                 raise ValueError(
                     f"all frames must have the same size: this one is {frame.shape}, the first "
@@ -112,9 +113,10 @@ class VideoWriter:
             frame = np.pad(
                 frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge"
             )
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame)).reformat(
-                format="yuv420p", dst_colorspace=Colorspace.ITU709
-            )
+            image = self._reformatter.reformat(
+                av.VideoFrame.from_ndarray(np.ascontiguousarray(frame)),
+                format="yuv420p", dst_colorspace=Colorspace.ITU709,
+            )  # fmt: skip
             seconds = self.num_frames / self._rate if time is None else time - self._first_time
             self._pts = max(round(seconds / self._tick), self._pts + 1)
             image.pts = self._pts

@@ -41,6 +41,7 @@ from ..training.detector import DetectionTask
 from ..training.loop import fit, make_optimizer
 from ..training.options import RunOptions, Schedule
 from ..training.state import LOSSES
+from .benchmark_runtimes import benchmark_runtimes, runtimes_table
 from .benchmark_videos import benchmark_videos, proposal_variants, videos_table
 from .detector_cost import head_cost_table, head_costs
 from .timing import median, time_rounds
@@ -70,6 +71,7 @@ class Workload:
         head: see `DetectorConfig`.
         hidden: width of the action head's layers.
         proposals: that an RPN makes on each key frame.
+        onnx: also time onnxruntime, on a CPU.
     """
 
     backbone: str = "s3d-g"
@@ -85,6 +87,7 @@ class Workload:
     head: HeadKind = "mean"
     hidden: int = 1024
     proposals: int = 100
+    onnx: bool = False
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -176,14 +179,12 @@ def benchmark_dense(workload: Workload) -> dict[str, Any]:
 
     Returns:
         shared_fps, per_clip_fps (medians) and their ratio (median over rounds); on a GPU
-        tensor_peak_share of the shared mode, on a CPU with native bfloat16 shared_bfloat16_fps.
+        tensor_peak_share of the shared mode, on a CPU "runtimes" of `benchmark_runtimes`.
     """
     device, dtype = workload.device, workload.autocast_dtype
     detector = _make_detector(workload, "external")
     shared, per_clip = (_make_batch(workload, mode) for mode in ("shared", "per_clip"))
     variants = {"shared": (shared, dtype), "per_clip": (per_clip, dtype)}
-    if device == "cpu" and has_native_bfloat16("cpu"):
-        variants["shared_bfloat16"] = (shared, torch.bfloat16)
 
     def predict(batch: ClipBatch, dtype: torch.dtype | None) -> Detections:
         predictor = TorchPredictor(detector, device=device, autocast_dtype=dtype)
@@ -197,6 +198,10 @@ def benchmark_dense(workload: Workload) -> dict[str, Any]:
     if device == "cuda":
         flops = count_flops(runs["shared"])
         result["tensor_peak_share"] = _peak_share(flops, median(seconds["shared"]))
+    else:
+        result["runtimes"] = benchmark_runtimes(
+            detector, shared, onnx=workload.onnx, repeats=workload.repeats
+        )
     return result
 
 
@@ -303,8 +308,8 @@ def benchmark_table(result: dict[str, Any]) -> str:
         "multiply-adds a key frame, 100 proposals:",
         head_cost_table(result["multiply_adds"]),
     ]
-    if "shared_bfloat16_fps" in dense:
-        lines.append(f"in bfloat16: {dense['shared_bfloat16_fps']:.1f} frames/s with shared clips")
+    if "runtimes" in dense:
+        lines.append(runtimes_table(dense["runtimes"]))
     lines.append(f"from the video file to tables, {load['proposals']} own proposals a frame:")
     lines += videos_table(dense)
     lines.append(f"{'training step (s3d)':28}  seconds  clips/s  times    memory  peak")

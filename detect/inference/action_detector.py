@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.errors import InputError
+from ..linking.interface import Calibration
 from ..model.zero_shot import LabelGroups
 from ..people.proposals import ProposalSource
 from ..people.table import TableSource
@@ -73,7 +74,7 @@ class ActionDetector(ABC):
             video: a file; a folder of numbered frames; an array (T, H, W, 3); or an
                 iterable of frames (H, W, 3). Frames are uint8 RGB.
             fps: frames per second of arrays, folders and iterables.
-            linker: how boxes are linked (see `actiontubes.link`); None is the model's own choice.
+            linker: how boxes are linked (see `actiontubes.link`); None is "persons".
             threshold: leaves out tubes with lower scores.
             key_frame_step: run the detector on every so many frames, and interpolate.
             proposal_step: find people on every so many key frames, and carry their boxes to those
@@ -85,7 +86,7 @@ class ActionDetector(ABC):
         """
         opened = open_video(video, fps)
         options = TubeOptions(
-            linker=linker or "act", mode=mode, key_frame_step=key_frame_step,
+            linker=linker or "persons", mode=mode, key_frame_step=key_frame_step,
             proposal_step=proposal_step,
         )  # fmt: skip
         with (
@@ -105,18 +106,23 @@ class CheckpointDetector(ActionDetector):
         predictor: runs it.
         source: where people are, for external proposals.
         made_from: its files and how they run, by option.
+        calibration: from its checkpoint.
     """
 
     predictor: Predictor
     source: ProposalSource | None
     made_from: Mapping[str, Any]
+    calibration: Calibration | None = None
     one_tube_per_person = False
 
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
     ) -> AbstractContextManager[WriteTables]:
         check_proposal_step(options.proposal_step, self.predictor, self.source)
-        return detector_tubes(video, self.predictor, self.source, options, progress=progress)
+        return detector_tubes(
+            video, self.predictor, self.source, options, calibration=self.calibration,
+            progress=progress,
+        )  # fmt: skip
 
     def identity(self, options: TubeOptions) -> Mapping[str, Any]:
         values = asdict(options)

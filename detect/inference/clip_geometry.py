@@ -68,11 +68,6 @@ class ClipGeometry:
             return self.frames
         return self.shared_length(KEY_FRAMES_PER_CLIP) // self.frame_step
 
-    def export_length(self) -> int:
-        """Clip frames in which `KEY_FRAMES_AT_ONCE` key frames have their context around them."""
-        context = _round_up(-(-self.frames // 2) + MARGIN, self.time_stride)
-        return KEY_FRAMES_AT_ONCE + 2 * context
-
 
 def _round_up(value: int, unit: int) -> int:
     return -(-value // unit) * unit

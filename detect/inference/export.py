@@ -11,7 +11,7 @@ import importlib.util
 import io
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -179,6 +179,7 @@ def export_detector(
     frames: int | None = None,
     opset: int = OPSETS[0],
     external_proposals: bool = False,
+    sections: Mapping[str, Any] | None = None,
 ) -> int:
     """Writes a detector for onnxruntime (.onnx) or for `torch.export.load` (.pt2).
 
@@ -189,9 +190,10 @@ def export_detector(
     Args:
         detector: of `load_detector`.
         path: the file, written whole or not at all.
-        frames: length of the clip; None takes `ClipGeometry.export_length`.
+        frames: length of the clip; None takes that of `detect`.
         opset: one of `OPSETS`, for ONNX.
         external_proposals: see `trace_detector`.
+        sections: of the checkpoint, see `save_detector`.
 
     Returns:
         the length of the clip.
@@ -207,12 +209,14 @@ def export_detector(
     if path.suffix == ".onnx" and importlib.util.find_spec("onnxscript") is None:
         raise InputError("writing ONNX needs onnxscript; pip install onnxscript")
     if frames is None:
-        frames = ClipGeometry(detector.config).export_length()
+        frames = ClipGeometry(detector.config).clip_length()
     with _exporter_errors(path):
         program = trace_detector(detector, frames, external_proposals=external_proposals)
     proposals = "external" if external_proposals else detector.config.proposals
     config = {**asdict(detector.config), "proposals": proposals}
-    metadata = json.dumps({"settings": config, "clip_frames": frames})
+    metadata = json.dumps(
+        {"settings": config, "clip_frames": frames, "sections": dict(sections or {})}
+    )
     with atomic_write(path) as temporary, _exporter_errors(path):
         if path.suffix == ".pt2":
             with _quiet():

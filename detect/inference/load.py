@@ -11,7 +11,8 @@ from ...backbones.weights.load import load_pretrained
 from ...datasets.errors import InputError, refuse_options
 from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import file_digest
-from ..model.checkpoint import load_detector
+from ..linking.interface import Calibration
+from ..model.checkpoint import CALIBRATION, load_detector, load_sections
 from ..model.zero_shot import select_labels
 from ..people.proposals import (
     PersonFunction,
@@ -22,7 +23,7 @@ from ..people.proposals import (
 from .action_detector import ActionDetector, CheckpointDetector, ZeroShotDetector
 from .clip_geometry import Mode
 from .device import Precision, autocast_dtype, choose_device, choose_precision
-from .onnx_predictor import load_onnx_predictor
+from .onnx_predictor import load_onnx_predictor, load_onnx_sections
 from .predictor import FusedPredictor, Predictor, Proposals, TorchPredictor, compile_trunk
 
 AnySource = str | ProposalSource | PersonFunction
@@ -122,7 +123,22 @@ def load_checkpoint(
         "proposals": source_identity, "precision": chosen,
         **_table_options(files),
     }  # fmt: skip
-    return CheckpointDetector(predictor, source, made_from)
+    return CheckpointDetector(predictor, source, made_from, load_calibration(checkpoint))
+
+
+def load_calibration(checkpoint: Path) -> Calibration | None:
+    """What training measured for linking; None where it measured nothing.
+
+    Args:
+        checkpoint: .safetensors or .onnx.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a detector.
+    """
+    is_onnx = checkpoint.suffix.lower() == ".onnx"
+    sections = load_onnx_sections(checkpoint) if is_onnx else load_sections(checkpoint)
+    record = sections.get(CALIBRATION)
+    return None if record is None else Calibration.from_json(record, checkpoint)
 
 
 def load_zero_shot(

@@ -20,12 +20,11 @@ from .predictor import (
     KeyFramePrediction,
     Proposals,
     default_proposals,
-    key_frame_slices,
     split_predictions,
 )
 
 METADATA_KEY = "actiontubes-detector"
-"""Of the metadata: JSON with `settings` (`DetectorConfig`) and `clip_frames`."""
+"""Of the metadata: JSON with `settings` (`DetectorConfig`), `clip_frames` and `sections`."""
 _MAX_CLIP_FRAMES = 4096
 
 
@@ -53,9 +52,8 @@ class OnnxPredictor:
 
     def predict(self, batch: ClipBatch) -> list[KeyFramePrediction]:
         predictions: list[KeyFramePrediction] = []
-        for part in key_frame_slices(batch):
-            for clip, rows, start in self._windows(batch, part):
-                predictions += self._predict_window(batch, clip, rows, start)
+        for clip, rows, start in self._windows(batch):
+            predictions += self._predict_window(batch, clip, rows, start)
         return predictions
 
     def _predict_window(
@@ -81,12 +79,8 @@ class OnnxPredictor:
         counts = key.bincount(minlength=count).tolist()
         return split_predictions(refined, scores, self.config, counts, batch.frame_numbers[rows])
 
-    def _windows(self, batch: ClipBatch, part: slice) -> Iterator[tuple[int, slice, int]]:
-        """Clip, key frames (a slice of the batch) and first frame of each window.
-
-        Args:
-            part: some key frames of the batch; within a clip they rise in time.
-        """
+    def _windows(self, batch: ClipBatch) -> Iterator[tuple[int, slice, int]]:
+        """Clip, key frames (a slice of the batch) and first frame of each window."""
         length, stride = batch.clips.shape[1], self.geometry.time_stride
         clip_index = batch.clip_index.tolist()
         positions = batch.key_frame_positions.tolist()
@@ -94,7 +88,7 @@ class OnnxPredictor:
         spare = self.clip_frames - context
         margin = max(0, min(MARGIN, (spare - stride + 1) // 2))
         before, after = context // 2 + margin, context - context // 2 + margin
-        row, stop, _ = part.indices(len(positions))
+        row, stop = 0, len(positions)
         while row < stop:
             first, clip = row, clip_index[row]
             start = int(positions[row]) - before
@@ -119,14 +113,8 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
         InputError: no such file, damaged, another model, weights outside the file, or onnxruntime
             has no support for the device.
     """
-    metadata = read_metadata(path)
-    if METADATA_KEY not in metadata:
-        raise InputError(
-            f"{path}: was not written by `actiontubes export`; if it is a person detector, "
-            "give it as --proposals"
-        )
+    record = _read_record(path)
     try:
-        record = parse_json(metadata[METADATA_KEY], path)
         config = config_from_json(record["settings"])
         clip_frames = int(record["clip_frames"])
         if not config.frames <= clip_frames <= _MAX_CLIP_FRAMES:
@@ -146,3 +134,25 @@ def load_onnx_predictor(path: Path, *, device: str = "cpu") -> OnnxPredictor:
     if [entry.name for entry in session.get_inputs()] != expected:
         raise InputError(f"{path}: its inputs are not {', '.join(expected)}; export it again")
     return OnnxPredictor(session, config, clip_frames, path)
+
+
+def load_onnx_sections(path: Path) -> dict[str, Any]:
+    """The sections of the exported checkpoint: JSON by name, not checked.
+
+    Raises:
+        InputError: no such file, damaged, or another model.
+    """
+    record = _read_record(path)
+    sections = record.get("sections", {}) if isinstance(record, dict) else {}
+    return sections if isinstance(sections, dict) else {}
+
+
+def _read_record(path: Path) -> Any:
+    """The JSON under `METADATA_KEY`."""
+    metadata = read_metadata(path)
+    if METADATA_KEY not in metadata:
+        raise InputError(
+            f"{path}: was not written by `actiontubes export`; if it is a person detector, "
+            "give it as --proposals"
+        )
+    return parse_json(metadata[METADATA_KEY], path)

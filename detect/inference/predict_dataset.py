@@ -19,10 +19,10 @@ from ...datasets.video.media import read_frames
 from ...datasets.video.reader import VideoInfo
 from ..evaluation.evaluate import Evaluation, evaluate_tables
 from ..evaluation.protocols import PROTOCOLS
+from ..linking.interface import Calibration
 from ..linking.linker import link
 from ..people.proposals import ProposalSource
 from .predictor import Predictor, predict_frames
-from .tubes.detector_tubes import TUBE_SCORE_THRESHOLD
 
 
 def predict_dataset(
@@ -87,8 +87,10 @@ def _make_table(by_video: Sequence[tuple[int, Detections]], videos: DetectionSet
     return replace(rows, video=video, boxes=rows.boxes * size[video])
 
 
-def evaluate_dataset(videos: DetectionSet, detections: Detections) -> tuple[Evaluation, Tubes]:
-    """Frame-mAP and video-mAP by the protocol `act`, and the tubes, linked as `detect` does."""
-    tubes = link(detections, "act", min_box_score=TUBE_SCORE_THRESHOLD)
+def evaluate_dataset(
+    videos: DetectionSet, detections: Detections, calibration: Calibration | None = None
+) -> tuple[Evaluation, Tubes]:
+    """Frame-mAP and video-mAP by the protocol `act`, and all tubes, linked as `detect` does."""
+    tubes = link(detections, "persons", calibration=calibration)
     (result,) = evaluate_tables(videos.tubes, PROTOCOLS[:1], detections, tubes)
     return result, tubes

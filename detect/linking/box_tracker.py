@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ...datasets.options import Options, between, greater_than
+from ...datasets.options import Options, at_least, between, greater_than
 from ...datasets.tables import concatenate_rows, select_rows
 from ..boxes.iou import rowwise_iou
 from ..boxes.joins import join
@@ -27,14 +27,16 @@ class TrackingConfig(Options):
 
     Attributes:
         iou: least IoU of a box with where its track leads.
-        gap: a track ends when it gets no box up to `gap` frames after its last one, or up to twice
-            as many frames as it had boxes.
+        gap: a track ends when it gets no box up to `gap` frames after its last one, or earlier,
+            after `patience` times as many frames as it had boxes.
+        patience: see `gap`.
         motion: variance of a change of velocity in a frame, by that of a box's position: higher
             follows the boxes more closely, lower gives steadier tracks.
     """
 
-    iou: Annotated[float, between(0, 1)] = 0.1
+    iou: Annotated[float, between(0, 1)] = 0.2
     gap: Annotated[int, between(0, 100_000)] = 15
+    patience: Annotated[float, at_least(0)] = 2.0
     motion: Annotated[float, greater_than(0)] = 0.03
 
 
@@ -43,11 +45,12 @@ class BoxTracker:
 
     Attributes:
         config: the parameters.
+        key_frame_step: frames from one frame with boxes to the next.
         active: numbers of the tracks that may go on after the last frame.
     """
 
-    def __init__(self, config: TrackingConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrackingConfig, key_frame_step: int = 1) -> None:
+        self.config, self.key_frame_step = config, key_frame_step
         self._next_track = 0
         nothing = np.empty(0, np.int64)
         self._tracks = _start_tracks(nothing, nothing, 0, np.empty((0, 4)), np.empty(0))
@@ -94,7 +97,8 @@ class BoxTracker:
     def end_before(self, frame: int) -> None:
         """Ends the tracks whose last box is too long before `frame`."""
         tracks = self._tracks
-        may_go_on = frame - tracks.last <= np.minimum(self.config.gap, 2 * tracks.count)
+        trusted = self.config.patience * tracks.count * self.key_frame_step
+        may_go_on = frame - tracks.last <= np.minimum(self.config.gap, trusted)
         if not may_go_on.all():
             self._tracks = tracks.select(np.flatnonzero(may_go_on))
 

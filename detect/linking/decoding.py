@@ -13,9 +13,6 @@ import numpy as np
 from .person_tubes import ClassSequences, Stretches
 
 _ROUNDS = 5  # on the demo and UCF101-24 no label changes after the fourth
-_MIN_SEPARATION = 2.0
-"""Of two levels, in standard deviations of the noise: two equal normal distributions whose means
-differ by less have one mode (Holzmann & Vollmer 2008), so there is no telling them apart."""
 _MIN_VARIANCE = _MIN_COST = 1e-6
 
 
@@ -24,13 +21,14 @@ def decode_stretches(
 ) -> Stretches:
     """From when to when each class is present.
 
-    Where a sequence has no two levels, its class is present along the whole track: whether it is
-    there at all, the tube's score says.
+    Where two levels explain a sequence no better than one, its class is present along the whole
+    track: whether it is there at all, the tube's score says. They do where they lower the Bayesian
+    information criterion: the second level and each change cost `change_cost` x log(boxes).
 
     Args:
         sequences: the scores.
         change_cost: of a change between present and background, by the logarithm of the number of
-            boxes; 1 is what the Bayesian information criterion asks for a change point (Yao 1988).
+            boxes; 1 is that of the Bayesian information criterion for change points (Yao 1988).
         max_evidence: greatest log-odds from one box, so that a few boxes that are wrong change
             nothing.
         boundary: score that is as likely present as background, as a share of the way from the
@@ -47,7 +45,7 @@ def decode_stretches(
     mean = means(score, every)
     above = score > mean[index]
     high, low = means(score, above), means(score, ~above)
-    variance = means((score - mean[index]) ** 2, every) + _MIN_VARIANCE
+    variance = one_level = means((score - mean[index]) ** 2, every) + _MIN_VARIANCE
     cost = np.maximum(change_cost * np.log(np.maximum(length, 2)), _MIN_COST)
     present, has_both = above, np.zeros(len(start), bool)
     for _ in range(_ROUNDS):
@@ -61,8 +59,11 @@ def decode_stretches(
         low = np.where(has_both, means(score, ~present), low)
         error = score - np.where(present, high[index], low[index])
         variance = np.where(has_both, means(error**2, every) + _MIN_VARIANCE, variance)
-    two_levels = has_both & (high - low > _MIN_SEPARATION * np.sqrt(variance))
-    return _find_stretches(sequences, present | ~two_levels[index])
+    is_change = np.diff(present, prepend=False)
+    is_change[start] = False
+    changes = np.bincount(index, is_change, len(start))
+    better = length / 2 * np.log(one_level / variance) > cost * (changes + 1)
+    return _find_stretches(sequences, present | ~(has_both & better)[index])
 
 
 def _find_stretches(sequences: ClassSequences, present: np.ndarray) -> Stretches:

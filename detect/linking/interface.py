@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
+import numpy as np
+from scipy.special import expit
+
+from ...datasets.errors import InputError
+from ...datasets.options import Options, at_least, between, greater_than
 from ...datasets.tables import Actions, Detections, Tracks, Tubelets, Tubes
+
+_LEAST_SCORE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -26,19 +34,62 @@ class LinkConfig:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def min_length(self, usual: int) -> int:
-        """The least number of frames of a tube, where a linker usually asks for `usual`."""
+        """A linker's usual number of frames, or that of the video where it has fewer."""
         return usual if self.num_frames is None else min(usual, self.num_frames)
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What was measured of a detector for its linker, as its checkpoint keeps it.
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Options):
+    """What was measured of a detector for the linker of people, as its checkpoint keeps it.
 
     Attributes:
-        values: plain JSON.
+        change_cost, boundary: see `decoding.decode_stretches`.
+        min_length: tracks of fewer frames are dropped.
+        score_scale, score_shift: make the score of a tube the probability that it is right, by its
+            log-odds: score_scale x log-odds + score_shift.
     """
 
-    values: Mapping[str, Any] = field(default_factory=dict)
+    change_cost: Annotated[float, at_least(0)] = 1.0
+    boundary: Annotated[float, between(0, 1)] = 0.5
+    min_length: Annotated[int, at_least(0)] = 4
+    score_scale: Annotated[float, greater_than(0)] = 1.0
+    score_shift: float = 0.0
+
+    def probability(self, score: np.ndarray) -> np.ndarray:
+        """The probability that a tube of this score is right."""
+        if self.score_scale == 1 and self.score_shift == 0:
+            return score
+        return expit(self.score_scale * to_log_odds(score) + self.score_shift)
+
+    @classmethod
+    def from_json(cls, record: Any, source: Path) -> Calibration:
+        """The calibration in a checkpoint.
+
+        Args:
+            record: plain JSON, as `dataclasses.asdict` gives it; values that it lacks are usual.
+            source: the file, for messages.
+
+        Raises:
+            InputError: it is of another version, or damaged.
+        """
+        usual = asdict(cls())
+        try:
+            for name, value in record.items():
+                if type(value) not in (int, type(usual[name])) or not np.isfinite(value):
+                    raise TypeError(f"{name}: {value!r}")
+            return cls(**record)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise InputError(
+                f"{source}: its calibration was written by another version, or is damaged "
+                f"({reason}); train again, or link without it"
+            ) from error
+
+
+def to_log_odds(score: np.ndarray) -> np.ndarray:
+    """(N,) scores in 0 to 1 → finite log-odds."""
+    inside = np.clip(score, _LEAST_SCORE, 1 - _LEAST_SCORE)
+    return np.log(inside / (1 - inside))
 
 
 @dataclass(frozen=True, eq=False)

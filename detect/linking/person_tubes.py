@@ -147,7 +147,7 @@ def make_tubes(
     stretches: Stretches,
     person: np.ndarray,
     names: tuple[tuple[str, ...], tuple[str, ...]],
-    prior_frames: float,
+    prior_frames: int,
     key_frame_step: int = 1,
 ) -> Tubes:
     """One tube for each stretch, numbered from 0 by video, class, start and falling score.

@@ -56,7 +56,7 @@ class PersonsConfig(TrackingConfig):
     change_cost: Annotated[float, at_least(0)] = 1.0
     max_evidence: Annotated[float, greater_than(0)] = 2.0
     boundary: Annotated[float, between(0, 1)] = 0.5
-    prior_frames: Annotated[float, at_least(0)] = 20.0
+    prior_frames: Annotated[int, at_least(0)] = 20
 
 
 class PersonsLinker:
@@ -68,16 +68,24 @@ class PersonsLinker:
     Args:
         config: the parameters.
         key_frame_step: frames from one frame with detections to the next.
+        calibration: makes probabilities of the tubes' scores.
     """
 
-    def __init__(self, config: PersonsConfig = PersonsConfig(), key_frame_step: int = 1) -> None:
+    def __init__(
+        self,
+        config: PersonsConfig = PersonsConfig(),
+        key_frame_step: int = 1,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.config, self.key_frame_step = config, key_frame_step
-        self._tracker = BoxTracker(config)
+        self._calibration = calibration or Calibration()
+        self._tracker = BoxTracker(config, key_frame_step)
         self._identities = Identities()
         self._people: list[People] = []
         self._scores: list[ClassScores] = []
         self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._num_tubes = 0
+        self._kept_rows = self._new_rows = 0  # of `_people`: kept by the last `_take_ended`, since
 
     def update(
         self, detections: Detections | Tubelets, appearance: np.ndarray | None = None
@@ -109,6 +117,10 @@ class PersonsLinker:
                 score=detections.score,
             )
         )  # fmt: skip
+        self._new_rows += len(people.frame)
+        # Now and then is often enough: the work of separating rows stays linear in them.
+        if self._new_rows < self._kept_rows:
+            return LinkResult(no_tubes(*self._names))
         return self._pop_ended()
 
     def finish(self) -> LinkResult:
@@ -134,13 +146,20 @@ class PersonsLinker:
         person = self._number_people(tracks)
         sequences = ClassSequences(tracks, scores, len(names[1]))
         stretches = decode_stretches(
-            sequences, config.change_cost, config.max_evidence, config.boundary
+            sequences,
+            config.change_cost,
+            config.max_evidence,
+            config.boundary,
         )
         tubes = make_tubes(
             sequences, stretches, person, names, config.prior_frames, self.key_frame_step
         )
         num_tubes = int(tubes.tube[-1]) + 1
-        tubes = replace(tubes, tube=tubes.tube + self._num_tubes)
+        assert tubes.tube_score is not None
+        tubes = replace(
+            tubes, tube=tubes.tube + self._num_tubes,
+            tube_score=self._calibration.probability(tubes.tube_score),
+        )  # fmt: skip
         self._num_tubes += num_tubes
         return LinkResult(tubes, tracks.tracks(person, names[0]), num_dropped=num_dropped)
 
@@ -151,6 +170,7 @@ class PersonsLinker:
         is_open, has_open = np.isin(people.track, active), np.isin(scores.track, active)
         self._people = [select_rows(people, is_open)]
         self._scores = [select_rows(scores, has_open)]
+        self._kept_rows, self._new_rows = int(is_open.sum()), 0
         return select_rows(people, ~is_open), select_rows(scores, ~has_open)
 
     def _number_people(self, tracks: FollowedPeople) -> np.ndarray:
@@ -170,16 +190,22 @@ class PersonsLinker:
 def make_persons_linker(
     config: LinkConfig, videos: Videos | None = None, calibration: Calibration | None = None
 ) -> PersonsLinker:
-    """A linker of people.
+    """A linker of people, with the parameters of the calibration where there is one.
 
     Where detections are on every n-th frame alone, a track goes on over one of those frames
     without a box.
     """
-    preset = PersonsConfig()
-    preset = replace(preset, min_length=config.min_length(preset.min_length))
-    if config.key_frame_step > 1:
-        preset = replace(preset, gap=max(preset.gap, 2 * config.key_frame_step))
-    return PersonsLinker(override_fields(preset, config.overrides), config.key_frame_step)
+    known, step = calibration or Calibration(), config.key_frame_step
+    usual = PersonsConfig()
+    preset = replace(
+        usual,
+        change_cost=known.change_cost,
+        boundary=known.boundary,
+        min_length=config.min_length(known.min_length),
+        prior_frames=config.min_length(usual.prior_frames),
+        gap=usual.gap if step == 1 else max(usual.gap, 2 * step),
+    )
+    return PersonsLinker(override_fields(preset, config.overrides), step, calibration)
 
 
 def merge_people(

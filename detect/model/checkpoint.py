@@ -25,6 +25,8 @@ from .build import build_detector
 from .config import DetectorConfig
 from .detector import Detector
 
+CALIBRATION = "calibration"
+"""The section for `linking.interface.Calibration`."""
 _METADATA_KEY = "actiontubes-detector"
 _MAX_METADATA_BYTES = 16 << 20
 # Limits for numbers in a file's config that its weights do not confirm.

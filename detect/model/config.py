@@ -42,7 +42,8 @@ class DetectorConfig(Options):
             from fewer channels and with one layer, in a sixteenth of the multiply-adds) or mixed
             (classes from the backbone's last layer).
         hidden: Units of each linear layer of the mean and the light head.
-        head_channels: Channels that the light head reduces the features to.
+        head_channels: Channels that the light head reduces the features to for classes; half as
+            many are for boxes.
         mixed_per_box: Apply the backbone's remaining layers to the features of each box, as the
             mixed head of version 0.1, instead of once to all.
         roi_size: ROIAlign output size (N x N cells).
@@ -72,7 +73,7 @@ class DetectorConfig(Options):
     anchor_ratios: Annotated[tuple[float, ...], greater_than(0)] = (0.5, 1.0, 2.0)
     head: HeadKind = "mean"
     hidden: Annotated[int, at_least(1)] = 1024
-    head_channels: Annotated[int, at_least(1)] = 32
+    head_channels: Annotated[int, at_least(2)] = 64
     mixed_per_box: bool = False
     roi_size: Annotated[int, at_least(1)] = 7
     multi_label: bool = False

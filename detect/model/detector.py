@@ -19,9 +19,9 @@ from .config import DetectorConfig
 from .head import ActionHead
 from .losses import action_losses
 from .postprocess import RoiScores
-from .roi_align import Rois
+from .roi_align import Rois, features_at_key_frames
 from .roi_features import FeatureMap
-from .rpn import KeyFrameResNet, ProposalNetwork, features_at_key_frames, steps_at_key_frames
+from .rpn import KeyFrameResNet, ProposalNetwork, steps_at_key_frames
 from .sampling import jitter_boxes, sample_rois
 
 _RPN_FEATURES = "proposals"  # the key of the RPN's feature map where it is no endpoint's

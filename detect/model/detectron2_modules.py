@@ -37,14 +37,13 @@ from ...backbones.grid import FeatureGrid
 from ...backbones.registry import Backbone as Trunk
 from ...backbones.registry import build_backbone, load_backbone
 from ...datasets.errors import InputError, choose_from
-from .roi_align import Rois
+from .roi_align import Rois, features_at_key_frames
 from .roi_features import (
     FeatureMap,
     LightPoolFeatures,
     MeanPoolFeatures,
     TrunkBlockFeatures,
 )
-from .rpn import features_at_key_frames
 
 try:
     from detectron2.config import CfgNode
@@ -81,7 +80,7 @@ def add_actiontubes_config(cfg: CfgNode) -> None:
         "NAME": "s3d-g", "WEIGHTS": "", "WIDTH": 1.0, "ENDPOINT": "Mixed_4e", "FREEZE_TO": "",
         "FRAMES": 20, "KEY_FRAME_BACKBONE": "",
     })  # fmt: skip
-    cfg.MODEL.ROI_ACTION_HEAD = CfgNode({"FEATURES": "mean", "HIDDEN": 1024, "CHANNELS": 32})
+    cfg.MODEL.ROI_ACTION_HEAD = CfgNode({"FEATURES": "mean", "HIDDEN": 1024, "CHANNELS": 64})
 
 
 class ClipBackbone(Backbone):

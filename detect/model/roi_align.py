@@ -105,6 +105,26 @@ def neighboring_steps(
     return before, (before + 1).clamp(max=steps - 1), position - before
 
 
+def features_at_key_frames(
+    features: Tensor, grid: FeatureGrid, clip_index: Tensor, key_frames: Tensor
+) -> Tensor:
+    """Features of key frames, interpolated linearly between two time steps.
+
+    Args:
+        features: (N, C, T, H, W).
+        grid: of the features.
+        clip_index: (K,) int64, the clip of each key frame.
+        key_frames: (K,) its frame in that clip, from 0.
+
+    Returns:
+        (K, C, H, W).
+    """
+    before, after, weight = neighboring_steps(key_frames, grid, features.shape[2])
+    steps = features.transpose(1, 2)
+    weight = weight.to(features.dtype)[:, None, None, None]
+    return torch.lerp(steps[clip_index, before], steps[clip_index, after], weight)
+
+
 def roi_align_at(features: Tensor, grid: FeatureGrid, rois: Rois, size: int) -> Tensor:
     """ROIAlign at the key frame, interpolated linearly between two time steps.
 
@@ -114,11 +134,18 @@ def roi_align_at(features: Tensor, grid: FeatureGrid, rois: Rois, size: int) -> 
     Returns:
         (R, C, size, size).
     """
-    before, after, weight = neighboring_steps(rois.key_frames, grid, features.shape[2])
-    steps = torch.stack([before, after], dim=1)
-    pooled = roi_align_3d(features, rois.boxes, rois.clip_index, grid, size, steps)
-    weight = weight.to(pooled.dtype)[:, None, None, None]
-    return torch.lerp(pooled[:, :, 0], pooled[:, :, 1], weight)
+    # Neither an export nor tensors without data allow shapes that depend on data.
+    if torch.compiler.is_exporting() or features.is_meta:
+        before, after, weight = neighboring_steps(rois.key_frames, grid, features.shape[2])
+        steps = torch.stack([before, after], dim=1)
+        pooled = roi_align_3d(features, rois.boxes, rois.clip_index, grid, size, steps)
+        weight = weight.to(pooled.dtype)[:, None, None, None]
+        return torch.lerp(pooled[:, :, 0], pooled[:, :, 1], weight)
+    # Both are linear: the maps of a few key frames are interpolated sooner than many poolings.
+    columns = torch.stack([rois.clip_index.to(rois.key_frames), rois.key_frames])
+    (clip_index, key_frames), index = columns.unique(dim=1, return_inverse=True)
+    maps = features_at_key_frames(features, grid, clip_index.long(), key_frames)
+    return roi_align_3d(maps[:, :, None], rois.boxes, index, grid, size)[:, :, 0]
 
 
 def expand_boxes(

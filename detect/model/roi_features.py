@@ -117,7 +117,8 @@ class LightPoolFeatures(nn.Module):
     Args:
         channels: of the feature map.
         hidden: units of each layer.
-        reduced: channels that are pooled, for the scores and as many for the boxes.
+        reduced: channels that are pooled for the scores; half as many are for the boxes, which need
+            fewer: on the demo's figures 32 for both kept box losses and doubled class losses.
         size: cells of the pooled features along each side of the box.
         norm: batch norms, as in `MeanPoolFeatures`; else a group norm of the pooled features.
     """
@@ -126,10 +127,11 @@ class LightPoolFeatures(nn.Module):
         self, channels: int, hidden: int, *, reduced: int, size: int = 7, norm: bool = False
     ) -> None:
         super().__init__()
-        self.reduction = nn.Conv3d(channels, 2 * reduced, 1)
+        for_boxes = reduced // 2
+        self.reduction = nn.Conv3d(channels, reduced + for_boxes, 1)
         self.layers = _one_layer(reduced, hidden, size, norm)
-        self.box_layers = _one_layer(reduced, hidden, size, norm)
-        self.reduced, self.size = reduced, size
+        self.box_layers = _one_layer(for_boxes, hidden, size, norm)
+        self.split, self.size = (reduced, for_boxes), size
         self.out_channels, self.box_channels = hidden, hidden
 
     def forward(self, maps: Sequence[FeatureMap], rois: Rois) -> tuple[Tensor, Tensor]:
@@ -137,7 +139,7 @@ class LightPoolFeatures(nn.Module):
         (map_,) = maps
         weight, bias = self.reduction.weight, self.reduction.bias
         features = conv3d(map_.features, weight, bias, (1, 1, 1), _NO_PADDING)
-        for_scores, for_boxes = features.split(self.reduced, dim=1)
+        for_scores, for_boxes = features.split(self.split, dim=1)
         pooled = _pool_window_mean(map_._replace(features=for_scores), rois, self.size)
         pooled_at_key = roi_align_at(for_boxes, map_.grid, rois, self.size)
         return self.layers(pooled), self.box_layers(pooled_at_key)
@@ -159,32 +161,33 @@ def _one_layer(channels: int, hidden: int, size: int, norm: bool) -> nn.Sequenti
 class DeepPoolFeatures(nn.Module):
     """Pools the trunk's last feature map for the scores, and an earlier one for the boxes.
 
-    Scores are computed from the mean over the window and the box of the last map, which the trunk
-    computes once for all boxes. It no longer shows a box's edges: from I3D's Kinetics features on
-    eight clips of UCF101-24, linear layers refined boxes of IoU 0.62 to 0.80 before the last
-    blocks, and did not improve them after.
+    The last map, which the trunk computes once for all boxes, is averaged over the window and the
+    box. It no longer shows a box's edges: from I3D's Kinetics features on eight clips of UCF101-24,
+    linear layers refined boxes of IoU 0.62 to 0.80 before the last blocks, and did not improve them
+    after. It hardly shows either whether a person is in the box, so the scores use the features for
+    the boxes, too.
 
     Args:
         channels: of the map for the boxes.
-        out_channels: of the map for the scores.
+        last_channels: of the last map.
         size: cells of the pooled features along each side of the box.
         hidden: features for the boxes.
     """
 
     def __init__(
-        self, channels: int, out_channels: int, *, size: int = 7, hidden: int = 256
+        self, channels: int, last_channels: int, *, size: int = 7, hidden: int = 256
     ) -> None:
         super().__init__()
         self.box_layers = _box_layers(channels, hidden, size)
-        self.size, self.out_channels, self.box_channels = size, out_channels, hidden
+        self.size, self.out_channels, self.box_channels = size, last_channels + hidden, hidden
 
     def forward(self, maps: Sequence[FeatureMap], rois: Rois) -> tuple[Tensor, Tensor]:
         """See `RoiFeatures`."""
         box_map, class_map = maps
         pooled = _pool_window_mean(class_map, rois, self.size).mean((2, 3))
-        return pooled, self.box_layers(
-            roi_align_at(box_map.features, box_map.grid, rois, self.size)
-        )
+        on_key_frame = roi_align_at(box_map.features, box_map.grid, rois, self.size)
+        box_features = self.box_layers(on_key_frame)
+        return torch.cat([pooled, box_features], dim=1), box_features
 
 
 class TrunkBlockFeatures(nn.Module):

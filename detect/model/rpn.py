@@ -26,7 +26,7 @@ from ...backbones.weights.cache import fetch_torchvision
 from ...backbones.weights.convert import IncompatibleWeightsError, load_strict
 from ...backbones.weights.load import load_state_dict
 from ...datasets.errors import InputError
-from .roi_align import neighboring_steps
+from .roi_align import features_at_key_frames, neighboring_steps
 from .sampling import SeededSampler
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -125,26 +125,6 @@ def load_resnet(resnet: KeyFrameResNet, weights: str) -> None:
         raise InputError(f"{path}: is not a torchvision ResNet-{resnet.depth} ({error})") from error
 
 
-def features_at_key_frames(
-    features: Tensor, grid: FeatureGrid, clip_index: Tensor, key_frames: Tensor
-) -> Tensor:
-    """Features of key frames, interpolated linearly between two time steps.
-
-    Args:
-        features: (N, C, T, H, W).
-        grid: of the features.
-        clip_index: (K,) int64, the clip of each key frame.
-        key_frames: (K,) its frame in that clip, from 0.
-
-    Returns:
-        (K, C, H, W).
-    """
-    before, after, weight = neighboring_steps(key_frames, grid, features.shape[2])
-    steps = features.transpose(1, 2)
-    weight = weight.to(features.dtype)[:, None, None, None]
-    return torch.lerp(steps[clip_index, before], steps[clip_index, after], weight)
-
-
 def steps_at_key_frames(
     features: Tensor, grid: FeatureGrid, clip_index: Tensor, key_frames: Tensor
 ) -> tuple[Tensor, KeyFrameSteps | None]:
@@ -234,11 +214,12 @@ class ProposalNetwork(nn.Module):
         self.anchors.shift = (grid.origin[2] + 0.5, grid.origin[1] + 0.5)
         self.sampler.seeds = seeds
         targets = None if boxes is None else [{"boxes": each} for each in boxes]
+        hidden = self._convolve(features)
+        if steps is not None:
+            hidden = steps.interpolate(hidden)
         # Boxes need single precision, whatever that of the features.
         with torch.autocast(features.device.type, enabled=False):
-            hidden = self.rpn.head.convolve(features.float())
-            if steps is not None:
-                hidden = steps.interpolate(hidden)
+            hidden = hidden.float()
             # The RPN uses only the shape of the images.
             images = ImageList(hidden.new_empty((1, 3, *size)), [size] * len(hidden))
             proposals, losses = self.rpn(images, {"0": hidden}, targets)
@@ -246,3 +227,13 @@ class ProposalNetwork(nn.Module):
         # torchvision divides by the number of sampled anchors. Divided by the number requested, as
         # the head's losses are, the mean over processes is the loss of all clips in one batch.
         return proposals, {names[name]: loss * self.sampler.share for name, loss in losses.items()}
+
+    def _convolve(self, features: Tensor) -> Tensor:
+        """In the precision of the caller, but trained in float32.
+
+        Gradients of bfloat16 convolutions on small maps are wrong on some processors.
+        """
+        if not self.training:
+            return self.rpn.head.convolve(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.rpn.head.convolve(features.float())

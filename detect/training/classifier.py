@@ -205,10 +205,6 @@ class ClassificationTask:
         smoothing = self._label_smoothing
         return {"cross_entropy": F.cross_entropy(logits, batch.labels, label_smoothing=smoothing)}
 
-    def calibrate(self, averaged: ClassifierNetwork) -> Mapping[str, Any]:
-        """Nothing: a classifier's scores are not linked."""
-        return {}
-
     def save(self, averaged: ClassifierNetwork, folder: Path) -> None:
         save_pretrained(averaged.model, folder / (LAST if self._evaluator else CLASSIFIER))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import write_json
 from ...datasets.table_io import write_table
 from ...datasets.table_writer import OUTPUT_FILES
-from ...datasets.tables import Tubes
+from ...datasets.tables import Detections, Tubes
 from ..inference.device import autocast_dtype, choose_precision
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
 from ..inference.predictor import TorchPredictor
-from ..model.checkpoint import save_detector
+from ..model.checkpoint import CALIBRATION, save_detector
 from ..model.detector import Detector
 from ..people.proposals import ProposalSource
-from .feature_cache import FeatureCache
+from .calibration import fit_calibration, hold_out
 from .feature_clips import FeatureBatch, FeatureClips, batch_features, collate_features
 from .feature_training import FeatureTraining, plan_feature_training
 from .loop import OnStep, fit
@@ -58,7 +58,7 @@ class DetectionTask:
         model: as built.
         evaluator: called with the averaged detector and the number of steps taken; returns scores.
         options: see `Task.options`.
-        cache: of features, for samples of `FeatureClips`.
+        cached: how features are computed once, for samples of `FeatureClips`.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class DetectionTask:
         model: Detector,
         evaluator: Callable[[Detector, int], Mapping[str, float]] | None = None,
         options: Mapping[str, Any] | None = None,
-        cache: FeatureCache | None = None,
+        cached: FeatureTraining | None = None,
     ) -> None:
-        self.model, self._evaluator, self._cache = model, evaluator, cache
+        self.model, self._evaluator, self._cached = model, evaluator, cached
         self.identity, self.options = plain_values(model.config), dict(options or {})
 
     def collate(self, samples: Sequence[Any]) -> DetectionBatch | FeatureBatch:
         """A batch of `DetectionClips`, or of `FeatureClips` where there is a cache."""
-        return collate(samples) if self._cache is None else collate_features(samples)
+        return collate(samples) if self._cached is None else collate_features(samples)
 
     def losses(
         self, forward: Callable[..., Any], batch: DetectionBatch | FeatureBatch
@@ -81,21 +81,17 @@ class DetectionTask:
         """The losses of `Detector.forward`."""
         features = None
         if isinstance(batch, FeatureBatch):
-            assert self._cache is not None
-            features = batch_features(self.model, batch, self._cache)
+            assert self._cached is not None
+            dtype = autocast_dtype(self._cached.precision)
+            features = batch_features(self.model, batch, self._cached.cache, dtype)
             batch = batch.annotations
         return forward(
             batch.clips, batch.clip_index, batch.key_frames, batch.boxes, batch.labels,
             key_frame_seeds(batch), batch.proposals, features,
         )  # fmt: skip
 
-    def calibrate(self, averaged: Detector) -> Mapping[str, Any]:
-        """No sections yet."""
-        return {}
-
     def save(self, averaged: Detector, folder: Path) -> None:
-        path = folder / (LAST if self._evaluator else DETECTOR)
-        save_detector(averaged, path, sections=self.calibrate(averaged))
+        save_detector(averaged, folder / (LAST if self._evaluator else DETECTOR))
 
     def evaluate(self, averaged: Detector, step: int) -> Mapping[str, float]:
         return self._evaluator(averaged, step) if self._evaluator else {}
@@ -105,16 +101,20 @@ class DetectionTask:
 class DetectionEvaluator:
     """Evaluates a detector on the test videos, and keeps the best by frame-mAP at IoU 0.5.
 
+    First it is calibrated on the held-out videos, and last.safetensors written with the result.
+
     Attributes:
         test_set: the test videos.
+        held_out: videos that are neither trained nor tested on; None calibrates nothing.
         folder: gets a row in evaluations.csv; and of the best detector so far results.json,
             detections.parquet, tubes.parquet and detector.safetensors.
         run: of the training.
-        people: person boxes of the test videos; for a detector without proposals of its own.
-        cached: the features of training; those of the test videos are kept beside them.
+        people: person boxes of these videos; for a detector without proposals of its own.
+        cached: the features of training; those of these videos are kept beside them.
     """
 
     test_set: DetectionSet
+    held_out: DetectionSet | None
     folder: Path
     run: RunOptions
     people: ProposalSource | None
@@ -122,21 +122,16 @@ class DetectionEvaluator:
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self.folder
-        accelerator = self.run.accelerator(folder)
-        device = str(accelerator.device)
-        precision = choose_precision(self.run.precision, device)  # as in `detect`
-        open_predictor = partial(
-            TorchPredictor, averaged, device=device, autocast_dtype=autocast_dtype(precision)
-        )
-        extractor = None
-        if self.cached is not None:
-            extractor = self.cached.extractor(self.test_set, precision)
-        detections = predict_dataset(
-            open_predictor(), self.test_set, source=self.people,
-            predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),
-        )  # fmt: skip
-        result, tubes = evaluate_dataset(self.test_set, detections)
-        if not accelerator.is_main_process:
+        is_main_process = self.run.accelerator(folder).is_main_process
+        calibration = None
+        if self.held_out is not None:
+            held_out = self._detect(averaged, self.held_out)
+            calibration = fit_calibration(held_out, self.held_out.tubes)
+            if is_main_process:
+                save_detector(averaged, folder / LAST, {CALIBRATION: asdict(calibration)})
+        detections = self._detect(averaged, self.test_set)
+        result, tubes = evaluate_dataset(self.test_set, detections, calibration)
+        if not is_main_process:
             return {}
         scores = result.as_json()
         row = {
@@ -157,6 +152,20 @@ class DetectionEvaluator:
         tqdm.write(f"step {step}: {values} (protocol {scores['protocol']})")
         return row
 
+    def _detect(self, averaged: Detector, videos: DetectionSet) -> Detections:
+        device = str(self.run.accelerator(self.folder).device)
+        precision = choose_precision(self.run.precision, device)  # as in `detect`
+        open_predictor = partial(
+            TorchPredictor, averaged, device=device, autocast_dtype=autocast_dtype(precision)
+        )
+        extractor = None
+        if self.cached is not None:
+            extractor = self.cached.extractor(videos)
+        return predict_dataset(
+            open_predictor(), videos, source=self.people,
+            predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),
+        )  # fmt: skip
+
 
 def train_and_evaluate(
     detector: Detector,
@@ -173,6 +182,7 @@ def train_and_evaluate(
     proposals: str | None = None,
     files: FileOptions | None = None,
     features: FeatureOptions | None = None,
+    calibration_videos: int = 0,
     on_step: OnStep | None = None,
 ) -> tuple[Detector, dict[str, Any]]:
     """Trains a detector and evaluates it on the test videos.
@@ -195,6 +205,7 @@ def train_and_evaluate(
             `open_proposal_source`, which is run once over all videos.
         files: what a table of proposals leaves open.
         features: whether features are computed once and kept; None computes them in every step.
+        calibration_videos: see `DetectionData`.
         on_step: see `fit`.
 
     Returns:
@@ -210,10 +221,12 @@ def train_and_evaluate(
     detector.rois_per_frame, detector.jitter = rois.rois_per_frame, rois.jitter
     detector.box_weight = rois.box_weight
     detector.proposal_box_weight = rois.proposal_box_weight
+    train_set, held_out = hold_out(train_set, calibration_videos)
+    others = [test_set] if held_out is None else [test_set, held_out]
     table, people = None, None
     if config.proposals == "external":
         assert proposals is not None
-        table, people = prepare_proposals(proposals, train_set, test_set, folder, run, files)
+        table, people = prepare_proposals(proposals, train_set, others, folder, run, files)
     clips = replace(
         clips, frames=config.frames, size=config.size, frame_step=config.frame_step,
         streams=config.clip_streams, flow_method=config.flow_method,
@@ -223,18 +236,20 @@ def train_and_evaluate(
         cached = plan_feature_training(
             detector, train_set, clips, augmentation, features, schedule, run, folder
         )
-    samples: Dataset = DetectionClips(
-        train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
-        sampling=sampling,
-    )  # fmt: skip
+    samples: Dataset
     if cached is not None:
         frames = AnnotatedFrames(train_set, sampling, table)
         samples = FeatureClips(cached.clips, frames, clips, cached.views, cached.cache, run.seed)
+    else:
+        samples = DetectionClips(
+            train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
+            sampling=sampling,
+        )  # fmt: skip
     options = plain_values(clips, sampling, augmentation, rois)
-    options |= {"proposals": proposals, "data": describe_sets(train_set, test_set)}
-    options["cache_features"] = f"{cached.views} views" if cached else "off"
-    evaluator = DetectionEvaluator(test_set, folder, run, people, cached)
-    task = DetectionTask(detector, evaluator, options, cached.cache if cached else None)
+    options |= {"proposals": proposals, "data": describe_sets(train_set, *others)}
+    options["cache_features"] = str(cached) if cached else "off"
+    evaluator = DetectionEvaluator(test_set, held_out, folder, run, people, cached)
+    task = DetectionTask(detector, evaluator, options, cached)
     averaged = fit(task, samples, folder, schedule, run, on_step)
     return averaged, read_results(folder) or {}
 

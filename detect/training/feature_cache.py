@@ -13,7 +13,6 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ FOLDER = "actiontubes-features"
 GIGABYTE = 10**9
 _FORMAT = 1  # one more whenever the same settings give other features
 _METADATA_KEY = "actiontubes-features"
+_CHANNELS_LAST, _CHANNELS_SECOND = (0, 2, 3, 4, 1), (0, 4, 1, 2, 3)
 
 Maps = dict[str, Tensor]
 
@@ -59,12 +59,16 @@ class FeatureCache:
             written = path.stat().st_mtime_ns
             with safe_open(path, "pt") as file:
                 metadata = json.loads(file.metadata()[_METADATA_KEY])
-                maps = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             record = metadata["record"]
             if (key, written) not in self._checked:
-                if metadata["key"] != key or metadata["checksum"] != _checksum(maps, record):
+                if metadata["key"] != key or metadata["checksum"] != _checksum(content, metadata):
                     raise ValueError
                 self._checked.add((key, written))
+            maps = {
+                name: each.permute(_CHANNELS_SECOND) if name in metadata["channels_last"] else each
+                for name, each in content.items()
+            }
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, SafetensorError, ValueError, LookupError, TypeError):
@@ -85,7 +89,13 @@ class FeatureCache:
         """
         if self._is_full:
             return
-        content = {name: each.detach().cpu().contiguous() for name, each in maps.items()}
+        # The order in memory is kept, too: other convolutions round the sums otherwise.
+        channels_last = [name for name, each in maps.items() if _is_channels_last(each)]
+        content = {
+            name: (each.permute(_CHANNELS_LAST) if name in channels_last else each)
+            .detach().cpu().contiguous()
+            for name, each in maps.items()
+        }  # fmt: skip
         size = sum(each.nbytes for each in content.values())
         count, used = self._usage()
         if used + size > self._limit:
@@ -95,7 +105,8 @@ class FeatureCache:
                 "--cache-features-limit"
             )
             return
-        metadata = {"key": key, "record": record, "checksum": _checksum(content, record)}
+        metadata: dict[str, Any] = {"key": key, "record": record, "channels_last": channels_last}
+        metadata["checksum"] = _checksum(content, metadata)
         try:
             with atomic_write(self._path(key)) as temporary:
                 save_file(content, temporary, {_METADATA_KEY: json.dumps(metadata)})
@@ -149,11 +160,16 @@ def _size(entry: os.DirEntry) -> int:
         return 0
 
 
-def _checksum(maps: Mapping[str, Tensor], record: Mapping[str, Any]) -> int:
-    """CRC-32 of names, types, shapes and values, and of the record."""
-    value = zlib.crc32(json.dumps(record, sort_keys=True).encode())
-    for name in sorted(maps):
-        each = maps[name]
+def _is_channels_last(features: Tensor) -> bool:
+    return features.ndim == 5 and features.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def _checksum(content: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+    """CRC-32 of names, types, shapes and values, and of the metadata."""
+    described = {name: metadata[name] for name in ("record", "channels_last")}
+    value = zlib.crc32(json.dumps(described, sort_keys=True).encode())
+    for name in sorted(content):
+        each = content[name]
         value = zlib.crc32(f"{name} {each.dtype} {tuple(each.shape)}".encode(), value)
         value = zlib.crc32(each.reshape(-1).view(torch.uint8).numpy().data, value)
     return value
@@ -199,9 +215,8 @@ def _weights_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-@cache
 def content_digest(media: Path) -> str:
-    """The SHA-256 of a video file, or of a folder of frames; read once in each process."""
+    """The SHA-256 of a video file, or of a folder of frames."""
     if media.is_file():
         return file_digest(media)
     files = sorted(path for path in media.iterdir() if path.is_file())

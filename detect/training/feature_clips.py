@@ -152,25 +152,37 @@ def collate_features(samples: Sequence[FeatureSample]) -> FeatureBatch:
     )
 
 
-def batch_features(detector: Detector, batch: FeatureBatch, cache: FeatureCache) -> Maps:
+def batch_features(
+    detector: Detector, batch: FeatureBatch, cache: FeatureCache, dtype: torch.dtype | None = None
+) -> Maps:
     """The feature maps of a batch; those that the cache does not have are computed and kept.
 
+    Args:
+        detector: with frozen trunks.
+        batch: the samples.
+        cache: of features.
+        dtype: for autocast while features are computed; None for float32.
+
     Returns:
-        (N, C', T', H', W') by name. A clip that is shorter than others ends in zeros, which no key
-        frame sees: each has its whole context before them.
+        (N, C', T', H', W') by name; float32 unless autocast is on, as training expects. A clip that
+        is shorter than others ends in zeros, which no key frame sees: each has its whole context
+        before them.
     """
     maps = []
     for clip, known, key, record in zip(batch.clips, batch.features, batch.keys, batch.records):
         if known is None:
             assert clip is not None
             compute = partial(detector.extract_features, clip[None])
-            known = cache.load_or_compute(key, compute, record, clip.device)
+            with torch.autocast(clip.device.type, dtype, enabled=dtype is not None):
+                known = cache.load_or_compute(key, compute, record, clip.device)
         maps.append(known)
-    steps = {name: max(each[name].shape[2] for each in maps) for name in maps[0]}
-    return {
-        name: torch.cat([_pad_time(each[name], length) for each in maps])
-        for name, length in steps.items()
-    }
+    stacked = {}
+    for name, first in maps[0].items():
+        length = max(each[name].shape[2] for each in maps)
+        stacked[name] = torch.cat([_pad_time(each[name], length) for each in maps])
+        if not torch.is_autocast_enabled(first.device.type):
+            stacked[name] = stacked[name].float()
+    return stacked
 
 
 def _pad_time(features: Tensor, length: int) -> Tensor:

@@ -13,6 +13,7 @@ from ...datasets.clips.options import Augmentation, ClipConfig
 from ...datasets.errors import InputError
 from ..inference.clip_batches import ClipBatch
 from ..inference.clip_geometry import ClipGeometry
+from ..inference.device import ChosenPrecision, choose_precision
 from ..model.detector import Detector
 from .feature_cache import GIGABYTE, FeatureCache, Maps, default_folder, feature_settings
 from .options import FeatureOptions, RunOptions, Schedule
@@ -32,21 +33,22 @@ class FeatureTraining:
         views: of each clip.
         cache: of features.
         settings: of `feature_settings`.
+        precision: that features are computed in.
     """
 
     clips: VideoClips
     views: int
     cache: FeatureCache
     settings: dict[str, Any]
+    precision: ChosenPrecision
 
-    def extractor(self, videos: DetectionSet, precision: str) -> Callable[[int], Extractor]:
-        """Features for detection: of a video of a set, by its row, from the cache where it can.
+    def __str__(self) -> str:
+        """What the steps of a run depend on; state.pt holds it."""
+        return f"{self.views} views, precision {self.precision}"
 
-        Args:
-            videos: the set, such as the test videos.
-            precision: that detection computes in.
-        """
-        clips = self.clips.of_set(videos, self.settings | {"precision": precision})
+    def extractor(self, videos: DetectionSet) -> Callable[[int], Extractor]:
+        """Features for detection in the same precision: of a video of a set, by its row."""
+        clips = self.clips.of_set(videos, self.settings)
 
         def open_video(video: int) -> Extractor:
             def extract(batch: ClipBatch, compute: Callable[[], Maps]) -> Maps:
@@ -87,20 +89,24 @@ def plan_feature_training(
     Raises:
         InputError: `options` names a folder, and the features change in training.
     """
-    chosen = options.cache_features
+    chosen = str(options.cache_features)
     if chosen == "off":
         return None
     obstacle = _obstacle(detector)
-    if obstacle and chosen != "auto":
+    if obstacle:
+        if chosen == "auto":
+            return None
         raise InputError(f"--cache-features {chosen}: {obstacle}, or leave --cache-features out")
     accelerator = run.accelerator(folder)
-    settings = feature_settings(detector, accelerator.mixed_precision, accelerator.device.type)
+    # As in detection: a frozen backbone has no gradients, for which training may need more digits.
+    precision = choose_precision(run.precision, str(accelerator.device))
+    settings = feature_settings(detector, precision, accelerator.device.type)
     geometry = ClipGeometry(detector.config)
     clips = VideoClips(videos, geometry, config, settings, augmentation)
     varies = augmentation.flip or augmentation.color or augmentation.scale != (1, 1)
     views = options.feature_views if varies else 1
     samples = schedule.steps * schedule.batch * schedule.accumulate * accelerator.num_processes
-    if chosen == "auto" and (obstacle or samples < _SAMPLES_PER_VIEW * views * len(clips)):
+    if chosen == "auto" and samples < _SAMPLES_PER_VIEW * views * len(clips):
         return None
     where = default_folder(videos.media) if chosen == "auto" else Path(chosen)
     if accelerator.is_main_process:
@@ -109,7 +115,7 @@ def plan_feature_training(
             f"{where} (--cache-features)", file=sys.stderr,
         )  # fmt: skip
     cache = FeatureCache(where, options.cache_features_limit * GIGABYTE)
-    return FeatureTraining(clips, views, cache, settings)
+    return FeatureTraining(clips, views, cache, settings, precision)
 
 
 def _obstacle(detector: Detector) -> str:

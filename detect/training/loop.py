@@ -72,10 +72,6 @@ class Task(Protocol[Model, Batch]):
         """
         ...
 
-    def calibrate(self, averaged: Model) -> Mapping[str, Any]:
-        """What linking needs to know about the model's scores, as plain JSON; `save` stores it."""
-        ...
-
     def save(self, averaged: Model, folder: Path) -> None:
         """Writes the averaged model as it is now, beside each state."""
         ...
@@ -84,7 +80,7 @@ class Task(Protocol[Model, Batch]):
         """Scores to log after `step` steps; called on every process, after `save`.
 
         Keeps the results and the weights if they are the best so far, and adds a row to
-        evaluations.csv last of all.
+        evaluations.csv last of all. What it measures for linking goes into the file of `save`.
         """
         ...
 

@@ -42,17 +42,24 @@ class FeatureOptions(Options):
         cache_features: auto, off, or a folder. While the backbone is frozen its features of a clip
             do not change: they are computed once and kept, and proposals and head are trained on
             key frames of fixed clips. auto does so where the whole backbone is frozen and the run
-            draws at least two samples for each of these clips, in the folder actiontubes-features
-            beside the videos, or in the user's cache folder where that cannot be written.
+            draws at least two samples for each view of these clips, in actiontubes-features beside
+            the videos, or in the user's cache folder where that cannot be written.
         feature_views: Views of each clip whose features are cached: the plain one, and others with
             random --flip, --scale and --color, the same in all runs.
         cache_features_limit: GB that the folder of cached features may have; the features of
             further clips are computed whenever they are needed.
     """
 
-    cache_features: str = "auto"
+    cache_features: str | bool = "auto"
     feature_views: Annotated[int, at_least(1)] = 3
     cache_features_limit: Annotated[float, at_least(0)] = 20.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cache_features is True:
+            raise InputError("--cache-features true: give auto, off or a folder")
+        if self.cache_features is False:  # the word off in YAML
+            object.__setattr__(self, "cache_features", "off")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from tqdm import tqdm
 from ...datasets.checks import detections_from_rows
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.file_options import FileOptions
+from ...datasets.labels import remap_codes
 from ...datasets.storage.files import write_json
 from ...datasets.storage.text_files import read_json
 from ...datasets.table_io import write_table
-from ...datasets.tables import Detections
+from ...datasets.tables import Detections, concatenate_rows
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
 from ..people.proposals import open_proposal_source
@@ -28,7 +30,7 @@ RPN_KINDS = ("resnet50", "resnet18", "features")
 def prepare_proposals(
     source: str,
     train_set: DetectionSet,
-    test_set: DetectionSet,
+    others: Sequence[DetectionSet],
     folder: Path,
     run: RunOptions,
     files: FileOptions | None = None,
@@ -38,17 +40,24 @@ def prepare_proposals(
     Args:
         source: "ground-truth", whose boxes training jitters (the table is None); or a source of
             `open_proposal_source`.
-        train_set, test_set: the videos.
+        train_set: the videos of the table.
+        others: those to detect in besides.
         folder: gets proposals.parquet, unless the source is a table, and proposals.json, what it is
             made of; a resumed run reads it.
         run: its device and whether it is resumed.
         files: what a table of proposals leaves open.
     """
     if source == "ground-truth":
-        tubes = test_set.tubes
+        names = tuple(name for each in others for name in each.names)
+        tubes = concatenate_rows(
+            [
+                replace(each.tubes, video=remap_codes(each.tubes.video, each.names, names))
+                for each in others
+            ]
+        )
         truth = Detections(
             video=tubes.video, frame=tubes.frame, label=np.zeros_like(tubes.label),
-            score=np.ones(len(tubes)), boxes=tubes.boxes, video_names=tubes.video_names,
+            score=np.ones(len(tubes)), boxes=tubes.boxes, video_names=names,
             label_names=("person",),
         )  # fmt: skip
         return None, TableSource(truth, name="the ground truth")
@@ -56,7 +65,8 @@ def prepare_proposals(
     if path.suffix.lower() not in (".parquet", ".csv"):
         path, files = folder / "proposals.parquet", None
         accelerator = run.accelerator(folder)
-        made_of = {"proposals": source, "videos": [*train_set.names, *test_set.names]}
+        sets = [train_set, *others]
+        made_of = {"proposals": source, "videos": [name for each in sets for name in each.names]}
         record = path.with_suffix(".json")
         is_of_state = (folder / STATE).is_file()  # whose options are compared
         if accelerator.is_main_process and not (
@@ -64,7 +74,7 @@ def prepare_proposals(
         ):
             record.unlink(missing_ok=True)
             device = accelerator.device.type
-            write_table(_find_people(source, [train_set, test_set], device), path)
+            write_table(_find_people(source, sets, device), path)
             write_json(made_of, record)
         accelerator.wait_for_everyone()
     people = table_source(str(path), device="cpu", threshold=0.0, files=files)

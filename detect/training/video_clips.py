@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class VideoClips:
         self.videos, self._geometry, self._config = videos, geometry, config
         self._settings, self._augmentation = settings, augmentation
         self._key_frames = geometry.round_up(KEY_FRAMES_PER_CLIP)
+        self._known_digests: dict[Path, str] = {}  # of this run: files may change before the next
 
     def of_set(self, videos: DetectionSet, settings: dict[str, Any]) -> VideoClips:
         """The clips of other videos."""
@@ -145,4 +147,7 @@ class VideoClips:
         media = self.videos.media[video]
         flow = cache_path(media, self._config.flow_method)
         paths = [media] if self._config.streams == "rgb" or not flow.is_file() else [media, flow]
-        return [content_digest(path) for path in paths]
+        for path in paths:
+            if path not in self._known_digests:
+                self._known_digests[path] = content_digest(path)
+        return [self._known_digests[path] for path in paths]

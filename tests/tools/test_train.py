@@ -169,7 +169,7 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
     "first_frame": (0,), "boxes": ("pixel",), "cache_features": ("folder",), "feature_views": (21,),
-    "cache_features_limit": (0.5,),
+    "cache_features_limit": (0.5,), "calibration_videos": (22,),
 }  # fmt: skip
 FLAGS = ("per_class_boxes", "mixed_per_box", "no_balance", "cache", "compile")
 
@@ -187,12 +187,13 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
 
     def train_and_evaluate(
         detector: None, train_set: Any, test_set: Any, folder: Path, *, proposals: str,
-        **groups: Any,
+        calibration_videos: int, **groups: Any,
     ) -> None:  # fmt: skip
         of_groups = {k: v for group in groups.values() for k, v in vars(group).items()}
         # A clip's shape is the detector's.
         asked.update({**of_groups, **asked, "key_frame_step": groups["clips"].key_frame_step})
-        asked.update(proposals=proposals, train=train_set.names, test=test_set.names)
+        asked.update(proposals=proposals, calibration_videos=calibration_videos)
+        asked.update(train=train_set.names, test=test_set.names)
         raise Stop
 
     monkeypatch.setattr(pretrained, "new_detector", new_detector)

@@ -23,7 +23,7 @@ from ....datasets.video.live_source import LiveSource
 from ...people.proposals import OpenSource
 from ...visualization.frame import draw_status
 from ..predictor import Predictor, postprocess
-from ..tubes.detector_tubes import TUBE_SCORE_THRESHOLD
+from ..tubes.detector_tubes import BOX_SCORE_THRESHOLD
 from .batches import iter_live_batches
 from .tracker import LiveTubeTracker
 
@@ -69,7 +69,7 @@ def run_live(
     frame_sinks: Iterable[FrameSink] = (),
     tube_sink: TubeSink | None = None,
     max_frames: int | None = None,
-    threshold: float = TUBE_SCORE_THRESHOLD,
+    threshold: float = BOX_SCORE_THRESHOLD,
     scale: int | None = None,
     progress: bool = True,
 ) -> LiveSummary:

@@ -106,6 +106,7 @@ class _StoredTube(NamedTuple):
     parts: tuple[StoredRows, ...]
     last: int
     labels: bytes
+    person: int | None = None
 
     def top_labels(self, names: tuple[str, ...]) -> list[tuple[str, float]]:
         """Names and scores of its labels: the best, then all others above 0."""
@@ -137,7 +138,8 @@ class TubeStore:
             part = self.add_boxes(tubes.frame[rows], tubes.score[rows], tubes.boxes[rows])
             span = int(tubes.frame[start]), int(tubes.frame[stop - 1])
             score = float(tubes.tube_score[start])
-            self.add_tube([part], span, score, [(int(tubes.label[start]), score)])
+            person = None if tubes.person is None else int(tubes.person[start])
+            self.add_tube([part], span, score, [(int(tubes.label[start]), score)], person)
 
     def add_boxes(self, frame: np.ndarray, score: np.ndarray, boxes: np.ndarray) -> StoredRows:
         """Writes rows of one tube, which counts once `add_tube` gets all its parts.
@@ -160,6 +162,7 @@ class TubeStore:
         span: tuple[int, int],
         score: float,
         labels: Sequence[tuple[int, float]],
+        person: int | None = None,
     ) -> None:
         """Adds a tube whose rows are written.
 
@@ -168,10 +171,11 @@ class TubeStore:
             span: its first frame and its last.
             score: of the tube.
             labels: labels and scores, highest score first.
+            person: whose tube it is, where that is known.
         """
         packed = np.array(labels, _LABEL).tobytes()
         self._tubes.append(
-            _StoredTube(-score, labels[0][0], span[0], tuple(parts), span[1], packed)
+            _StoredTube(-score, labels[0][0], span[0], tuple(parts), span[1], packed, person)
         )
 
     def iter_by_score(self, name: str, labels: tuple[str, ...]) -> Iterator[Tubes]:
@@ -208,7 +212,9 @@ class TubeStore:
         tubes = [self._tubes[number] for number in numbers]
         rows = np.concatenate([np.empty(0, _ROW), *batch])
         counts = [len(part) for part in batch]
+        persons = [tube.person for tube in tubes]
         return Tubes(
+            person=None if None in persons else np.repeat(np.array(persons, np.int32), counts),
             video=np.zeros(len(rows), np.int32),
             frame=rows["frame"].copy(),
             label=np.repeat(np.array([tube.label for tube in tubes], np.int32), counts),

@@ -52,7 +52,10 @@ def test_figures_agree(measured) -> None:
     rows = training["runs"]
     half = has_native_bfloat16("cpu")
     assert set(rows) == {"ours", "torchvision"} | ({"ours, bfloat16"} if half else set())
-    assert ("shared_bfloat16_fps" in dense) == half
+    runtimes = dense["runtimes"]
+    assert runtimes["precision"] == ("bf16" if half else "no")
+    assert set(runtimes["fps"]) == set(runtimes["times_float32"]) == {"float32", "auto"}
+    assert runtimes["times_float32"]["float32"] == 1
     assert rows["torchvision"]["ratio"] == 1
     assert training["clips_per_second"] == pytest.approx(1 / rows["ours"]["seconds"])
     assert training["torchvision_clips_per_second"] == rows["torchvision"]["clips_per_second"]

@@ -33,9 +33,9 @@ def test_parts_by_hand() -> None:
     rpn = 20 * channels * (9 * 9 * channels / 32 + 6 + 4 * 6)
     outputs = 16 * (4 + 4)  # three classes and background, a box
     mean = 2 * (9 * channels * 16 + 16 * 16) + outputs
-    light = 2 * 9 * 4 * 16 + outputs
+    light = 9 * (4 + 2) * 16 + outputs  # four channels for classes, two for boxes
     # The map is reduced once for the 32 key frames that are scored together.
-    reduction = 20 * 20 * channels * 2 * 4 / 32
+    reduction = 20 * 20 * channels * 6 / 32
     found = detector_multiply_adds(CONFIG, proposals=10)
     assert found == {"trunk": shared, "proposals": int(rpn), "head": 10 * mean}
     found = detector_multiply_adds(replace(CONFIG, head="light"), proposals=10)

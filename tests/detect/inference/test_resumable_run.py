@@ -218,6 +218,9 @@ def test_records_of_version_0_1_are_understood(tmp_path: Path) -> None:
     assert set(finished_jobs(todo, settings)) == {"a"}
     with pytest.raises(InputError, match="made with --key-frame-step 4, and this run is with"):
         finished_jobs(todo, settings | {"key_frame_step": 1})
+    assert finished_jobs(todo, settings | {"proposal_step": 1}), "what it was before that option"
+    with pytest.raises(InputError, match="made with --proposal-step 1, and this run is with"):
+        finished_jobs(todo, settings | {"proposal_step": 4})
 
 
 def test_another_video_of_that_name_is_refused(tmp_path: Path) -> None:

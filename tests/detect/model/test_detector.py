@@ -299,7 +299,7 @@ def test_a_pretrained_trunk_is_truncated_and_used() -> None:
             ("--mixed-per-box", "--proposal-endpoint Mixed_4e"),
         ),
         ({"head": "mixed", "frames": 4}, ("--head mixed", "4 frames", "--frames 8", "Mixed_5c")),
-        ({"head_channels": 0}, ("--head-channels", "0")),
+        ({"head_channels": 1}, ("--head-channels", "1")),
         ({"backbone": "resnet"}, ("resnet", "s3d-g")),
         ({"labels": ()}, ("labels",)),
         ({"norm": "group"}, ("norm", "group", "frozen")),

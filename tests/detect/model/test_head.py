@@ -325,7 +325,7 @@ def test_remaining_blocks_see_the_window_in_order() -> None:
     assert mean.tolist() == [[1.0] * 3, [3.0] * 3, [6.0] * 3]
     # Boxes are seen on the key frame itself, wherever it stands between two time steps.
     assert on_key_frame.shape == (3, 3 * 7 * 7)
-    assert on_key_frame[:, 0].tolist() == [0, 3.375, 7]
+    assert on_key_frame[:, 0].tolist() == pytest.approx([0, 3.375, 7], abs=1e-6)
 
 
 @pytest.mark.parametrize("scoring", ["softmax", "multi_label", "separate_background"])
@@ -375,7 +375,7 @@ def test_light_head_equals_pooling_all_channels_first(norm: bool) -> None:
     kernel, bias = features.reduction.weight.flatten(1), features.reduction.bias
     for half, layers, pooled, value in (
         (slice(4), features.layers, windows, found),
-        (slice(4, 8), features.box_layers, roi_align_at(maps, grid, rois, 3), on_key_frames),
+        (slice(4, 6), features.box_layers, roi_align_at(maps, grid, rois, 3), on_key_frames),
     ):
         reduced = torch.einsum("rchw,dc->rdhw", pooled, kernel[half])
         expected = layers(reduced + bias[half][:, None, None])
@@ -394,8 +394,10 @@ def test_mixed_head_pools_each_map_where_it_lies() -> None:
     scores, on_key_frames = features([box_map, class_map], rois)
     expected = roi_align_3d(class_map.features, rois.boxes, rois.clip_index, class_map.grid, 3)
     # Windows of two steps are centered on frames 6, 14 and 22.
-    assert torch.allclose(scores[0], expected[0, :, 0:2].mean((1, 2, 3)), atol=1e-6)
-    assert torch.allclose(scores[1], expected[1, :, 2:4].mean((1, 2, 3)), atol=1e-6)
+    assert torch.allclose(scores[0, :5], expected[0, :, 0:2].mean((1, 2, 3)), atol=1e-6)
+    assert torch.allclose(scores[1, :5], expected[1, :, 2:4].mean((1, 2, 3)), atol=1e-6)
+    # Whether anybody is in the box is seen in the first map.
+    assert torch.equal(scores[:, 5:], on_key_frames)
     expected = roi_align_at(box_map.features, box_map.grid, rois, 3)
     assert torch.equal(on_key_frames, expected.flatten(1))
 

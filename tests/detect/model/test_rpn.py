@@ -191,6 +191,19 @@ def test_seeds_decide_the_draw() -> None:
     assert losses(1) == losses(1) != losses(2)
 
 
+def test_half_precision_is_for_detection_alone() -> None:
+    made, maps = network().train(), torch.randn(1, 6, 4, 5)
+    boxes = [torch.tensor([[10.0, 12, 43, 45]])]
+    _, losses = made(maps, GRIDS["s3d"], SIZE, boxes, [1])
+    with torch.autocast("cpu", torch.bfloat16):
+        _, same = made(maps, GRIDS["s3d"], SIZE, boxes, [1])
+        assert {name: loss.item() for name, loss in same.items()} == {
+            name: loss.item() for name, loss in losses.items()
+        }
+        (near,), _ = made.eval()(maps, GRIDS["s3d"], SIZE)
+    assert near.dtype == torch.float32
+
+
 @given(
     st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=60),
     st.integers(1, 40),

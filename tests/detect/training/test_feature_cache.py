@@ -15,18 +15,20 @@ MAPS = {
     "Mixed_4b": torch.arange(24.0).reshape(1, 2, 3, 2, 2),
     "half": torch.tensor([[1.5, -2.0]], dtype=torch.bfloat16),
 }
+NHWC = torch.arange(24.0).reshape(1, 2, 3, 2, 2).contiguous(memory_format=torch.channels_last_3d)
 
 
 def test_what_was_kept_is_what_is_loaded(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "new", 1e6)
     assert cache.load("a") is None
-    maps = {name: each.transpose(0, 1) for name, each in MAPS.items()}
+    maps = {**MAPS, "channels last": NHWC}
     cache.save("a", maps, {"crop": (1, 2), "flip": True})
     for reader in (cache, FeatureCache(tmp_path / "new", 0)):
         loaded = reader.load("a")
         assert loaded is not None and loaded[1] == {"crop": [1, 2], "flip": True}
         for name, each in maps.items():
             assert loaded[0][name].dtype == each.dtype and torch.equal(loaded[0][name], each)
+            assert loaded[0][name].stride() == each.stride(), "convolutions round by the order"
 
 
 def test_the_limit_is_of_the_whole_folder_and_said_once(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,10 @@ from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import read_video
-from actiontubes.detect.inference.tubes.detector_tubes import TUBE_SCORE_THRESHOLD
+from actiontubes.detect.linking.interface import Calibration
 from actiontubes.detect.linking.linker import link
 from actiontubes.detect.model.build import build_detector
-from actiontubes.detect.model.checkpoint import save_detector
+from actiontubes.detect.model.checkpoint import CALIBRATION, load_detector, save_detector
 from actiontubes.detect.model.config import DetectorConfig
 
 TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
@@ -95,7 +95,7 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
 
     linked = tmp_path / "linked.parquet"
     words = ["--detections", out / "detections.parquet", "--out", linked]
-    assert command("link", *words).code == 0
+    assert command("link", *words, "--method", "persons").code == 0
     tubes, others = read_table(Tubes, out / "tubes.parquet"), read_table(Tubes, linked)
     np.testing.assert_allclose(sorted_boxes(tubes), sorted_boxes(others), atol=1e-6)
     assert sorted(set(tubes.tube_score)) == pytest.approx(sorted(set(others.tube_score)))
@@ -108,8 +108,6 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
         tubes.tube_score[first].tolist(), abs=1e-6
     )
 
-    # What train links, and detect unless told otherwise.
-    assert command("link", *words, "--choices", f"min_box_score={TUBE_SCORE_THRESHOLD}").code == 0
     scores = tmp_path / "scores.json"
     done = command(
         "evaluate", "--ground-truth", figures, "--json", scores,
@@ -162,9 +160,10 @@ def test_weak_boxes_leave_the_tubes_and_stay_in_the_detections(
     detect, figures: Path, trained: Path
 ) -> None:
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
-    _, detections, all_tubes = detect(video, checkpoint, "--threshold", 0)
+    words = ["--link", "act", "--threshold"]
+    _, detections, all_tubes = detect(video, checkpoint, *words, 0)
     middle = float(np.median(all_tubes.score))
-    done, same, tubes = detect(video, checkpoint, "--threshold", middle)
+    done, same, tubes = detect(video, checkpoint, *words, middle)
     np.testing.assert_array_equal(sorted_boxes(same), sorted_boxes(detections))
     strong = select_rows(detections, detections.score >= middle)
     np.testing.assert_allclose(sorted_boxes(tubes), sorted_boxes(link(strong)), atol=1e-9)
@@ -173,13 +172,53 @@ def test_weak_boxes_leave_the_tubes_and_stay_in_the_detections(
     assert done.out.startswith(f"test_000: {count} tube")
 
 
+def test_the_threshold_leaves_out_whole_tubes(detect, figures: Path, trained: Path) -> None:
+    video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    _, _, all_tubes = detect(video, checkpoint, "--threshold", 0)
+    least = float(np.median(all_tubes.tube_score))
+    done, _, tubes = detect(video, checkpoint, "--threshold", least)
+    expected = select_rows(all_tubes, all_tubes.tube_score >= least)
+    np.testing.assert_array_equal(sorted_boxes(tubes), sorted_boxes(expected))
+    assert 0 < len(tubes) < len(all_tubes)
+    assert f"with scores below {least}" in done.out
+    assert tubes.person is not None and tubes.person.min() >= 1
+
+
+def test_a_checkpoint_brings_its_calibration(
+    command, detect, figures: Path, trained: Path, tmp_path: Path
+) -> None:
+    """`detect` uses it, and `link` where it is told to: the scores are the mapped ones."""
+    video, plain = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
+    calibration = Calibration(score_scale=0.5, score_shift=1.0)
+    checkpoint = tmp_path / "calibrated.safetensors"
+    save_detector(load_detector(plain), checkpoint, {CALIBRATION: asdict(calibration)})
+    _, _, before = detect(video, plain, "--threshold", 0)
+    _, _, after = detect(video, checkpoint, "--threshold", 0)
+    np.testing.assert_array_equal(sorted_boxes(after), sorted_boxes(before))
+    np.testing.assert_allclose(
+        np.sort(after.tube_score), np.sort(calibration.probability(before.tube_score))
+    )
+    words = ["link", "--detections", tmp_path / "out" / "detections.parquet"]
+    words += ["--out", tmp_path / "linked.parquet", "--calibration"]
+    assert command(*words, checkpoint, "--method", "persons").code == 0
+    linked = read_table(Tubes, tmp_path / "linked.parquet")
+    np.testing.assert_allclose(np.sort(linked.tube_score), np.sort(after.tube_score))
+    for path, more, message in (
+        (plain, ["--method", "persons"], "has no calibration; train with --calibration-videos"),
+        (checkpoint, [], "--calibration: only works with --method persons"),
+    ):
+        done = command(*words, path, *more)
+        assert done.code == 2 and message in done.err[0]
+
+
 @pytest.mark.parametrize("every", [3, 8, 40])
 def test_boxes_between_key_frames_lie_on_lines(
     detect, figures: Path, trained: Path, every: int
 ) -> None:
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
     _, each, _ = detect(video, checkpoint)
-    _, detections, tubes = detect(video, checkpoint, "--key-frame-step", every, "--threshold", 0)
+    words = ["--key-frame-step", every, "--threshold", 0]
+    _, detections, tubes = detect(video, checkpoint, *words, "--link", "act")
     on_key = detections.frame % every == 0
     of_each = each.frame % every == 0
     assert on_key.sum() == of_each.sum()
@@ -201,11 +240,15 @@ def test_boxes_between_key_frames_lie_on_lines(
         )
     between = tubes.frame % every != 0
     assert between.sum() == len(detections) - on_key.sum()
+    _, same, people = detect(video, checkpoint, *words)
+    np.testing.assert_array_equal(sorted_boxes(same), sorted_boxes(detections))
+    assert (np.diff(people.frame)[np.diff(people.tube) == 0] == 1).all()
+    assert people.frame.max() == 51
 
 
 def test_modes_links_and_precision(detect, figures: Path, trained: Path) -> None:
     video, checkpoint = figures / "videos" / "test_000.mp4", trained / "detector.safetensors"
-    _, shared, act = detect(video, checkpoint, "--threshold", 0)
+    _, shared, persons = detect(video, checkpoint, "--threshold", 0)
     _, per_clip, _ = detect(video, checkpoint, "--mode", "per_clip")
     assert set(per_clip.frame) == set(shared.frame)
     assert len(per_clip) == pytest.approx(len(shared), rel=0.2)
@@ -214,12 +257,15 @@ def test_modes_links_and_precision(detect, figures: Path, trained: Path) -> None
         assert best[0] == pytest.approx(best[1], abs=0.05)
     found = {
         way: detect(video, checkpoint, "--link", way, "--threshold", 0)[2]
-        for way in ("act", "viterbi", "online")
+        for way in ("persons", "act", "viterbi", "online")
     }
-    np.testing.assert_array_equal(sorted_boxes(found["act"]), sorted_boxes(act))
+    np.testing.assert_array_equal(sorted_boxes(found["persons"]), sorted_boxes(persons))
     lengths = {way: np.bincount(tubes.tube) for way, tubes in found.items()}
     assert (lengths["viterbi"] == 52).all()
     assert lengths["act"].min() >= 15 and lengths["online"].min() >= 8
+    done, carried, _ = detect(video, checkpoint, "--proposal-step", 4)
+    assert done.code == 0 and set(carried.frame) == set(shared.frame)
+    assert carried.score.max() == pytest.approx(shared.score.max(), abs=0.1)
     done, half, _ = detect(video, checkpoint, "--precision", "bf16")
     assert done.code == 0 and half.score.max() == pytest.approx(shared.score.max(), abs=0.02)
 
@@ -243,6 +289,8 @@ def test_a_detector_with_external_proposals(
     # One box a frame and class.
     assert len(detections) <= 20 * len(CLASSES)
     assert set(tubes.frame) == set(range(10, 30))
+    done, _, _ = detect(video, external, "--proposals", "people.parquet", "--proposal-step", 2)
+    assert done.code == 2 and "--proposal-step 2: saves no time with a table" in done.err[-1]
     done, _, _ = detect(video, external, "--proposals", "other.parquet")
     assert done == (2, "", ["actiontubes detect: other.parquet: file not found"])
 
