@@ -189,8 +189,6 @@ def outcome(read: object, work: Path, path: Path) -> str:
         check_value(read(work))  # type: ignore[operator]
     except InputError as error:
         text = str(error)
-        if "\n" in text:
-            return f"fault message {text[:300]!r}"
         if path.name not in text and work.name not in text and not text.startswith("--"):
             return f"fault unnamed {text[:300]!r}"
         return "refused"

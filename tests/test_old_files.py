@@ -73,7 +73,7 @@ def same_boxes(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> b
 @pytest.mark.slow
 def test_a_checkpoint_detects(succeed: Callable[..., None], tmp_path: Path) -> None:
     words = ["--checkpoint", CHECKPOINT, "--device", "cpu", "--tables-only", "--out", tmp_path]
-    words += ["--precision", "no"]
+    words += ["--precision", "no", "--link", "act"]
     succeed("detect", FILES / "data" / "videos", *words)
     for name in ("detections", "tubes"):
         found, expected = (

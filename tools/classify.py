@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -131,7 +132,7 @@ def classify(
             backbone, fuse, 3 if network.streams == "flow" else 2
         )
         if chooses and accelerator.is_main_process:
-            print(explain_precision(device), flush=True)
+            print(explain_precision(device), file=sys.stderr)
         for split, folder in folders.items():
             with run.lock(folder):
                 tested = score_classifier(

@@ -186,7 +186,7 @@ def detect(
             )
         is_torch = checkpoint is not None and checkpoint.suffix.lower() != ".onnx"
         if is_torch and precision in (None, "auto") and share.index == 0 and len(done) < len(mine):
-            print(explain_precision(torch_device), flush=True)
+            print(explain_precision(torch_device), file=sys.stderr)
         frames, begin = 0, time.perf_counter()
         for _, result in process_videos(mine, open_video, identity, drawing):
             if isinstance(result, Exception):

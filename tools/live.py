@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -119,7 +120,7 @@ def live(
             print(f"open {address} in a browser; Ctrl-C ends the run", flush=True)
             frame_sinks.append(show_frame)
         if precision == "auto" and checkpoint.suffix.lower() != ".onnx":
-            print(explain_precision(torch_device), flush=True)
+            print(explain_precision(torch_device), file=sys.stderr)
         _stop_by_signals(live_source, stack)
         summary = run_live(
             live_source, detector.predictor, person_boxes, step=step, lookahead=look_ahead,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -167,7 +168,7 @@ def study(
         if accelerator.is_main_process:
             check_same_settings(settings, out / SETTINGS_FILE)
         if run.precision == "auto" and accelerator.is_main_process:
-            print(explain_precision(str(accelerator.device), training=True), flush=True)
+            print(explain_precision(str(accelerator.device), training=True), file=sys.stderr)
         run = replace(run, precision=accelerator.mixed_precision)  # said once, not by each training
 
         def open_clips(stream: Stream) -> StudyClips:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .iou import pairwise_iou
 
@@ -25,6 +24,8 @@ def match_boxes(
     Returns:
         the rows of both, (M,) each, ascending in the first.
     """
+    from scipy.optimize import linear_sum_assignment  # takes long to import, and --help needs none
+
     overlap = pairwise_iou(boxes[:, :4], others[:, :4])
     # Pairs that are too far apart must not sway the choice among the others.
     overlap[overlap < iou] = 0

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ...datasets.options import Options, at_least, between, greater_than
 from ...datasets.tables import concatenate_rows, select_rows
@@ -175,6 +174,8 @@ def assign(
     Returns:
         (M,) row and (M,) column of each chosen pair.
     """
+    from scipy.optimize import linear_sum_assignment  # takes long to import, and --help needs none
+
     possible = np.flatnonzero(value > 0)
     row, column, value = row[possible], column[possible], value[possible]
     if not len(row):

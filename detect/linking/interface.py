@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
-from scipy.special import expit
 
 from ...datasets.errors import InputError
 from ...datasets.options import Options, at_least, between, greater_than
@@ -59,6 +58,8 @@ class Calibration(Options):
         """The probability that a tube of this score is right."""
         if self.score_scale == 1 and self.score_shift == 0:
             return score
+        from scipy.special import expit  # takes long to import, and --help needs none of it
+
         return expit(self.score_scale * to_log_odds(score) + self.score_shift)
 
     @classmethod

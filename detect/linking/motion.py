@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solveh_banded
 
 _FIRST_VELOCITY = 0.05  # variance of an unknown velocity, a frame, by that of a measurement
 _MIN_SIZE = 1e-6
@@ -95,6 +94,8 @@ def smooth_tracks(
     Returns:
         (R, 4) x1 y1 x2 y2.
     """
+    from scipy.linalg import solveh_banded  # takes long to import, and --help needs none of it
+
     bands = np.zeros((3, len(track)))
     bands[2] = noise * weight
     middle = np.flatnonzero(track[2:] == track[:-2]) + 1

@@ -141,8 +141,9 @@ class Detector(nn.Module):
             grid = self.grid(self.config.proposal_endpoint, clips.shape[1])
             maps = features.get(_RPN_FEATURES, features[self.config.proposal_endpoint])
             at_key_frames = maps, grid, clip_index, key_frames
-            # Training has few key frames in a clip, and an export no shapes that depend on data.
-            if not self.training and not torch.compiler.is_exporting():
+            # Training has few key frames in a clip, and exports have a network of their own, with
+            # no shapes that depend on data.
+            if not self.training and isinstance(self.proposals, ProposalNetwork):
                 maps, steps = steps_at_key_frames(*at_key_frames)
                 return self.proposals(maps, grid, self.config.size, steps=steps)
             key_features = features_at_key_frames(*at_key_frames)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -138,7 +139,7 @@ def fit(
             stacklevel=2,
         )
     if run.precision == "auto" and accelerator.is_main_process:
-        tqdm.write(explain_precision(str(accelerator.device), training=True))
+        tqdm.write(explain_precision(str(accelerator.device), training=True), file=sys.stderr)
     averaged.to(accelerator.device)
     model.train()
     several_gpus = accelerator.num_processes > 1 and accelerator.device.type == "cuda"

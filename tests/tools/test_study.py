@@ -14,7 +14,7 @@ from actiontubes.datasets.flow.cache import cache_path
 
 TINY = (
     "backbones: [i2d, s3d]\nseeds: [0]\nwidth: 0.0625\nsize: [40, 32]\nbatch: 2\nsteps: 2\n"
-    "warm_up: 0\nflow_method: dis\ndevice: cpu\n"
+    "warm_up: 0\nflow_method: dis\ndevice: cpu\nprecision: 'no'\n"
 )
 
 

@@ -127,11 +127,13 @@ class TubeStore:
         self._file = file
         self._rows = 0
         self._tubes: list[_StoredTube] = []
+        self._has_persons = False  # also where there are no tubes: the tables of a run are joined
 
     def add(self, tubes: Tubes) -> None:
         """Adds whole tubes with scores, one label each."""
         tubes = select_rows(tubes, np.lexsort((tubes.frame, tubes.tube)))
         assert tubes.score is not None and tubes.tube_score is not None
+        self._has_persons = tubes.person is not None
         starts = np.flatnonzero(np.diff(tubes.tube, prepend=-1)).tolist()
         for start, stop in zip(starts, [*starts[1:], len(tubes)]):
             rows = slice(start, stop)
@@ -212,9 +214,9 @@ class TubeStore:
         tubes = [self._tubes[number] for number in numbers]
         rows = np.concatenate([np.empty(0, _ROW), *batch])
         counts = [len(part) for part in batch]
-        persons = [tube.person for tube in tubes]
+        persons = [tube.person or 0 for tube in tubes]
         return Tubes(
-            person=None if None in persons else np.repeat(np.array(persons, np.int32), counts),
+            person=np.repeat(np.array(persons, np.int32), counts) if self._has_persons else None,
             video=np.zeros(len(rows), np.int32),
             frame=rows["frame"].copy(),
             label=np.repeat(np.array([tube.label for tube in tubes], np.int32), counts),

@@ -52,7 +52,8 @@ def words(checkpoint: Path, folder: Path) -> Callable[..., list[str]]:
 
     def given(out: Path, *more: object, videos: Path = folder) -> list[str]:
         options = ["--checkpoint", checkpoint, "--proposals", "frame", "--tables-only", "--device",
-                   "cpu", "--precision", "no", "--threshold", 0.3, "--out", out, *more]  # fmt: skip
+                   "cpu", "--precision", "no", "--link", "act", "--threshold", 0.3, "--out", out,
+                   *more]  # fmt: skip
         return ["detect", *map(str, [videos, *options])]
 
     return given
@@ -63,8 +64,8 @@ def undisturbed(checkpoint: Path, folder: Path, tmp_path_factory, run) -> list[b
     """The tables of a run in a process of its own."""
     out = tmp_path_factory.mktemp("undisturbed")
     done = run("detect", folder, "--checkpoint", checkpoint, "--proposals", "frame",
-               "--tables-only", "--device", "cpu", "--precision", "no", "--threshold", 0.3,
-               "--out", out)  # fmt: skip
+               "--tables-only", "--device", "cpu", "--precision", "no", "--link", "act",
+               "--threshold", 0.3, "--out", out)  # fmt: skip
     assert done.returncode == 0, done.stderr
     tubes = read_table(Tubes, out / "tubes.parquet")
     assert np.unique(tubes.video).tolist() == [0, 1, 2, 3]
