@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -55,3 +58,15 @@ def test_commands_are_seen() -> None:
     text = f"Run\n\n{block}\n\nactiontubes is"
     assert commands(text) == ["actiontubes link --detections a.csv --method act"]
     assert sum(len(commands(path.read_text())) for path in DOCUMENTS) > 20
+
+
+def test_the_site_builds(tmp_path: Path) -> None:
+    """Without a warning: no page is missing, links lead somewhere, the API has its names."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    api = (tmp_path / "api" / "index.html").read_text()
+    assert all(name in api for name in ("load", "predict", "to_df", "evaluate", "link", "read"))
