@@ -46,7 +46,8 @@ def test_every_public_name_is_there() -> None:
 
 def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python blocks run, one after the other, beside a checkpoint and a video."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    texts = [(ROOT / name).read_text() for name in ("README.md", "docs/backbones.md")]
+    blocks = re.findall(r"```python\n(.*?)```", "\n".join(texts), re.DOTALL)
     assert any("actiontubes.load" in block for block in blocks)
     shutil.copy(CHECKPOINT, tmp_path / "detector.safetensors")
     shutil.copy(VIDEO, tmp_path / "video.mp4")
