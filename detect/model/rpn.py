@@ -75,6 +75,8 @@ class SplitRPNHead(RPNHead):
         hidden: channels of the convolution.
     """
 
+    conv: nn.Sequential
+
     def __init__(self, channels: int, num_anchors: int, hidden: int) -> None:
         super().__init__(hidden, num_anchors)
         if hidden != channels:
