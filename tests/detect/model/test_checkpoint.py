@@ -66,7 +66,13 @@ def outputs(detector: Detector) -> list[Tensor]:
         SETTINGS,
         replace(SETTINGS, norm="frozen", per_class_boxes=True, dropout=0.3),
         replace(SETTINGS, proposals="external", head="mixed", multi_label=True, labels=("a",)),
-        replace(SETTINGS, head="light", head_channels=5, separate_background=True),
+        replace(
+            SETTINGS,
+            head="light",
+            head_channels=5,
+            separate_background=True,
+            proposal_channels=7,
+        ),  # fmt: skip
         replace(SETTINGS, backbone="top-heavy-i3d(Mixed_3c)", frame_step=3),
         replace(SETTINGS, proposals="resnet18"),
     ],
