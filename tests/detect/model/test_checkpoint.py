@@ -72,7 +72,7 @@ def outputs(detector: Detector) -> list[Tensor]:
             head_channels=5,
             separate_background=True,
             proposal_channels=7,
-        ),  # fmt: skip
+        ),
         replace(SETTINGS, backbone="top-heavy-i3d(Mixed_3c)", frame_step=3),
         replace(SETTINGS, proposals="resnet18"),
     ],
