@@ -70,16 +70,17 @@ class TubeStore:
         return Spans(person, label, first, last, -columns[:, 0])
 
     def iter_by_score(
-        self, name: str, labels: tuple[str, ...], person_of: dict[int, int] | None = None
+        self, name: str, labels: tuple[str, ...], person_of: dict[int, int]
     ) -> Iterator[Tubes]:
         """The tubes, numbered from 0 by falling score, then label and first frame, some at a time.
 
         Args:
             name: of the video.
             labels: the names that the tubes' labels index.
-            person_of: the person's number in the table, by that of `add`; None leaves it.
+            person_of: the number of each person in the table, by that of `add`; tubes of others
+                are left out.
         """
-        numbered = sorted(self._tubes)
+        numbered = sorted(tube for tube in self._tubes if tube.person in person_of)
         batch: list[tuple[int, _StoredTube]] = []
         count = 0
         for number, tube in enumerate(numbered):
@@ -96,12 +97,12 @@ class TubeStore:
         batch: list[tuple[int, _StoredTube]],
         name: str,
         labels: tuple[str, ...],
-        person_of: dict[int, int] | None,
+        person_of: dict[int, int],
     ) -> Tubes:
         tubes = [tube for _, tube in batch]
         rows = np.concatenate([np.empty(0, _ROW), *(self._rows.read(tube.rows) for tube in tubes)])
         counts = [tube.rows.length for tube in tubes]
-        persons = [person_of[tube.person] if person_of else tube.person for tube in tubes]
+        persons = [person_of[tube.person] for tube in tubes]
         return Tubes(
             video=np.zeros(len(rows), np.int32),
             frame=rows["frame"].copy(),

@@ -65,16 +65,16 @@ class _Person:
 class VideoTables:
     """Takes what a linker finds in one video, and writes the `RESULT_FILES`.
 
-    In memory stay a few numbers of each tube and person. A person is somebody with a tube that is
-    written, or whose track has a mean score of `least_person` or more; they are numbered in the
-    order in which they appear. Tubes of linkers that do not know persons are each of somebody of
+    In memory stay a few numbers of each tube and person. A person is somebody whose track has a
+    mean score of `least_person` or more, or of `least_followed` and a tube; they are numbered in
+    the order in which they appear. Tubes of linkers that do not know persons are each of somebody of
     their own.
 
     Args:
         folder: where rows wait, in files without names.
         stack: closes these files.
         least_tube: the lowest score of a tube that is written.
-        least_person: see above.
+        least_person, least_followed: see above.
 
     Attributes:
         least_tube: see above.
@@ -84,9 +84,15 @@ class VideoTables:
     """
 
     def __init__(
-        self, folder: Path, stack: ExitStack, least_tube: float, least_person: float
+        self,
+        folder: Path,
+        stack: ExitStack,
+        least_tube: float,
+        least_person: float,
+        least_followed: float = 0.0,
     ) -> None:
-        self.least_tube, self._least_person = least_tube, least_person
+        self.least_tube = least_tube
+        self._least_person, self._least_followed = least_person, least_followed
 
         def file() -> IO[bytes]:
             return stack.enter_context(TemporaryFile(dir=folder))
@@ -105,7 +111,7 @@ class VideoTables:
         return sum(not self._is_kept(person) for person in self._persons.values())
 
     def _is_kept(self, person: _Person) -> bool:
-        return person.is_named or person.mean >= self._least_person
+        return person.mean >= (self._least_followed if person.is_named else self._least_person)
 
     def add_detections(self, detections: Detections, track: np.ndarray | None = None) -> None:
         """Adds rows of the table of detections.
@@ -195,15 +201,16 @@ class VideoTables:
             )  # fmt: skip
 
         spans = self._tubes.spans()
-        number = np.array([person_of[each] for each in spans.person.tolist()], np.int64)
-        actions = as_actions(choose_actions(replace(spans, person=number)))
+        number = np.array([person_of.get(each, 0) for each in spans.person.tolist()], np.int64)
+        spans = select_rows(replace(spans, person=number), number > 0)
+        actions = as_actions(choose_actions(spans))
         write_table(actions, folder / OUTPUT_FILES.actions)
         write_table(as_actions(self._best_labels(person_of)), folder / OUTPUT_FILES.labels)
         info, num_frames = video.info, len(times)
         videos = make_videos([video.name], num_frames, info.width, info.height, info.fps)
         write_table(videos, folder / OUTPUT_FILES.videos)
         return summarize(
-            actions, num_people=len(person_of), num_tubes=len(self._tubes), num_frames=num_frames,
+            actions, num_people=len(person_of), num_tubes=len(spans.score), num_frames=num_frames,
             note=note,
         )  # fmt: skip
 
@@ -261,8 +268,8 @@ class VideoTables:
 
 @contextmanager
 def open_video_tables(
-    folder: Path, least_tube: float, least_person: float
+    folder: Path, least_tube: float, least_person: float, least_followed: float = 0.0
 ) -> Iterator[VideoTables]:
     """Tables whose rows wait in the folder until the block ends."""
     with ExitStack() as stack:
-        yield VideoTables(folder, stack, least_tube, least_person)
+        yield VideoTables(folder, stack, least_tube, least_person, least_followed)

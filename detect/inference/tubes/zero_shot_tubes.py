@@ -39,6 +39,8 @@ TUBE_SCORE_THRESHOLD = 0.5
 """The lowest score of tubes that are written: whoever has none does nothing that is likely."""
 PERSON_SCORE_THRESHOLD = 0.3
 """The lowest mean score of people who are written though they do nothing that has a name."""
+FOLLOWED_SCORE_THRESHOLD = 0.12
+"""The lowest mean score of others; a lower one is mostly a second box of somebody."""
 CALIBRATION = Calibration(change_cost=16.0, score_scale=0.7, score_shift=1.7)
 """The frames of a clip share their scores, so a change costs more than where each frame has its
 own. Scale and shift make the score of a tube the probability that its label is right."""
@@ -96,7 +98,9 @@ def zero_shot_tubes(
             yield frames, is_cut, [_look(frame, boxes) for frame, boxes in zip(frames, found)]
 
     with (
-        open_video_tables(folder, threshold, PERSON_SCORE_THRESHOLD) as tables,
+        open_video_tables(
+            folder, threshold, PERSON_SCORE_THRESHOLD, FOLLOWED_SCORE_THRESHOLD
+        ) as tables,
         frames_bar(info, progress) as bar,
         prefetch(_batches(times.read(video)), 2) as batches,
         prefetch(with_people(batches), 2) as batches_with_people,
@@ -272,7 +276,7 @@ class _Builder:
         if dropped := self.tables.num_dropped:
             notes.append(f"{dropped} on fewer than {self.linker.config.min_length} frames")
         if dropped := self.tables.num_left_out:
-            notes.append(f"{dropped} with a mean score below {PERSON_SCORE_THRESHOLD}")
+            notes.append(f"{dropped} of too low a score")
         return f"people left out: {', '.join(notes)}" if notes else ""
 
 
