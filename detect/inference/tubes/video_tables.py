@@ -67,8 +67,8 @@ class VideoTables:
 
     In memory stay a few numbers of each tube and person. A person is somebody whose track has a
     mean score of `least_person` or more, or of `least_followed` and a tube; they are numbered in
-    the order in which they appear. Tubes of linkers that do not know persons are each of somebody of
-    their own.
+    the order in which they appear. Each tube of a linker that does not know persons is of somebody
+    of their own.
 
     Args:
         folder: where rows wait, in files without names.
