@@ -16,6 +16,7 @@ from ..detect.evaluation.evaluate import (
     evaluate_tables,
     require_unit,
 )
+from ..detect.evaluation.excluded_frames import leave_out_excluded
 from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
 from ..detect.evaluation.summary import class_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
@@ -37,6 +38,7 @@ def evaluate(
     annotations: Path | None = None,
     files: FileOptions,
     annotated_frames: Literal["all", "boxed"] | None = None,
+    excluded: Path | None = None,
     json: Path | None = None,
     report: Path | None = None,
     media: Path | None = None,
@@ -46,7 +48,8 @@ def evaluate(
 
     All numbers are in percent. The protocols, which give different numbers for the same boxes, are
     act (ACT, MOC; most published rows of JHMDB and UCF101-24), multisports (MultiSports, mmaction2,
-    HIT, OpenMixer), road (Singh et al.) and yowo (only frames with ground truth).
+    HIT, OpenMixer), road (Singh et al.), yowo (only frames with ground truth) and ava (key frames
+    with ground truth; the classes that count are those of --classes, AVA's label map).
 
     Args:
         ground_truth: A table, a folder written by `actiontubes prepare`, JHMDB-GT.pkl or another
@@ -58,7 +61,7 @@ def evaluate(
         split: Evaluate the test videos of this split, counted from 1.
         videos: Evaluate the videos listed in this file, one a line (such as testlist01.txt); class
             folder, extension and class number are optional.
-        protocol: Evaluation rules; all prints all protocols side by side.
+        protocol: Evaluation rules; all prints the first four side by side.
         set: Change single rules of the protocol, such as tube_suppression=none
             frame_extent=continuous.
         frame_suppression: NMS of each frame and class before frame-mAP: act removes boxes with IoU
@@ -69,6 +72,7 @@ def evaluate(
         annotations: COCO annotation file for COCO results. Default: annotations.json beside them.
         annotated_frames: Frames that were annotated: all, or only boxed ones, so that detections on
             the others do not count. Needed where tubes of the ground truth skip frames.
+        excluded: AVA's file of excluded time stamps (rows of video and second), which do not count.
         json: Also write all numbers to this JSON file.
         report: Write an HTML report (index.html) to this folder.
         media: Folder with the videos or their frames, for the pictures of the report.
@@ -86,6 +90,8 @@ def evaluate(
         ground_truth, detections, tubes, split=split, videos=videos, annotations=annotations,
         files=files, annotated_frames=annotated_frames,
     )  # fmt: skip
+    if excluded is not None:
+        tables = leave_out_excluded(tables, excluded)
     require_unit(tables, chosen)
     truth, boxes = tables.ground_truth, tables.detections
     if boxes is not None and frame_suppression != "none":
