@@ -162,12 +162,13 @@ def _read_file(file: Path, options: ReadOptions) -> np.ndarray:
         rows.append([*row[:8], *(1.0, -1.0)[len(row) - 6 :]][:8])
         numbers.append(number)
     values = np.array(rows, np.float64).reshape(-1, 8)
-    for bad, why in (
+    checks: tuple[tuple[np.ndarray, str], ...] = (
         (~np.isfinite(values).all(axis=1), "a value is NaN or infinite"),
         ((values[:, [0, 1, 7]] % 1 != 0).any(axis=1), "frame, id and class must be whole numbers"),
         ((values[:, 4:6] < 0).any(axis=1), "width and height must be 0 or more"),
         (values[:, 0] < 0, "the frame must be 0 or more"),
-    ):
+    )
+    for bad, why in checks:
         refuse_rows(bad, file, why, numbers)
     # In ground truth, 0 says that a box does not count; trackers write scores, or -1 for none.
     is_truth = np.isin(values[:, 6], (-1, 0, 1)).all()
@@ -180,7 +181,7 @@ def _read_file(file: Path, options: ReadOptions) -> np.ndarray:
         )
     values = values[~ignored]
     values[values[:, 6] == -1, 6] = 1
-    bad: np.ndarray = (values[:, 6] < 0) | (values[:, 6] > 1)
+    bad = (values[:, 6] < 0) | (values[:, 6] > 1)
     refuse_rows(bad, file, "the confidence must be between 0 and 1", numbers)
     if len(values):
         first = options.first_frame
