@@ -63,7 +63,7 @@ def prepare(
     if not (root.is_dir() or (dataset == "custom" and root.is_file())):
         raise InputError(f"{root}: folder not found")
     folder = out or (root if root.is_dir() else root.parent)
-    if boxes in ("pixel", "fraction"):
+    if boxes == "pixel" or boxes == "fraction":
         files, boxes = replace(files, box_unit=boxes), None
     if dataset == "custom":
         refuse_options("works only with the data sets that are downloaded", pack=pack)

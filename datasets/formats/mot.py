@@ -181,8 +181,8 @@ def _read_file(file: Path, options: ReadOptions) -> np.ndarray:
         )
     values = values[~ignored]
     values[values[:, 6] == -1, 6] = 1
-    bad = (values[:, 6] < 0) | (values[:, 6] > 1)
-    refuse_rows(bad, file, "the confidence must be between 0 and 1", numbers)
+    outside = np.asarray((values[:, 6] < 0) | (values[:, 6] > 1))
+    refuse_rows(outside, file, "the confidence must be between 0 and 1", numbers)
     if len(values):
         first = options.first_frame
         first = min(1, int(values[:, 0].min())) if first is None else first
