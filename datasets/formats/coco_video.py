@@ -144,7 +144,7 @@ def _name_images(content: Entry, options: ReadOptions, path: Path) -> None:
     }
     numbered: list[tuple[dict[str, Any], int]] = []
     for image in content["images"].each("image"):
-        if "video" in image.value and "frame" in image.value:
+        if image.get("video") is not None and image.get("frame") is not None:
             continue
         key = image["video_id"].identifier()
         if key not in names:
@@ -222,7 +222,8 @@ def _videos(content: Entry, images: Any, path: Path) -> Videos | None:
         return None
     rows = []
     for video in described.each("video"):
-        length = next((video.get(key) for key in _LENGTH_KEYS if key in video.value), None)
+        lengths = (video.get(key) for key in _LENGTH_KEYS)
+        length = next((each for each in lengths if each is not None), None)
         width, height = video.get("width"), video.get("height")
         if length is None or width is None or height is None or "name" not in video.value:
             return None
