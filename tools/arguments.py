@@ -169,7 +169,8 @@ def options_of(function: Callable) -> Iterator[Option]:
         default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         if not (isinstance(kind, type) and is_dataclass(kind)):
             yield Option(
-                parameter=name, name=name, hint=hints[name], default=default, help=explained[name],
+                parameter=name, name=option_name(name, hints[name]), hint=hints[name],
+                default=default, help=explained[name],
                 positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
             )  # fmt: skip
             continue

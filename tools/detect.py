@@ -25,7 +25,7 @@ def detect(
     backbone: str | None = None,
     weights: str | None = None,
     proposals: str | None = None,
-    files: Annotated[FileOptions, Omit("classes")],
+    files: Annotated[FileOptions, Omit("classes", "label_attribute")],
     labels: list[str] | None = None,
     scene_weight: float | None = None,
     key_frame_step: int | None = None,
@@ -38,6 +38,7 @@ def detect(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     trail: bool = False,
     tables_only: bool = False,
+    export: str | None = None,
     overwrite: bool = False,
 ) -> int:
     """Find people in videos, track them, and label what they do.
@@ -99,11 +100,14 @@ def detect(
         device: auto uses a GPU if there is one.
         trail: Draw the path of each box's center over the last second.
         tables_only: Do not draw videos; a later run without this option draws them from the tables.
+        export: Also write the tubes as cvat (<video>.cvat.xml: tracks to correct in CVAT, without
+            scores), mot (<video>.mot.txt) or coco (coco.json); several between commas.
         overwrite: Process all videos again, even those that already have results.
     """
     from ..backbones.memory import keep_freed_memory
     from ..datasets.class_list import expand_labels
     from ..datasets.errors import error_line, refuse_options, some_of
+    from ..datasets.formats.exchange.export_results import export_results, parse_export
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
     from ..detect.inference.action_detector import ActionDetector, check_proposal_step
@@ -125,6 +129,7 @@ def detect(
     from ..detect.inference.video_input import open_video_file
     from ..detect.people.table import TableSource
 
+    formats = parse_export(export)
     paths = expand_video_paths(videos)
     jobs = plan_jobs(out, paths, unique_names(paths))
     share = process_share()
@@ -200,6 +205,8 @@ def detect(
             return 0
         wait_for_others()
         total, is_new = join_results(jobs, out)
+        if formats and total:
+            export_results(out, formats)
     if frames:
         print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
     elif total:

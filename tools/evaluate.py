@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..datasets.errors import InputError
 from ..datasets.file_options import FileOptions
@@ -21,6 +20,7 @@ from ..detect.evaluation.evaluate import (
     evaluate_tables,
     require_unit,
 )
+from ..detect.evaluation.excluded_frames import leave_out_excluded
 from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
 from ..detect.evaluation.summary import class_table, comparison_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
@@ -43,6 +43,7 @@ def evaluate(
     annotations: Path | None = None,
     files: FileOptions,
     annotated_frames: Literal["all", "boxed"] | None = None,
+    excluded: Path | None = None,
     json: Path | None = None,
     report: Path | None = None,
     media: Path | None = None,
@@ -54,7 +55,8 @@ def evaluate(
 
     All numbers are in percent. The protocols, which give different numbers for the same boxes, are
     act (ACT, MOC; most published rows of JHMDB and UCF101-24), multisports (MultiSports, mmaction2,
-    HIT, OpenMixer), road (Singh et al.) and yowo (only frames with ground truth).
+    HIT, OpenMixer), road (Singh et al.), yowo (only frames with ground truth) and ava (key frames
+    with ground truth; the classes that count are those of --classes, AVA's label map).
 
     Args:
         ground_truth: A table, a folder written by `actiontubes prepare`, JHMDB-GT.pkl or another
@@ -66,7 +68,7 @@ def evaluate(
         split: Evaluate the test videos of this split, counted from 1.
         videos: Evaluate the videos listed in this file, one a line (such as testlist01.txt); class
             folder, extension and class number are optional.
-        protocol: Evaluation rules; all prints all protocols side by side.
+        protocol: Evaluation rules; all prints the first four side by side.
         set: Change single rules of the protocol, such as tube_suppression=none
             frame_extent=continuous.
         frame_suppression: NMS of each frame and class before frame-mAP: act removes boxes with IoU
@@ -77,6 +79,7 @@ def evaluate(
         annotations: COCO annotation file for COCO results. Default: annotations.json beside them.
         annotated_frames: Frames that were annotated: all, or only boxed ones, so that detections on
             the others do not count. Needed where tubes of the ground truth skip frames.
+        excluded: AVA's file of excluded time stamps (rows of video and second), which do not count.
         json: Also write all numbers to this JSON file.
         report: Write an HTML report (index.html) to this folder.
         media: Folder with the videos or their frames, for the pictures of the report.
@@ -95,10 +98,13 @@ def evaluate(
                 raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
     rules = PROTOCOLS if protocol == "all" else [get_protocol(protocol)]
     chosen = [override_protocol(each, set) for each in rules]
-    read = partial(
-        read_aligned, split=split, videos=videos, annotations=annotations, files=files,
-        annotated_frames=annotated_frames,
-    )  # fmt: skip
+
+    def read(source: Any, *paths: Path | None) -> AlignedTables:
+        tables = read_aligned(
+            source, *paths, split=split, videos=videos, annotations=annotations, files=files,
+            annotated_frames=annotated_frames,
+        )  # fmt: skip
+        return tables if excluded is None else leave_out_excluded(tables, excluded)
 
     def score(tables: AlignedTables) -> list[Evaluation]:
         require_unit(tables, chosen)

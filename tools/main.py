@@ -23,6 +23,7 @@ COMMANDS = {
     "visualize": "draw tubes into a video",
     "evaluate": "frame-mAP and video-mAP of detections and tubes",
     "link": "link detections into tubes",
+    "convert": "annotations and tubes from one format into another: CVAT, MOT, COCO, AVA, ...",
     "flow": "compute videos' optical flow once, and draw it",
     "prepare": "convert the official downloads of a data set into tables",
     "models": "list the backbones with their parameters and multiply-adds",
