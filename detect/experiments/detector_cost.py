@@ -51,7 +51,7 @@ def detector_multiply_adds(config: DetectorConfig, proposals: int = 100) -> dict
         rois = Rois(torch.empty(count, 4), clip_index, torch.empty(count))
         trunk = count_multiply_adds(lambda: detector.extract_features(clips))
         proposing = count_multiply_adds(lambda: _propose(detector, geometry, length, features))
-        head = count_multiply_adds(lambda: detector.apply_head(features, length, rois))
+        head = count_multiply_adds(lambda: detector.score_rois(features, length, rois))
     return {
         "trunk": trunk // KEY_FRAMES_PER_CLIP,
         "proposals": proposing // KEY_FRAMES_AT_ONCE,

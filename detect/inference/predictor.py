@@ -149,10 +149,15 @@ class TorchPredictor:
         proposals: Sequence[Tensor],
         batch: ClipBatch,
         rows: slice,
+        passes: int | None = None,
     ) -> RoiScores:
-        """What the head says of the proposals of some key frames; see `propose`."""
+        """What the head says of the proposals of some key frames; see `propose`.
+
+        Args:
+            passes: see `Detector.score_rois`.
+        """
         return self.detector.score(
-            features, batch.clips.shape[1], proposals, *self._places(batch, rows)
+            features, batch.clips.shape[1], proposals, *self._places(batch, rows), passes
         )
 
     def detect(
@@ -208,7 +213,8 @@ class FusedPredictor:
             for rows in key_frame_slices(batch):
                 proposals = self.first.propose(features[0], batch, rows)
                 a = self.first.score(features[0], proposals, batch, rows)
-                b = self.second.score(features[1], proposals, batch, rows)
+                last = a.proposals.split([len(each) for each in proposals])
+                b = self.second.score(features[1], last, batch, rows, passes=1)
                 mean = a._replace(
                     probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
                     deltas=torch.lerp(a.deltas, b.deltas, 0.5),
@@ -290,8 +296,9 @@ def postprocess(
         row_key = torch.arange(len(part)).repeat_interleave(counts).to(boxes.device)
         probabilities = torch.cat([each.probabilities for each in part])
         kept = select_detections(
-            probabilities, boxes, row_key, threshold=threshold, nms_iou=nms_iou
-        )
+            probabilities, boxes, row_key, threshold=threshold, nms_iou=nms_iou,
+            vote_iou=config.vote_iou,
+        )  # fmt: skip
         frames.append(np.array([each.frame for each in part])[kept.key_frame_index.cpu().numpy()])
         columns.append((kept.label, kept.score, kept.boxes))
     label, score, boxes_ = (torch.cat(column).cpu().numpy() for column in zip(*columns))

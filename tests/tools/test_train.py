@@ -158,6 +158,8 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "resnet_weights": ("r.pth",), "proposal_endpoint": ("Mixed_4c",), "proposal_count": (33,),
     "anchor_sides": (7, 9), "anchor_ratios": (0.3, 3.0), "head": ("mixed",), "hidden": (17,),
     "head_channels": (18,),
+    "box_endpoint": ("Conv2d_2c_3x3",), "box_roi_size": (31,), "box_passes": (32,),
+    "vote_iou": (0.6875,),
     "roi_size": (5,), "dropout": (0.25,), "frames": (6,), "frame_step": (3,), "size": (96, 112),
     "key_frames": (2,), "key_frame_step": (5,), "margin": (19,), "flip": (0.125,),
     "scale": (0.9, 1.1), "color": (0.375,), "background": (0.625,), "rois_per_frame": (12,),
