@@ -16,7 +16,7 @@ def benchmark(
     *,
     backbones: list[str] | None = None,
     endpoint: str = "Mixed_4e",
-    head: HeadKind = "mean",
+    head: HeadKind = "light",
     frames: Annotated[int, at_least(1)] = 20,
     height: Annotated[int, at_least(1)] = 320,
     width: Annotated[int, at_least(1)] = 400,
@@ -30,7 +30,7 @@ def benchmark(
     detections: Path | None = None,
     media: Path | None = None,
     videos: list[str] | None = None,
-    proposal_count: Annotated[int, at_least(1)] = 100,
+    proposal_count: Annotated[int, at_least(1)] = 30,
     checkpoint: Path | None = None,
     proposals: str | None = None,
     json: Path | None = None,
@@ -52,7 +52,7 @@ def benchmark(
         backbones: Networks to time. Default: s3d, s3d-g and i3d; the detector uses the first
             (default s3d-g).
         endpoint: Run the networks up to this layer.
-        head: The detector's head: mean, light or mixed (see `train --head`).
+        head: The detector's head: mean (the paper's), light or mixed (see `train --head`).
         frames: Frames of the clip.
         height: Height of the clip in pixels.
         width: Width of the clip in pixels.
@@ -67,7 +67,8 @@ def benchmark(
         data: Proposals: ground truth, as in `actiontubes train`. Linking: as in `evaluate`.
         detections: Linking only: detections, as in `actiontubes link`.
         media: Proposals only: folder of the videos, if not beside the ground truth.
-        videos: Proposals only: names of the videos, or a list file. Default: the test videos.
+        videos: Proposals: names of the videos, or a list file. Default: the test videos. Linking: a
+            list file; default: all of --data.
         checkpoint: A trained detector. Proposals: one that finds people itself. Linking: whose
             calibration is to be used, too.
         proposals: Proposals only: a source of person boxes, as in `actiontubes detect`.
@@ -77,7 +78,7 @@ def benchmark(
 
     result: object
     if what == "linking":
-        result, table = _benchmark_linking(data, detections, checkpoint)
+        result, table = _benchmark_linking(data, detections, checkpoint, videos)
     elif what == "evaluation":
         from ..detect.experiments import benchmark_evaluation
 
@@ -125,18 +126,23 @@ def benchmark(
 
 
 def _benchmark_linking(
-    data: Path | None, detections: Path | None, checkpoint: Path | None
+    data: Path | None,
+    detections: Path | None,
+    checkpoint: Path | None,
+    videos: list[str] | None,
 ) -> tuple[object, str]:
     """The figures of the command with "linking", and their tables."""
-    from ..datasets.formats.registry import read_detections, read_ground_truth
-    from ..detect.evaluation.align import align_to_ground_truth
+    from ..detect.evaluation.align import read_aligned
     from ..detect.experiments import benchmark_linking
     from ..detect.inference.load import load_calibration
 
     if data is None or detections is None:
         raise InputError("benchmark linking: needs --data and --detections; give these")
-    truth, _ = read_ground_truth(data)
-    boxes = align_to_ground_truth(read_detections(detections), truth, str(detections))
+    if videos is not None and len(videos) != 1:
+        raise InputError("benchmark linking: --videos is a list file, one video a line")
+    tables = read_aligned(data, detections, videos=videos and videos[0])
+    truth, boxes = tables.ground_truth, tables.detections
+    assert boxes is not None
     calibration = None if checkpoint is None else load_calibration(checkpoint)
     methods = benchmark_linking.compare_linkers(truth, boxes, calibration)
     numbers = benchmark_linking.halve_and_double(truth, boxes, calibration)

@@ -51,7 +51,7 @@ def detector_multiply_adds(config: DetectorConfig, proposals: int = 100) -> dict
         rois = Rois(torch.empty(count, 4), clip_index, torch.empty(count))
         trunk = count_multiply_adds(lambda: detector.extract_features(clips))
         proposing = count_multiply_adds(lambda: _propose(detector, geometry, length, features))
-        head = count_multiply_adds(lambda: detector.score_rois(features, length, rois))
+        head = count_multiply_adds(lambda: detector.apply_head(features, length, rois))
     return {
         "trunk": trunk // KEY_FRAMES_PER_CLIP,
         "proposals": proposing // KEY_FRAMES_AT_ONCE,
@@ -79,8 +79,8 @@ def _propose(
             torch.empty(1, 1, steps, 1, 1), detector.grid(config.proposal_endpoint, length),
             torch.zeros(KEY_FRAMES_AT_ONCE, dtype=torch.int64), places,
         )  # fmt: skip
-    head.convolve(torch.empty(len(used), channels, *cells))
-    head([torch.empty(KEY_FRAMES_AT_ONCE, channels, *cells)])
+    hidden = head.convolve(torch.empty(len(used), channels, *cells))
+    head([torch.empty(KEY_FRAMES_AT_ONCE, *hidden.shape[1:])])
 
 
 def head_costs(config: DetectorConfig, proposals: int = 100) -> list[dict[str, Any]]:

@@ -84,9 +84,9 @@ class ExportableDetector(nn.Module):
             (boxes, key), _ = detector.propose(features, clip[None], first_clip, key_frames)
             torch._check(boxes.shape[0] > 0)
         rois = Rois(boxes, torch.zeros_like(key), key_frames[key])
-        scores = detector.score_rois(features, self.frames, rois)
-        refined = decode_boxes(scores.deltas, scores.proposals, config.size)
-        return scores.probabilities, refined, key
+        logits, deltas = detector.apply_head(features, self.frames, rois)
+        scores = detector.head.probabilities(logits)
+        return scores, decode_boxes(deltas, boxes, config.size), key
 
 
 class BatchedProposals(nn.Module):

@@ -149,15 +149,10 @@ class TorchPredictor:
         proposals: Sequence[Tensor],
         batch: ClipBatch,
         rows: slice,
-        passes: int | None = None,
     ) -> RoiScores:
-        """What the head says of the proposals of some key frames; see `propose`.
-
-        Args:
-            passes: see `Detector.score_rois`.
-        """
+        """What the head says of the proposals of some key frames; see `propose`."""
         return self.detector.score(
-            features, batch.clips.shape[1], proposals, *self._places(batch, rows), passes
+            features, batch.clips.shape[1], proposals, *self._places(batch, rows)
         )
 
     def detect(
@@ -213,8 +208,7 @@ class FusedPredictor:
             for rows in key_frame_slices(batch):
                 proposals = self.first.propose(features[0], batch, rows)
                 a = self.first.score(features[0], proposals, batch, rows)
-                last = a.proposals.split([len(each) for each in proposals])
-                b = self.second.score(features[1], last, batch, rows, passes=1)
+                b = self.second.score(features[1], proposals, batch, rows)
                 mean = a._replace(
                     probabilities=torch.lerp(a.probabilities, b.probabilities, 0.5),
                     deltas=torch.lerp(a.deltas, b.deltas, 0.5),

@@ -33,17 +33,12 @@ def build_detector(
         flow_trunk: as `trunk`, for the optical flow of two streams.
 
     Raises:
-        InputError: an unknown backbone or endpoint; several passes with a box for each class; a size that is not a multiple of the feature
+        InputError: an unknown backbone or endpoint; a size that is not a multiple of the feature
             map's stride; an endpoint that leaves no blocks for the head; two trunks whose feature
             maps do not line up; or what the backbone does not offer.
     """
     if not config.labels:
         raise InputError("--labels: no classes; give at least one")
-    if config.box_passes > 1 and config.per_class_boxes:
-        raise InputError(
-            f"--box-passes {config.box_passes}: a box for each class is refined once only; give 1, "
-            "or leave out --per-class-boxes"
-        )
     if trunk is None:
         trunk = build_backbone(
             config.backbone, width_multiplier=config.width_multiplier,
@@ -87,7 +82,7 @@ def build_detector(
             channels = resnet.out_channels
         proposals = ProposalNetwork(
             channels, anchor_sides=config.anchor_sides, anchor_ratios=config.anchor_ratios,
-            num_proposals=config.proposal_count,
+            num_proposals=config.proposal_count, hidden=config.proposal_channels,
         )  # fmt: skip
     return Detector(config, trunk, head, proposals=proposals, resnet=resnet, flow_trunk=flow_trunk)
 

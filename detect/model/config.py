@@ -35,6 +35,8 @@ class DetectorConfig(Options):
             the paper, or resnet18), an RPN on the backbone's features, or external.
         proposal_endpoint: The backbone layer that the RPN uses with --proposals features.
         proposal_count: Number of proposals the RPN keeps on each key frame.
+        proposal_channels: Channels of the RPN's 3x3 convolution; 0 is as many as its features have,
+            as published.
         anchor_sides: Sides of the RPN's anchors in pixels of the input; AVA adds 32 to Faster
             R-CNN's for small people.
         anchor_ratios: Aspect ratios of the anchors, height / width.
@@ -50,8 +52,6 @@ class DetectorConfig(Options):
         box_endpoint: An earlier backbone layer, of finer features, that boxes are refined from
             besides those of --endpoint. Default: none.
         box_roi_size: ROIAlign output size of the features of --box-endpoint.
-        box_passes: How often the head scores and refines a box in detection, each time from the
-            last result.
         vote_iou: In detection a box that NMS keeps becomes the mean, weighted by score, of the
             boxes of its class with this IoU or more (box voting, Gidaris & Komodakis 2015); 1
             leaves it as it is.
@@ -77,6 +77,7 @@ class DetectorConfig(Options):
     proposals: ProposalKind = "resnet50"
     proposal_endpoint: str = "Mixed_4e"
     proposal_count: Annotated[int, at_least(1)] = 100
+    proposal_channels: Annotated[int, at_least(0)] = 0
     anchor_sides: Annotated[tuple[int, ...], greater_than(0)] = (32, 64, 128, 256)
     anchor_ratios: Annotated[tuple[float, ...], greater_than(0)] = (0.5, 1.0, 2.0)
     head: HeadKind = "mean"
@@ -86,7 +87,6 @@ class DetectorConfig(Options):
     roi_size: Annotated[int, at_least(1)] = 7
     box_endpoint: str | None = None
     box_roi_size: Annotated[int, at_least(1)] = 7
-    box_passes: Annotated[int, at_least(1)] = 1
     vote_iou: Annotated[float, between(0, 1)] = 1.0
     multi_label: bool = False
     separate_background: bool = False

@@ -18,7 +18,7 @@ from ...backbones.registry import Backbone
 from .config import DetectorConfig
 from .head import ActionHead
 from .losses import action_losses
-from .postprocess import RoiScores, decode_boxes
+from .postprocess import RoiScores
 from .roi_align import Rois, features_at_key_frames
 from .roi_features import FeatureMap
 from .rpn import KeyFrameResNet, ProposalNetwork, steps_at_key_frames
@@ -210,7 +210,6 @@ class Detector(nn.Module):
         proposals: Sequence[Tensor],
         clip_index: Tensor,
         key_frames: Tensor,
-        passes: int | None = None,
     ) -> RoiScores:
         """The head's scores and box deltas for all proposals of K key frames.
 
@@ -220,29 +219,11 @@ class Detector(nn.Module):
             proposals: K times (P, 4) in pixels of the clip; P may be 0.
             clip_index: (K,) int64, the clip of each key frame.
             key_frames: (K,) its frame in that clip, from 0.
-            passes: see `score_rois`.
         """
         counts = torch.tensor([len(each) for each in proposals], device=clip_index.device)
         at = torch.arange(len(counts), device=clip_index.device).repeat_interleave(counts)
         rois = Rois(torch.cat(list(proposals)), clip_index[at], key_frames[at])
-        return self.score_rois(features, clip_frames, rois, passes)
-
-    def score_rois(
-        self, features: dict[str, Tensor], clip_frames: int, rois: Rois, passes: int | None = None
-    ) -> RoiScores:
-        """As `score`, for R boxes.
-
-        Args:
-            features, clip_frames: see `score`.
-            rois: the boxes.
-            passes: of the head, each on the boxes that the one before refined; the result is that
-                of the last, its proposals those boxes. None takes the config's number.
-        """
         logits, deltas = self.apply_head(features, clip_frames, rois)
-        for _ in range((passes or self.config.box_passes) - 1):
-            boxes = decode_boxes(deltas, rois.boxes, self.config.size)[:, 0]
-            rois = rois._replace(boxes=boxes)
-            logits, deltas = self.apply_head(features, clip_frames, rois)
         return RoiScores(self.head.probabilities(logits), deltas, rois.boxes)
 
     def apply_head(

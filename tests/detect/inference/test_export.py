@@ -50,7 +50,6 @@ CONFIG = DetectorConfig(
 EXTERNAL = replace(
     CONFIG, backbone="i3d", proposals="external", per_class_boxes=False, multi_label=True,
     frame_step=2, head="light", head_channels=6, box_endpoint="Conv2d_2b_1x1", box_roi_size=4,
-    box_passes=2,
 )  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def outputs(detector: Detector) -> list[Tensor]:
         replace(SETTINGS, head="light", head_channels=5, separate_background=True),
         replace(SETTINGS, backbone="top-heavy-i3d(Mixed_3c)", frame_step=3),
         replace(SETTINGS, proposals="resnet18"),
-        replace(SETTINGS, box_endpoint="Conv2d_2c_3x3", box_passes=2),
+        replace(SETTINGS, box_endpoint="Conv2d_2c_3x3", vote_iou=0.7),
     ],
     ids=["features", "frozen", "mixed", "light", "i3d", "resnet18", "fine boxes"],
 )
@@ -195,7 +195,7 @@ def rewritten(saved: Path, path: Path, change: Change) -> Path:
         (lambda r, t: r["config"].update(roi_size=64), "shape"),
         (lambda r, t: r["config"].update(roi_size=10**6), "roi_size"),
         (lambda r, t: r["config"].update(box_roi_size=10**6), "box_roi_size"),
-        (lambda r, t: r["config"].update(box_passes=10**6), "box_passes"),
+        (lambda r, t: r["config"].update(vote_iou=2.0), "vote-iou"),
         (lambda r, t: r["config"].update(box_endpoint="Conv2d_2c_3x3"), "reduction"),
         (lambda r, t: r["config"].update(box_endpoint=7), "Error"),
         (lambda r, t: r["config"].update(hidden=1 << 16, roi_size=64, width=8.0), "shape"),

@@ -15,7 +15,7 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.model.detector import Detector
-from actiontubes.detect.model.postprocess import KeyFrameDetections, decode_boxes
+from actiontubes.detect.model.postprocess import KeyFrameDetections
 from actiontubes.detect.model.sampling import jitter_boxes
 from torch import Tensor, nn
 
@@ -35,7 +35,7 @@ WAYS = {
     "sigmoids": replace(SETTINGS, multi_label=True, per_class_boxes=True, backbone="fast-s3d"),
     "elsewhere": replace(SETTINGS, endpoint="Mixed_3c", proposal_endpoint="Mixed_4b"),
     "fine boxes": replace(SETTINGS, proposals="external", box_endpoint="Conv2d_2c_3x3",
-                          box_roi_size=4, box_passes=2),
+                          box_roi_size=4),
     "mixed, fine boxes": replace(SETTINGS, head="mixed", proposals="external",
                                  box_endpoint="Mixed_3c"),
 }  # fmt: skip
@@ -266,21 +266,6 @@ def test_detections(
     assert (found.boxes <= torch.tensor([80, 64, 80, 64])).all()
 
 
-def test_a_second_pass_starts_from_the_boxes_of_the_first() -> None:
-    detector = build(WAYS["fine boxes"]).eval()
-    nn.init.normal_(detector.head.deltas.weight, std=0.05)
-    with torch.inference_mode():
-        at = detector.extract_features(clips()), 16
-        first = detector.score(*at, BOXES, CLIP_OF, KEYS, passes=1)
-        both = detector.score(*at, BOXES, CLIP_OF, KEYS)
-        refined = decode_boxes(first.deltas, first.proposals, (64, 80))[:, 0]
-        second = detector.score(*at, refined.split([2, 1, 0, 0]), CLIP_OF, KEYS, passes=1)
-    assert torch.equal(first.proposals, torch.cat(BOXES))
-    assert (refined - first.proposals).abs().amax(dim=1).min() > 0.1
-    for mine, expected in zip(both, second):
-        assert torch.equal(mine, expected)
-
-
 def test_the_window_covers_the_context() -> None:
     for frames, steps in ((1, 1), (4, 1), (5, 2), (20, 5), (64, 16)):
         assert build_detector(replace(SETTINGS, frames=frames)).window("Mixed_4e") == steps
@@ -321,8 +306,7 @@ def test_a_pretrained_trunk_is_truncated_and_used() -> None:
         ({"head_channels": 1}, ("--head-channels", "1")),
         ({"box_endpoint": "conv2"}, ("--box-endpoint conv2", "Conv2d_2c_3x3")),
         ({"box_endpoint": "Mixed_4e"}, ("--box-endpoint Mixed_4e", "not before --endpoint")),
-        ({"box_passes": 0}, ("--box-passes", "0")),
-        ({"box_passes": 2, "per_class_boxes": True}, ("--box-passes", "--per-class-boxes")),
+        ({"vote_iou": 1.5}, ("--vote-iou", "1.5")),
         ({"backbone": "resnet"}, ("resnet", "s3d-g")),
         ({"labels": ()}, ("labels",)),
         ({"norm": "group"}, ("norm", "group", "frozen")),
