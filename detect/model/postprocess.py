@@ -121,8 +121,8 @@ def vote_boxes(
         vote_iou: least IoU with a kept box of the boxes that vote on it.
 
     Returns:
-        (K, 4) for each kept box the mean of the boxes of its group that overlap it so much, weighted
-        by their scores.
+        (K, 4) for each kept box the mean of the boxes of its group that overlap it so much,
+        weighted by their scores.
     """
     order = torch.argsort(group, stable=True)
     in_order = group[order]

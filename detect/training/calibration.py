@@ -85,9 +85,7 @@ def fit_calibration(detections: Detections, truth: Tubes) -> Calibration:
     return replace(best, score_scale=scale, score_shift=shift)
 
 
-def _choose(
-    detections: Detections, truth: Tubes, choices: Sequence[Calibration]
-) -> Calibration:
+def _choose(detections: Detections, truth: Tubes, choices: Sequence[Calibration]) -> Calibration:
     """The choice whose tubes lie best on the truth, if it is better than the first by more than
     chance; else the first."""
     iou = np.stack([_best_iou(detections, truth, choice) for choice in choices])

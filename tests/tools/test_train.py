@@ -217,7 +217,8 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
     expected = alone | {
         "separate_background": scoring == "separate_background", "multi_label": scoring ==
         "multi_label", "per_class_boxes": True, "mixed_per_box": True, "balance": False,
-        "cache": True, "compile": True, "train_on_calibration_videos": True, "size": (96, 112), "crop": True, "resume": False,
+        "cache": True, "compile": True, "train_on_calibration_videos": True, "size": (96, 112),
+        "crop": True, "resume": False,
         "train": ("a",), "test": ("b",),
     }  # fmt: skip
     expected["width_multiplier"] = expected.pop("width")

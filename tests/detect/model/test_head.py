@@ -21,8 +21,8 @@ from actiontubes.detect.model.postprocess import (
 from actiontubes.detect.model.roi_align import Rois, roi_align_3d, roi_align_at, window_starts
 from actiontubes.detect.model.roi_features import (
     DeepPoolFeatures,
-    FineBoxFeatures,
     FeatureMap,
+    FineBoxFeatures,
     LightPoolFeatures,
     MeanPoolFeatures,
     TrunkBlockFeatures,
