@@ -28,7 +28,7 @@ class Rois(NamedTuple):
 
 Combine = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Maps of the time steps before and after key frames (K, C, H, W), and where these lie between them
- (K, 1, 1, 1) in 0 to 1 → (K, C', H, W). Linear in the maps, each cell by itself."""
+(K, 1, 1, 1) in 0 to 1 → (K, C', H, W). Linear in the maps, each cell by itself."""
 
 
 def window_starts(key_frames: Tensor, grid: FeatureGrid, window: int, steps: int) -> Tensor:
