@@ -140,8 +140,8 @@ def _benchmark_linking(
         raise InputError("benchmark linking: needs --data and --detections; give these")
     if videos is not None and len(videos) != 1:
         raise InputError("benchmark linking: --videos is a list file, one video a line")
-    tables = read_aligned(data, detections, videos=videos and videos[0])
-    truth, boxes = tables.ground_truth, tables.detections
+    aligned = read_aligned(data, detections, videos=None if videos is None else videos[0])
+    truth, boxes = aligned.ground_truth, aligned.detections
     assert boxes is not None
     calibration = None if checkpoint is None else load_calibration(checkpoint)
     methods = benchmark_linking.compare_linkers(truth, boxes, calibration)

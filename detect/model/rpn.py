@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,8 @@ class SplitRPNHead(RPNHead):
         num_anchors: at each place.
         hidden: channels of the convolution.
     """
+
+    conv: Any  # torchvision's: a sequence of one sequence of convolution and ReLU
 
     def __init__(self, channels: int, num_anchors: int, hidden: int) -> None:
         super().__init__(hidden, num_anchors)
