@@ -85,6 +85,7 @@ def train(
                 augmentation=augmentation, rois=rois, schedule=schedule, run=run,
                 proposals=proposals, files=files, features=features,
                 calibration_videos=data.calibration_videos,
+                train_on_calibration_videos=data.train_on_calibration_videos,
                 calibration_folds=data.calibration_folds,
             )  # fmt: skip
         scores.append(result)
