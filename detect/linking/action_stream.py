@@ -7,6 +7,7 @@ costs; a whole video is not there to estimate levels from, so a threshold takes 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,16 +15,16 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from ...datasets.options import Options, at_least, between, greater_than
+from ...datasets.options import Options, between, greater_than
 from ...datasets.tables import Tubes, tubes_from_rows
 from ..boxes.interpolation import fill_gaps
 from .box_tracker import BoxTracker, TrackingConfig
-from .interface import to_log_odds
 
 _CLEAR = 2.0  # log-odds from the threshold on that count as clear evidence
 _STALL = 2.0  # seconds without a frame after which all tracks end
 _MIN_BOXES = 4  # of a track that counts as a person
 _LONGEST = 120.0  # seconds of a tube; a longer one is divided
+_USUAL_STEP = 0.04  # seconds from one frame to the next, before the second one
 _EVERYWHERE = ""  # the place of an action without zones
 
 Inside = Callable[[np.ndarray], np.ndarray]
@@ -37,11 +38,12 @@ class StreamConfig(Options):
     Attributes:
         threshold: score of a label that is as likely present as not.
         settle: seconds of clear evidence that begin or end an action; also its least length.
+        least_person: least mean score of a track that counts as a person.
     """
 
     threshold: Annotated[float, between(0, 1)] = 0.4
     settle: Annotated[float, greater_than(0)] = 0.4
-    prior: Annotated[int, at_least(0)] = 0
+    least_person: Annotated[float, between(0, 1)] = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,7 @@ class _Presence:
         value: what present is worth more than background, in seconds of clear evidence.
         since: end of the last frame that is decided.
         is_present: what it was decided to be.
-        start: when the action began.
+        start, tube_start: when the action began, and its tube, of which it may have several.
         total, count: of the scores of the frames that are decided to be present.
         waiting: scores since.
     """
@@ -118,6 +120,7 @@ class _Presence:
     since: float
     is_present: bool = False
     start: float = 0.0
+    tube_start: float = 0.0
     total: float = 0.0
     count: int = 0
     waiting: list[float] = field(default_factory=list)
@@ -134,6 +137,7 @@ class _Followed:
     first: float
     number: int = 0
     count: int = 0
+    total: float = 0.0  # of the scores that it is a person
     box: np.ndarray = field(default_factory=lambda: np.zeros(4))
     end: float = 0.0  # of the last frame with a box
     states: dict[tuple[int, str], _Presence] = field(default_factory=dict)
@@ -158,18 +162,18 @@ class ActionStream:
         self,
         labels: tuple[str, ...],
         config: StreamConfig = StreamConfig(),
-        tracking: TrackingConfig = TrackingConfig(),
+        tracking: TrackingConfig | None = None,
         zones: Mapping[str, Inside] | None = None,
     ) -> None:
         self.labels, self.config, self.zones = labels, config, dict(zones or {})
         self.now: list[PersonNow] = []
-        self._tracker = BoxTracker(tracking)
+        self._tracker = BoxTracker(tracking or TrackingConfig())
         self._followed: dict[int, _Followed] = {}
         self._events: list[ActionEvent] = []
         self._tubes: list[tuple[int, int, np.ndarray, float]] = []  # label, person, rows, score
         self._num_people = self._num_tubes = self._index = 0
         self._last: float | None = None
-        self._step = 0.0  # seconds from one frame to the next, lately
+        self._step = _USUAL_STEP  # seconds from one frame to the next, lately
 
     def update(self, number: int, seconds: float, people: FramePeople) -> list[ActionEvent]:
         """Takes the people on the next frame; returns what is known since the last call.
@@ -185,7 +189,7 @@ class ActionStream:
                 self._end_tracks(list(self._followed))
                 self._tracker.end_all()
             else:
-                self._step = 0.8 * self._step + 0.2 * step if self._step else step
+                self._step = step if self._index == 1 else 0.8 * self._step + 0.2 * step
         self._last = seconds
         video = np.zeros(len(people.boxes), np.int64)
         tracks = self._tracker.update(self._index, video, people.boxes, people.score)
@@ -235,8 +239,10 @@ class ActionStream:
         for row, track in enumerate(tracks):
             person = self._followed.setdefault(track, _Followed(first=seconds))
             person.count += 1
+            person.total += float(people.score[row])
             person.box, person.end = people.boxes[row], seconds + self._step
-            if not person.number and person.count >= _MIN_BOXES:
+            is_sure = person.total >= self.config.least_person * person.count
+            if not person.number and person.count >= _MIN_BOXES and is_sure:
                 self._give_number(person)
             person.frames.append((number, seconds, person.box, scores[row]))
             self._decode(person, seconds, scores[row], _EVERYWHERE, True)
@@ -268,10 +274,10 @@ class ActionStream:
         cost = self.config.settle / 2
         step = min(self._step, cost)
         known = {label for label, place in person.states if place == zone}
-        middle = float(to_log_odds(np.array(self.config.threshold)))
+        middle = _log_odds(self.config.threshold)
         for label in sorted(known | (scores.keys() if is_inside else set())):
             score = scores.get(label, 0.0) if is_inside else 0.0
-            evidence = (float(to_log_odds(np.array(score))) - middle) / _CLEAR
+            evidence = (_log_odds(score) - middle) / _CLEAR
             gain = step * min(max(evidence, -1.0), 1.0)
             state = person.states.get((label, zone))
             if state is None:
@@ -297,6 +303,7 @@ class ActionStream:
         state.waiting.clear()
         if not state.is_present:
             state.is_present, state.start = True, state.since
+            state.tube_start = state.start
             if not person.number:
                 self._give_number(person)
             self._add_event("begin", state.start, person, label, zone, state)
@@ -324,9 +331,11 @@ class ActionStream:
 
     def _keep_tube(self, person: _Followed, label: int, state: _Presence, end: float) -> None:
         """Keeps the frames of an action as rows: number, box, score, time."""
+        half = self._step / 2  # beginning and end lie between two frames
+        start, end = state.tube_start - half, end - half
         rows = np.array(
             [(number, *box, scores.get(label, 0.0), seconds)
-             for number, seconds, box, scores in person.frames if state.start <= seconds < end]
+             for number, seconds, box, scores in person.frames if start <= seconds < end]
         ).reshape(-1, 7)  # fmt: skip
         if len(rows):
             frame = rows[:, 0].astype(np.int64)
@@ -341,11 +350,11 @@ class ActionStream:
         for (label, zone), state in person.states.items():
             if zone:
                 continue
-            if state.is_present and state.since - state.start >= _LONGEST:
+            if state.is_present and state.since - state.tube_start >= _LONGEST:
                 self._keep_tube(person, label, state, state.since)
-                state.start = state.since
-            needed = min(needed, state.start if state.is_present else state.since)
-        needed = max(needed, seconds - 2 * _LONGEST)
+                state.tube_start = state.since
+            needed = min(needed, state.tube_start if state.is_present else state.since)
+        needed = max(needed, seconds - 2 * _LONGEST) - self._step / 2
         while person.frames and person.frames[0][1] < needed:
             person.frames.popleft()
 
@@ -358,3 +367,8 @@ class ActionStream:
                     # What is not decided follows what the value says.
                     state.since = person.end if state.value > 0 else state.since
                     self._end_action(person, label, zone, state)
+
+
+def _log_odds(score: float) -> float:
+    inside = min(max(score, 1e-6), 1 - 1e-6)
+    return math.log(inside / (1 - inside))

@@ -124,13 +124,15 @@ class Browser:
         message, self._unread = self._unread.split(b"\0", 1)
         return json.loads(message)
 
-    def open(self, address: str, width: int = 1280, height: int = 900) -> None:
-        """Opens a page and waits until it is loaded."""
+    def open(self, address: str, width: int = 1280, height: int = 900, wait: bool = True) -> None:
+        """Opens a page and waits until it is loaded; one with an endless picture never is."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
                   deviceScaleFactor=1, mobile=False)  # fmt: skip
         self._events.clear()
         self.call("Page.navigate", url=address)
-        while not any(each.get("method") == "Page.loadEventFired" for each in self._events):
+        while wait and not any(
+            each.get("method") == "Page.loadEventFired" for each in self._events
+        ):
             self._events.append(self._next_message())
 
     def run(self, script: str) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from actiontubes.datasets.table_io import write_table
 from actiontubes.datasets.table_writer import OUTPUT_FILES
-from actiontubes.datasets.tables import Actions, Tracks, Videos, make_videos
+from actiontubes.datasets.tables import Actions, Tracks, make_videos
 from actiontubes.datasets.video.writer import open_video_writer
 from actiontubes.detect.visualization.results_page import (
     find_spans,
@@ -199,8 +199,10 @@ def test_filters_and_sorting(browser: Any, page: Path) -> None:
                            "(each) => each.offsetParent).length")  # fmt: skip
 
     def choose(name: str, value: object) -> None:
-        browser.run(f"document.getElementById('{name}').value = {value};"
-                    "document.querySelector('form').dispatchEvent(new Event('input'));")  # fmt: skip
+        browser.run(
+            f"document.getElementById('{name}').value = {value};"
+            "document.querySelector('form').dispatchEvent(new Event('input'));"
+        )
 
     assert [row[5] for row in table()] == ["0.90", "0.50", "0.60", "0.40", "0.30"]
     assert table()[0] == ["first", "1", "juggling", "0.00 s", "2.00 s", "0.90"]
