@@ -20,13 +20,7 @@ from ....datasets.video.reader import VideoInfo
 from ...linking.action_stream import FramePeople
 from ...linking.interface import Calibration
 from ...linking.persons import PersonsConfig, merge_people
-from ...model.zero_shot import (
-    LabelGroups,
-    clip_features,
-    person_logits,
-    score_labels,
-    time_steps,
-)
+from ...model.zero_shot import LabelGroups, clip_features, person_logits
 from ...people.proposals import OpenSource
 from ..action_detector import ActionDetector, CheckpointDetector, ZeroShotDetector
 from ..predictor import Predictor, postprocess
@@ -150,7 +144,7 @@ class DetectorModel:
             ]
 
     def _people(self, found: Detections, frame: LiveFrame) -> FramePeople:
-        people, row = merge_people(found, PersonsConfig().merge_iou)
+        people, row = merge_people(found, np.empty((len(found), 0)), PersonsConfig().merge_iou)
         size = frame.image.shape[1::-1]
         calibration = self.calibration
         return FramePeople(
@@ -231,9 +225,9 @@ class ZeroShotModel:
         if len(frame):
             with _ONE_AT_A_TIME:
                 features = clip_features(self.classifier, images, self.device, self.clip_length)
-                own = person_logits(self.classifier, features, places, present)
-            scores = score_labels(own, features.scene, self.groups, self.scene_weight)
-            shares = scores[rows, time_steps(self.classifier, features)[column]]
+                own, _ = person_logits(self.classifier, features, places, present)
+            weight = self.scene_weight
+            shares = self.groups.scores((1 - weight) * own + weight * features.scene)
         best = np.argsort(-shares, axis=1, kind="stable")[:, :_LABELS]
         batch: Batch = []
         for index, (each, boxes, score) in enumerate(now):

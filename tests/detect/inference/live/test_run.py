@@ -284,7 +284,7 @@ def test_names_of_sources(tmp_path: Path) -> None:
     sources = ["0", f"{tmp_path}/a/door.mp4", f"{tmp_path}/b/door.mp4",
                "rtsp://user:secret@10.0.0.3:554/cam/1?x=y", "hall.avi"]  # fmt: skip
     assert name_sources(sources) == [
-        "camera-0", "a/door", "b/door", "10.0.0.3_554_cam_1", "hall",
+        "camera-0", "a/door.mp4", "b/door.mp4", "10.0.0.3_554_cam_1", "hall",
     ]  # fmt: skip
     with pytest.raises(InputError, match="00: would have the name of 0, camera-0"):
         name_sources(["0", "00"])
@@ -322,10 +322,9 @@ class Crowd:
             noise = self.rng.uniform(0, 10, (3, 4)) + np.array([0, 0, 10, 10])
             boxes = np.concatenate([boxes, noise])
             rows = np.arange(len(boxes))
-            label, score = (
-                self.rng.integers(0, 2, len(boxes)),
-                self.rng.uniform(0.3, 0.9, len(rows)),
-            )
+            # Each changes what they do every two seconds.
+            label = (rows + frame.number // 50) % 2
+            score = self.rng.uniform(0.6, 0.9, len(rows))
             yield [(frame, FramePeople(boxes, np.full(len(rows), 0.6), rows, label, score))]
 
 
@@ -334,8 +333,8 @@ def test_memory_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     A day: ACTIONTUBES_LIVE_FRAMES=500000.
     """
-    monkeypatch.setattr("actiontubes.detect.linking.action_stream._LONGEST", 4.0)
-    count = int(os.environ.get("ACTIONTUBES_LIVE_FRAMES", 1500))
+    monkeypatch.setattr("actiontubes.detect.linking.action_stream._LONGEST", 3.0)
+    count = int(os.environ.get("ACTIONTUBES_LIVE_FRAMES", 500))
     file = TubeCsvWriter(tmp_path / "tubes.csv")
     sizes: list[float] = []  # in megabytes
     seen = [0]
@@ -352,6 +351,6 @@ def test_memory_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                        progress=False)  # fmt: skip
     tracemalloc.stop()
     print(f"{count} frames, {summary.tubes} tubes, MB: {[round(size, 1) for size in sizes]}")
-    assert summary.tubes > count / 100
+    assert summary.tubes > count / 50
     # Open tubes are there after the first tenths.
     assert max(sizes[5:]) < max(sizes[:5]) + 0.1, sizes
