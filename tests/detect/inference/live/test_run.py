@@ -334,7 +334,7 @@ def test_memory_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     A day: ACTIONTUBES_LIVE_FRAMES=500000.
     """
     monkeypatch.setattr("actiontubes.detect.linking.action_stream._LONGEST", 3.0)
-    count = int(os.environ.get("ACTIONTUBES_LIVE_FRAMES", 500))
+    count = int(os.environ.get("ACTIONTUBES_LIVE_FRAMES", 300))
     file = TubeCsvWriter(tmp_path / "tubes.csv")
     sizes: list[float] = []  # in megabytes
     seen = [0]
