@@ -95,7 +95,7 @@ def live(
         retries: Reconnection attempts in a row after the source stalls or ends. Default: 10; 0 for
             files.
         threshold: Score from which on an action counts as present. Default: 0.4 with --checkpoint,
-            else 0.2.
+            else 0.5.
         precision: With --checkpoint: no (float32), or bf16 or fp16 for half precision where it is
             safe; auto is bf16 where the processor or GPU computes it natively, else no.
         device: auto uses a GPU if there is one.

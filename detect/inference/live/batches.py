@@ -41,9 +41,8 @@ class LivePeople:
     def find(self, frame: LiveFrame) -> PersonBoxes:
         """In pixels of the frame."""
         if self._index % self.step == 0:
-            self._found.append(
-                (frame.number, *self.source.propose(frame.image[None], frame.number))
-            )
+            (people,) = self.source.propose(frame.image[None], frame.number)
+            self._found.append((frame.number, people))
         self._index += 1
         (first, previous), (number, latest) = self._found[0], self._found[-1]
         if number == frame.number:

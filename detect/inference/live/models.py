@@ -20,15 +20,20 @@ from ....datasets.video.reader import VideoInfo
 from ...linking.action_stream import FramePeople
 from ...linking.interface import Calibration
 from ...linking.persons import PersonsConfig, merge_people
-from ...model.zero_shot import LabelGroups, clip_features, person_logits
+from ...model.zero_shot import (
+    LabelGroups,
+    activation_shares,
+    clip_features,
+    person_logits,
+    score_labels,
+)
 from ...people.proposals import OpenSource
 from ..action_detector import ActionDetector, CheckpointDetector, ZeroShotDetector
 from ..predictor import Predictor, postprocess
 from ..tubes.detector_tubes import BOX_SCORE_THRESHOLD
-from ..tubes.zero_shot_tubes import trunk_size
+from ..tubes.zero_shot_tubes import PERSON_POWER, TUBE_SCORE_THRESHOLD, trunk_size
 from .batches import LivePeople, Lookahead, iter_live_batches
 
-_ZERO_SHOT_THRESHOLD = 0.2
 _LEAST_SCORE = 0.05  # of a label that is looked at
 _LABELS = 5  # of a person, those with the highest scores
 _ONE_AT_A_TIME = Lock()  # of several sources, so that each has the whole machine for its batch
@@ -38,13 +43,12 @@ Batch = list[tuple[LiveFrame, FramePeople]]
 
 
 class LiveModel(Protocol):
-    """Finds people and what they do as frames come.
+    """Finds people and what they do as frames come."""
 
-    Attributes:
-        labels: names of the actions.
-    """
-
-    labels: tuple[str, ...]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the actions."""
+        ...
 
     def batches(self, frames: Iterable[LiveFrame]) -> Iterator[Batch]:
         """All frames, each once and in their order, some at a time."""
@@ -86,7 +90,7 @@ def open_live_model(
 def choose_threshold(detector: ActionDetector) -> float:
     """The usual score from which on an action counts as present."""
     is_zero_shot = isinstance(detector, ZeroShotDetector)
-    return _ZERO_SHOT_THRESHOLD if is_zero_shot else BOX_SCORE_THRESHOLD
+    return TUBE_SCORE_THRESHOLD if is_zero_shot else BOX_SCORE_THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class DetectorModel:
             ]
 
     def _people(self, found: Detections, frame: LiveFrame) -> FramePeople:
-        people, row = merge_people(found, np.empty((len(found), 0)), PersonsConfig().merge_iou)
+        people, row = merge_people(found, PersonsConfig().merge_iou)
         size = frame.image.shape[1::-1]
         calibration = self.calibration
         return FramePeople(
@@ -226,8 +230,8 @@ class ZeroShotModel:
             with _ONE_AT_A_TIME:
                 features = clip_features(self.classifier, images, self.device, self.clip_length)
                 own, _ = person_logits(self.classifier, features, places, present)
-            weight = self.scene_weight
-            shares = self.groups.scores((1 - weight) * own + weight * features.scene)
+                where = activation_shares(self.classifier, features, places, present)
+            shares = score_labels(own, features.scene, where, self.groups, self.scene_weight)
         best = np.argsort(-shares, axis=1, kind="stable")[:, :_LABELS]
         batch: Batch = []
         for index, (each, boxes, score) in enumerate(now):
@@ -235,7 +239,8 @@ class ZeroShotModel:
             label = best[mine]
             probability = np.take_along_axis(shares[mine], label, axis=1)
             row = np.repeat(np.arange(len(mine)), label.shape[1])
-            sure = probability.ravel() * score[row]  # that this person is one, and does this
+            # That this is a person, and does this.
+            sure = probability.ravel() * score[row] ** PERSON_POWER
             people = FramePeople(boxes, score, row, label.ravel(), sure)
             batch.append((each, people))
         return batch
