@@ -22,7 +22,8 @@ from ..datasets.storage.text_files import parse_yaml, read_text
 from .command_words import protect_words, restore_words
 from .output_paths import refuse_lost_inputs
 
-# Words of version 0.1 that the command line and YAML files still accept.
+# Other names of options that the command line and YAML files accept: words of version 0.1, and
+# those that users of other tools try first.
 OLD_NAMES = {
     "optimiser": "optimizer",
     "warm_up": "warmup",
@@ -35,6 +36,7 @@ OLD_NAMES = {
     "given": "external_proposals",
     "every": "key_frame_step",
     "scene": "scene_weight",
+    "conf": "threshold",
 }
 _LONGEST_REASON = 600  # characters of the parser's words, which repeat the values
 
@@ -207,7 +209,7 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
     if option.positional:
         names = [option.name]
         if option.default is not MISSING:
-            settings |= {"nargs": "?", "default": option.default}
+            settings |= {"nargs": "*" if option.elements else "?", "default": option.default}
     else:
         key = option.key
         old = [old for old, new in OLD_NAMES.items() if new == key] if with_old_names else []

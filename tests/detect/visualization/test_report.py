@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import warnings
 from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,27 +85,10 @@ def page_with_frames(tmp_path_factory: pytest.TempPathFactory, shared: Shared) -
     return report_with_tubes(tmp_path_factory.mktemp("frames"), truth, boxes, media, videos)
 
 
-def screenshot(page: Path, folder: Path, height: int) -> np.ndarray:
-    """(H, W, 3) RGB of the page in headless Chromium."""
-    programs = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    browser = next(filter(None, programs), None)
-    if browser is None:
-        pytest.skip("no Chromium here to render the report")
-    file = folder / "page.png"
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars"
-    flags += " --disable-background-networking --disable-component-update --disable-sync"
-    subprocess.run(
-        [
-            *(browser, *flags.split(), f"--user-data-dir={folder / 'profile'}"),
-            *(f"--window-size=1040,{height}", f"--screenshot={file}", page.as_uri()),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    image = cv2.imread(str(file))
-    assert image is not None
-    return image[..., ::-1]
+def screenshot(browser: Any, page: Path, height: int) -> np.ndarray:
+    """(H, W, 3) RGB of the page."""
+    browser.open(page.as_uri(), 1040, height)
+    return browser.screenshot()
 
 
 def count_pixels(image: np.ndarray, color: str) -> int:
@@ -142,8 +124,8 @@ def test_sections_are_there(page: Path) -> None:
     ]
 
 
-def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
-    image = screenshot(page, tmp_path, 5200)
+def test_a_browser_shows_it(browser: Any, page: Path) -> None:
+    image = screenshot(browser, page, 5200)
     assert image.shape[1] == 1040
     # Bars of frame and video AP, and the AP's share of the error bars.
     assert count_pixels(image, BLUE) > 20_000
@@ -156,10 +138,10 @@ def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
     assert np.diff(np.flatnonzero(text)).max() < 150
 
 
-def test_a_browser_shows_the_frames(page_with_frames: Path, tmp_path: Path) -> None:
+def test_a_browser_shows_the_frames(browser: Any, page_with_frames: Path) -> None:
     text = page_with_frames.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg") >= 10
-    image = screenshot(page_with_frames, tmp_path, 6000)
+    image = screenshot(browser, page_with_frames, 6000)
     # Photographs have many colors, plots have few.
     codes = image.astype(np.int32) // 8 @ np.array([1024, 32, 1], np.int32)
     assert np.count_nonzero(np.bincount(codes.reshape(-1))) > 2000
