@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -158,7 +161,17 @@ def evaluate(
     if report is not None:
         from ..detect.visualization.report import write_report
 
-        page = write_report(report, truth, chosen, boxes, tables.tubes, media, tables.videos)
+        others_read = {f"other {kind}": path for kind, path in paths.items()}
+        files_read = {"ground truth": ground_truth, **kinds, **others_read}
+        details = [
+            ("command", shlex.join(["actiontubes", *sys.argv[1:]])),
+            *((name, str(path)) for name, path in files_read.items() if path is not None),
+            ("date", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
+        ]
+        page = write_report(
+            report, truth, chosen, boxes, tables.tubes, media, tables.videos, details=details,
+            runs=(results[0], others[0]) if others else None,
+        )  # fmt: skip
         print(f"report: {page}")
 
 

@@ -14,7 +14,7 @@ _SAME_BOX = 0.5  # least IoU of a detection with the box that a linker made of i
 
 REASONS = (
     "in a tube",
-    "beside a detection that is: its second choice for the same person",
+    "beside one that is, a second detection of the same person",
     "on a frame of a tube of its class, but elsewhere",
     "in a video with a tube of its class, but at another time",
     "in a video without a tube of its class",

@@ -77,9 +77,9 @@ def timelines(
     order, matched = ranked.order[counts], matched[counts]
     found: dict[int, list[Span]] = {}
     spans = _spans(tubes, index)
-    for tube, target in zip(order, matched):
-        span = Span(tubes.label_names[index.label[tube]], *spans[tube].tolist(),
-                    float(index.score[tube]), bool(target >= 0))  # fmt: skip
+    for tube, target in zip(order.tolist(), matched.tolist()):
+        (first, last), label = spans[tube].tolist(), tubes.label_names[index.label[tube]]
+        span = Span(label, first, last, float(index.score[tube]), target >= 0)
         found.setdefault(int(index.video[tube]), []).append(span)
     is_hit = np.isin(np.arange(len(truth_index)), matched)
     truth: dict[int, list[Span]] = {}
