@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +25,9 @@ from ..detect.evaluation.evaluate import (
     require_unit,
 )
 from ..detect.evaluation.excluded_frames import leave_out_excluded
+from ..detect.evaluation.person_metrics import person_scores, person_table
 from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
+from ..detect.evaluation.score_thresholds import precision_recall_json, precision_recall_table
 from ..detect.evaluation.summary import class_table, comparison_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
 from .against import against_paths
@@ -50,6 +56,8 @@ def evaluate(
     coco: Path | None = None,
     bootstrap: int | None = None,
     against: list[str] | None = None,
+    precision_recall: float | None = None,
+    persons: Path | None = None,
 ) -> None:
     """Compute frame-mAP and video-mAP of any method's detections and tubes.
 
@@ -89,6 +97,10 @@ def evaluate(
         against: Detections or tubes of another method, or a folder that `detect` wrote, to compare
             with on the same resamples (--bootstrap, default 1000). Where the file does not say
             which it is, write detections=PATH or tubes=PATH.
+        precision_recall: Print precision, recall and F1 by score threshold at this IoU, and the
+            threshold to take.
+        persons: A table with a column person (tubes, detections or tracks), to score by HOTA and
+            IDF1 against the persons of the ground truth.
     """
     if coco is not None and detections is None:
         raise InputError("--coco: needs --detections")
@@ -116,7 +128,7 @@ def evaluate(
     kinds = {"detections": detections, "tubes": tubes}
     paths = against_paths(against, [kind for kind, path in kinds.items() if path is not None])
     source = read_annotations(ground_truth, files) if paths else ground_truth
-    tables = suppress(read(source, detections, tubes), frame_suppression)
+    tables = suppress(read(source, detections, tubes, persons=persons), frame_suppression)
     truth, boxes = tables.ground_truth, tables.detections
     results, others = score(tables), []
     if paths:
@@ -126,14 +138,25 @@ def evaluate(
         count = NUM_RESAMPLES if bootstrap is None else bootstrap
         draws = resample_videos(len(truth.video_names), count)
         results = add_intervals(results, draws, others)
-    if len(results) == 1:
+    people = None if tables.persons is None else person_scores(truth, tables.persons)
+    if len(results) == 1 and results[0].scores:
         print(class_table(results[0]), end="\n\n")
-    print(summary_table(results))
+    if results[0].scores:
+        print(summary_table(results))
     for each in results if paths else ():
         print(f"\n{comparison_table(each)}")
+    objects = {each.protocol.name: each.as_json() for each in results}
+    if precision_recall is not None:
+        for each in results:
+            print(f"\n{each.protocol.name}: {precision_recall_table(each, precision_recall)}")
+            content = precision_recall_json(each, precision_recall)
+            objects[each.protocol.name]["precision_recall"] = content
+    if people is not None:
+        print(f"\n{person_table(people)}")
+        for content in objects.values():
+            content["persons"] = people.as_json()
     if json is not None:
-        objects = {each.protocol.name: each.as_json() for each in results}
-        content = objects if protocol == "all" else results[0].as_json()
+        content = objects if protocol == "all" else objects[results[0].protocol.name]
         write_json(content, json)
     if coco is not None and boxes is not None:
         from ..datasets.formats.coco import write_coco
@@ -145,7 +168,17 @@ def evaluate(
     if report is not None:
         from ..detect.visualization.report import write_report
 
-        page = write_report(report, truth, chosen, boxes, tables.tubes, media, tables.videos)
+        others_read = {f"other {kind}": path for kind, path in paths.items()}
+        files_read = {"ground truth": ground_truth, **kinds, **others_read}
+        details = [
+            ("command", shlex.join(["actiontubes", *sys.argv[1:]])),
+            *((name, str(path)) for name, path in files_read.items() if path is not None),
+            ("date", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
+        ]
+        page = write_report(
+            report, truth, chosen, boxes, tables.tubes, media, tables.videos, details=details,
+            runs=(results[0], others[0]) if others else None,
+        )  # fmt: skip
         print(f"report: {page}")
 
 
