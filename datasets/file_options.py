@@ -21,8 +21,11 @@ class FileOptions(Options):
             own (0 in tables).
         box_unit: Unit of the boxes in the files, pixel or fraction of the frame. Default: by their
             numbers, where these leave no doubt.
+        person_class: Name or number of the class person of an ONNX detector given as --proposals.
+            Default: by the class names in its metadata, or COCO's order for 80 classes.
     """
 
     classes: Path | None = None
     first_frame: Annotated[int | None, at_least(0)] = None
     box_unit: Annotated[Literal["pixel", "fraction"] | None, OptionName("boxes")] = None
+    person_class: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..datasets.errors import InputError
 from ..datasets.file_options import FileOptions
@@ -19,6 +19,7 @@ from ..detect.evaluation.evaluate import (
 from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
 from ..detect.evaluation.summary import class_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
+from .arguments import Omit
 from .overrides import override_protocol
 
 
@@ -35,7 +36,7 @@ def evaluate(
     frame_iou: list[float] | None = None,
     video_iou: list[float] | None = None,
     annotations: Path | None = None,
-    files: FileOptions,
+    files: Annotated[FileOptions, Omit("person_class")],
     annotated_frames: Literal["all", "boxed"] | None = None,
     json: Path | None = None,
     report: Path | None = None,

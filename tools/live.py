@@ -27,6 +27,7 @@ def live(
     show: bool = False,
     port: int = 8000,
     proposals: str | None = None,
+    person_class: str | None = None,
     proposal_step: Annotated[int, at_least(1)] = 1,
     step: Annotated[int, at_least(1)] = 8,
     look_ahead: Annotated[int | None, at_least(0)] = None,
@@ -58,6 +59,8 @@ def live(
         port: Port of the browser page on this machine.
         proposals: Where person boxes come from, as in `actiontubes detect`; a detector that finds
             people itself needs none.
+        person_class: Name or number of the class person of an ONNX detector given as --proposals.
+            Default: by the class names in its metadata, or COCO's order for 80 classes.
         proposal_step: Find people on every Nth frame only; until the next one their boxes move on
             at constant velocity.
         step: Frames processed together, a multiple of 4. More frames are faster, but add latency.
@@ -77,6 +80,7 @@ def live(
         trail: Draw the path of each box's center over the last second.
     """
     from ..backbones.memory import keep_freed_memory
+    from ..datasets.file_options import FileOptions
     from ..datasets.video.live_source import LiveSource, open_live_source, repeat_source
     from ..datasets.video.reader import VideoInfo, probe
     from ..detect.inference.action_detector import check_proposal_step
@@ -96,8 +100,9 @@ def live(
     keep_freed_memory()
     torch_device = choose_device(device)
     detector = load_checkpoint(
-        checkpoint, proposals=proposals, device=torch_device, precision=precision
-    )
+        checkpoint, proposals=proposals, files=FileOptions(person_class=person_class),
+        device=torch_device, precision=precision,
+    )  # fmt: skip
     check_proposal_step(proposal_step, detector.predictor, detector.source)
     path = Path(source)
     info = probe(path) if is_file else VideoInfo(path, 0, 0, math.nan, None)

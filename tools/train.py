@@ -53,11 +53,17 @@ def train(
     from ..backbones.memory import keep_freed_memory
     from ..datasets.class_list import expand_labels
     from ..datasets.clips.detection_set import open_detection_sets
+    from ..datasets.errors import refuse_options
     from ..detect.model.pretrained import new_detector
     from ..detect.training.detector import train_and_evaluate
     from ..detect.training.proposals import RPN_KINDS
     from ..detect.training.state import check_folder
 
+    if not proposals.lower().endswith(".onnx"):
+        refuse_options(
+            "only works with an ONNX detector as --proposals; leave it out",
+            person_class=files.person_class,
+        )  # fmt: skip
     keep_freed_memory()
     is_main_process = run.accelerator(out).is_main_process
     labels = expand_labels(data.labels)
