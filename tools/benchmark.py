@@ -16,7 +16,7 @@ def benchmark(
     *,
     backbones: list[str] | None = None,
     endpoint: str = "Mixed_4e",
-    head: HeadKind = "mean",
+    head: HeadKind = "light",
     frames: Annotated[int, at_least(1)] = 20,
     height: Annotated[int, at_least(1)] = 320,
     width: Annotated[int, at_least(1)] = 400,
@@ -30,7 +30,7 @@ def benchmark(
     detections: Path | None = None,
     media: Path | None = None,
     videos: list[str] | None = None,
-    proposal_count: Annotated[int, at_least(1)] = 100,
+    proposal_count: Annotated[int, at_least(1)] = 30,
     checkpoint: Path | None = None,
     proposals: str | None = None,
     json: Path | None = None,
@@ -52,7 +52,7 @@ def benchmark(
         backbones: Networks to time. Default: s3d, s3d-g and i3d; the detector uses the first
             (default s3d-g).
         endpoint: Run the networks up to this layer.
-        head: The detector's head: mean, light or mixed (see `train --head`).
+        head: The detector's head: mean (the paper's), light or mixed (see `train --head`).
         frames: Frames of the clip.
         height: Height of the clip in pixels.
         width: Width of the clip in pixels.

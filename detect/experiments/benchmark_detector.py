@@ -84,9 +84,9 @@ class Workload:
     device: str = "cpu"
     workers: int = 1
     steps: int = 6
-    head: HeadKind = "mean"
+    head: HeadKind = "light"
     hidden: int = 1024
-    proposals: int = 100
+    proposals: int = 30
     onnx: bool = False
 
     @property
