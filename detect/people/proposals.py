@@ -17,7 +17,7 @@ from ...datasets.file_options import FileOptions
 from ...datasets.video.reader import VideoInfo
 from .detectron2_zoo import detectron2_source
 from .onnx_detectors.source import onnx_source
-from .person_boxes import FunctionSource, PersonBoxes
+from .person_boxes import FunctionSource, PersonBoxes, user_source
 from .ssdlite import PEDESTRIAN_SSDLITE, ssdlite_source
 from .table import table_source
 from .torchvision_detectors import TORCHVISION_DETECTORS, torchvision_source
@@ -144,7 +144,7 @@ def open_proposal_source(
     if not isinstance(source, str):
         if hasattr(source, "open"):
             return source
-        return FunctionSource(lambda frames, first_frame: source(frames))
+        return user_source(source)
     files = files or FileOptions()
     for key, factory in SOURCES.items():
         is_prefix, is_extension = key.endswith(":"), key.startswith(".")

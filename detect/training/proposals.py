@@ -61,7 +61,7 @@ def prepare_proposals(
             label_names=("person",),
         )  # fmt: skip
         return None, TableSource(truth, name="the ground truth")
-    path, person_class = Path(source), files and files.person_class
+    path, person_class = Path(source), None if files is None else files.person_class
     if path.suffix.lower() not in (".parquet", ".csv"):
         path, files = folder / "proposals.parquet", None
         accelerator = run.accelerator(folder)

@@ -67,7 +67,7 @@ class InputFormat:
         if self.scale != 1:
             image = image * np.float32(self.scale)
         if self.std != (1, 1, 1):
-            image = (image - np.float32(self.mean)) / np.float32(self.std)
+            image = (image - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32), placement
 
 
