@@ -67,7 +67,8 @@ def benchmark(
         data: Proposals: ground truth, as in `actiontubes train`. Linking: as in `evaluate`.
         detections: Linking only: detections, as in `actiontubes link`.
         media: Proposals only: folder of the videos, if not beside the ground truth.
-        videos: Proposals only: names of the videos, or a list file. Default: the test videos.
+        videos: Proposals: names of the videos, or a list file. Default: the test videos. Linking: a
+            list file; default: all of --data.
         checkpoint: A trained detector. Proposals: one that finds people itself. Linking: whose
             calibration is to be used, too.
         proposals: Proposals only: a source of person boxes, as in `actiontubes detect`.
@@ -77,7 +78,7 @@ def benchmark(
 
     result: object
     if what == "linking":
-        result, table = _benchmark_linking(data, detections, checkpoint)
+        result, table = _benchmark_linking(data, detections, checkpoint, videos)
     elif what == "evaluation":
         from ..detect.experiments import benchmark_evaluation
 
@@ -125,18 +126,23 @@ def benchmark(
 
 
 def _benchmark_linking(
-    data: Path | None, detections: Path | None, checkpoint: Path | None
+    data: Path | None,
+    detections: Path | None,
+    checkpoint: Path | None,
+    videos: list[str] | None,
 ) -> tuple[object, str]:
     """The figures of the command with "linking", and their tables."""
-    from ..datasets.formats.registry import read_detections, read_ground_truth
-    from ..detect.evaluation.align import align_to_ground_truth
+    from ..detect.evaluation.align import read_aligned
     from ..detect.experiments import benchmark_linking
     from ..detect.inference.load import load_calibration
 
     if data is None or detections is None:
         raise InputError("benchmark linking: needs --data and --detections; give these")
-    truth, _ = read_ground_truth(data)
-    boxes = align_to_ground_truth(read_detections(detections), truth, str(detections))
+    if videos is not None and len(videos) != 1:
+        raise InputError("benchmark linking: --videos is a list file, one video a line")
+    aligned = read_aligned(data, detections, videos=None if videos is None else videos[0])
+    truth, boxes = aligned.ground_truth, aligned.detections
+    assert boxes is not None
     calibration = None if checkpoint is None else load_calibration(checkpoint)
     methods = benchmark_linking.compare_linkers(truth, boxes, calibration)
     numbers = benchmark_linking.halve_and_double(truth, boxes, calibration)

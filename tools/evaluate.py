@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 from ..datasets.errors import InputError
 from ..datasets.file_options import FileOptions
+from ..datasets.formats.registry import read_annotations
 from ..datasets.storage.files import write_json
 from ..detect.boxes.nms import nms
-from ..detect.evaluation.align import read_aligned
+from ..detect.evaluation.align import AlignedTables, read_aligned
+from ..detect.evaluation.bootstrap import NUM_RESAMPLES, add_intervals, resample_videos
 from ..detect.evaluation.evaluate import (
     FRAME_THRESHOLDS,
     VIDEO_THRESHOLDS,
+    Evaluation,
     evaluate_tables,
     require_unit,
 )
 from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
-from ..detect.evaluation.summary import class_table, summary_table
+from ..detect.evaluation.summary import class_table, comparison_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
+from .against import against_paths
 from .arguments import Omit
 from .overrides import override_protocol
 
@@ -42,6 +48,8 @@ def evaluate(
     report: Path | None = None,
     media: Path | None = None,
     coco: Path | None = None,
+    bootstrap: int | None = None,
+    against: list[str] | None = None,
 ) -> None:
     """Compute frame-mAP and video-mAP of any method's detections and tubes.
 
@@ -74,6 +82,11 @@ def evaluate(
         report: Write an HTML report (index.html) to this folder.
         media: Folder with the videos or their frames, for the pictures of the report.
         coco: Also write COCO annotations and results to this folder, and print COCO's AP and AR.
+        bootstrap: Add the 95 % confidence interval of every mAP over this many resamples of the
+            videos; 1000 is usual.
+        against: Detections or tubes of another method, or a folder that `detect` wrote, to compare
+            with on the same resamples (--bootstrap, default 1000). Where the file does not say
+            which it is, write detections=PATH or tubes=PATH.
     """
     if coco is not None and detections is None:
         raise InputError("--coco: needs --detections")
@@ -83,26 +96,36 @@ def evaluate(
                 raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
     rules = PROTOCOLS if protocol == "all" else [get_protocol(protocol)]
     chosen = [override_protocol(each, set) for each in rules]
-    tables = read_aligned(
-        ground_truth, detections, tubes, split=split, videos=videos, annotations=annotations,
-        files=files, annotated_frames=annotated_frames,
+    read = partial(
+        read_aligned, split=split, videos=videos, annotations=annotations, files=files,
+        annotated_frames=annotated_frames,
     )  # fmt: skip
-    require_unit(tables, chosen)
+
+    def score(tables: AlignedTables) -> list[Evaluation]:
+        require_unit(tables, chosen)
+        return evaluate_tables(
+            tables.ground_truth, chosen, tables.detections, tables.tubes,
+            frame_iou or FRAME_THRESHOLDS, video_iou or VIDEO_THRESHOLDS,
+        )  # fmt: skip
+
+    kinds = {"detections": detections, "tubes": tubes}
+    paths = against_paths(against, [kind for kind, path in kinds.items() if path is not None])
+    source = read_annotations(ground_truth, files) if paths else ground_truth
+    tables = suppress(read(source, detections, tubes), frame_suppression)
     truth, boxes = tables.ground_truth, tables.detections
-    if boxes is not None and frame_suppression != "none":
-        linker = ACT if frame_suppression == "act" else MOC
-        boxes = nms(boxes, linker.suppression, soft=linker.soft)
-    results = evaluate_tables(
-        truth,
-        chosen,
-        boxes,
-        tables.tubes,
-        frame_iou or FRAME_THRESHOLDS,
-        video_iou or VIDEO_THRESHOLDS,
-    )
+    results, others = score(tables), []
+    if paths:
+        other = read(source, paths.get("detections"), paths.get("tubes"))
+        others = score(suppress(other, frame_suppression))
+    if paths or bootstrap is not None:
+        count = NUM_RESAMPLES if bootstrap is None else bootstrap
+        draws = resample_videos(len(truth.video_names), count)
+        results = add_intervals(results, draws, others)
     if len(results) == 1:
         print(class_table(results[0]), end="\n\n")
     print(summary_table(results))
+    for each in results if paths else ():
+        print(f"\n{comparison_table(each)}")
     if json is not None:
         objects = {each.protocol.name: each.as_json() for each in results}
         content = objects if protocol == "all" else results[0].as_json()
@@ -119,3 +142,12 @@ def evaluate(
 
         page = write_report(report, truth, chosen, boxes, tables.tubes, media, tables.videos)
         print(f"report: {page}")
+
+
+def suppress(tables: AlignedTables, rules: Literal["none", "act", "moc"]) -> AlignedTables:
+    """The tables after --frame-suppression."""
+    if tables.detections is None or rules == "none":
+        return tables
+    linker = ACT if rules == "act" else MOC
+    boxes = nms(tables.detections, linker.suppression, soft=linker.soft)
+    return replace(tables, detections=boxes)

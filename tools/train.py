@@ -91,6 +91,7 @@ def train(
                 augmentation=augmentation, rois=rois, schedule=schedule, run=run,
                 proposals=proposals, files=files, features=features,
                 calibration_videos=data.calibration_videos,
+                calibration_folds=data.calibration_folds,
             )  # fmt: skip
         scores.append(result)
     if is_main_process:

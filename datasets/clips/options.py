@@ -154,8 +154,11 @@ class DetectionData:
         labels: The classes in the order of the outputs, or a file that lists them. Default: those
             of the data, sorted.
         calibration_videos: Most training videos that are not trained on but used to calibrate how
-            boxes are linked, and the scores of tubes; never more than a tenth of them. 0 trains on
-            all.
+            boxes are linked, and the scores of tubes; never more than a tenth of them, and none
+            that is the last of its class. 0 trains on all.
+        calibration_folds: Where no video can be held out, the calibration is cross-fitted: for each
+            of so many parts of the training videos a detector is trained on the others, in a third
+            of the steps, and detects in that part. 0 leaves calibration out.
     """
 
     data: Path
@@ -165,6 +168,7 @@ class DetectionData:
     test_videos: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     calibration_videos: Annotated[int, at_least(0)] = 32
+    calibration_folds: Annotated[int, at_least(0)] = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,9 @@ APMethod = Literal["trapezoid", "envelope"]
 * "envelope": under steps, each precision being the best at that recall or a higher one (PASCAL VOC
   2010 and later).
 """
+
+AVERAGED_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+"""The IoU thresholds of a mean that is printed as 0.5:0.95."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,48 @@ class ClassAP:
         """mAP in percent: the mean over classes with ground truth; None if there is none."""
         values = [value for value in self.ap.values() if value is not None]
         return float(np.mean(values)) if values else None
+
+
+@dataclass(frozen=True, eq=False)
+class RankedMatches:
+    """What every number of one protocol follows from: which detections match, and in what order.
+
+    The D detections (boxes or tubes) and G ground truths are all that the protocol evaluates.
+
+    Attributes:
+        video, label, score: (D,) of the detections, label by label, best score first.
+        hits: (D,) bool by rising IoU threshold: does the detection match a ground truth?
+        truth_video, truth_label: (G,) of the ground truths.
+        video_names, label_names: names that the codes index.
+        classes: those with an AP, from `evaluated_classes`.
+        method: the area that is called AP.
+        epsilon: see `precision_recall_curve`.
+    """
+
+    video: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    hits: dict[float, np.ndarray]
+    truth_video: np.ndarray
+    truth_label: np.ndarray
+    video_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+    classes: list[tuple[str, slice, int]]
+    method: APMethod
+    epsilon: float = 0.0
+
+    def class_aps(self) -> list[ClassAP]:
+        """AP of every class at each IoU threshold."""
+        return [self._class_ap(threshold) for threshold in self.hits]
+
+    def _class_ap(self, threshold: float) -> ClassAP:
+        ap: dict[str, float | None] = dict.fromkeys(self.label_names)
+        curves = {}
+        for name, rows, num_positives in self.classes:
+            hits = self.hits[threshold][rows]
+            curves[name] = precision_recall_curve(hits, num_positives, self.epsilon)
+            ap[name] = 100 * average_precision(*curves[name], self.method)
+        return ClassAP(threshold, ap, curves)
 
 
 def precision_recall_curve(
@@ -116,29 +160,3 @@ def evaluated_classes(
         for index, name in enumerate(label_names)
         if num_positives[index] and name not in ignored
     ]
-
-
-def class_ap(
-    hits: np.ndarray,
-    classes: Sequence[tuple[str, slice, int]],
-    label_names: tuple[str, ...],
-    threshold: float,
-    method: APMethod,
-    epsilon: float = 0.0,
-) -> ClassAP:
-    """AP of every class.
-
-    Args:
-        hits: (D,) bool, label by label, best score first.
-        classes: from `evaluated_classes`.
-        label_names: of all classes.
-        threshold: the IoU threshold, which is only recorded.
-        method: how AP is computed.
-        epsilon: see `precision_recall_curve`.
-    """
-    ap: dict[str, float | None] = dict.fromkeys(label_names)
-    curves = {}
-    for name, rows, num_positives in classes:
-        curves[name] = precision_recall_curve(hits[rows], num_positives, epsilon)
-        ap[name] = 100 * average_precision(*curves[name], method)
-    return ClassAP(threshold, ap, curves)

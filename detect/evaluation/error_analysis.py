@@ -170,7 +170,7 @@ def _areas_by_class(
     Args:
         kind: (D,) of each detection, label by label, best score first.
         classes: from `evaluated_classes`.
-        method, epsilon: see `class_ap`.
+        method, epsilon: see `RankedMatches`.
     """
     result = {}
     for name, rows, num_positives in classes:

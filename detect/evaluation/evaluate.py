@@ -16,15 +16,15 @@ from ...datasets.formats.annotation_format import GroundTruth
 from ...datasets.tables import Detections, Tubes
 from .align import AlignedTables, read_aligned
 from .annotated_frames import AnnotatedFrames
-from .average_precision import ClassAP
+from .average_precision import AVERAGED_THRESHOLDS, ClassAP, RankedMatches
+from .bootstrap import LEVEL, Difference, Interval
 from .error_analysis import frame_errors, mean_errors, video_errors
-from .frame_map import frame_ap, frame_overlaps
+from .frame_map import frame_matches, frame_overlaps
 from .protocols import Protocol, get_protocol
-from .video_map import rank_tubes, tube_overlaps, video_ap
+from .video_map import rank_tubes, tube_overlaps, video_matches
 
 FRAME_THRESHOLDS = (0.3, 0.5, 0.75)
 VIDEO_THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-_AVERAGED = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,10 @@ class Evaluation:
         frame_errors, video_errors: the share of each kind of error, by class and kind, at
             `error_threshold`; empty without detections, or tubes.
         error_threshold: the IoU threshold of the errors.
+        matches: what the scores follow from, by "frame" or "video".
+        num_resamples: of the intervals; 0 without any.
+        intervals: of each of `means`, see `bootstrap.add_intervals`; or empty.
+        differences: to another method, likewise.
     """
 
     protocol: Protocol
@@ -46,6 +50,10 @@ class Evaluation:
     frame_errors: dict[str, dict[str, float]] = field(default_factory=dict)
     video_errors: dict[str, dict[str, float]] = field(default_factory=dict)
     error_threshold: float = 0.5
+    matches: dict[str, RankedMatches] = field(default_factory=dict)
+    num_resamples: int = 0
+    intervals: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    differences: dict[str, dict[str, Difference]] = field(default_factory=dict)
 
     @property
     def frame_map(self) -> dict[float, float | None]:
@@ -62,6 +70,17 @@ class Evaluation:
         """`frame_scores` and `video_scores` by "frame" or "video", where there are any."""
         parts = {"frame": self.frame_scores, "video": self.video_scores}
         return {part: scores for part, scores in parts.items() if scores}
+
+    @property
+    def means(self) -> dict[str, dict[str, float | None]]:
+        """Every mAP by "frame" or "video", then by IoU threshold, such as "0.5" or "0.5:0.95"."""
+        result: dict[str, dict[str, float | None]] = {}
+        for part, scores in self.scores.items():
+            result[part] = {f"{each.threshold:g}": each.mean for each in scores}
+            averaged = mean_over_thresholds(scores)
+            if averaged is not None:
+                result[part]["0.5:0.95"] = averaged.mean
+        return result
 
     @property
     def errors(self) -> dict[str, dict[str, float | None]]:
@@ -82,6 +101,17 @@ class Evaluation:
         if averaged is not None:
             result["video_map"]["0.5:0.95"] = averaged.mean
             result["video_ap"]["0.5:0.95"] = averaged.ap
+        if self.intervals:
+            result["bootstrap"] = {"resamples": self.num_resamples, "level": LEVEL}
+            result["bootstrap"] |= {
+                f"{part}_map": {name: each.as_json() for name, each in intervals.items()}
+                for part, intervals in self.intervals.items()
+            }
+        if self.differences:
+            result["against"] = {
+                f"{part}_map": {name: each.as_json() for name, each in differences.items()}
+                for part, differences in self.differences.items()
+            }
         return result
 
 
@@ -156,14 +186,19 @@ def evaluate_tables(
     results = []
     for protocol in protocols:
         parts: dict[str, Any] = {}
+        matches: dict[str, RankedMatches] = {}
         if detections is not None:
-            parts["frame_scores"] = frame_ap(box_overlaps, protocol, sorted(frame_thresholds))
+            matches["frame"] = frame_matches(box_overlaps, protocol, sorted(frame_thresholds))
+            parts["frame_scores"] = matches["frame"].class_aps()
             parts["frame_errors"] = frame_errors(box_overlaps, protocol, error_threshold)
         if tubes is not None:
             ranked = rank_tubes(tubes, overlaps, protocol)
-            parts["video_scores"] = video_ap(ranked, protocol, sorted(video_thresholds))
+            matches["video"] = video_matches(ranked, protocol, sorted(video_thresholds))
+            parts["video_scores"] = matches["video"].class_aps()
             parts["video_errors"] = video_errors(ranked, protocol, error_threshold)
-        results.append(Evaluation(protocol=protocol, error_threshold=error_threshold, **parts))
+        results.append(
+            Evaluation(protocol=protocol, error_threshold=error_threshold, matches=matches, **parts)
+        )
     return results
 
 
@@ -190,8 +225,8 @@ def mean_over_thresholds(scores: Sequence[ClassAP]) -> ClassAP | None:
 
     Its threshold is NaN and it has no curves.
     """
-    averaged = [each for each in scores if each.threshold in _AVERAGED]
-    if len(averaged) < len(_AVERAGED):
+    averaged = [each for each in scores if each.threshold in AVERAGED_THRESHOLDS]
+    if len(averaged) < len(AVERAGED_THRESHOLDS):
         return None
     ap: dict[str, float | None] = {}
     for name in averaged[0].ap:

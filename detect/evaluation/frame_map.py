@@ -11,7 +11,7 @@ from ...datasets.tables import Detections, Tubes, concatenate_rows, select_rows
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import expand_runs, find_runs, row_keys
 from ..boxes.matching import first_of_each, greedy_match, rank_by_score, sort_by_preference
-from .average_precision import ClassAP, class_ap, evaluated_classes
+from .average_precision import RankedMatches, evaluated_classes
 from .protocols import DuplicateRule, Protocol
 
 # About how many pairs are compared at a time: bounds the memory where frames have many boxes.
@@ -58,27 +58,27 @@ class FrameOverlaps:
     pairs: dict[BoxExtent, OverlapPairs]
 
 
-def frame_ap(
+def frame_matches(
     overlaps: FrameOverlaps, protocol: Protocol, thresholds: Sequence[float]
-) -> list[ClassAP]:
-    """Average precision of every class at each IoU threshold.
+) -> RankedMatches:
+    """The detections that a protocol evaluates, and which of them match at each IoU threshold.
 
     Args:
         overlaps: from `frame_overlaps`, of this protocol and of IoU down to the lowest threshold.
         protocol: the rules.
         thresholds: IoU thresholds, each above 0 and at most 1.
-
-    Returns:
-        one for each threshold, AP in percent.
     """
     ranking = ranked_detections(overlaps, protocol)
-    labels, truth = overlaps.detections.label[ranking], overlaps.ground_truth
-    classes = evaluated_classes(labels, truth.label, truth.label_names, protocol.ignored_classes)
-    hits = [match_frames(overlaps, protocol, each)[ranking] >= 0 for each in thresholds]
-    return [
-        class_ap(each, classes, truth.label_names, threshold, protocol.frame_ap_method)
-        for each, threshold in zip(hits, thresholds)
-    ]
+    detections, truth = overlaps.detections, overlaps.ground_truth
+    labels, names = detections.label[ranking], truth.label_names
+    return RankedMatches(
+        video=detections.video[ranking], label=labels, score=detections.score[ranking],
+        hits={each: match_frames(overlaps, protocol, each)[ranking] >= 0 for each in thresholds},
+        truth_video=truth.video, truth_label=truth.label,
+        video_names=truth.video_names, label_names=names,
+        classes=evaluated_classes(labels, truth.label, names, protocol.ignored_classes),
+        method=protocol.frame_ap_method,
+    )  # fmt: skip
 
 
 def frame_overlaps(

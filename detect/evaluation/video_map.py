@@ -10,7 +10,7 @@ import numpy as np
 from ...datasets.tables import Tubes
 from ..boxes.iou import BoxExtent, rowwise_iou
 from ..boxes.joins import join, pack_keys, row_keys
-from .average_precision import ClassAP, class_ap, evaluated_classes
+from .average_precision import RankedMatches, evaluated_classes
 from .frame_map import OverlapPairs, match_targets, sort_pairs
 from .protocols import Protocol
 
@@ -22,12 +22,14 @@ class TubeIndex:
     Attributes:
         row_tube: (R,) index of the tube that each row of the table belongs to.
         length: (T,) number of boxes of each tube.
+        video: (T,) its video.
         label: (T,) its class.
         score: (T,) `tube_score`; None where the table has none.
     """
 
     row_tube: np.ndarray
     length: np.ndarray
+    video: np.ndarray
     label: np.ndarray
     score: np.ndarray | None
 
@@ -45,7 +47,7 @@ class TubeOverlaps:
     """Pairs of tubes that share a video and a frame; the part of video-mAP that protocols share.
 
     Attributes:
-        label_names: the classes of both tables.
+        video_names, label_names: of both tables.
         index, other_index: the tubes of the two tables.
         tube: (P,) index of the first table's tube, ascending.
         other: (P,) index of the other table's tube, ascending for each.
@@ -55,6 +57,7 @@ class TubeOverlaps:
         num_either: (P,) number of frames that either has.
     """
 
+    video_names: tuple[str, ...]
     label_names: tuple[str, ...]
     index: TubeIndex
     other_index: TubeIndex
@@ -81,26 +84,28 @@ class RankedTubes:
     overlaps: TubeOverlaps
 
 
-def video_ap(ranked: RankedTubes, protocol: Protocol, thresholds: Sequence[float]) -> list[ClassAP]:
-    """Average precision of every class at each IoU threshold.
+def video_matches(
+    ranked: RankedTubes, protocol: Protocol, thresholds: Sequence[float]
+) -> RankedMatches:
+    """The tubes that a protocol evaluates, and which of them match at each IoU threshold.
 
     Args:
         ranked: from `rank_tubes`, of this protocol.
         protocol: the rules.
         thresholds: thresholds of mean spatial IoU x temporal IoU, each above 0 and at most 1.
-
-    Returns:
-        one for each threshold, AP in percent.
     """
     overlaps = ranked.overlaps
-    labels, truth_labels = overlaps.index.label[ranked.order], overlaps.other_index.label
-    names, epsilon = overlaps.label_names, protocol.recall_epsilon
-    classes = evaluated_classes(labels, truth_labels, names, protocol.ignored_classes)
-    hits = [match_tubes(ranked, protocol, threshold) >= 0 for threshold in thresholds]
-    return [
-        class_ap(each, classes, names, threshold, protocol.tube_ap_method, epsilon)
-        for each, threshold in zip(hits, thresholds)
-    ]
+    index, truth, names = overlaps.index, overlaps.other_index, overlaps.label_names
+    assert index.score is not None
+    labels = index.label[ranked.order]
+    return RankedMatches(
+        video=index.video[ranked.order], label=labels, score=index.score[ranked.order],
+        hits={each: match_tubes(ranked, protocol, each) >= 0 for each in thresholds},
+        truth_video=truth.video, truth_label=truth.label,
+        video_names=overlaps.video_names, label_names=names,
+        classes=evaluated_classes(labels, truth.label, names, protocol.ignored_classes),
+        method=protocol.tube_ap_method, epsilon=protocol.recall_epsilon,
+    )  # fmt: skip
 
 
 def rank_tubes(tubes: Tubes, overlaps: TubeOverlaps, protocol: Protocol) -> RankedTubes:
@@ -172,8 +177,9 @@ def tube_overlaps(
     }
     tube, other = np.divmod(pairs, max(len(other_index), 1))
     return TubeOverlaps(
-        label_names=others.label_names, index=index, other_index=other_index, tube=tube,
-        other=other, same_label=index.label[tube] == other_index.label[other],
+        video_names=others.video_names, label_names=others.label_names, index=index,
+        other_index=other_index, tube=tube, other=other,
+        same_label=index.label[tube] == other_index.label[other],
         spatial_iou=spatial_iou, num_shared=num_shared,
         num_either=index.length[tube] + other_index.length[other] - num_shared,
     )  # fmt: skip
@@ -224,4 +230,7 @@ def index_tubes(tubes: Tubes) -> TubeIndex:
         tubes.tube, return_index=True, return_inverse=True, return_counts=True
     )
     score = None if tubes.tube_score is None else tubes.tube_score[first_row]
-    return TubeIndex(row_tube=row_tube, length=length, label=tubes.label[first_row], score=score)
+    return TubeIndex(
+        row_tube=row_tube, length=length, video=tubes.video[first_row],
+        label=tubes.label[first_row], score=score,
+    )  # fmt: skip

@@ -14,9 +14,9 @@ import numpy as np
 from ...datasets.table_io import read_table, write_table
 from ...datasets.tables import Detections, Tubes, select_rows
 from ..evaluation.evaluate import VIDEO_THRESHOLDS, evaluate_tables
-from ..evaluation.frame_map import frame_ap, frame_overlaps
+from ..evaluation.frame_map import frame_matches, frame_overlaps
 from ..evaluation.protocols import ACT, PROTOCOLS
-from ..evaluation.video_map import rank_tubes, tube_overlaps, video_ap
+from ..evaluation.video_map import rank_tubes, tube_overlaps, video_matches
 from ..linking.linker import link
 from .plain_loop import plain_frame_ap, plain_link
 
@@ -87,11 +87,11 @@ def benchmark_evaluation(size: float = 1.0) -> dict[str, Any]:
 
     def frame_map() -> None:
         overlaps = frame_overlaps(truth, detections, [ACT], 0.5)
-        frame_ap(overlaps, ACT, [0.5])
+        frame_matches(overlaps, ACT, [0.5]).class_aps()
 
     def video_map() -> None:
         overlaps = tube_overlaps(tubes, truth, [ACT.tube_extent])
-        video_ap(rank_tubes(tubes, overlaps, ACT), ACT, VIDEO_THRESHOLDS)
+        video_matches(rank_tubes(tubes, overlaps, ACT), ACT, VIDEO_THRESHOLDS).class_aps()
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detections.parquet"

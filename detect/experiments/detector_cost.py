@@ -79,8 +79,8 @@ def _propose(
             torch.empty(1, 1, steps, 1, 1), detector.grid(config.proposal_endpoint, length),
             torch.zeros(KEY_FRAMES_AT_ONCE, dtype=torch.int64), places,
         )  # fmt: skip
-    head.convolve(torch.empty(len(used), channels, *cells))
-    head([torch.empty(KEY_FRAMES_AT_ONCE, channels, *cells)])
+    hidden = head.convolve(torch.empty(len(used), channels, *cells))
+    head([torch.empty(KEY_FRAMES_AT_ONCE, *hidden.shape[1:])])
 
 
 def head_costs(config: DetectorConfig, proposals: int = 100) -> list[dict[str, Any]]:

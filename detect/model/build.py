@@ -75,7 +75,7 @@ def build_detector(
             channels = resnet.out_channels
         proposals = ProposalNetwork(
             channels, anchor_sides=config.anchor_sides, anchor_ratios=config.anchor_ratios,
-            num_proposals=config.proposal_count,
+            num_proposals=config.proposal_count, hidden=config.proposal_channels,
         )  # fmt: skip
     return Detector(config, trunk, head, proposals=proposals, resnet=resnet, flow_trunk=flow_trunk)
 

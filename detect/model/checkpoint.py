@@ -31,7 +31,8 @@ _METADATA_KEY = "actiontubes-detector"
 _MAX_METADATA_BYTES = 16 << 20
 # Limits for numbers in a file's config that its weights do not confirm.
 _MAX_VALUES = {
-    "proposal_count": 1 << 16, "hidden": 1 << 16, "head_channels": 1 << 14, "roi_size": 64,
+    "proposal_count": 1 << 16, "proposal_channels": 1 << 14, "hidden": 1 << 16,
+    "head_channels": 1 << 14, "roi_size": 64,
     "frames": 1024, "frame_step": 256, "size": 4096,
 }  # fmt: skip
 # Fields of the config as version 0.1 named them.

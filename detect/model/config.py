@@ -35,6 +35,8 @@ class DetectorConfig(Options):
             the paper, or resnet18), an RPN on the backbone's features, or external.
         proposal_endpoint: The backbone layer that the RPN uses with --proposals features.
         proposal_count: Number of proposals the RPN keeps on each key frame.
+        proposal_channels: Channels of the RPN's 3x3 convolution; 0 is as many as its features have,
+            as published.
         anchor_sides: Sides of the RPN's anchors in pixels of the input; AVA adds 32 to Faster
             R-CNN's for small people.
         anchor_ratios: Aspect ratios of the anchors, height / width.
@@ -69,6 +71,7 @@ class DetectorConfig(Options):
     proposals: ProposalKind = "resnet50"
     proposal_endpoint: str = "Mixed_4e"
     proposal_count: Annotated[int, at_least(1)] = 100
+    proposal_channels: Annotated[int, at_least(0)] = 0
     anchor_sides: Annotated[tuple[int, ...], greater_than(0)] = (32, 64, 128, 256)
     anchor_ratios: Annotated[tuple[float, ...], greater_than(0)] = (0.5, 1.0, 2.0)
     head: HeadKind = "mean"

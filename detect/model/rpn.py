@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torchvision.models import get_weight, resnet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import Conv2dNormActivation, FrozenBatchNorm2d
 
 from ...backbones.classifier import normalize
 from ...backbones.grid import FeatureGrid
@@ -68,7 +68,21 @@ class SplitRPNHead(RPNHead):
 
     Interpolation and convolution are linear, so their order does not matter, and the convolution
     is cheaper on the few time steps that many key frames share.
+
+    Args:
+        channels: of the features.
+        num_anchors: at each place.
+        hidden: channels of the convolution.
     """
+
+    conv: Any  # torchvision's: a sequence of one sequence of convolution and ReLU
+
+    def __init__(self, channels: int, num_anchors: int, hidden: int) -> None:
+        super().__init__(hidden, num_anchors)
+        if hidden != channels:
+            layer = Conv2dNormActivation(channels, hidden, kernel_size=3, norm_layer=None)
+            nn.init.normal_(layer[0].weight, std=0.01)
+            self.conv = nn.Sequential(layer)
 
     def convolve(self, maps: Tensor) -> Tensor:
         """The 3x3 convolution, without its ReLU."""
@@ -158,6 +172,7 @@ class ProposalNetwork(nn.Module):
         num_proposals: of each key frame, after NMS of the best five times as many anchors; in
             training twice as many proposals from ten times as many anchors.
         anchors_per_frame: anchors of each key frame that are sampled for training.
+        hidden: channels of the 3x3 convolution; 0 is as many as the features have.
     """
 
     def __init__(
@@ -168,12 +183,13 @@ class ProposalNetwork(nn.Module):
         anchor_ratios: Sequence[float],
         num_proposals: int = 100,
         anchors_per_frame: int = 256,
+        hidden: int = 0,
     ) -> None:
         super().__init__()
         anchors = ShiftedAnchors((tuple(anchor_sides),), (tuple(anchor_ratios),))
         self.rpn = RegionProposalNetwork(
             anchors,
-            SplitRPNHead(channels, anchors.num_anchors_per_location()[0]),
+            SplitRPNHead(channels, anchors.num_anchors_per_location()[0], hidden or channels),
             fg_iou_thresh=0.7, bg_iou_thresh=0.3, batch_size_per_image=anchors_per_frame,
             positive_fraction=0.5, pre_nms_top_n={}, post_nms_top_n={}, nms_thresh=0.7,
         )  # fmt: skip

@@ -1,8 +1,9 @@
 """What linking needs to know of a detector's scores, measured on videos that it was not trained on.
 
 The detections of the held-out videos are linked with several values of each parameter, and the
-values are taken whose tubes lie best on the ground truth. Then the scores of the tubes are mapped
-to the probability that a tube is right (Platt 1999, with his targets).
+values are taken whose tubes lie best on the ground truth, if that is more than chance. Then the
+scores of the tubes are mapped to the probability that a tube is right (Platt 1999, with his
+targets).
 """
 
 from __future__ import annotations
@@ -30,15 +31,23 @@ def hold_out(videos: DetectionSet, most: int) -> tuple[DetectionSet, DetectionSe
 
     Args:
         videos: the training videos, V of them.
-        most: how many to hold out; never more than a tenth of them, evenly spread over the list.
+        most: how many to hold out; never more than a tenth of them, evenly spread over the list,
+            and none without which there would be no video of a class to train on.
 
     Returns:
         the rest; and those held out, or None for none, as with fewer than ten videos.
     """
     count = min(most, len(videos) // 10)
-    held_out = (np.arange(count) * len(videos) + len(videos) // 2) // max(count, 1)
+    spread = (np.arange(count) * len(videos) + len(videos) // 2) // max(count, 1)
+    has_class = np.zeros((len(videos), len(videos.labels)), bool)
+    has_class[videos.tubes.video, videos.tubes.label] = True
+    left, held_out = has_class.sum(axis=0), []
+    for row in spread.tolist():
+        if (left[has_class[row]] > 1).all():
+            left -= has_class[row]
+            held_out.append(row)
     rest = np.setdiff1d(np.arange(len(videos)), held_out)
-    chosen = select_videos(videos, held_out.tolist())
+    chosen = select_videos(videos, held_out)
     if not len(chosen.tubes):
         return videos, None
     return select_videos(videos, rest.tolist()), chosen
@@ -50,23 +59,42 @@ def fit_calibration(detections: Detections, truth: Tubes) -> Calibration:
     Args:
         detections: in videos that it was not trained on.
         truth: of the same videos and labels, one tube at least.
+
+    Returns:
+        The usual values are kept where no others give the true tubes a greater IoU by more than
+        the standard error of the gain.
     """
     _, lengths = np.unique(truth.tube, return_counts=True)
-    min_length = max(int(lengths.min()) // 2, 1)
-    best, highest = Calibration(min_length=min_length), -1.0
-    for change_cost, boundary in product(_CHANGE_COSTS, _BOUNDARIES):
-        calibration = replace(best, change_cost=change_cost, boundary=boundary)
-        overlaps = _overlaps(link(detections, "persons", calibration=calibration), truth)
-        mean = float(overlaps.max(axis=0, initial=0).mean())
-        # Of equally good ones the first, which is the usual one.
-        if mean > highest:
-            best, highest = calibration, mean
+    usual = Calibration(min_length=max(int(lengths.min()) // 2, 1))
+    choices = [
+        replace(usual, change_cost=change_cost, boundary=boundary)
+        for change_cost, boundary in product(_CHANGE_COSTS, _BOUNDARIES)
+    ]
+    iou = np.stack([_best_iou(detections, truth, choice) for choice in choices])
+    gain = iou - iou[choices.index(usual)]
+    winner = int(gain.mean(axis=1).argmax())  # of equally good ones the first
+    best = choices[winner] if is_more_than_chance(gain[winner]) else usual
     tubes = link(detections, "persons", calibration=best)
     right = _overlaps(tubes, truth).max(axis=1, initial=0) >= _RIGHT_IOU
     score = index_tubes(tubes).score
     assert score is not None
     scale, shift = fit_log_odds(score, right)
     return replace(best, score_scale=scale, score_shift=shift)
+
+
+def _best_iou(detections: Detections, truth: Tubes, calibration: Calibration) -> np.ndarray:
+    """(G,) the IoU of each true tube with the best tube of its class."""
+    tubes = link(detections, "persons", calibration=calibration)
+    return _overlaps(tubes, truth).max(axis=0, initial=0)
+
+
+def is_more_than_chance(gain: np.ndarray) -> bool:
+    """Whether the mean of some gains is greater than its standard error; never for fewer than two.
+
+    Args:
+        gain: (N,) of paired examples.
+    """
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
 def fit_log_odds(score: np.ndarray, right: np.ndarray) -> tuple[float, float]:

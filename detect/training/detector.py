@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,20 +18,23 @@ from tqdm import tqdm
 
 from ...datasets.clips.annotated_frames import AnnotatedFrames
 from ...datasets.clips.detection_clips import DetectionBatch, DetectionClips, collate
-from ...datasets.clips.detection_set import DetectionSet
+from ...datasets.clips.detection_set import DetectionSet, select_videos
 from ...datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import write_json
-from ...datasets.table_io import write_table
+from ...datasets.table_io import read_table, write_table
 from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Detections, Tubes
+from ..evaluation.align import align_to_ground_truth
 from ..inference.device import autocast_dtype, choose_precision
 from ..inference.predict_dataset import evaluate_dataset, predict_dataset
 from ..inference.predictor import TorchPredictor
+from ..linking.interface import Calibration
 from ..model.checkpoint import CALIBRATION, save_detector
 from ..model.detector import Detector
 from ..people.proposals import ProposalSource
 from .calibration import fit_calibration, hold_out
+from .cross_fitting import cross_fit, make_folds
 from .feature_clips import FeatureBatch, FeatureClips, batch_features, collate_features
 from .feature_training import FeatureTraining, plan_feature_training
 from .loop import OnStep, fit
@@ -46,6 +50,8 @@ from .state import (
     read_results,
     write_evaluation,
 )
+
+DetectVideos = Callable[[Detector, DetectionSet], Detections]
 
 
 class DetectionTask:
@@ -101,35 +107,35 @@ class DetectionTask:
 class DetectionEvaluator:
     """Evaluates a detector on the test videos, and keeps the best by frame-mAP at IoU 0.5.
 
-    First it is calibrated on the held-out videos, and last.safetensors written with the result.
+    First it is calibrated on the held-out videos; last.safetensors is written with the calibration.
 
     Attributes:
         test_set: the test videos.
-        held_out: videos that are neither trained nor tested on; None calibrates nothing.
+        held_out: videos that are neither trained nor tested on; None without any.
         folder: gets a row in evaluations.csv; and of the best detector so far results.json,
             detections.parquet, tubes.parquet and detector.safetensors.
         run: of the training.
-        people: person boxes of these videos; for a detector without proposals of its own.
-        cached: the features of training; those of these videos are kept beside them.
+        detect: gives the detections of a detector in videos.
+        calibration: where there are no such videos, what was measured otherwise; None for nothing.
     """
 
     test_set: DetectionSet
     held_out: DetectionSet | None
     folder: Path
     run: RunOptions
-    people: ProposalSource | None
-    cached: FeatureTraining | None = None
+    detect: DetectVideos
+    calibration: Calibration | None = None
 
     def __call__(self, averaged: Detector, step: int) -> Mapping[str, float]:
         folder = self.folder
         is_main_process = self.run.accelerator(folder).is_main_process
-        calibration = None
+        calibration = self.calibration
         if self.held_out is not None:
-            held_out = self._detect(averaged, self.held_out)
+            held_out = self.detect(averaged, self.held_out)
             calibration = fit_calibration(held_out, self.held_out.tubes)
-            if is_main_process:
-                save_detector(averaged, folder / LAST, {CALIBRATION: asdict(calibration)})
-        detections = self._detect(averaged, self.test_set)
+        if calibration is not None and is_main_process:
+            save_detector(averaged, folder / LAST, {CALIBRATION: asdict(calibration)})
+        detections = self.detect(averaged, self.test_set)
         result, tubes = evaluate_dataset(self.test_set, detections, calibration)
         if not is_main_process:
             return {}
@@ -152,19 +158,90 @@ class DetectionEvaluator:
         tqdm.write(f"step {step}: {values} (protocol {scores['protocol']})")
         return row
 
-    def _detect(self, averaged: Detector, videos: DetectionSet) -> Detections:
+
+@dataclass(frozen=True, eq=False)
+class DetectorTraining:
+    """How a detector is trained and used, whichever the videos.
+
+    Attributes:
+        clips, sampling, augmentation, run: see `train_and_evaluate`.
+        options: see `Task.options`.
+        table: person boxes to train on; None without.
+        people: person boxes to detect with; for a detector without proposals of its own.
+        cached: how features are computed once; None computes them in every step.
+        folder: of the run.
+    """
+
+    clips: ClipConfig
+    sampling: ClipSampling
+    augmentation: Augmentation
+    run: RunOptions
+    options: Mapping[str, Any]
+    table: Detections | None
+    people: ProposalSource | None
+    cached: FeatureTraining | None
+    folder: Path
+
+    def fit(
+        self,
+        detector: Detector,
+        videos: DetectionSet,
+        others: Sequence[DetectionSet],
+        evaluator: Callable[[Detector, int], Mapping[str, float]],
+        folder: Path,
+        schedule: Schedule,
+        on_step: OnStep | None = None,
+    ) -> Detector:
+        """`loop.fit` on some videos; `evaluator`, as in `DetectionTask`, detects in the others."""
+        seed, cached = self.run.seed, self.cached
+        samples: Dataset
+        if cached is not None:
+            frames = AnnotatedFrames(videos, self.sampling, self.table)
+            clips = cached.clips.of_set(videos, cached.settings)
+            samples = FeatureClips(clips, frames, self.clips, cached.views, cached.cache, seed)
+        else:
+            samples = DetectionClips(
+                videos, self.clips, augmentation=self.augmentation, seed=seed,
+                proposals=self.table, sampling=self.sampling,
+            )  # fmt: skip
+        options = {**self.options, "data": describe_sets(videos, *others)}
+        task = DetectionTask(detector, evaluator, options, cached)
+        return fit(task, samples, folder, schedule, self.run, on_step)
+
+    def detect(self, averaged: Detector, videos: DetectionSet) -> Detections:
+        """The detections of a detector in videos, in the precision that `detect` has."""
         device = str(self.run.accelerator(self.folder).device)
-        precision = choose_precision(self.run.precision, device)  # as in `detect`
+        precision = choose_precision(self.run.precision, device)
         open_predictor = partial(
             TorchPredictor, averaged, device=device, autocast_dtype=autocast_dtype(precision)
         )
-        extractor = None
-        if self.cached is not None:
-            extractor = self.cached.extractor(videos)
+        extractor = self.cached.extractor(videos) if self.cached is not None else None
         return predict_dataset(
             open_predictor(), videos, source=self.people,
             predictor_of=lambda video: open_predictor(extractor=extractor and extractor(video)),
         )  # fmt: skip
+
+    def train_and_detect(
+        self, detector: Detector, videos: DetectionSet, others: DetectionSet, folder: Path,
+        schedule: Schedule,
+    ) -> Detections:  # fmt: skip
+        """The detections in the others of a copy of the detector that is trained on the videos.
+
+        A run that was stopped is continued, one that was finished is only read.
+        """
+        path = folder / OUTPUT_FILES.detections
+
+        def keep_detections(averaged: Detector, step: int) -> Mapping[str, float]:
+            detections = self.detect(averaged, others)
+            if self.run.accelerator(self.folder).is_main_process:
+                write_table(detections, path)
+                write_json({"step": step}, folder / RESULTS)
+                write_evaluation(folder / EVALUATIONS, step, {})
+            return {}
+
+        training = replace(self, run=replace(self.run, trackers=None))
+        training.fit(copy.deepcopy(detector), videos, [others], keep_detections, folder, schedule)
+        return align_to_ground_truth(read_table(Detections, path), others.tubes, str(path))
 
 
 def train_and_evaluate(
@@ -183,6 +260,7 @@ def train_and_evaluate(
     files: FileOptions | None = None,
     features: FeatureOptions | None = None,
     calibration_videos: int = 0,
+    calibration_folds: int = 0,
     on_step: OnStep | None = None,
 ) -> tuple[Detector, dict[str, Any]]:
     """Trains a detector and evaluates it on the test videos.
@@ -205,7 +283,7 @@ def train_and_evaluate(
             `open_proposal_source`, which is run once over all videos.
         files: what a table of proposals leaves open.
         features: whether features are computed once and kept; None computes them in every step.
-        calibration_videos: see `DetectionData`.
+        calibration_videos, calibration_folds: see `DetectionData`.
         on_step: see `fit`.
 
     Returns:
@@ -222,11 +300,13 @@ def train_and_evaluate(
     detector.box_weight = rois.box_weight
     detector.proposal_box_weight = rois.proposal_box_weight
     train_set, held_out = hold_out(train_set, calibration_videos)
+    folds = make_folds(train_set, calibration_folds) if held_out is None else []
     others = [test_set] if held_out is None else [test_set, held_out]
     table, people = None, None
     if config.proposals == "external":
         assert proposals is not None
-        table, people = prepare_proposals(proposals, train_set, others, folder, run, files)
+        detected = [*others, _without(train_set, test_set)] if folds else others
+        table, people = prepare_proposals(proposals, train_set, detected, folder, run, files)
     clips = replace(
         clips, frames=config.frames, size=config.size, frame_step=config.frame_step,
         streams=config.clip_streams, flow_method=config.flow_method,
@@ -236,22 +316,28 @@ def train_and_evaluate(
         cached = plan_feature_training(
             detector, train_set, clips, augmentation, features, schedule, run, folder
         )
-    samples: Dataset
-    if cached is not None:
-        frames = AnnotatedFrames(train_set, sampling, table)
-        samples = FeatureClips(cached.clips, frames, clips, cached.views, cached.cache, run.seed)
-    else:
-        samples = DetectionClips(
-            train_set, clips, augmentation=augmentation, seed=run.seed, proposals=table,
-            sampling=sampling,
-        )  # fmt: skip
     options = plain_values(clips, sampling, augmentation, rois)
-    options |= {"proposals": proposals, "data": describe_sets(train_set, *others)}
-    options["cache_features"] = str(cached) if cached else "off"
-    evaluator = DetectionEvaluator(test_set, held_out, folder, run, people, cached)
-    task = DetectionTask(detector, evaluator, options, cached)
-    averaged = fit(task, samples, folder, schedule, run, on_step)
+    options |= {"proposals": proposals, "cache_features": str(cached) if cached else "off"}
+    training = DetectorTraining(
+        clips, sampling, augmentation, run, options, table, people, cached, folder
+    )
+    calibration = None
+    if folds:
+        made_of = plain_values(config, schedule) | options
+        made_of |= {"data": describe_sets(train_set), "folds": folds, "seed": run.seed}
+        calibration = cross_fit(
+            train_set, folds, partial(training.train_and_detect, detector), schedule, run, folder,
+            made_of,
+        )  # fmt: skip
+    evaluator = DetectionEvaluator(test_set, held_out, folder, run, training.detect, calibration)
+    averaged = training.fit(detector, train_set, others, evaluator, folder, schedule, on_step)
     return averaged, read_results(folder) or {}
+
+
+def _without(videos: DetectionSet, others: DetectionSet) -> DetectionSet:
+    """The videos that are not among the others."""
+    rows = [row for row, name in enumerate(videos.names) if name not in others.names]
+    return select_videos(videos, rows)
 
 
 def describe_sets(*sets: DetectionSet) -> str:

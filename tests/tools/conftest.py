@@ -18,6 +18,7 @@ TINY = (
     "backbone: i2d\nwidth: 0.0625\nweights: null\nnorm: batch\nendpoint: Mixed_3c\n"
     "proposals: features\nproposal_endpoint: Mixed_3c\nproposal_count: 10\nhidden: 16\n"
     "frames: 4\nsize: [48, 64]\nexamples: 8\nbatch: 1\nsteps: 2\n"
+    "calibration_folds: 0\n"
 )
 # The elapsed time of a progress bar, or the code that moves the cursor above it.
 BAR = re.compile(r"\[\d+:\d\d|\x1b")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -236,6 +237,78 @@ def test_what_must_be_given(call: Run, dump: Path) -> None:
         done = call(*words)
         assert done.returncode == 2
         assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_bootstrap(call: Run, dump: Path) -> None:
+    words = [*arguments(dump), "--json", dump / "numbers.json"]
+    plain = call(*words)
+    before = json.loads((dump / "numbers.json").read_text())
+    done = call(*words, "--bootstrap", 50)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((dump / "numbers.json").read_text())
+    found = numbers.pop("bootstrap")
+    assert numbers == before  # the rest stays as it is
+    assert found["resamples"] == 50 and found["level"] == 95
+    for part in ("frame_map", "video_map"):
+        assert found[part].keys() == numbers[part].keys()
+        for name, (low, high) in found[part].items():
+            assert 0 <= low <= high <= 100
+            shown = f"{numbers[part][name]:.2f} [{low:.2f}, {high:.2f}]"
+            assert shown in done.stdout and shown not in plain.stdout
+    again = call(*words, "--bootstrap", 50)
+    assert again.stdout == done.stdout  # the same draws
+    refused = call(*words, "--bootstrap", 0)
+    assert refused.returncode == 2 and "must be at least 1" in refused.stderr
+
+
+def test_against(call: Run, dump: Path) -> None:
+    words = [*arguments(dump), "--json", dump / "numbers.json", "--bootstrap", 50]
+    detections = read_table(Detections, dump / "detections.parquet")
+    other = dump / "other"
+    other.mkdir()
+    noise = np.random.default_rng(0).random(len(detections))
+    write_table(replace(detections, score=noise), other / "detections.parquet")
+    shutil.copy(dump / "tubes.parquet", other)
+    done = call(*words, "--against", other)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((dump / "numbers.json").read_text())
+    scores = found["against"]["frame_map"]["0.5"]
+    alone = call(*arguments(dump)[:3], "--detections", other / "detections.parquet",
+                 "--json", dump / "other.json")  # fmt: skip
+    assert alone.returncode == 0
+    expected = json.loads((dump / "other.json").read_text())["frame_map"]["0.5"]
+    assert scores["other"] == pytest.approx(expected)
+    assert scores["difference"] == pytest.approx(found["frame_map"]["0.5"] - expected)
+    assert 0 < scores["interval"][0] < scores["interval"][1]
+    assert scores["sign_differs"] == 0
+    assert found["against"]["video_map"]["0.5"]["difference"] == 0  # the same tubes
+    assert f"{scores['difference']:+.2f}" in done.stdout and "sign differs" in done.stdout
+    # One file, of the kind that its columns say; or that the user says.
+    for word, part in (
+        (other / "detections.parquet", "frame"),
+        (other / "tubes.parquet", "video"),
+        (f"detections={other / 'detections.parquet'}", "frame"),
+    ):
+        done = call(*words, "--against", word)
+        assert done.returncode == 0, done.stderr
+        found = json.loads((dump / "numbers.json").read_text())["against"]
+        assert list(found) == [f"{part}_map"]
+
+
+def test_what_against_cannot_be(call: Run, dump: Path) -> None:
+    words = arguments(dump)
+    detections, tubes = dump / "detections.parquet", dump / "tubes.parquet"
+    (dump / "boxes.pkl").write_bytes(pickle.dumps([]))
+    for extra, message in (
+        ([detections, f"detections={detections}"], "are both detections; give one"),
+        ([dump / "boxes.pkl"], "write detections="),
+        ([dump / "nothing.csv"], "not found"),
+    ):
+        done = call(*words, "--against", *extra)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1
+    only = call(*words[:-2], "--against", tubes)
+    assert only.returncode == 2 and "are tubes; give --tubes to compare" in only.stderr
 
 
 def test_help_needs_no_heavy_library() -> None:

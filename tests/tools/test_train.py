@@ -169,7 +169,8 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "flow_method": ("dis",), "flow_weights": ("f.pth",),
     "labels": ("sit", "run"), "splits": (1,), "train_videos": ("a",), "test_videos": ("b",),
     "first_frame": (0,), "boxes": ("pixel",), "cache_features": ("folder",), "feature_views": (21,),
-    "cache_features_limit": (0.5,), "calibration_videos": (22,),
+    "cache_features_limit": (0.5,), "calibration_videos": (22,), "calibration_folds": (23,),
+    "proposal_channels": (24,),
 }  # fmt: skip
 FLAGS = ("per_class_boxes", "mixed_per_box", "no_balance", "cache", "compile")
 
@@ -187,12 +188,13 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
 
     def train_and_evaluate(
         detector: None, train_set: Any, test_set: Any, folder: Path, *, proposals: str,
-        calibration_videos: int, **groups: Any,
+        calibration_videos: int, calibration_folds: int, **groups: Any,
     ) -> None:  # fmt: skip
         of_groups = {k: v for group in groups.values() for k, v in vars(group).items()}
         # A clip's shape is the detector's.
         asked.update({**of_groups, **asked, "key_frame_step": groups["clips"].key_frame_step})
         asked.update(proposals=proposals, calibration_videos=calibration_videos)
+        asked.update(calibration_folds=calibration_folds)
         asked.update(train=train_set.names, test=test_set.names)
         raise Stop
 

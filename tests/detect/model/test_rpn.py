@@ -251,6 +251,20 @@ def test_features_at_key_frames_equal_a_loop() -> None:
         torch.testing.assert_close(found[i], expected)
 
 
+@pytest.mark.parametrize(("hidden", "channels"), [(0, 6), (6, 6), (4, 4)])
+def test_hidden_channels(hidden: int, channels: int) -> None:
+    made = network(hidden=hidden)
+    maps = torch.randn(2, 6, 4, 5)
+    assert made.rpn.head.convolve(maps).shape == (2, channels, 4, 5)
+    assert made.rpn.head.cls_logits.in_channels == channels
+    proposals, losses = made(
+        maps, GRIDS["s3d"], SIZE, [torch.tensor([[10.0, 10, 40, 50]])] * 2, [0, 1]
+    )
+    assert len(proposals) == 2
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+
+
 @pytest.mark.parametrize("key_frames, convolved", [((3.0, 4, 5, 6, 8, 30), 4), ((0.0, 9), 2)])
 def test_key_frames_share_the_convolution_of_time_steps(
     key_frames: tuple[float, ...], convolved: int

@@ -17,6 +17,7 @@ from actiontubes.datasets.clips.detection_set import DetectionSet, open_detectio
 from actiontubes.datasets.clips.options import Augmentation, ClipConfig, ClipSampling
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.figures.dataset import make_figure_dataset
+from actiontubes.detect.inference.load import load_calibration
 from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import load_detector
 from actiontubes.detect.model.config import DetectorConfig
@@ -45,6 +46,7 @@ def run(
     schedule: Schedule = SCHEDULE,
     on_step: OnStep | None = None,
     resume: bool = False,
+    folds: int = 0,
 ) -> None:
     settings = DetectorConfig(
         labels=train_set.labels, backbone="i2d", width_multiplier=0.05, endpoint="Mixed_4b",
@@ -55,6 +57,7 @@ def run(
         new_detector(settings, seed=0), train_set, test_set, out, clips=ClipConfig(),
         sampling=ClipSampling(), augmentation=Augmentation(), rois=RoiTraining(),
         schedule=schedule, run=RunOptions(device="cpu", resume=resume), on_step=on_step,
+        calibration_folds=folds,
     )  # fmt: skip
 
 
@@ -88,6 +91,39 @@ def test_evaluations_of_a_run_that_was_stopped(
         "state.pt", "detector.safetensors", "last.safetensors", "losses.csv", "evaluations.csv",
         "results.json", "detections.parquet", "tubes.parquet",
     }  # fmt: skip
+
+
+def test_cross_fitting_goes_on_where_it_was_stopped_and_changes_no_weight(
+    tmp_path: Path, monkeypatch
+) -> None:
+    make_figure_dataset(tmp_path / "data", train=3, test=1, height=96, width=96, progress=False)
+    sets = open_detection_sets(tmp_path / "data")
+    schedule = replace(SCHEDULE, steps=6, evaluate_every=0)
+    run(tmp_path / "plain", *sets, schedule)
+    fits = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        fits.append(arguments[2].name)
+        if fits == ["fold1", "fold2"]:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", counted)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        run(out, *sets, schedule, folds=3)
+    assert (out / "calibration/fold1/detections.parquet").is_file()
+    run(out, *sets, schedule, folds=3, resume=True)
+    assert fits == ["fold1", "fold2", "fold1", "fold2", "fold3", "out"]
+    calibration = load_calibration(out / "detector.safetensors")
+    assert calibration is not None and calibration.min_length > 1
+    one, other = (load_detector(tmp_path / name / "detector.safetensors").state_dict()
+                  for name in ("plain", "out"))  # fmt: skip
+    assert all((one[name] == other[name]).all() for name in one)
+    assert load_calibration(tmp_path / "plain/detector.safetensors") is None
+    names = {path.name for path in out.iterdir()}
+    assert {"calibration.json", "cross_fitted.parquet"} <= names and "calibration" not in names
 
 
 def scored(frame_map: float) -> Any:
