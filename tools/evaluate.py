@@ -6,9 +6,8 @@ import shlex
 import sys
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ..datasets.errors import InputError
 from ..datasets.file_options import FileOptions
@@ -31,6 +30,7 @@ from ..detect.evaluation.score_thresholds import precision_recall_json, precisio
 from ..detect.evaluation.summary import class_table, comparison_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
 from .against import against_paths
+from .arguments import Omit
 from .overrides import override_protocol
 
 
@@ -47,7 +47,7 @@ def evaluate(
     frame_iou: list[float] | None = None,
     video_iou: list[float] | None = None,
     annotations: Path | None = None,
-    files: FileOptions,
+    files: Annotated[FileOptions, Omit("person_class")],
     annotated_frames: Literal["all", "boxed"] | None = None,
     excluded: Path | None = None,
     json: Path | None = None,

@@ -35,6 +35,7 @@ def live(
     show: bool = False,
     port: int = 8000,
     proposals: str | None = None,
+    person_class: str | None = None,
     proposal_step: Annotated[int, at_least(1)] = 1,
     step: Annotated[int, at_least(1)] = 8,
     look_ahead: Annotated[int | None, at_least(0)] = None,
@@ -81,6 +82,8 @@ def live(
         port: Port of the browser page on this machine.
         proposals: Where person boxes come from, as in `actiontubes detect`; a detector that finds
             people itself needs none.
+        person_class: Name or number of the class person of an ONNX detector given as --proposals.
+            Default: by the class names in its metadata, or COCO's order for 80 classes.
         proposal_step: Find people on every Nth frame only; until the next one their boxes move on
             at constant velocity.
         step: Frames processed together, a multiple of 4. More frames are faster, but add latency.
@@ -103,6 +106,7 @@ def live(
     """
     from ..backbones.memory import keep_freed_memory
     from ..datasets.class_list import expand_labels
+    from ..datasets.file_options import FileOptions
     from ..datasets.video.live_source import LiveSource, open_live_source, repeat_source
     from ..datasets.video.reader import VideoInfo, probe
     from ..datasets.video_names import folder_name
@@ -129,11 +133,13 @@ def live(
     zones = parse_zones(zone or [])
     keep_freed_memory()
     torch_device = choose_device(device)
+    files = FileOptions(person_class=person_class)
     detector: ActionDetector
     if checkpoint is None:
         detector = load_zero_shot(
             backbone, weights, proposals=proposals, labels=expand_labels(labels),
-            scene_weight=0.5 if scene_weight is None else scene_weight, device=torch_device,
+            scene_weight=0.5 if scene_weight is None else scene_weight, files=files,
+            device=torch_device,
         )  # fmt: skip
     else:
         refuse_options(
@@ -142,7 +148,7 @@ def live(
             backbone=backbone, weights=weights, labels=labels, scene_weight=scene_weight,
         )  # fmt: skip
         detector = load_checkpoint(
-            checkpoint, proposals=proposals, device=torch_device, precision=precision
+            checkpoint, proposals=proposals, files=files, device=torch_device, precision=precision
         )
         check_proposal_step(proposal_step, detector.predictor, detector.source)
         if precision == "auto" and checkpoint.suffix.lower() != ".onnx":
