@@ -12,7 +12,7 @@ from ...datasets.video.media import read_frame
 from ..evaluation.worst_examples import WorstExample
 from . import plots
 from .page import Section, write_page
-from .report import draw_example
+from .report_examples import draw_example
 
 _PER_CLASS = 6
 
