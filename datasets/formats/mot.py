@@ -163,9 +163,9 @@ def _read_file(file: Path, options: ReadOptions) -> np.ndarray:
         numbers.append(number)
     values = np.array(rows, np.float64).reshape(-1, 8)
     checks: tuple[tuple[np.ndarray, str], ...] = (
-        (~np.isfinite(values).all(axis=1), "a value is NaN or infinite"),
+        (np.asarray(~np.isfinite(values).all(axis=1)), "a value is NaN or infinite"),
         ((values[:, [0, 1, 7]] % 1 != 0).any(axis=1), "frame, id and class must be whole numbers"),
-        ((values[:, 4:6] < 0).any(axis=1), "width and height must be 0 or more"),
+        (np.asarray((values[:, 4:6] < 0).any(axis=1)), "width and height must be 0 or more"),
         (values[:, 0] < 0, "the frame must be 0 or more"),
     )
     for bad, why in checks:
