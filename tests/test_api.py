@@ -77,6 +77,10 @@ def test_predict_gives_what_detect_writes(result, tmp_path: Path, run) -> None:
             np.testing.assert_array_equal(getattr(ours, column), value, err_msg=column)
     assert len(result.to_df("tubes")) == len(result.tubes) > 0
     assert result.plot().axes
+    pages = [folder / "index.html" for folder in (tmp_path / "a", tmp_path / "b")]
+    assert saved["page"] == pages[1]
+    ours, theirs = (page.read_text(encoding="utf-8") for page in pages)
+    assert ours == theirs and VIDEO.name in ours
 
 
 def test_frames_in_memory_are_a_video(result) -> None:

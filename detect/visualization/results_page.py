@@ -104,9 +104,11 @@ def write_results_page(
         title="Who does what", data=data, csv=OUTPUT_FILES.actions,
         subtitle=", ".join(_count(number, noun) for number, noun in counts) + ".",
     )  # fmt: skip
-    with atomic_write(folder / PAGE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return folder / PAGE
+    path = folder / PAGE
+    if not (path.is_file() and path.read_bytes() == text.encode()):
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(text.encode())
+    return path
 
 
 def find_spans(tracks: Tracks) -> Spans:
