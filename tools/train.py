@@ -39,11 +39,11 @@ def train(
 
     Start from a recipe with --config: demo, jhmdb, ucf101-24, ucf101-24-mini, custom, laptop, or
     your own YAML file; options on the command line override it. On several GPUs or machines:
-    accelerate launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (the best so far
-    by frame-mAP at IoU 0.5, for `actiontubes detect --checkpoint`) with its results.json, and
-    detections.parquet and tubes.parquet of the test videos; last.safetensors, state.pt (for
-    --resume, also after Ctrl-C), losses.csv and evaluations.csv, and pictures of the run:
-    curves.png, confusion.png, precision_recall.png and test_frames.jpg.
+    accelerate launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (the
+    best so far by frame-mAP at IoU 0.5, for `actiontubes detect --checkpoint`) with its
+    results.json, and detections.parquet and tubes.parquet of the test videos; last.safetensors,
+    state.pt (for --resume, also after Ctrl-C), losses.csv and evaluations.csv, and pictures of the
+    run: curves.png, confusion.png, precision_recall.png and test_frames.jpg.
 
     Args:
         out: Output folder; with several --splits, one subfolder for each.
