@@ -41,10 +41,9 @@ def train(
     your own YAML file; options on the command line override it. On several GPUs or machines:
     accelerate launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (the
     best so far by frame-mAP at IoU 0.5, for `actiontubes detect --checkpoint`) with its
-    results.json, and
-    detections.parquet and tubes.parquet of the test videos; last.safetensors, state.pt (for
-    --resume, also after Ctrl-C), losses.csv and evaluations.csv, and pictures of the run:
-    curves.png, confusion.png, precision_recall.png and test_frames.jpg.
+    results.json, and detections.parquet and tubes.parquet of the test videos; last.safetensors,
+    state.pt (for --resume, also after Ctrl-C), losses.csv and evaluations.csv, and pictures of the
+    run: curves.png, confusion.png, precision_recall.png and test_frames.jpg.
 
     Args:
         out: Output folder; with several --splits, one subfolder for each.
@@ -93,7 +92,6 @@ def train(
                 augmentation=augmentation, rois=rois, schedule=schedule, run=run,
                 proposals=proposals, files=files, features=features,
                 calibration_videos=data.calibration_videos,
-                train_on_calibration_videos=data.train_on_calibration_videos,
                 calibration_folds=data.calibration_folds,
             )  # fmt: skip
         scores.append(result)

@@ -101,7 +101,8 @@ def plot_precision_recall(
     for k, (name, (precision, recall)) in enumerate(curves.items()):
         label = f"{name} {ap.get(name) or 0:.1f}" if k < _SHOWN_CLASSES else None
         style = lines[k // len(SERIES) % len(lines)]
-        x, y = np.append(0, recall), np.append(precision[:1], precision)
+        # A class that nothing was taken for has no points.
+        x, y = np.append(np.zeros(len(recall[:1])), recall), np.append(precision[:1], precision)
         axes.plot(x, y, color=SERIES[k % len(SERIES)], ls=style, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="recall", ylabel="precision", title=title)
     axes.grid()

@@ -55,7 +55,9 @@ def test_pictures_are_written(tmp_path: Path) -> None:
     names = ("run", "jump")
     plot_confusion(np.array([[8, 1, 1], [2, 5, 0], [3, 0, 0]]), names, "t", tmp_path / "c.png")
     curve = np.linspace(1, 0.2, 9), np.linspace(0, 1, 9)
-    plot_precision_recall({"run": curve}, {"run": 60.0}, "t", tmp_path / "p.png")
+    nothing = np.empty(0), np.empty(0)
+    curves = {"run": curve, "jump": nothing}
+    plot_precision_recall(curves, {"run": 60.0, "jump": 0.0}, "t", tmp_path / "p.png")
     frames = [np.full((60, 80, 3), 90, np.uint8), np.full((80, 60, 3), 90, np.uint8)]
     found = [(np.array([[10, 10, 40, 50.0]]), ["run"], np.array([0.9])),
              (np.empty((0, 4)), [], np.empty(0))]  # fmt: skip
