@@ -124,7 +124,8 @@ def _out_of_range(name: str, values: np.ndarray, column: Column) -> _Faults:
         bad = (values < least) | (values > most)
         yield bad, values, f"{name} must be between {least} and {most}, not {{}}"
     elif least is not None:
-        yield values < least, values, f"{name} must be {least} or more, not {{}}"
+        bad = (values < least) & (column.is_written | (values != column.default))
+        yield bad, values, f"{name} must be {least} or more, not {{}}"
 
 
 def _group_faults(

@@ -127,8 +127,15 @@ def as_arrow(table: AnyTable) -> pyarrow.Table:
             codes = pa.array(values, pa.int32())
             columns[each.name] = pa.DictionaryArray.from_arrays(codes, names).cast(pa.string())
         else:
-            columns[each.name] = pa.array(values)
+            columns[each.name] = pa.array(values, mask=_missing(values, column))
     return pa.table(columns)
+
+
+def _missing(values: np.ndarray, column: Column) -> np.ndarray | None:
+    """Which numbers have no value in the file; None for no column of that kind."""
+    if column.is_written:
+        return None
+    return np.isnan(values) if column.default != column.default else values == column.default
 
 
 def _is_parquet(path: Path) -> bool:

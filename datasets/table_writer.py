@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,10 +34,9 @@ class OutputFiles:
 OUTPUT_FILES = OutputFiles()
 RESULT_FILES = (
     OUTPUT_FILES.detections, OUTPUT_FILES.tubes, OUTPUT_FILES.videos, OUTPUT_FILES.labels,
+    OUTPUT_FILES.tracks, OUTPUT_FILES.actions,
 )  # fmt: skip
 """The files that `detect` writes for every video, and joined for all."""
-LABEL_COLUMNS = ("video", "tube", "label", "score")
-"""The columns of labels.csv: the best labels of each tube."""
 _GROUP_ROWS = 1 << 16  # about 3 MB of boxes
 
 
@@ -130,10 +129,11 @@ def concatenate_tables(folders: Sequence[Path], tubes: Iterable[int], out: Path)
     with ExitStack() as replacing:
         for name in RESULT_FILES:
             temporary = replacing.enter_context(atomic_write(out / name))
-            if name == OUTPUT_FILES.labels:
-                _join_labels(folders, first_tube, temporary)
+            paths = [folder / name for folder in folders]
+            if name.endswith(".csv"):
+                _join_csv(paths, temporary)
             else:
-                _join_parquet([folder / name for folder in folders], first_tube, temporary)
+                _join_parquet(paths, first_tube, temporary)
             sync_file(temporary)  # a full disk is noticed before the first file is replaced
 
 
@@ -169,30 +169,16 @@ def errors_of_parquet(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: is damaged; delete its folder and run again") from error
 
 
-def _join_labels(folders: Sequence[Path], first_tube: Sequence[int], out: Path) -> None:
-    with _open_labels(out) as writer:
-        for folder, shift in zip(folders, first_tube):
-            path = folder / OUTPUT_FILES.labels
-            with path.open(newline="", encoding="utf-8") as labels:
-                try:
-                    for video, tube, label, score in list(csv.reader(labels))[1:]:
-                        writer.writerow((video, int(tube) + shift, label, score))
-                except ValueError as error:
-                    raise InputError(
-                        f"{path}: is damaged; delete its folder and run again"
-                    ) from error
-
-
-@contextmanager
-def open_label_writer(path: Path) -> Iterator[csv._writer]:  # type: ignore[name-defined]
-    """Opens a CSV file with the header `LABEL_COLUMNS`; written whole or not at all."""
-    with atomic_write(path) as temporary, _open_labels(temporary) as writer:
-        yield writer
-
-
-@contextmanager
-def _open_labels(path: Path) -> Iterator[csv._writer]:  # type: ignore[name-defined]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(LABEL_COLUMNS)
-        yield writer
+def _join_csv(paths: Sequence[Path], out: Path) -> None:
+    """The rows of files with one header, one file after the other."""
+    header = b""
+    with out.open("wb") as joined:
+        for path in paths:
+            with path.open("rb") as file:
+                first = file.readline()
+                if not first.endswith(b"\n") or first != (header or first):
+                    raise InputError(f"{path}: is damaged; delete its folder and run again")
+                if not header:
+                    joined.write(first)
+                header = first
+                shutil.copyfileobj(file, joined)

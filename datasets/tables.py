@@ -36,6 +36,7 @@ class Column:
         least, most: the limits of the numbers.
         above: a limit that the numbers must exceed.
         default: what stands in memory for a missing value, or a missing column.
+        is_written: whether the default is written; else the file has no value there.
         any_text: text is taken for a number, and numbered.
     """
 
@@ -44,6 +45,7 @@ class Column:
     most: float | None = None
     above: float | None = None
     default: Any = None
+    is_written: bool = True
     any_text: bool = False
 
 
@@ -54,6 +56,8 @@ def _column(*args: Any, **options: Any) -> dict[str, Column]:
 _NAMES = _column()
 _FRAME = _column(np.int32, least=0, most=100_000_000)  # 38 days at 30 frames a second
 _PERSON = _column(np.int32, least=1, any_text=True)
+_PERSON_OR_NOBODY = _column(np.int32, least=1, default=-1, is_written=False, any_text=True)
+_SECONDS = _column(np.float64, default=np.nan, is_written=False)
 _FINITE = _column(np.float64)
 _SCORE = _column(np.float64, least=0, most=1)
 _COUNT = _column(np.int64, least=1, most=100_000_000)
@@ -81,7 +85,8 @@ class Detections(_Rows):
         boxes: (R, 4) float64, x1 y1 x2 y2 in pixels.
         video_names: names that `video` indexes; a name may have no row.
         label_names: names that `label` indexes; a name may have no row.
-        person: (R,) int32, or None where persons are not known.
+        person: (R,) int32, -1 for a box of nobody who was followed; or None where persons are not
+            known.
     """
 
     video: np.ndarray = field(metadata=_NAMES)
@@ -91,7 +96,7 @@ class Detections(_Rows):
     boxes: np.ndarray = field(metadata=_FINITE)
     video_names: tuple[str, ...]
     label_names: tuple[str, ...]
-    person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON)
+    person: np.ndarray | None = field(default=None, kw_only=True, metadata=_PERSON_OR_NOBODY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +182,9 @@ class Actions(_Rows):
         person: (R,) int32, from 1, unique in its video.
         label: (R,) int32, index into `label_names`.
         start, end: (R,) float64, seconds by the video's own timestamps; `end` is the end of the
-            last frame.
+            last frame. NaN where nothing says when frames are shown.
         first_frame, last_frame: (R,) int32, counted from 0.
-        score: (R,) float64, 0 to 1.
+        score: (R,) float64, 0 to 1, the probability that this person does this here.
         video_names: names that `video` indexes; a name may have no row.
         label_names: names that `label` indexes; a name may have no row.
     """
@@ -187,8 +192,8 @@ class Actions(_Rows):
     video: np.ndarray = field(metadata=_NAMES)
     person: np.ndarray = field(metadata=_PERSON)
     label: np.ndarray = field(metadata=_NAMES)
-    start: np.ndarray = field(metadata=_FINITE)
-    end: np.ndarray = field(metadata=_FINITE)
+    start: np.ndarray = field(metadata=_SECONDS)
+    end: np.ndarray = field(metadata=_SECONDS)
     first_frame: np.ndarray = field(metadata=_FRAME)
     last_frame: np.ndarray = field(metadata=_FRAME)
     score: np.ndarray = field(metadata=_SCORE)

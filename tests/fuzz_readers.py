@@ -389,9 +389,19 @@ def _read_state(folder: Path) -> None:
 
 
 def _results(folder: Path) -> None:
+    from actiontubes.datasets.table_io import read_table, write_table
+    from actiontubes.datasets.tables import Tracks, Tubes
+
     for path in (OLD_FILES / "found").iterdir():
         shutil.copy(path, folder / path.name)
-    _write(folder / "labels.csv", "video,tube,label,score", "train_000,0,jump,0.5")
+    header = "video,person,label,start,end,first_frame,last_frame,score"
+    for name in ("labels.csv", "actions.csv"):
+        _write(folder / name, header, "train_000,1,jump,0,0.4,0,9,0.5")
+    tubes = read_table(Tubes, folder / "tubes.parquet")
+    score = np.full(len(tubes), 0.5)
+    names = tubes.video_names
+    tracks = Tracks(tubes.video, tubes.tube + 1, tubes.frame, score, tubes.boxes, names)
+    write_table(tracks, folder / "tracks.parquet")
     record = {"settings": {"threshold": 0.5}, "video": [10, 3], "frames": 48, "tubes": 2}
     (folder / "done.json").write_text(json.dumps(record))
 

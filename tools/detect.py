@@ -44,12 +44,13 @@ def detect(
 
     No training needed: a person detector finds the people and a Kinetics-400 classifier labels
     them. With --checkpoint, a detector trained by `actiontubes train` does both. Writes to OUT:
-    tubes.parquet (one row a box), detections.parquet, labels.csv (up to five labels a tube),
-    videos.parquet, and VIDEO.tubes.mp4 with the tubes drawn. With --checkpoint one person may have
-    several overlapping tubes of different classes: the tables keep all, the drawn video shows the
-    best (`actiontubes visualize` draws all). Finished videos are skipped when you run the command
-    again, and an unreadable video does not stop the others. `accelerate launch -m
-    actiontubes.tools.main detect` splits the videos among GPUs or machines.
+    actions.csv (which person does what, from when to when, in seconds and frames), labels.csv (the
+    five best labels of each person), tubes.parquet and detections.parquet (one row a box),
+    tracks.parquet (everyone who was followed), videos.parquet, and VIDEO.tubes.mp4 with all of it
+    drawn. A score is the probability that this person does this here, the same in all of them. The
+    tubes of one person may overlap; their actions are the best ones and do not. Finished videos are
+    skipped when you run the command again, and an unreadable video does not stop the others.
+    `accelerate launch -m actiontubes.tools.main detect` splits the videos among GPUs or machines.
 
     Args:
         videos: Video files, folders of videos or of frames (00001.jpg, ...), patterns such as
@@ -92,7 +93,7 @@ def detect(
             safe. Default: auto, which is bf16 where the processor or GPU computes it natively, else
             no.
         compile: With --checkpoint: compile the network first; worth it on a GPU with many videos.
-        threshold: Lowest score of a tube that is kept (default 0.05 without --checkpoint, 0.1 with
+        threshold: Lowest score of a tube that is kept (default 0.5 without --checkpoint, 0.1 with
             it). With another --link than persons: lowest score of a box that may join a tube
             (default 0.4).
         device: auto uses a GPU if there is one.
@@ -120,6 +121,7 @@ def detect(
         set_aside,
     )
     from ..detect.inference.tubes.detector_tubes import TubeOptions
+    from ..detect.inference.tubes.zero_shot_tubes import TUBE_SCORE_THRESHOLD
     from ..detect.inference.video_input import open_video_file
     from ..detect.people.table import TableSource
 
@@ -143,7 +145,7 @@ def detect(
         detector: ActionDetector = load_zero_shot(
             backbone, weights, proposals=proposals, labels=expand_labels(labels), files=files,
             scene_weight=0.5 if scene_weight is None else scene_weight,
-            threshold=0.05 if threshold is None else threshold, device=torch_device,
+            threshold=TUBE_SCORE_THRESHOLD if threshold is None else threshold, device=torch_device,
         )  # fmt: skip
     else:
         refuse_options(
@@ -166,8 +168,7 @@ def detect(
     if isinstance(detector.source, TableSource):
         detector.source.check_files(paths)
     identity = detector.identity(options)
-    # Where each person has one tube, two that overlap are two people.
-    drawing = None if tables_only else DrawOptions(not detector.one_tube_per_person, trail)
+    drawing = None if tables_only else DrawOptions(options.linker != "persons", trail)
 
     def open_video(path: Path, name: str) -> AbstractContextManager[WriteTables]:
         return detector.open(open_video_file(path, name), options, progress=share.index == 0)

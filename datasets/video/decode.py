@@ -44,12 +44,15 @@ class DecodedFrame(NamedTuple):
     Attributes:
         number: its place in the video, from 0.
         time: its presentation time in seconds.
+        duration: how long it is shown by the container, in seconds; where that does not say it,
+            one over the mean rate.
         image: the decoder's frame.
         size: width and height of the first frame, to which all are resized.
     """
 
     number: int
     time: float
+    duration: float
     image: VideoFrame
     size: tuple[int, int]
 
@@ -98,6 +101,12 @@ class _Clock:
             time = self.last + 1 / self.rate
         self.last = time
         return time
+
+    def duration(self, frame: VideoFrame) -> float:
+        """How long a frame is shown."""
+        if self._format in UNTIMED_FORMATS or self._tick is None or frame.duration <= 0:
+            return 1 / self.rate
+        return float(frame.duration * self._tick)
 
     def _listed_time(self, frame: VideoFrame) -> float | None:
         if self._format == "avi":
@@ -174,7 +183,7 @@ def _number_frames(
             size = frame.width, frame.height
         time = clock.time(frame, number)
         if number >= start:
-            yield DecodedFrame(number, time, frame, size)
+            yield DecodedFrame(number, time, clock.duration(frame), frame, size)
         number += 1
         if number == stop:
             break

@@ -113,9 +113,20 @@ def read_timed_video(
 
     In a container without times, such as a raw stream, the time of frame k is k / fps.
     """
+    for time, _, frame in read_frame_spans(path, start, stop, threads=threads):
+        yield time, frame
+
+
+def read_frame_spans(
+    path: Path, start: int = 0, stop: int | None = None, *, threads: int = 0
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Like `read_timed_video`; each frame's time is followed by how long it is shown, in seconds.
+
+    It is what the container says of this frame, which need not be the time to the next one.
+    """
     to_rgb = _rgb_converter(path)
     for decoded in iter_decoded_frames(path, start, stop, threads):
-        yield decoded.time, to_rgb(decoded)
+        yield decoded.time, decoded.duration, to_rgb(decoded)
 
 
 def read_frames_at(path: Path, frames: Sequence[int], *, threads: int = 1) -> np.ndarray:

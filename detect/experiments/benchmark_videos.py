@@ -15,7 +15,7 @@ from ...datasets.video.reader import read_video
 from ...datasets.video.resize import resize
 from ..inference.clip_batches import prefetch_clip_batches
 from ..inference.predictor import TorchPredictor, postprocess
-from ..inference.tubes.detector_tubes import TubeBuilder, TubeOptions, detector_tubes
+from ..inference.tubes.detector_tubes import TubeOptions, detector_tubes, open_builder
 from ..inference.video_input import open_video, open_video_file
 from ..model.config import ProposalKind
 from ..people.person_boxes import FunctionSource
@@ -149,8 +149,7 @@ def time_stages(predictor: TorchPredictor, video: Path, source: FunctionSource) 
 
         return run
 
-    builder = TubeBuilder(lambda rows: None, lambda rows: None, TubeOptions())
-    link, next_batch = timed("link", builder.add), timed("decode", next)
+    next_batch = timed("decode", next)
     select = timed("head", postprocess)
     stages = {"extract_features": "trunk", "detect": "head"}
     external = None
@@ -162,13 +161,18 @@ def time_stages(predictor: TorchPredictor, video: Path, source: FunctionSource) 
         setattr(predictor, method, timed(stage, getattr(predictor, method)))
     frames = 0
     try:
-        with prefetch_clip_batches(
-            config, read_video(video), device=device, threads=False, source=external
-        ) as batches:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_builder(Path(folder), TubeOptions()) as builder,
+            prefetch_clip_batches(
+                config, read_video(video), device=device, threads=False, source=external
+            ) as batches,
+        ):
+            link = timed("link", builder.add)
             while batch := next_batch(batches, None):
                 link(select(predictor.predict(batch), config))
                 frames += len(batch.frame_numbers)
-        timed("link", builder.finish)(frames)
+            timed("link", builder.finish)(frames)
     finally:
         for method in stages:
             delattr(predictor, method)

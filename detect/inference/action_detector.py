@@ -6,10 +6,10 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ...backbones.classifier import PretrainedModel
 from ...datasets.errors import InputError
@@ -31,11 +31,9 @@ class ActionDetector(ABC):
     """Finds who does what, where and when in videos; `actiontubes.load` makes it.
 
     Attributes:
-        one_tube_per_person: whether tubes that overlap are different people.
         source: where people are; None where the model finds them itself.
     """
 
-    one_tube_per_person: ClassVar[bool]
     source: ProposalSource | None
 
     @abstractmethod
@@ -85,16 +83,17 @@ class ActionDetector(ABC):
             InputError: the video cannot be read, or an option does not exist for this model.
         """
         opened = open_video(video, fps)
+        linker = linker or "persons"
         options = TubeOptions(
-            linker=linker or "persons", mode=mode, key_frame_step=key_frame_step,
-            proposal_step=proposal_step,
+            linker=linker, threshold=threshold if linker == "persons" else None, mode=mode,
+            key_frame_step=key_frame_step, proposal_step=proposal_step,
         )  # fmt: skip
         with (
             tempfile.TemporaryDirectory() as folder,
             self.open(opened, options, progress=False) as write_tables,
         ):
             write_tables(Path(folder))
-            result = Result.read(Path(folder), opened.frames, self.one_tube_per_person)
+            result = Result.read(Path(folder), opened.frames, one_label=linker != "persons")
         return result if threshold is None else result.above(threshold)
 
 
@@ -113,7 +112,6 @@ class CheckpointDetector(ActionDetector):
     source: ProposalSource | None
     made_from: Mapping[str, Any]
     calibration: Calibration | None = None
-    one_tube_per_person = False
 
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
@@ -145,12 +143,11 @@ class ZeroShotDetector(ActionDetector):
     threshold: float
     device: str
     made_from: Mapping[str, Any]
-    one_tube_per_person = True
 
     def open(
         self, video: VideoInput, options: TubeOptions, *, progress: bool = True
     ) -> AbstractContextManager[WriteTables]:
-        if options != TubeOptions():
+        if replace(options, threshold=None) != TubeOptions():
             raise InputError(
                 "linker, mode, key_frame_step and proposal_step: only work with a trained "
                 "detector; leave them out"
@@ -158,7 +155,8 @@ class ZeroShotDetector(ActionDetector):
         return nullcontext(
             partial(
                 zero_shot_tubes, video, self.classifier, self.source, self.labels,
-                scene_weight=self.scene_weight, threshold=self.threshold, device=self.device,
+                scene_weight=self.scene_weight, device=self.device,
+                threshold=self.threshold if options.threshold is None else options.threshold,
                 progress=progress,
             )
         )  # fmt: skip

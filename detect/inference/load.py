@@ -25,6 +25,7 @@ from .clip_geometry import Mode
 from .device import Precision, autocast_dtype, choose_device, choose_precision
 from .onnx_predictor import load_onnx_predictor, load_onnx_sections
 from .predictor import FusedPredictor, Predictor, Proposals, TorchPredictor, compile_trunk
+from .tubes.zero_shot_tubes import TUBE_SCORE_THRESHOLD
 
 AnySource = str | ProposalSource | PersonFunction
 
@@ -148,7 +149,7 @@ def load_zero_shot(
     proposals: AnySource | None = None,
     labels: Sequence[str] | None = None,
     scene_weight: float = 0.5,
-    threshold: float = 0.05,
+    threshold: float = TUBE_SCORE_THRESHOLD,
     device: str = "cpu",
     files: FileOptions | None = None,
 ) -> ZeroShotDetector:

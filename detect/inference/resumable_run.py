@@ -26,10 +26,11 @@ from ...datasets.table_writer import (
     concatenate_tables,
     errors_of_parquet,
 )
-from ...datasets.tables import Tubes
+from ...datasets.tables import Actions, Tubes
 from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name, shorten_path
 from ..boxes.nms import nms_across_classes
+from ..linking.actions import boxes_of_actions
 from ..visualization.video import draw_video
 from .tubes.video_output import VideoSummary, WriteTables
 
@@ -74,8 +75,8 @@ class DrawOptions:
     """What the drawn copies show.
 
     Attributes:
-        one_label: draw only the best of tubes that overlap in a frame, whatever their classes; the
-            tables keep all.
+        one_label: draw only the best of tubes that overlap in a frame, whatever their classes, as
+            their linker does not know persons; the tables keep all.
         trail: see `draw_video`.
     """
 
@@ -262,6 +263,8 @@ def _write_results(job: VideoJob, write_tables: WriteTables, identity: Identity)
 
 def _draw(job: VideoJob, drawing: DrawOptions) -> None:
     tubes = read_table(Tubes, job.folder / OUTPUT_FILES.tubes)
+    actions = read_table(Actions, job.folder / OUTPUT_FILES.actions)
+    tubes = boxes_of_actions(tubes, actions)
     if drawing.one_label:
         tubes = nms_across_classes(tubes)
     draw_video(job.path, tubes, job.drawn, trail=drawing.trail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,7 +13,7 @@ import numpy as np
 
 from ...datasets.errors import InputError
 from ...datasets.video.media import probe_video, read_frames
-from ...datasets.video.reader import VideoInfo, read_video
+from ...datasets.video.reader import VideoInfo, read_frame_spans, read_video
 from ...datasets.video_names import utf8_name
 
 VideoLike = str | Path | np.ndarray | Iterable[np.ndarray]
@@ -26,11 +27,45 @@ class VideoInput:
         name: what the tables call it.
         info: its size and rate; the number of frames may be unknown.
         frames: reads its frames, (H, W, 3) uint8 RGB, from a frame number on.
+        timed_frames: reads all frames, each after its time and how long it is shown, in seconds;
+            None where the rate alone says when frames are shown.
     """
 
     name: str
     info: VideoInfo
     frames: Callable[[int], Iterator[np.ndarray]]
+    timed_frames: Callable[[], Iterator[tuple[float, float, np.ndarray]]] | None = None
+
+
+class FrameTimes:
+    """When the frames of a video are shown, noted while they are read; 8 bytes a frame."""
+
+    def __init__(self) -> None:
+        self._starts = array("d")
+        self._end = 0.0
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def read(self, video: VideoInput) -> Iterator[np.ndarray]:
+        """All frames of the video, as they come."""
+        for time, duration, frame in (video.timed_frames or _at_rate(video))():
+            self._starts.append(time)
+            self._end = time + duration
+            yield frame
+
+    def seconds(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """When frames begin, (N,), and when others end, to the microsecond.
+
+        A frame ends when the next one begins. NaN where the rate is unknown.
+        """
+        bounds = np.append(self._starts, self._end).round(6)
+        return bounds[first], bounds[last + 1]
+
+
+def _at_rate(video: VideoInput) -> Callable[[], Iterator[tuple[float, float, np.ndarray]]]:
+    fps = video.info.fps
+    return lambda: ((number / fps, 1 / fps, frame) for number, frame in enumerate(video.frames(0)))
 
 
 def open_video_file(path: Path, name: str | None = None) -> VideoInput:
@@ -44,7 +79,10 @@ def open_video_file(path: Path, name: str | None = None) -> VideoInput:
         return VideoInput(
             name or utf8_name(path.name), info, lambda start: read_frames(path, start)
         )
-    return VideoInput(name or utf8_name(path.stem), info, lambda start: read_video(path, start))
+    return VideoInput(
+        name or utf8_name(path.stem), info, lambda start: read_video(path, start),
+        lambda: read_frame_spans(path),
+    )  # fmt: skip
 
 
 def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:
@@ -61,7 +99,9 @@ def open_video(video: VideoLike, fps: float | None = None) -> VideoInput:
     """
     if isinstance(video, str | Path):
         opened = open_video_file(Path(video))
-        return opened if fps is None else replace(opened, info=replace(opened.info, fps=fps))
+        if fps is not None:
+            opened = replace(opened, info=replace(opened.info, fps=fps), timed_frames=None)
+        return opened
     if isinstance(video, np.ndarray):
         first, count = next(iter(video), None), len(video)
     else:

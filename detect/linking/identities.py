@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 
-class TrackLooks(NamedTuple):
-    """What is needed of a track to know its person again.
+@dataclass
+class LookSum:
+    """What is summed up of how the person of a track looks.
 
     Attributes:
-        video: number of its video.
-        first, last: frames.
-        mean: (D,) mean appearance, of length 1; D is 0 where appearance is not known.
-        spread: mean of 1 - cosine between the appearances on single frames and `mean`.
+        total: (D,) sum of the appearances on single frames, each of length 1.
+        count: how many.
     """
 
-    video: int
-    first: int
+    total: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    count: int = 0
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(D,) the mean appearance, of length 1."""
+        return self.total / max(float(np.linalg.norm(self.total)), 1e-12)
+
+    @property
+    def spread(self) -> float:
+        """Mean of 1 - cosine between the appearances on single frames and their mean."""
+        return 1 - float(np.linalg.norm(self.total)) / max(self.count, 1)
+
+
+class _Person(NamedTuple):
+    """The last track of a person: its last frame, and how they looked."""
+
     last: int
     mean: np.ndarray
     spread: float
@@ -30,20 +45,25 @@ class Identities:
 
     def __init__(self) -> None:
         self._count: dict[int, int] = defaultdict(int)
-        self._people: dict[int, dict[int, TrackLooks]] = defaultdict(dict)
+        self._people: dict[int, dict[int, _Person]] = defaultdict(dict)
 
-    def number(self, track: TrackLooks) -> int:
-        """The person's number; call it by rising first frame.
+    def number(self, video: int, first: int, last: int, looks: LookSum) -> int:
+        """The number of a track's person; call it by rising first frame.
 
         A track is of an earlier person if that one was gone before it began and looks alike: the
         two mean appearances differ by no more than the single frames of the two tracks differ from
         their mean, and of several such people the nearest.
+
+        Args:
+            video: number of its video.
+            first, last: its frames.
+            looks: see `LookSum`; without any, the person is new.
         """
-        people = self._people[track.video]
+        people, track = self._people[video], _Person(last, looks.mean, looks.spread)
         differences = {
             number: 1 - float(other.mean @ track.mean)
             for number, other in people.items()
-            if len(track.mean) and other.last < track.first
+            if looks.count and len(other.mean) and other.last < first
         }
         alike = {
             number: difference
@@ -53,8 +73,8 @@ class Identities:
         if alike:
             number = min(alike, key=alike.__getitem__)
         else:
-            self._count[track.video] += 1
-            number = self._count[track.video]
+            self._count[video] += 1
+            number = self._count[video]
         people[number] = track
         return number
 
@@ -63,11 +83,17 @@ class Identities:
         self._people.clear()
 
 
-def describe_track(video: int, frame: np.ndarray, appearance: np.ndarray) -> TrackLooks:
-    """The looks of a track, from its rows: (N,) rising frames and (N, D) appearances."""
-    length = np.linalg.norm(appearance, axis=1, keepdims=True)
-    unit = appearance / np.maximum(length, 1e-12)
-    mean = unit.mean(axis=0)
-    mean = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    spread = float(1 - (unit @ mean).mean())
-    return TrackLooks(video, int(frame[0]), int(frame[-1]), mean, spread)
+def add_looks(looks: dict[int, LookSum], track: np.ndarray, appearance: np.ndarray) -> None:
+    """Adds what people look like on single frames to the sums of their tracks.
+
+    Args:
+        looks: by number of the track.
+        track: (R,) of each row.
+        appearance: (R, D), any vectors; rows of zeros say nothing.
+    """
+    length = np.linalg.norm(appearance, axis=1)
+    for row in np.flatnonzero(length > 0).tolist():
+        known = looks.setdefault(int(track[row]), LookSum())
+        unit = appearance[row] / length[row]
+        known.total = known.total + unit if known.count else unit
+        known.count += 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...datasets.errors import InputError
 from ...datasets.options import Options, at_least, between, greater_than
-from ...datasets.tables import Actions, Detections, Tracks, Tubelets, Tubes
+from ...datasets.tables import Detections, Tracks, Tubelets, Tubes
 
 _LEAST_SCORE = 1e-6
 
@@ -100,14 +100,16 @@ class LinkResult:
     Attributes:
         tubes: with `score` and `tube_score`, without gaps; each tube's rows together, by frame.
         tracks: where the people are, from a linker that tracks people.
-        actions: what they do, from such a linker.
         num_dropped: how many tubes were left out since as too short, or of too low a score.
+        detection_track: (R,) the track of each detection of this call, from such a linker.
+        person_of: by the number of a track that is in `tracks`, its person.
     """
 
     tubes: Tubes
     tracks: Tracks | None = None
-    actions: Actions | None = None
     num_dropped: int = 0
+    detection_track: np.ndarray | None = None
+    person_of: Mapping[int, int] = field(default_factory=dict)
 
 
 class Linker(Protocol):

@@ -19,7 +19,6 @@ class People:
         frame, video, track: (N,) int64 of each.
         score: (N,) that it is a person.
         boxes: (N, 4) x1 y1 x2 y2.
-        appearance: (N, D) what each looks like; D is 0 where that is not known.
     """
 
     frame: np.ndarray
@@ -27,7 +26,6 @@ class People:
     track: np.ndarray
     score: np.ndarray
     boxes: np.ndarray
-    appearance: np.ndarray
 
 
 @dataclass(eq=False)

@@ -7,6 +7,7 @@ box, 0 where the table has none, and `decoding` says from when to when the class
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -25,7 +26,7 @@ from ..boxes.merging import group_overlapping
 from .assembly import no_tubes
 from .box_tracker import BoxTracker, TrackingConfig
 from .decoding import decode_stretches
-from .identities import Identities, describe_track
+from .identities import Identities, LookSum, add_looks
 from .interface import Calibration, LinkConfig, LinkResult
 from .person_tubes import (
     ClassScores,
@@ -65,6 +66,9 @@ class PersonsLinker:
     The tubes of a person are returned once the track has ended, so memory grows with those who are
     followed alone.
 
+    `update` takes the boxes of classes. Where what people do is known later than where they are,
+    `follow`, `add_scores` and `pop_ended` are called in turn.
+
     Args:
         config: the parameters.
         key_frame_step: frames from one frame with detections to the next.
@@ -81,8 +85,10 @@ class PersonsLinker:
         self._calibration = calibration or Calibration()
         self._tracker = BoxTracker(config, key_frame_step)
         self._identities = Identities()
+        self._looks: dict[int, LookSum] = {}
         self._people: list[People] = []
-        self._scores: list[ClassScores] = []
+        nothing = np.empty(0, np.int64)
+        self._scores = [ClassScores(nothing, nothing, nothing, np.empty(0))]
         self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._num_tubes = 0
         self._kept_rows = self._new_rows = 0  # of `_people`: kept by the last `_take_ended`, since
@@ -93,15 +99,32 @@ class PersonsLinker:
         """See `Linker.update`.
 
         Args:
-            appearance: (R, D) what each box looks like, any vectors whose angle is small for the
-                same person; without, somebody who comes back has a new number.
+            appearance: see `follow`.
         """
         if isinstance(detections, Tubelets):
             detections = detections.as_detections()
+        track = self.follow(detections, appearance)
+        self.add_scores(
+            ClassScores(
+                track=track, frame=detections.frame.astype(np.int64),
+                label=detections.label.astype(np.int64), score=detections.score,
+            )
+        )  # fmt: skip
+        return replace(self.pop_ended(), detection_track=track)
+
+    def follow(self, detections: Detections, appearance: np.ndarray | None = None) -> np.ndarray:
+        """Follows people over the next frames, whatever they do; `add_scores` says what.
+
+        Args:
+            detections: of the next frames, with the same names as before.
+            appearance: (R, D) what each box looks like, any vectors whose angle is small for the
+                same person; without, somebody who comes back has a new number.
+
+        Returns:
+            (R,) the number of each one's track; no number ever stands for two tracks.
+        """
         self._names = detections.video_names, detections.label_names
-        if appearance is None:
-            appearance = np.empty((len(detections), 0))
-        people, person = merge_people(detections, appearance, self.config.merge_iou)
+        people, person = merge_people(detections, self.config.merge_iou)
         frames, first = np.unique(people.frame, return_index=True)
         bounds = [*first.tolist(), len(people.frame)]
         for index, frame in enumerate(frames.tolist()):
@@ -110,14 +133,18 @@ class PersonsLinker:
                 frame, people.video[rows], people.boxes[rows], people.score[rows]
             )
         self._people.append(people)
-        self._scores.append(
-            ClassScores(
-                track=people.track[person], frame=people.frame[person],
-                label=detections.label.astype(np.int64),
-                score=detections.score,
-            )
-        )  # fmt: skip
         self._new_rows += len(people.frame)
+        track = people.track[person]
+        if appearance is not None:
+            add_looks(self._looks, track, appearance)
+        return track
+
+    def add_scores(self, scores: ClassScores) -> None:
+        """Says what people do, whose tracks `pop_ended` has not returned yet."""
+        self._scores.append(scores)
+
+    def pop_ended(self) -> LinkResult:
+        """The results of tracks that have ended, now or with a later call."""
         # Now and then is often enough: the work of separating rows stays linear in them.
         if self._new_rows < self._kept_rows:
             return LinkResult(no_tubes(*self._names))
@@ -135,7 +162,7 @@ class PersonsLinker:
         names, config = self._names, self.config
         if not self._people:
             return LinkResult(no_tubes(*names))
-        people, scores = self._take_ended()
+        people, scores, looks = self._take_ended()
         long_enough = _long_tracks(people, config.min_length)
         num_dropped = len(np.unique(people.track)) - len(long_enough)
         people = select_rows(people, np.isin(people.track, long_enough))
@@ -143,7 +170,7 @@ class PersonsLinker:
         if not len(people.frame):
             return LinkResult(no_tubes(*names), num_dropped=num_dropped)
         tracks = FollowedPeople(people, config.motion)
-        person = self._number_people(tracks)
+        person = self._number_people(tracks, looks)
         sequences = ClassSequences(tracks, scores, len(names[1]))
         stretches = decode_stretches(
             sequences,
@@ -154,36 +181,41 @@ class PersonsLinker:
         tubes = make_tubes(
             sequences, stretches, person, names, config.prior_frames, self.key_frame_step
         )
-        num_tubes = int(tubes.tube[-1]) + 1
+        num_tubes = int(tubes.tube.max(initial=-1)) + 1
         assert tubes.tube_score is not None
         tubes = replace(
             tubes, tube=tubes.tube + self._num_tubes,
             tube_score=self._calibration.probability(tubes.tube_score),
         )  # fmt: skip
         self._num_tubes += num_tubes
-        return LinkResult(tubes, tracks.tracks(person, names[0]), num_dropped=num_dropped)
+        track_numbers = tracks.people.track[tracks.first_box]
+        return LinkResult(
+            tubes, tracks.tracks(person, names[0]), num_dropped=num_dropped,
+            person_of=dict(zip(track_numbers.tolist(), person.tolist())),
+        )  # fmt: skip
 
-    def _take_ended(self) -> tuple[People, ClassScores]:
-        """Removes the rows of the tracks that have ended."""
+    def _take_ended(self) -> tuple[People, ClassScores, dict[int, LookSum]]:
+        """Removes the rows of the tracks that have ended, and how their people look."""
         people, scores = concatenate_rows(self._people), concatenate_rows(self._scores)
         active = self._tracker.active
         is_open, has_open = np.isin(people.track, active), np.isin(scores.track, active)
         self._people = [select_rows(people, is_open)]
         self._scores = [select_rows(scores, has_open)]
         self._kept_rows, self._new_rows = int(is_open.sum()), 0
-        return select_rows(people, ~is_open), select_rows(scores, ~has_open)
+        ended = set(self._looks) - set(active.tolist())
+        looks = {track: self._looks.pop(track) for track in ended}
+        return select_rows(people, ~is_open), select_rows(scores, ~has_open), looks
 
-    def _number_people(self, tracks: FollowedPeople) -> np.ndarray:
+    def _number_people(self, tracks: FollowedPeople, looks: Mapping[int, LookSum]) -> np.ndarray:
         """(K,) the number of each track's person in its video."""
         person = np.empty(len(tracks.first), np.int64)
-        people = tracks.people
+        track = tracks.people.track[tracks.first_box]
         for index in np.lexsort((tracks.first, tracks.video)).tolist():
-            first = tracks.first_box[index]
-            rows = slice(first, first + tracks.num_boxes[index])
-            looks = describe_track(
-                int(tracks.video[index]), people.frame[rows], people.appearance[rows]
+            first = int(tracks.first[index])
+            last = first + int(tracks.length[index]) - 1
+            person[index] = self._identities.number(
+                int(tracks.video[index]), first, last, looks.get(int(track[index]), LookSum())
             )
-            person[index] = self._identities.number(looks)
         return person
 
 
@@ -208,9 +240,7 @@ def make_persons_linker(
     return PersonsLinker(override_fields(preset, config.overrides), step, calibration)
 
 
-def merge_people(
-    detections: Detections, appearance: np.ndarray, iou: float
-) -> tuple[People, np.ndarray]:
+def merge_people(detections: Detections, iou: float) -> tuple[People, np.ndarray]:
     """The people of each frame, from the boxes of all classes.
 
     A person has the box with the highest score, and as score the probability that at least one of
@@ -218,7 +248,6 @@ def merge_people(
 
     Args:
         detections: R boxes.
-        appearance: (R, D) of each.
         iou: see `PersonsConfig.merge_iou`.
 
     Returns:
@@ -232,7 +261,7 @@ def merge_people(
     wrong = np.bincount(person, np.log1p(-np.minimum(detections.score, _MOST_CERTAIN)), count)
     people = People(
         frame=frame, video=video, track=np.full(count, -1), score=-np.expm1(wrong),
-        boxes=detections.boxes[best], appearance=appearance[best],
+        boxes=detections.boxes[best],
     )  # fmt: skip
     return people, person
 

@@ -8,6 +8,7 @@ trained on the mean over the map.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,15 @@ CONTEXT_CELLS = 4
 have context, too."""
 
 
+ACTOR_SHARE = 0.45
+"""The share of a class's activation (`activation_shares`) at which somebody is as likely to be
+the one who does it as not."""
+ACTOR_SLOPE = 15.0
+"""How fast that probability rises with the share."""
+TEMPERATURE = 2.0
+"""Logits are divided by it."""
+
+
 @dataclass(frozen=True)
 class LabelGroups:
     """The labels to predict, each the sum of some of the classifier's classes.
@@ -41,11 +51,18 @@ class LabelGroups:
     names: tuple[str, ...]
     groups: tuple[tuple[int, ...], ...]
 
-    def scores(self, logits: np.ndarray) -> np.ndarray:
-        """(..., classes) logits → (..., labels): softmax over all classes in a group, then sums."""
+    def scores(self, logits: np.ndarray, share: np.ndarray | None = None) -> np.ndarray:
+        """(..., classes) logits → (..., labels): softmax over all classes in a group, then sums.
+
+        Args:
+            logits: of the classes.
+            share: (..., classes) factors of the softmax before it is summed.
+        """
         used = sorted({index for group in self.groups for index in group})
         exponential = np.exp(logits[..., used] - logits[..., used].max(axis=-1, keepdims=True))
         softmax = exponential / exponential.sum(axis=-1, keepdims=True)
+        if share is not None:
+            softmax = softmax * share[..., used]
         columns = [np.searchsorted(used, group) for group in self.groups]
         return np.stack([softmax[..., each].sum(axis=-1) for each in columns], axis=-1)
 
@@ -141,14 +158,9 @@ def person_logits(
     Returns:
         (R, classes) logits, the mean over the frames with the person, and (R,) their number.
     """
-    steps = clip.features.shape[2]
     _, height, width = clip.size
     grid = model.trunk.grid(model.trunk.last, clip.size)
-    frame = np.arange(boxes.shape[1])
-    cell = np.clip(np.round((frame - grid.origin[0]) / grid.stride[0]), 0, steps - 1).astype(int)
-    member = (cell[:, None] == np.arange(steps)) & present[:, :, None]
-    count = member.sum(axis=1)
-    mean = np.einsum("rts,rtd->rsd", member, boxes) / np.maximum(count, 1)[..., None]
+    mean, count = _step_boxes(model, clip, boxes, present)
     pixels = torch.from_numpy(rescale_boxes(mean, (1, 1), (width, height))).float()
     min_side = CONTEXT_CELLS * grid.stride[1]
     pixels = expand_boxes(pixels, CONTEXT, width, height, min_side).to(clip.features.device)
@@ -159,3 +171,87 @@ def person_logits(
         logits = model.head.fc(pooled.transpose(1, 2)).cpu().numpy()
     share = count / np.maximum(count.sum(axis=1, keepdims=True), 1)
     return (logits * share[..., None]).sum(axis=1), count.sum(axis=1)
+
+
+def _step_boxes(
+    model: PretrainedModel, clip: ClipFeatures, boxes: np.ndarray, present: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(R, T', 4) mean boxes at the time steps of the feature map, and (R, T') of how many frames;
+    see `person_logits`."""
+    steps = clip.features.shape[2]
+    grid = model.trunk.grid(model.trunk.last, clip.size)
+    frame = np.arange(boxes.shape[1])
+    cell = np.clip(np.round((frame - grid.origin[0]) / grid.stride[0]), 0, steps - 1).astype(int)
+    member = (cell[:, None] == np.arange(steps)) & present[:, :, None]
+    count = member.sum(axis=1)
+    mean = np.einsum("rts,rtd->rsd", member, boxes) / np.maximum(count, 1)[..., None]
+    return mean, count
+
+
+def activation_shares(
+    model: PretrainedModel, clip: ClipFeatures, boxes: np.ndarray, present: np.ndarray
+) -> np.ndarray:
+    """How much of what speaks for a class in a clip is where a person is.
+
+    The classifier's logits of each cell of the feature map by itself say where a class is seen
+    (class activation maps, Zhou et al. 2016). At each time step 0 is their mean over the map and 1
+    their maximum; a person has the value of the cell in their box with the highest.
+
+    Args:
+        clip, boxes, present: see `person_logits`.
+
+    Returns:
+        (R, classes), the mean over the frames with the person, 1 or less.
+    """
+    assert model.head is not None
+    with torch.inference_mode():
+        activation = model.head.fc(clip.features[0].permute(1, 2, 3, 0)).cpu().numpy()
+    mean_boxes, count = _step_boxes(model, clip, boxes, present)
+    shares = np.zeros((len(boxes), activation.shape[-1]))
+    height, width = activation.shape[1:3]
+    for step, cells in enumerate(activation):
+        mean = cells.mean(axis=(0, 1))
+        span = cells.max(axis=(0, 1)) - mean
+        is_flat = span < 1e-6
+        for row in np.flatnonzero(count[:, step]).tolist():
+            x1, y1, x2, y2 = mean_boxes[row, step].tolist()
+            inside = cells[_cells(y1, y2, height), _cells(x1, x2, width)].max(axis=(0, 1))
+            share = np.where(is_flat, 1, (inside - mean) / np.where(is_flat, 1, span))
+            shares[row] += share * count[row, step]
+    return shares / np.maximum(count.sum(axis=1), 1)[:, None]
+
+
+def _cells(low: float, high: float, count: int) -> slice:
+    """The cells whose centers are between two fractions of the side, or else the nearest one."""
+    first, last = math.ceil(low * count - 0.5), math.floor(high * count - 0.5)
+    if first > last:
+        first = last = int((low + high) / 2 * count)
+    first, last = (min(max(cell, 0), count - 1) for cell in (first, last))
+    return slice(first, last + 1)
+
+
+def score_labels(
+    own: np.ndarray,
+    scene: np.ndarray,
+    share: np.ndarray,
+    labels: LabelGroups,
+    scene_weight: float,
+) -> np.ndarray:
+    """The probability of each label for people.
+
+    That somebody in the scene does it, by the softmax of the weighted logits; times that it is this
+    person, by where in the frame the class is seen.
+
+    Args:
+        own: (R, classes) logits of the people's regions.
+        scene: (classes,) logits of the whole frames.
+        share: (R, classes) of `activation_shares`.
+        labels: to choose from.
+        scene_weight: weight of the whole frame's logits against those of the region, 0 to 1.
+
+    Returns:
+        (R, labels).
+    """
+    logits = (1 - scene_weight) * own + scene_weight * scene
+    is_theirs = 1 / (1 + np.exp(-ACTOR_SLOPE * (share - ACTOR_SHARE)))
+    return labels.scores(logits / TEMPERATURE, is_theirs)

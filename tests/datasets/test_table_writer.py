@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from actiontubes.datasets import table_writer
+from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table, write_table
 from actiontubes.datasets.table_writer import (
     OUTPUT_FILES,
     RESULT_FILES,
     concatenate_tables,
-    open_label_writer,
     open_table_writer,
 )
-from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
+from actiontubes.datasets.tables import Actions, Detections, Tracks, Tubes, Videos, select_rows
 
 
 def some_tubes(name: str, counts: list[int], seed: int) -> Tubes:
@@ -32,6 +31,14 @@ def some_tubes(name: str, counts: list[int], seed: int) -> Tubes:
     return Tubes(
         np.zeros(rows, np.int32), frame, labels[tube], boxes, tube, (name,), ("run", "sit"),
         score=rng.uniform(size=rows), tube_score=np.linspace(1, 0, len(counts))[tube],
+    )  # fmt: skip
+
+
+def some_actions(name: str, count: int) -> Actions:
+    zeros = np.zeros(count, np.int32)
+    return Actions(
+        zeros, np.arange(1, count + 1, dtype=np.int32), zeros, zeros + 0.5, zeros + 2.5,
+        zeros, zeros + 9, zeros + 0.25, (name,), ('say "run", sit',),
     )  # fmt: skip
 
 
@@ -76,8 +83,14 @@ def test_joined_as_concatenated(concatenate_tubes, tmp_path: Path, monkeypatch) 
         write_table(tubes, folder / OUTPUT_FILES.tubes)
         one = [np.array([value]) for value in (10 + number, 64, 48)]
         write_table(Videos((name,), *one, np.array([25.0]), ("",)), folder / OUTPUT_FILES.videos)
-        with open_label_writer(folder / OUTPUT_FILES.labels) as rows:
-            rows.writerows((name, tube, 'say "run", sit', 0.5) for tube in range(len(lengths)))
+        actions = some_actions(name, len(lengths))
+        for file in (OUTPUT_FILES.labels, OUTPUT_FILES.actions):
+            write_table(actions, folder / file)
+        tracks = Tracks(
+            tubes.video, tubes.tube.astype(np.int32) + 1, tubes.frame, tubes.tube_score,
+            tubes.boxes, (name,),
+        )  # fmt: skip
+        write_table(tracks, folder / OUTPUT_FILES.tracks)
         folders.append(folder)
         tables.append(tubes)
     out = tmp_path / "out"
@@ -94,12 +107,18 @@ def test_joined_as_concatenated(concatenate_tubes, tmp_path: Path, monkeypatch) 
     same(read_table(Detections, out / OUTPUT_FILES.detections), expected)
     videos = read_table(Videos, out / OUTPUT_FILES.videos)
     assert videos.video == tuple(counts) and videos.num_frames.tolist() == [10, 11, 12, 13]
-    with (out / OUTPUT_FILES.labels).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["video"], row["tube"]) for row in rows] == [
-        ("b", "0"), ("b", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("c", "5"),
-    ]  # fmt: skip
-    assert {row["label"] for row in rows} == {'say "run", sit'}
+    tracks = read_table(Tracks, out / OUTPUT_FILES.tracks)
+    np.testing.assert_array_equal(tracks.boxes, concatenate_tubes(tables).boxes)
+    for file in (OUTPUT_FILES.labels, OUTPUT_FILES.actions):
+        actions = read_table(Actions, out / file)
+        who = [(actions.video_names[i], int(n)) for i, n in zip(actions.video, actions.person)]
+        assert who == [
+            ("b", 1), ("b", 2), ("b", 3), ("a", 1), ("c", 1), ("c", 2),
+        ]  # fmt: skip
+        assert actions.label_names == ('say "run", sit',) and actions.end[0] == 2.5
+    (folders[2] / OUTPUT_FILES.actions).write_text("video,who\n")
+    with pytest.raises(InputError, match=r"a/actions\.csv: is damaged; delete its folder"):
+        concatenate_tables(folders, map(len, counts.values()), out)
 
 
 def test_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:

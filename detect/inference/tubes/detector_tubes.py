@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 
@@ -15,16 +15,18 @@ from ....datasets.errors import InputError
 from ....datasets.flow.cache import append_cached_flow
 from ....datasets.options import Options, at_least
 from ....datasets.prefetch import write_in_background
-from ....datasets.table_writer import OUTPUT_FILES, open_table_writer
-from ....datasets.tables import Detections, Tubes, select_rows
-from ...linking.interface import Calibration, LinkConfig, LinkResult
+from ....datasets.tables import Detections, Tracks, Tubes, select_rows
+from ....datasets.video.cuts import mark_cuts
+from ...linking.interface import Calibration, LinkConfig
 from ...linking.linker import make_linker
+from ...linking.persons import PersonsLinker
 from ...people.proposals import ProposalSource
 from ..clip_batches import prefetch_clip_batches
 from ..clip_geometry import Mode
 from ..predictor import Predictor, postprocess
-from ..video_input import VideoInput
-from .video_output import TubeStore, VideoSummary, WriteTables, frames_bar, write_video_info
+from ..video_input import FrameTimes, VideoInput
+from .video_output import VideoSummary, WriteTables, frames_bar
+from .video_tables import VideoTables, open_video_tables
 
 BOX_SCORE_THRESHOLD = 0.4
 """The lowest score of boxes in tubes of linkers that link each class by itself. Where actions begin
@@ -36,6 +38,11 @@ TUBE_SCORE_THRESHOLD = 0.1
 """The lowest score of tubes of people that are written. It only leaves out: where tubes are, and
 when, does not depend on it. Of the tubes that the demo's detector finds from 0.1 to 0.2 none was
 right at an IoU of 0.5, of those from 0.3 on 41 of 45."""
+
+
+PERSON_SCORE_THRESHOLD = 0.1
+"""The lowest mean score of people who are written though they do nothing that has a name."""
+Boxes = TypeVar("Boxes", Tubes, Tracks)
 
 
 @dataclass(frozen=True)
@@ -92,13 +99,14 @@ def detector_tubes(
         progress: show a bar with the time left.
 
     The function writes the `RESULT_FILES` to the folder that it gets. Tubes are numbered from the
-    highest score to the lowest, each with one label, whose score is that of the tube.
+    highest score to the lowest, people in the order in which they appear.
 
     Raises:
         InputError: external proposals are needed and there is no source.
     """
-    info, config, num_frames = video.info, predictor.config, 0
+    info, config, times = video.info, predictor.config, FrameTimes()
     size = (info.width, info.height)
+    cuts: deque[int] = deque()
     opened = source.open(info) if source and predictor.proposals == "external" else None
     if opened is None and predictor.proposals == "external":
         raise InputError(
@@ -106,35 +114,26 @@ def detector_tubes(
         )
 
     def frames() -> Iterator[np.ndarray]:
-        nonlocal num_frames
-        images = video.frames(0)
+        images = times.read(video)
         if config.streams != "rgb":
             images = append_cached_flow(images, info.path, config.flow_method)
-        for frame in images:
-            num_frames += 1
+        for number, (frame, is_cut) in enumerate(mark_cuts(images)):
+            if is_cut:
+                cuts.append(number)
             yield frame
 
     def run(folder: Path) -> VideoSummary:
         with (
-            open_table_writer(folder / OUTPUT_FILES.detections) as detections,
-            TemporaryFile(dir=folder) as file,
+            open_builder(folder, options, info.num_frames, calibration, cuts) as builder,
             frames_bar(info, progress) as bar,
         ):
-            store = TubeStore(file)
-            builder = TubeBuilder(
-                detections.write, store.add, options, info.num_frames, calibration
-            )
             with write_in_background(builder.add, 2) as add:
                 for batch in batches:
                     predictions = predictor.predict(batch)
                     add(postprocess(predictions, config, name=video.name, size=size))
                     bar.update(int(batch.frame_numbers[-1]) + 1 - bar.n)
-            builder.finish(num_frames)
-            with open_table_writer(folder / OUTPUT_FILES.tubes) as table:
-                for tubes in store.iter_by_score(video.name, config.labels):
-                    table.write(tubes)
-        note = builder.note()
-        return write_video_info(store, video, config.labels, num_frames, folder, note)
+            builder.finish(len(times))
+            return builder.tables.write(video, config.labels, times, folder, builder.note())
 
     with prefetch_clip_batches(
         config, frames(), source=opened, mode=options.mode,
@@ -145,33 +144,32 @@ def detector_tubes(
 
 
 class TubeBuilder:
-    """Makes the rows of a video's tables from its detections, as they come.
+    """Links the detections of a video as they come.
 
     Args:
-        write: takes rows of the table of detections.
-        keep: takes whole tubes.
+        tables: gets detections, tracks and tubes.
         options: see `TubeOptions`.
         num_frames: of the video, where it is known.
         calibration: see `detector_tubes`.
+        cuts: first frames of shots, ascending; those up to a frame are there before its detections.
+            Tracks of people end there; linkers that link each class by itself know no cuts.
     """
 
     def __init__(
         self,
-        write: Callable[[Detections], None],
-        keep: Callable[[Tubes], None],
+        tables: VideoTables,
         options: TubeOptions,
         num_frames: int | None = None,
         calibration: Calibration | None = None,
+        cuts: deque[int] | None = None,
     ) -> None:
-        self.write, self.keep, self.step = write, keep, options.key_frame_step
+        self.tables, self.step = tables, options.key_frame_step
         last = None if num_frames is None else (num_frames - 1) // self.step * self.step
         config = LinkConfig(key_frame_step=self.step, num_frames=None if last is None else last + 1)
         people = options.linker == "persons"
-        chosen = options.threshold
-        self._least_box = 0.0 if people else BOX_SCORE_THRESHOLD if chosen is None else chosen
-        self._least_tube = (TUBE_SCORE_THRESHOLD if chosen is None else chosen) if people else 0.0
-        self._best_box = self._best_tube = -1.0
-        self._num_dropped = self._num_below = 0
+        self._cuts = cuts if people and cuts is not None else deque()
+        self._least_box = 0.0 if people else least_score(options)
+        self._best_box = -1.0
         self._linker = make_linker(options.linker, config, calibration=calibration)
         # Between key frames, detections are interpolated from tubes of boxes of any score; tubes
         # of people have no box where a class is absent.
@@ -180,57 +178,89 @@ class TubeBuilder:
 
     def add(self, detections: Detections) -> None:
         """Takes all detections of the next frames."""
-        self.write(detections)
         self._best_box = max(self._best_box, detections.score.max(initial=-1.0))
-        strong = select_rows(detections, detections.score >= self._least_box)
-        self._keep(self._linker.update(strong))
+        last = int(detections.frame.max(initial=-1))
+        while self._cuts and self._cuts[0] <= last:
+            cut = self._cuts.popleft()
+            self._link(select_rows(detections, detections.frame < cut))
+            self.finish(cut)
+            detections = select_rows(detections, detections.frame >= cut)
+        self._link(detections)
+
+    def _link(self, detections: Detections) -> None:
+        strong = detections
+        if self._least_box:
+            strong = select_rows(detections, detections.score >= self._least_box)
+        linked = self._linker.update(strong)
+        self.tables.add(linked)
+        self.tables.add_detections(detections, linked.detection_track)
         if self._interpolator:
-            tubes = self._interpolator.update(detections).tubes
-            self.write(interpolated_detections(tubes, self.step))
+            self._add_between(self._interpolator.update(detections).tubes)
 
     def finish(self, num_frames: int) -> None:
-        """Ends the video, which has so many frames, at least one."""
+        """Ends the video or a shot, before the frame of this number."""
         linked = self._linker.finish()
-        self._keep(replace(linked, tubes=extend_to_end(linked.tubes, self.step, num_frames)))
+        tracks = linked.tracks and extend_to_end(linked.tracks, self.step, num_frames)
+        tubes = extend_to_end(linked.tubes, self.step, num_frames)
+        self.tables.add(replace(linked, tubes=tubes, tracks=tracks))
         if self._interpolator:
-            tubes = extend_to_end(self._interpolator.finish().tubes, self.step, num_frames)
-            self.write(interpolated_detections(tubes, self.step))
+            tubes = self._interpolator.finish().tubes
+            self._add_between(extend_to_end(tubes, self.step, num_frames))
 
-    def _keep(self, linked: LinkResult) -> None:
-        tubes = linked.tubes
-        assert tubes.tube_score is not None
-        self._num_dropped += linked.num_dropped
-        self._best_tube = max(self._best_tube, tubes.tube_score.max(initial=-1.0))
-        kept = select_rows(tubes, tubes.tube_score >= self._least_tube)
-        self._num_below += len(np.unique(tubes.tube)) - len(np.unique(kept.tube))
-        self.keep(kept)
+    def _add_between(self, tubes: Tubes) -> None:
+        """Adds the detections between key frames; whose they are is not known."""
+        between = interpolated_detections(tubes, self.step)
+        is_known = isinstance(self._linker, PersonsLinker)
+        self.tables.add_detections(between, np.full(len(between), -1) if is_known else None)
 
     def note(self) -> str:
         """After `finish`: what was left out, in words; "" for nothing."""
         if self._best_box < 0:
             return "nothing detected"
-        for best, least in ((self._best_box, self._least_box), (self._best_tube, self._least_tube)):
+        tables, least_tube = self.tables, self.tables.least_tube
+        for best, least in ((self._best_box, self._least_box), (tables.best_tube, least_tube)):
             if 0 <= best < least:
                 return f"no score reaches --threshold {least}; the best {best:.2f}"
         notes = []
-        if self._num_dropped:
-            notes.append(f"{_tubes(self._num_dropped)}, too short or of too low a score")
-        if self._num_below:
-            notes.append(f"{_tubes(self._num_below)} with scores below {self._least_tube}")
+        if tables.num_dropped:
+            notes.append(f"{_tubes(tables.num_dropped)}, too short or of too low a score")
+        if tables.num_below:
+            notes.append(f"{_tubes(tables.num_below)} with scores below {least_tube}")
         return f"left out: {'; '.join(notes)}" if notes else ""
+
+
+def least_score(options: TubeOptions) -> float:
+    """The lowest score: of tubes of people, or of the boxes of linkers that link each class."""
+    if options.threshold is not None:
+        return options.threshold
+    return TUBE_SCORE_THRESHOLD if options.linker == "persons" else BOX_SCORE_THRESHOLD
+
+
+@contextmanager
+def open_builder(
+    folder: Path,
+    options: TubeOptions,
+    num_frames: int | None = None,
+    calibration: Calibration | None = None,
+    cuts: deque[int] | None = None,
+) -> Iterator[TubeBuilder]:
+    """A `TubeBuilder` whose rows wait in the folder until the block ends."""
+    least_tube = least_score(options) if options.linker == "persons" else 0.0
+    with open_video_tables(folder, least_tube, PERSON_SCORE_THRESHOLD) as tables:
+        yield TubeBuilder(tables, options, num_frames, calibration, cuts)
 
 
 def _tubes(count: int) -> str:
     return f"{count} tube{'s' * (count > 1)}"
 
 
-def extend_to_end(tubes: Tubes, key_frame_step: int, num_frames: int) -> Tubes:
-    """Extends tubes that reach the last key frame to the end of the video, with their last box.
+def extend_to_end(tubes: Boxes, key_frame_step: int, num_frames: int) -> Boxes:
+    """Extends what reaches the last key frame to the end of the video, with its last box.
 
     Args:
-        tubes: of one video.
+        tubes: tubes or tracks of one video.
         key_frame_step: frames from one key frame to the next.
-        num_frames: of the video.
+        num_frames: of the video, or up to the next shot.
     """
     last = (num_frames - 1) // key_frame_step * key_frame_step
     after = np.arange(last + 1, num_frames, dtype=np.int32)

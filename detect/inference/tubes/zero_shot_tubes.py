@@ -1,4 +1,4 @@
-"""From a video to labeled action tubes without training, in one pass and constant memory."""
+"""From a video to labeled people without training, in one pass and constant memory."""
 
 from __future__ import annotations
 
@@ -6,34 +6,48 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryFile
-from weakref import WeakKeyDictionary
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from ....backbones.classifier import PretrainedModel
 from ....datasets.prefetch import prefetch
-from ....datasets.table_writer import OUTPUT_FILES, open_table_writer
 from ....datasets.tables import Detections
-from ...linking.person_tracker import PersonTrack, PersonTracker
-from ...model.zero_shot import ClipFeatures, LabelGroups, clip_features, person_logits
-from ...people.appearance import track_appearance
+from ....datasets.video.cuts import mark_cuts
+from ...linking.interface import Calibration, LinkConfig, LinkResult
+from ...linking.person_tubes import ClassScores
+from ...linking.persons import PersonsLinker, make_persons_linker
+from ...model.zero_shot import (
+    LabelGroups,
+    activation_shares,
+    clip_features,
+    person_logits,
+    score_labels,
+)
+from ...people.appearance import describe_people
 from ...people.person_boxes import PersonBoxes
 from ...people.proposals import ProposalSource
-from ..video_input import VideoInput
-from .video_output import StoredRows, TubeStore, VideoSummary, frames_bar, write_video_info
+from ..video_input import FrameTimes, VideoInput
+from .video_output import VideoSummary, frames_bar
+from .video_tables import LABELS_KEPT, VideoTables, open_video_tables
 
 MARGIN = 1.15
 """Tubes are this much wider and higher than the person boxes: ground truth of actions leaves room
 for arms, legs and tools. On UCF101-24 clips the IoU with it rises by up to 0.13."""
-LENGTH_PRIOR = 60
-"""A short tube is less certain: its score is averaged with this many frames of score 0, or with as
-many as the video has if it is shorter."""
-LABELS_KEPT = 5
-"""Labels of each person in the table of detections."""
+TUBE_SCORE_THRESHOLD = 0.5
+"""The lowest score of tubes that are written: whoever has none does nothing that is likely."""
+PERSON_SCORE_THRESHOLD = 0.3
+"""The lowest mean score of people who are written though they do nothing that has a name."""
+FOLLOWED_SCORE_THRESHOLD = 0.12
+"""The lowest mean score of others; a lower one is mostly a second box of somebody."""
+CALIBRATION = Calibration(change_cost=16.0, score_scale=0.7, score_shift=1.7)
+"""The frames of a clip share their scores, so a change costs more than where each frame has its
+own. Scale and shift make the score of a tube the probability that its label is right."""
+PERSON_POWER = 0.5
+"""Power of the person detector's score in that of an action: somebody who does something and is
+followed is a person, even where the detector is not sure."""
 _FRAMES_PER_BATCH = 8
-_BOXES_IN_MEMORY = 256  # of a person who is still tracked, before they go to disk
 
 
 def zero_shot_tubes(
@@ -45,90 +59,69 @@ def zero_shot_tubes(
     *,
     scene_weight: float = 0.5,
     clip_length: int = 64,
-    threshold: float = 0.05,
+    threshold: float = TUBE_SCORE_THRESHOLD,
     device: str = "cpu",
     progress: bool = True,
 ) -> VideoSummary:
-    """Tracks the people of a video, labels what each does, and writes the tables.
+    """Follows the people of a video, says what each does and when, and writes the tables.
 
-    Memory does not grow with the frames: boxes wait on disk. About 500 bytes stay in memory for
-    each tube, and less than one byte for each of its boxes.
+    The trunk runs on clips of `clip_length` frames, of which none goes on over a cut. In each clip
+    every person has scores of labels, which the linker of people decodes like those of a trained
+    detector (see `score_labels`, `PersonsLinker`). Memory does not grow
+    with the frames: rows wait on disk.
 
     Args:
         video: see `open_video`.
         model: trunk and classifier.
         source: where people are.
         labels: the classes to choose from.
-        folder: gets the `RESULT_FILES`. There is one tube for each person, with the best label;
-            tubes are numbered from the highest score to the lowest. Detections are in the order of
-            the tubes: `LABELS_KEPT` rows for each box, one for each of the person's best labels.
+        folder: gets the `RESULT_FILES`. Tubes are numbered from the highest score to the lowest,
+            people in the order in which they appear. There are `LABELS_KEPT` detections for each
+            person box, one for each of its best labels.
         scene_weight: weight of the logits of the whole frame against those of the person's region.
         clip_length: frames that the trunk sees at once.
         threshold: the lowest score of a tube.
         device: where the trunk runs.
         progress: show a bar with the time left.
     """
-    info = video.info
+    info, times = video.info, FrameTimes()
     opened = source.open(info)
-    tracker = PersonTracker(appearance=track_appearance)
-    ended: list[PersonTrack] = []
-    clip: deque[np.ndarray] = deque(maxlen=clip_length)
     size = trunk_size(info.width, info.height)
-    counted = 0  # frames whose logits are summed up
-    number = 0  # of the next frame
 
-    def with_person_boxes(
-        batches: Iterator[np.ndarray],
-    ) -> Iterator[tuple[np.ndarray, list[PersonBoxes]]]:
-        for index, batch in enumerate(batches):
-            yield batch, opened.propose(batch, index * _FRAMES_PER_BATCH)
-
-    def add_clip(people: _People) -> None:
-        """Adds the logits of the frames from `counted` on, with earlier frames as context."""
-        nonlocal counted
-        present = [t for t in (*tracker.active, *ended) if t.start < number and t.end > counted]
-        if present:
-            features = clip_features(model, np.stack(clip), device, clip_length)
-            people.add_logits(features, present, counted, number)
-        counted = number
-        for track in tracker.active:
-            people.move_to_disk(track, counted)
-        # From here on the prior does not depend on the length of the video.
-        if number >= LENGTH_PRIOR:
-            close(people)
-
-    def close(people: _People) -> None:
-        for track in ended:
-            people.close(track, number)
-        ended.clear()
+    def with_people(
+        batches: Iterator[tuple[np.ndarray, list[bool]]],
+    ) -> Iterator[tuple[np.ndarray, list[bool], list[_SeenPeople]]]:
+        number = 0
+        for frames, is_cut in batches:
+            found = opened.propose(frames, number)
+            number += len(frames)
+            yield frames, is_cut, [_look(frame, boxes) for frame, boxes in zip(frames, found)]
 
     with (
-        TemporaryFile(dir=folder) as file,
+        open_video_tables(
+            folder, threshold, PERSON_SCORE_THRESHOLD, FOLLOWED_SCORE_THRESHOLD
+        ) as tables,
         frames_bar(info, progress) as bar,
-        prefetch(_batches(video.frames(0)), 2) as batches,
-        prefetch(with_person_boxes(batches), 2) as batches_with_boxes,
+        prefetch(_batches(times.read(video)), 2) as batches,
+        prefetch(with_people(batches), 2) as batches_with_people,
     ):
-        store = TubeStore(file)
-        people = _People(
-            model=model, store=store, labels=labels, scene_weight=scene_weight,
-            threshold=threshold, frame_size=np.array([info.width, info.height] * 2, np.float64),
+        builder = _Builder(
+            tables=tables, model=model, labels=labels, scene_weight=scene_weight, device=device,
+            name=video.name, frame_size=np.array([info.width, info.height] * 2, np.float64),
+            linker=make_persons_linker(
+                LinkConfig(num_frames=info.num_frames), calibration=CALIBRATION
+            ),
+            clip_length=clip_length,
         )  # fmt: skip
-        for batch, boxes_of_batch in batches_with_boxes:
-            for frame, boxes in zip(batch, boxes_of_batch, strict=True):
-                scored_boxes = np.column_stack([boxes.boxes, boxes.score])
-                ended += tracker.update(number, scored_boxes, frame)
-                clip.append(cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA))
-                number += 1
-                if number - counted == clip_length:
-                    add_clip(people)
-            bar.update(len(batch))
-        ended += tracker.finish()
-        if number > counted:
-            add_clip(people)
-        close(people)
-        _write_boxes(store, video.name, labels.names, folder)
-        note = people.note(tracker)
-        return write_video_info(store, video, labels.names, number, folder, note)
+        for frames, is_cut, people in batches_with_people:
+            for frame, starts_shot, seen in zip(frames, is_cut, people, strict=True):
+                if starts_shot:
+                    builder.end_shot()
+                small = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+                builder.add_frame(small, seen)
+            bar.update(len(frames))
+        builder.end_shot()
+        return tables.write(video, labels.names, times, folder, builder.note())
 
 
 def trunk_size(width: int, height: int) -> tuple[int, int]:
@@ -141,150 +134,150 @@ def trunk_size(width: int, height: int) -> tuple[int, int]:
     return tall, wide
 
 
-def _batches(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    batch: list[np.ndarray] = []
-    for frame in frames:
-        batch.append(frame)
+def _batches(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, list[bool]]]:
+    """(T, H, W, 3) frames, and whether a shot begins with each."""
+    batch: list[tuple[np.ndarray, bool]] = []
+    for item in mark_cuts(frames):
+        batch.append(item)
         if len(batch) == _FRAMES_PER_BATCH:
-            yield np.stack(batch)
+            yield np.stack([frame for frame, _ in batch]), [is_cut for _, is_cut in batch]
             batch = []
     if batch:
-        yield np.stack(batch)
+        yield np.stack([frame for frame, _ in batch]), [is_cut for _, is_cut in batch]
+
+
+class _SeenPeople(NamedTuple):
+    """The people on a frame: (P, 4) boxes, (P,) scores that they are people, (P, D) looks."""
+
+    boxes: np.ndarray
+    score: np.ndarray
+    looks: np.ndarray
+
+
+def _look(frame: np.ndarray, people: PersonBoxes) -> _SeenPeople:
+    boxes = people.boxes.astype(np.float64)
+    return _SeenPeople(boxes, people.score.astype(np.float64), describe_people(frame, boxes))
 
 
 @dataclass
-class _Person:
-    """What is summed up for one person so far.
+class _Builder:
+    """Follows people, and says what they do once a clip is full or a shot ends.
 
     Attributes:
-        own, scene: logits of the person's region and of the whole frame, summed over frames.
-        frames: number of these frames.
-        parts: the boxes on disk.
-        total: sum of the person scores of these boxes.
-    """
-
-    own: np.ndarray | float = 0.0
-    scene: np.ndarray | float = 0.0
-    frames: int = 0
-    parts: list[StoredRows] = field(default_factory=list)
-    total: float = 0.0
-
-
-@dataclass
-class _People:
-    """Sums up the logits of people, moves their boxes to disk, and scores them when they are gone.
-
-    Attributes:
-        model: trunk and classifier.
-        store: gets the tubes; scores of boxes are those of the person detector.
-        labels, scene_weight, threshold: see `zero_shot_tubes`.
+        tables: get the results.
+        model, labels, scene_weight, device: see `zero_shot_tubes`.
+        name: of the video.
         frame_size: (4,) width, height, width and height of the frames.
-        people: by track; weak, so that tracks that the tracker drops are freed.
-        num_dropped: how many had too low a score.
+        linker: of people.
+        clip_length: frames that the trunk sees at once.
+        clip: the last frames of the shot, of the trunk's size.
+        waiting: the people on those of them that have no scores yet.
+        number: of the next frame.
+        best_score: of all boxes so far, -1 without any.
     """
 
+    tables: VideoTables
     model: PretrainedModel
-    store: TubeStore
     labels: LabelGroups
     scene_weight: float
-    threshold: float
+    device: str
+    name: str
     frame_size: np.ndarray
-    people: WeakKeyDictionary[PersonTrack, _Person] = field(default_factory=WeakKeyDictionary)
-    num_dropped: int = 0
+    linker: PersonsLinker
+    clip_length: int
+    clip: deque[np.ndarray] = field(init=False)
+    waiting: list[_SeenPeople] = field(default_factory=list)
+    number: int = 0
+    best_score: float = -1.0
 
-    def add_logits(
-        self, clip: ClipFeatures, tracks: list[PersonTrack], start: int, end: int
-    ) -> None:
-        """Adds the logits of each person in the frames start to end, the last ones of `clip`."""
-        first = end - clip.frames  # number of the clip's first frame
-        boxes = np.zeros((len(tracks), clip.frames, 4))
-        present = np.zeros((len(tracks), clip.frames), bool)
-        for row, track in enumerate(tracks):
-            begin, stop = max(track.start, start), min(track.end, end)
-            columns = slice(begin - first, stop - first)
-            boxes[row, columns] = track.boxes[
-                begin - track.first_stored : stop - track.first_stored
-            ]
-            present[row, columns] = True
-        logits, frames = person_logits(self.model, clip, boxes / self.frame_size, present)
-        for track, own, count in zip(tracks, logits, frames.tolist(), strict=True):
-            person = self.people.setdefault(track, _Person())
-            person.own = person.own + own * count
-            person.scene = person.scene + clip.scene * count
-            person.frames += count
+    def __post_init__(self) -> None:
+        self.clip = deque(maxlen=self.clip_length)
 
-    def move_to_disk(self, track: PersonTrack, before: int) -> None:
-        """Moves boxes of the frames before `before` to disk once there are many."""
-        if min(before, track.last_detected) - track.first_stored >= _BOXES_IN_MEMORY:
-            start = track.first_stored
-            self._store_boxes(self.people[track], start, *track.pop_final(before))
+    def add_frame(self, frame: np.ndarray, people: _SeenPeople) -> None:
+        """Takes the next frame, of the trunk's size, with the people on it."""
+        self.clip.append(frame)
+        self.waiting.append(people)
+        self.number += 1
+        if len(self.waiting) == self.clip_length:
+            self._add_clip()
 
-    def close(self, track: PersonTrack, num_frames: int) -> None:
-        """Scores a person whose track has ended, and keeps the tube if its score is high enough.
+    def end_shot(self) -> None:
+        """Ends all tracks; the next frame is of another shot, or there is none."""
+        if self.waiting:
+            self._add_clip()
+        self._add(self.linker.finish())
+        self.clip.clear()
 
-        Args:
-            num_frames: of the video; so far is enough from `LENGTH_PRIOR` on.
-        """
-        person = self.people[track]
-        weight = self.scene_weight
-        logits = ((1 - weight) * person.own + weight * person.scene) / person.frames
-        label_scores = self.labels.scores(np.asarray(logits))
-        prior = min(LENGTH_PRIOR, num_frames)
-        total = person.total + sum(track.scores)
-        score = float(label_scores.max() * total / (track.length + prior))
-        if score >= self.threshold:
-            self._store_boxes(person, track.first_stored, track.boxes, track.scores)
-            best = np.argsort(-label_scores, kind="stable")[:LABELS_KEPT]
-            labels = list(zip(best.tolist(), label_scores[best].tolist()))
-            self.store.add_tube(person.parts, (track.start, track.end - 1), score, labels)
-        else:
-            self.num_dropped += 1
+    def _add_clip(self) -> None:
+        """Scores the people on the waiting frames, with earlier frames as context."""
+        people = self._people()
+        self.best_score = max(self.best_score, people.score.max(initial=-1.0))
+        looks = np.concatenate([each.looks for each in self.waiting])
+        track = self.linker.follow(people, looks)
+        if len(people):
+            scores, detections = self._score(people, track)
+            self.linker.add_scores(scores)
+            self.tables.add_detections(detections, np.repeat(track, self._labels_kept))
+        self.waiting.clear()
+        self._add(self.linker.pop_ended())
 
-    def note(self, tracker: PersonTracker) -> str:
+    def _people(self) -> Detections:
+        """The people on the waiting frames as a table, in which the label means nothing."""
+        counts = [len(each.score) for each in self.waiting]
+        first = self.number - len(self.waiting)
+        frame = np.repeat(np.arange(first, self.number, dtype=np.int32), counts)
+        zeros = np.zeros(len(frame), np.int32)
+        return Detections(
+            zeros, frame, zeros, np.concatenate([each.score for each in self.waiting]),
+            np.concatenate([each.boxes for each in self.waiting]), (self.name,), self.labels.names,
+        )  # fmt: skip
+
+    @property
+    def _labels_kept(self) -> int:
+        return min(LABELS_KEPT, len(self.labels.names))
+
+    def _score(self, people: Detections, track: np.ndarray) -> tuple[ClassScores, Detections]:
+        """The best labels of each person box, as scores of tracks and as detections."""
+        clip = clip_features(self.model, np.stack(self.clip), self.device, self.clip_length)
+        numbers, row = np.unique(track, return_inverse=True)
+        column = people.frame - (self.number - clip.frames)  # in the clip
+        boxes = np.zeros((len(numbers), clip.frames, 4))
+        present = np.zeros((len(numbers), clip.frames), bool)
+        boxes[row, column], present[row, column] = people.boxes / self.frame_size, True
+        own, _ = person_logits(self.model, clip, boxes, present)
+        share = activation_shares(self.model, clip, boxes, present)
+        scored = score_labels(own, clip.scene, share, self.labels, self.scene_weight)
+        count = self._labels_kept
+        best = np.argsort(-scored, axis=-1, kind="stable")[:, :count]
+        label = best[row]
+        score = np.take_along_axis(scored, best, -1)[row] * people.score[:, None] ** PERSON_POWER
+        each = np.repeat(np.arange(len(people)), count)
+        scores = ClassScores(
+            track[each], people.frame[each].astype(np.int64), label.ravel(), score.ravel()
+        )
+        detections = Detections(
+            people.video[each], people.frame[each], label.ravel().astype(np.int32), score.ravel(),
+            _with_margin(people.boxes[each], self.frame_size), (self.name,), self.labels.names,
+        )  # fmt: skip
+        return scores, detections
+
+    def _add(self, linked: LinkResult) -> None:
+        tubes = replace(linked.tubes, boxes=_with_margin(linked.tubes.boxes, self.frame_size))
+        tracks = linked.tracks
+        if tracks is not None:
+            tracks = replace(tracks, boxes=tracks.boxes.clip(0, self.frame_size))
+        self.tables.add(replace(linked, tubes=tubes, tracks=tracks))
+
+    def note(self) -> str:
         """What was left out, in words; "" for nothing."""
-        if tracker.best_score < 0:
+        if self.best_score < 0:
             return "no people found"
-        if tracker.best_score < tracker.start_score:
-            return (
-                f"no person score reaches {tracker.start_score}; the best {tracker.best_score:.2f}"
-            )
         notes = []
-        if tracker.num_dropped:
-            notes.append(f"{tracker.num_dropped} on fewer than {tracker.min_length} frames")
-        if self.num_dropped:
-            notes.append(f"{self.num_dropped} with a score below {self.threshold}")
+        if dropped := self.tables.num_dropped:
+            notes.append(f"{dropped} on fewer than {self.linker.config.min_length} frames")
+        if dropped := self.tables.num_left_out:
+            notes.append(f"{dropped} of too low a score")
         return f"people left out: {', '.join(notes)}" if notes else ""
-
-    def _store_boxes(
-        self, person: _Person, start: int, boxes: list[np.ndarray], scores: list[float]
-    ) -> None:
-        frame = np.arange(start, start + len(boxes), dtype=np.int32)
-        enlarged = _with_margin(np.stack(boxes), self.frame_size)
-        person.parts.append(self.store.add_boxes(frame, np.array(scores), enlarged))
-        person.total += sum(scores)
-
-
-def _write_boxes(store: TubeStore, name: str, names: tuple[str, ...], folder: Path) -> None:
-    """Writes the tables of detections and tubes; a score is that of the box times the label's."""
-    count = min(LABELS_KEPT, len(names))
-    with (
-        open_table_writer(folder / OUTPUT_FILES.detections) as detections,
-        open_table_writer(folder / OUTPUT_FILES.tubes) as tubes,
-    ):
-        for rows in store.iter_by_score(name, names):
-            numbers, index = np.unique(rows.tube, return_inverse=True)
-            label, label_score = store.label_scores(numbers, count)
-            assert rows.score is not None
-            score = rows.score[:, None] * label_score[index]
-            tubes.write(replace(rows, score=score[:, 0]))
-            row = np.repeat(np.arange(len(rows)), count)
-            detections.write(
-                Detections(
-                    video=rows.video[row], frame=rows.frame[row], label=label[index].ravel(),
-                    score=score.ravel(), boxes=rows.boxes[row], video_names=(name,),
-                    label_names=names,
-                )
-            )  # fmt: skip
 
 
 def _with_margin(boxes: np.ndarray, frame_size: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.tables import Detections, Tubes, Videos
+from actiontubes.datasets.table_writer import RESULT_FILES
+from actiontubes.datasets.tables import Actions, Detections, Tracks, Tubes, Videos
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference.action_detector import ActionDetector
 from actiontubes.detect.inference.load import load
@@ -120,13 +121,16 @@ def test_saved_files_are_those_of_a_run(
     assert not isinstance(summary, Exception) and summary is not None
     join_results(jobs, tmp_path / "run")
     paths = result.save(tmp_path / "saved")
-    for kind in (Detections, Tubes, Videos):
-        path = paths[kind.__name__.lower()]
-        saved, expected = read_table(kind, path), read_table(kind, tmp_path / "run" / path.name)
+    assert sorted(path.name for path in paths.values()) == sorted(RESULT_FILES)
+    for kind, path in paths.items():
+        other = tmp_path / "run" / path.name
+        if path.suffix == ".csv":
+            assert path.read_bytes() == other.read_bytes()
+        table = {"detections": Detections, "tubes": Tubes, "tracks": Tracks, "videos": Videos,
+                 "actions": Actions, "labels": Actions}[kind]  # fmt: skip
+        saved, expected = read_table(table, path), read_table(table, other)
         for name, values in vars(expected).items():
             np.testing.assert_array_equal(getattr(saved, name), values)
-    labels = paths["labels"]
-    assert labels.read_text() == (tmp_path / "run" / labels.name).read_text()
 
 
 def test_the_threshold_leaves_out_tubes(detector: ActionDetector, result: Result, video) -> None:
@@ -134,7 +138,8 @@ def test_the_threshold_leaves_out_tubes(detector: ActionDetector, result: Result
     score = float(result.tubes.tube_score[0])
     assert len(detector.predict(video, threshold=score - 0.01).tubes) == COUNT
     none = detector.predict(video, threshold=score + 0.01)
-    assert len(none.tubes) == 0 and none.labels == () and len(none.detections) == 2 * COUNT
+    assert len(none.tubes) == len(none.labels) == len(none.actions) == 0
+    assert len(none.detections) == 2 * COUNT and len(none.tracks) == COUNT
     assert len(none.to_df()) == 0
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,16 @@ import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, open_label_writer
-from actiontubes.datasets.tables import Detections, Tubes, Videos, make_videos, select_rows
+from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES
+from actiontubes.datasets.tables import (
+    Actions,
+    Detections,
+    Tracks,
+    Tubes,
+    Videos,
+    make_videos,
+    select_rows,
+)
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.inference import resumable_run
 from actiontubes.detect.inference.distributed import ProcessShare, lock_folder, process_share
@@ -51,12 +60,18 @@ def write_results(
         np.repeat([0.9, 0.5], 16), np.concatenate([corner, corner + 20], axis=1), (name,),
         ("run", "sit"),
     )  # fmt: skip
-    tables = found, link(found), make_videos([name], 16, 320, 240, 25.0)
-    for table, file in zip(tables, RESULT_FILES[:3], strict=True):
+    first, person = np.array([0, 16]), np.array([1, 2], np.int32)
+    tubes = replace(link(found), person=np.repeat(person, 16))
+    actions = Actions(
+        tubes.video[first], person, tubes.label[first], np.zeros(2), np.full(2, 0.64),
+        tubes.frame[first], tubes.frame[first + 15], tubes.tube_score[first], (name,),
+        tubes.label_names,
+    )  # fmt: skip
+    tracks = Tracks(tubes.video, tubes.person, tubes.frame, tubes.score, tubes.boxes, (name,))
+    videos = make_videos([name], 16, 320, 240, 25.0)
+    for table, file in zip((found, tubes, videos, actions, tracks, actions), RESULT_FILES):
         write_table(table, folder / file)
-    with open_label_writer(folder / OUTPUT_FILES.labels) as labels:
-        labels.writerows([(name, 0, "run", "0.9"), (name, 1, "sit", "0.5")])
-    return VideoSummary(name, 16, 2, ())
+    return VideoSummary(name, num_frames=16, people=2, actions=2, tubes=2, best=())
 
 
 class Detecting:

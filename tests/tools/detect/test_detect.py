@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pandas
 import pytest
 import torch
 from actiontubes.backbones.classifier import Classifier, PretrainedModel
@@ -21,7 +22,7 @@ from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.formats.ucf101_24 import read_pyannot
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.tables import Detections, Tubes, Videos
+from actiontubes.datasets.tables import Detections, Tracks, Tubes, Videos
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.boxes.iou import pairwise_iou
 from actiontubes.detect.people.person_boxes import FunctionSource
@@ -29,7 +30,10 @@ from actiontubes.detect.people.proposals import SOURCES
 from actiontubes.detect.visualization import video as drawing
 from actiontubes.tools.main import main
 
-TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
+TABLES = [
+    "actions.csv", "detections.parquet", "labels.csv", "tracks.parquet", "tubes.parquet",
+    "videos.parquet",
+]  # fmt: skip
 Detect = Callable[..., tuple[int, str, list[str]]]
 
 
@@ -84,14 +88,23 @@ def test_writes_tables_and_drawn_videos(numbered, detect: Detect, tmp_path: Path
     folder = tmp_path / "new" / "out"
     assert files(folder) == sorted([*TABLES, "a.tubes.mp4", "b.tubes.mp4"])
     lines = out.splitlines()
-    assert lines[0] == "a: 1 tube, 20 frames" and lines[2] == "b: 1 tube, 10 frames"
-    assert "frames 0-19" in lines[1] and "dive" in lines[1] and "golf" not in out
+    assert lines[0] == "a: 1 person, 1 action, 20 frames"
+    assert lines[2] == "b: 1 person, 1 action, 10 frames"
+    assert "frames 0-19" in lines[1] and "golf" not in out
+    actions = pandas.read_csv(folder / "actions.csv")
+    columns = ["video", "person", "label", "start", "end", "first_frame", "last_frame", "score"]
+    assert list(actions) == columns and actions["video"].tolist() == ["a", "b"]
+    assert actions["end"].tolist() == pytest.approx([20 / 25, 10 / 25])
+    for action in actions.to_dict("records"):
+        assert f"  {action['score']:.2f}  person 1   {action['label']}  0.00-" in out
     assert lines[-1].startswith("30 frames in ") and lines[-1].endswith("frames/s): new/out")
     tubes = read_table(Tubes, folder / "tubes.parquet")
-    assert tubes.video_names == ("a", "b") and np.bincount(tubes.video).tolist() == [20, 10]
+    assert tubes.video_names == ("a", "b")
     assert set(tubes.label_names) <= {"dive", "clap"}
+    tracks = read_table(Tracks, folder / "tracks.parquet")
+    assert tracks.frame.tolist() == [*range(20), *range(10)] and set(tracks.person) == {1}
     detections = read_table(Detections, folder / "detections.parquet")
-    assert detections.label_names == ("clap", "dive") and len(detections) == 2 * len(tubes)
+    assert detections.label_names == ("clap", "dive") and len(detections) == 2 * 30
     videos = read_table(Videos, folder / "videos.parquet")
     assert videos.video == ("a", "b") and videos.num_frames.tolist() == [20, 10]
     for name, count in (("a", 20), ("b", 10)):
@@ -122,7 +135,9 @@ def test_nobody_in_sight(numbered, detect: Detect, tmp_path: Path, monkeypatch) 
     monkeypatch.setitem(SOURCES, "nobody", lambda name, **_: nobody)
     numbered.write(tmp_path / "a.mp4", 10)
     code, out, err = detect("a.mp4", proposals="nobody")
-    assert (code, err) == (0, []) and out.startswith("a: 0 tubes, 10 frames (no people found)\n")
+    assert (code, err) == (0, []) and out.startswith(
+        "a: 0 people, 0 actions, 10 frames (no people found)\n"
+    )
     assert files(tmp_path / "out") == sorted([*TABLES, "a.tubes.mp4"])
     for kind, name in ((Tubes, "tubes"), (Detections, "detections")):
         assert len(read_table(kind, tmp_path / "out" / f"{name}.parquet")) == 0
@@ -313,14 +328,14 @@ def test_boxes_from_a_table(numbered, detect: Detect, tmp_path: Path) -> None:
     )
     write_table(boxes, tmp_path / "people.csv")
     code, out, err = detect("b.mp4", "a.mp4", "--tables-only", proposals="people.csv")
-    assert code == 2 and out.startswith("a: 1 tube, 20 frames")
+    assert code == 2 and out.startswith("a: 1 person, 1 action, 20 frames")
     assert err == [
         "actiontubes detect: people.csv: contains no video of the name of b.mp4; it has "
         "somewhere/a",
         "actiontubes detect: 1 of 2 videos failed: b.mp4",
     ]
     tubes = read_table(Tubes, tmp_path / "out" / "tubes.parquet")
-    np.testing.assert_allclose(tubes.boxes, np.tile([8.5, 7.75, 31.5, 42.25], (20, 1)))
+    np.testing.assert_allclose(tubes.boxes, np.tile([8.5, 7.75, 31.5, 42.25], (20, 1)), atol=1e-4)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

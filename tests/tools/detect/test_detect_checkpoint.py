@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -16,7 +15,7 @@ from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.table_io import read_table, write_table
-from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
+from actiontubes.datasets.tables import Actions, Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.detect.linking.interface import Calibration
 from actiontubes.detect.linking.linker import link
@@ -24,7 +23,10 @@ from actiontubes.detect.model.build import build_detector
 from actiontubes.detect.model.checkpoint import CALIBRATION, load_detector, save_detector
 from actiontubes.detect.model.config import DetectorConfig
 
-TABLES = ["detections.parquet", "labels.csv", "tubes.parquet", "videos.parquet"]
+TABLES = [
+    "actions.csv", "detections.parquet", "labels.csv", "tracks.parquet", "tubes.parquet",
+    "videos.parquet",
+]  # fmt: skip
 CLASSES = ("clap", "dive", "golf")
 
 
@@ -81,7 +83,7 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
     assert files(out) == sorted([*TABLES, "test_000.tubes.mp4"])
     assert sum(1 for _ in read_video(out / "test_000.tubes.mp4")) == 52
     drawn_with = json.loads((out / "videos/test_000/drawn.json").read_text())
-    assert drawn_with == {"one_label": True, "trail": False}
+    assert drawn_with == {"one_label": False, "trail": False}
     videos = read_table(Videos, out / "videos.parquet")
     assert (videos.video, videos.num_frames.tolist()) == (("test_000",), [52])
 
@@ -101,12 +103,9 @@ def test_the_whole_way(command, figures: Path, trained: Path, tmp_path: Path) ->
     assert sorted(set(tubes.tube_score)) == pytest.approx(sorted(set(others.tube_score)))
     first = np.unique(tubes.tube, return_index=True)[1]
     assert (np.diff(tubes.tube_score[first]) <= 0).all()
-    with (out / "labels.csv").open() as file:
-        listed = list(csv.DictReader(file))
-    assert [row["label"] for row in listed] == [tubes.label_names[i] for i in tubes.label[first]]
-    assert [float(row["score"]) for row in listed] == pytest.approx(
-        tubes.tube_score[first].tolist(), abs=1e-6
-    )
+    actions = read_table(Actions, out / "actions.csv")
+    assert set(actions.score) <= set(tubes.tube_score[first])
+    assert set(actions.person) == set(tubes.person) <= set(range(1, 1 + tubes.person.max()))
 
     scores = tmp_path / "scores.json"
     done = command(
@@ -169,7 +168,7 @@ def test_weak_boxes_leave_the_tubes_and_stay_in_the_detections(
     np.testing.assert_allclose(sorted_boxes(tubes), sorted_boxes(link(strong)), atol=1e-9)
     assert 0 < len(tubes) < len(all_tubes) and tubes.score.min() >= middle
     count = len(np.unique(tubes.tube))
-    assert done.out.startswith(f"test_000: {count} tube")
+    assert f", {count} action" in done.out.splitlines()[0]
 
 
 def test_the_threshold_leaves_out_whole_tubes(detect, figures: Path, trained: Path) -> None:

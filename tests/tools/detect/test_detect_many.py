@@ -140,7 +140,7 @@ def test_two_processes(words, undisturbed: list[bytes], folder: Path, tmp_path: 
     ]
     outputs = [process.communicate(timeout=240) for process in processes]
     assert [process.returncode for process in processes] == [2, 0], outputs
-    assert [text.count(" tube") for text, _ in outputs] == [3, 1]
+    assert [text.count(" action") for text, _ in outputs] == [3, 1]
     first, second = (error.strip().splitlines()[-1] for _, error in outputs)
     assert first == f"actiontubes detect: 1 of 5 videos failed: {mixed / 'bb.mp4'}"
     assert second.startswith(f"actiontubes detect: {mixed / 'bb.mp4'}: ")

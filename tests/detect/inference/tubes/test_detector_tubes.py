@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,15 @@ import torch
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.table_writer import RESULT_FILES
-from actiontubes.datasets.tables import Detections, Tubes, Videos, concatenate_rows, select_rows
+from actiontubes.datasets.tables import (
+    Actions,
+    Detections,
+    Tracks,
+    Tubes,
+    Videos,
+    concatenate_rows,
+    select_rows,
+)
 from actiontubes.datasets.video.reader import read_video
 from actiontubes.datasets.video.resize import resize
 from actiontubes.detect.inference.clip_batches import iter_clip_batches
@@ -24,13 +31,15 @@ from actiontubes.detect.inference.predictor import (
     TorchPredictor,
     postprocess,
 )
+from actiontubes.detect.inference.tubes import detector_tubes as tubes_module
 from actiontubes.detect.inference.tubes.detector_tubes import (
     TubeOptions,
     detector_tubes,
     extend_to_end,
     interpolated_detections,
 )
-from actiontubes.detect.inference.tubes.video_output import TubeStore, VideoSummary
+from actiontubes.detect.inference.tubes.tube_store import TubeStore
+from actiontubes.detect.inference.tubes.video_output import VideoSummary
 from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.linking.greedy import ACT, GreedyLinker
 from actiontubes.detect.linking.interface import LinkConfig, Linker
@@ -95,21 +104,20 @@ def test_stored_tubes_come_best_first(tmp_path: Path) -> None:
         store = TubeStore(file)
         store.add(weak)
         store.add(replace(strong, tube=strong.tube + 7))
-        (tubes,) = store.iter_by_score("clip", names)
+        (tubes,) = store.iter_by_score("clip", names, {1: 1, 2: 2})
         assert tubes.tube_score is not None
         assert tubes.tube.tolist() == [0] * 18 + [1] * 16
         assert tubes.frame.tolist() == [*range(18), *range(16)]
         assert tubes.label.tolist() == [1] * 18 + [0] * 16
         np.testing.assert_array_equal(tubes.boxes, np.concatenate([strong.boxes, weak.boxes]))
         assert tubes.tube_score.tolist() == pytest.approx([0.9] * 18 + [0.3] * 16)
-        assert [row[:2] for row in store.labels(names)] == [(0, "sit"), (1, "run")]
-        summary = store.summary("clip", names, 20)
-    assert summary.text().splitlines() == [
-        "clip: 2 tubes, 20 frames", "  0.90  frames 0-17        sit 0.90",
-        "  0.30  frames 0-15        run 0.30",
-    ]  # fmt: skip
+        assert tubes.person is not None and tubes.person.tolist() == [2] * 18 + [1] * 16
+        spans = store.spans()
+        assert (spans.label.tolist(), spans.first.tolist()) == ([0, 1], [0, 0])
+        assert (spans.last.tolist(), spans.person.tolist()) == ([15, 17], [1, 2])
+        assert spans.score.tolist() == pytest.approx([0.3, 0.9])
     with TemporaryFile() as file:
-        (none,) = TubeStore(file).iter_by_score("clip", names)
+        (none,) = TubeStore(file).iter_by_score("clip", names, {})
         assert len(none) == 0 and none.boxes.shape == (0, 4)
 
 
@@ -162,12 +170,18 @@ def test_tables_of_a_video(numbered, detector: Detector, tmp_path: Path) -> None
     assert tubes.tube_score is not None and summary.tubes == 2 and summary.num_frames == 31
     first = np.unique(tubes.tube, return_index=True)[1]
     assert (np.diff(tubes.tube_score[first]) <= 0).all()
-    with (tmp_path / "out" / "labels.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["label"] for row in rows] == [tubes.label_names[i] for i in tubes.label[first]]
-    assert [float(row["score"]) for row in rows] == pytest.approx(
-        tubes.tube_score[first].tolist(), abs=1e-6
-    )
+    labels = read_table(Actions, tmp_path / "out" / "labels.csv")
+    names = [labels.label_names[i] for i in labels.label]
+    assert names == [tubes.label_names[i] for i in tubes.label[first]]
+    assert labels.score.tolist() == tubes.tube_score[first].tolist()
+    # One of the two, which are there all along, is what the person does.
+    actions = read_table(Actions, tmp_path / "out" / "actions.csv")
+    assert actions.label_names == (names[0],) and actions.score.tolist() == [tubes.tube_score[0]]
+    assert (actions.first_frame, actions.last_frame) == (0, 30)
+    assert (actions.start, actions.end) == (0, pytest.approx(31 / videos.fps[0]))
+    tracks = read_table(Tracks, tmp_path / "out" / "tracks.parquet")
+    assert tracks.frame.tolist() == list(range(31)) and set(tracks.person) == {1}
+    assert found.person is not None and set(found.person) == {1} == set(tubes.person)
 
 
 def test_nothing_above_the_threshold(numbered, detector: Detector, tmp_path: Path) -> None:
@@ -179,9 +193,10 @@ def test_nothing_above_the_threshold(numbered, detector: Detector, tmp_path: Pat
     config = LinkConfig(num_frames=20)
     best = f"{link(found, make_linker('persons', config)).tube_score.max():.2f}"
     assert summary.text() == (
-        f"a: 0 tubes, 20 frames (no score reaches --threshold 1; the best {best})"
+        f"a: 1 person, 0 actions, 20 frames (no score reaches --threshold 1; the best {best})"
     )
-    assert (tmp_path / "out" / "labels.csv").read_text().split() == ["video,tube,label,score"]
+    for name in ("labels", "actions"):
+        assert len(read_table(Actions, tmp_path / "out" / f"{name}.csv")) == 0
 
 
 @pytest.mark.parametrize(("count", "key_frame_step"), [(1, 1), (10, 1), (14, 4)])
@@ -227,12 +242,14 @@ def jumping(frames: np.ndarray, first: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("linker", ["persons", "act", "singh", "peng"])
 @pytest.mark.parametrize("key_frame_step", [1, 4])
 def test_batches_give_the_tubes_of_the_whole_video(
-    numbered, detector: Detector, tmp_path: Path, linker: str, key_frame_step: int
+    numbered, detector: Detector, tmp_path: Path, monkeypatch, linker: str, key_frame_step: int
 ) -> None:
     """Linked as frames come, with threads, against all at once; several batches."""
     detector = deepcopy(detector)
     torch.nn.init.normal_(detector.head.scores.weight, std=1.0)
     count = 2 * KEY_FRAMES_PER_CLIP + 45
+    # The drawn numbers change much from frame to frame.
+    monkeypatch.setattr(tubes_module, "mark_cuts", lambda frames: ((f, False) for f in frames))
     video = numbered.write(tmp_path / "a.mp4", count, size=(128, 96))
     small = [
         (resize(frame, 48, 64), jumping(frame[None], number)[0][:, :4] / 2)
@@ -281,6 +298,31 @@ def test_batches_give_the_tubes_of_the_whole_video(
         np.testing.assert_array_equal(getattr(tubes, column), getattr(expected, column))
     names = [np.array(table.label_names)[table.label].tolist() for table in (tubes, expected)]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("key_frame_step", [1, 4])
+def test_nobody_goes_on_over_a_cut(
+    numbered, detector: Detector, tmp_path: Path, monkeypatch, key_frame_step: int
+) -> None:
+    """Neither tracks nor tubes, whose last box is held up to the cut."""
+    monkeypatch.setattr(
+        tubes_module, "mark_cuts", lambda frames: ((f, n == 22) for n, f in enumerate(frames))
+    )
+    video = numbered.write(tmp_path / "a.mp4", 31, size=(128, 96))
+    found, tubes, *_ = find(
+        video, detector, tmp_path / "out", FunctionSource(people), threshold=0,
+        key_frame_step=key_frame_step,
+    )  # fmt: skip
+    tracks = read_table(Tracks, tmp_path / "out" / "tracks.parquet")
+    after = -(-22 // key_frame_step) * key_frame_step
+    for table in (tracks, tubes):
+        spans = [table.frame[table.person == person] for person in (1, 2)]
+        assert [(span.min(), span.max()) for span in spans] == [(0, 21), (after, 30)]
+    assert found.person is not None
+    at_key_frames = found.frame % key_frame_step == 0
+    assert found.person[at_key_frames].tolist() == [
+        1 if frame < 22 else 2 for frame in found.frame[at_key_frames]
+    ]
 
 
 def test_what_cannot_be(numbered, detector: Detector, tmp_path: Path) -> None:

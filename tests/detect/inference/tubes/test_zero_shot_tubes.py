@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,19 +15,23 @@ from actiontubes.backbones.family import get_variant
 from actiontubes.backbones.inception import Trunk
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import read_table
-from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES, concatenate_tables
-from actiontubes.datasets.tables import Detections, Tubes, Videos
-from actiontubes.detect.inference.tubes import video_output
+from actiontubes.datasets.table_writer import OUTPUT_FILES, RESULT_FILES
+from actiontubes.datasets.tables import Actions, Detections, Tracks, Tubes, Videos
+from actiontubes.detect.inference.tubes import row_file, tube_store
 from actiontubes.detect.inference.tubes import zero_shot_tubes as video_tubes
+from actiontubes.detect.inference.tubes.video_output import VideoSummary
+from actiontubes.detect.inference.tubes.video_tables import LABELS_KEPT
 from actiontubes.detect.inference.tubes.zero_shot_tubes import (
-    LABELS_KEPT,
-    LENGTH_PRIOR,
     MARGIN,
+    PERSON_POWER,
     trunk_size,
     zero_shot_tubes,
 )
 from actiontubes.detect.inference.video_input import open_video_file
 from actiontubes.detect.model.zero_shot import (
+    ACTOR_SHARE,
+    ACTOR_SLOPE,
+    TEMPERATURE,
     ClipFeatures,
     LabelGroups,
     person_logits,
@@ -80,24 +83,23 @@ class Found:
     """The tables of one video, whose labels all index the labels that were asked for.
 
     Attributes:
-        videos, tubes, detections: the tables.
-        tube_scores: (P,) of each tube.
-        label_scores: (P, labels) of each tube, as labels.csv has them, 0 where it has none.
-        note: what the summary says was left out.
+        tubes, detections, tracks, actions, labels, videos: the tables.
+        summary: what the user reads.
     """
 
-    videos: Videos
     tubes: Tubes
     detections: Detections
-    tube_scores: np.ndarray
-    label_scores: np.ndarray
-    note: str
+    tracks: Tracks
+    actions: Actions
+    labels: Actions
+    videos: Videos
+    summary: VideoSummary
 
 
-Boxes = TypeVar("Boxes", Detections, Tubes)
+Table = TypeVar("Table", Detections, Tubes, Actions)
 
 
-def read_boxes(kind: type[Boxes], path: Path, names: tuple[str, ...]) -> Boxes:
+def read_labeled(kind: type[Table], path: Path, names: tuple[str, ...]) -> Table:
     table = read_table(kind, path)
     code = np.array([names.index(name) for name in table.label_names], np.int32)
     return replace(table, label=code[table.label], label_names=names)
@@ -122,17 +124,48 @@ def find(video: Path, model: PretrainedModel, people: Proposals, **options) -> F
         **options,
     )
     assert sorted(path.name for path in folder.iterdir()) == sorted(RESULT_FILES)
-    detections = read_boxes(Detections, folder / OUTPUT_FILES.detections, labels.names)
-    tubes = read_boxes(Tubes, folder / OUTPUT_FILES.tubes, labels.names)
-    first = np.unique(tubes.tube, return_index=True)[1]
-    assert summary.tubes == len(first) and tubes.tube_score is not None
-    shares = np.zeros((len(first), len(labels.names)))
-    with (folder / OUTPUT_FILES.labels).open(newline="") as file:
-        for row in csv.DictReader(file):
-            shares[int(row["tube"]), labels.names.index(row["label"])] = float(row["score"])
-    videos = read_table(Videos, folder / OUTPUT_FILES.videos)
-    note = summary.note
-    return Found(videos, tubes, detections, tubes.tube_score[first], shares, note)
+    result = Found(
+        read_labeled(Tubes, folder / OUTPUT_FILES.tubes, labels.names),
+        read_labeled(Detections, folder / OUTPUT_FILES.detections, labels.names),
+        read_table(Tracks, folder / OUTPUT_FILES.tracks),
+        read_labeled(Actions, folder / OUTPUT_FILES.actions, labels.names),
+        read_labeled(Actions, folder / OUTPUT_FILES.labels, labels.names),
+        read_table(Videos, folder / OUTPUT_FILES.videos),
+        summary,
+    )
+    check(result)
+    return result
+
+
+def check(found: Found) -> None:
+    """What holds of the tables whatever was found."""
+    tubes, detections, tracks, actions = found.tubes, found.detections, found.tracks, found.actions
+    (width,), (height,) = found.videos.width, found.videos.height
+    for table in (tubes, detections, tracks):
+        assert table.video_names == ("clip",)[: len(table)] and not table.video.any()
+        assert (table.boxes >= 0).all() and (table.boxes <= [width, height] * 2).all()
+        assert (table.boxes[:, :2] <= table.boxes[:, 2:]).all()
+        assert table.score is not None and ((table.score >= 0) & (table.score <= 1)).all()
+        assert ((table.frame >= 0) & (table.frame < found.videos.num_frames)).all()
+    numbers, first = np.unique(tubes.tube, return_index=True)
+    assert tubes.tube_score is not None and tubes.person is not None
+    assert numbers.tolist() == list(range(found.summary.tubes))
+    assert (np.diff(tubes.tube_score[first]) <= 0).all()
+    people = np.unique(tracks.person)
+    assert people.tolist() == list(range(1, found.summary.people + 1))
+    assert set(tubes.person) == set(actions.person) == set(found.labels.person) <= set(people)
+    starts = [tracks.frame[tracks.person == person].min() for person in people]
+    assert starts == sorted(starts)
+    # One thing at a time, with the score of its tube, on some of its frames.
+    scores = {(tubes.person[i], tubes.label[i], tubes.tube_score[i]) for i in first}
+    for i in range(len(actions)):
+        assert (actions.person[i], actions.label[i], actions.score[i]) in scores
+        is_next = i + 1 < len(actions) and actions.person[i] == actions.person[i + 1]
+        assert not is_next or actions.last_frame[i] < actions.first_frame[i + 1]
+    fps = found.videos.fps[0]
+    np.testing.assert_allclose(actions.start, actions.first_frame / fps, atol=1e-5)
+    np.testing.assert_allclose(actions.end, (actions.last_frame + 1) / fps, atol=1e-5)
+    assert (np.bincount(found.labels.person) <= LABELS_KEPT).all()
 
 
 def walkers(frames: np.ndarray, first: int) -> list[np.ndarray]:
@@ -150,18 +183,29 @@ def nobody(frames: np.ndarray, first: int) -> list[np.ndarray]:
     return [np.empty((0, 5), np.float32) for _ in frames]
 
 
+def worthless(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    return [0 * people for people in walkers(frames, first)]
+
+
+@pytest.fixture
+def no_cuts(monkeypatch) -> None:
+    """The drawn numbers change much from frame to frame."""
+    monkeypatch.setattr(
+        video_tubes, "mark_cuts", lambda frames: ((frame, False) for frame in frames)
+    )
+
+
 @pytest.mark.parametrize(
     ("length", "clips"),
     [
         (1, [(0, 1)]),
-        (40, [(0, 40)]),
         (64, [(0, 64)]),
         (65, [(0, 64), (1, 65)]),
-        (128, [(0, 64), (64, 128)]),
         (150, [(0, 64), (64, 128), (86, 150)]),
     ],
 )
-def test_each_frame_is_evidence_once(
+@pytest.mark.usefixtures("no_cuts")
+def test_each_frame_is_scored_once(
     numbered, model, no_trunk, monkeypatch, tmp_path: Path, length: int, clips: list
 ) -> None:
     counted: list[int] = []
@@ -172,222 +216,127 @@ def test_each_frame_is_evidence_once(
 
     monkeypatch.setattr(video_tubes, "person_logits", logits)
     video = numbered.write(tmp_path / "clip.mp4", length)
-    result = find(video, model, whole_frame, clip_length=64)
+    result = find(video, model, whole_frame, clip_length=64, threshold=0)
     assert no_trunk == [list(range(*clip)) for clip in clips]
     assert counted == list(range(length))
     assert result.videos.num_frames == length
-    assert result.tubes.frame.tolist() == list(range(length))
+    assert result.tracks.frame.tolist() == list(range(length))
     assert (result.tubes.boxes == [0, 0, 64, 48]).all()
+    assert len(result.detections) == LABELS_KEPT * length
 
 
-def test_evidence_of_a_person_is_taken_while_they_are_there(
-    numbered, model, no_trunk, monkeypatch, tmp_path: Path
-) -> None:
-    seen: dict[float, list[int]] = {}
-
-    def logits(model, clip, boxes, present):
-        assert not boxes[~present].any() and (boxes[present] <= 1).all()
-        for own, there in zip(boxes, present):
-            height = round(float(own[there][0, 3] - own[there][0, 1]) * 48)
-            seen.setdefault(height, []).extend(np.array(no_trunk[-1])[there].tolist())
-        return person_logits(model, clip, boxes, present)
-
-    monkeypatch.setattr(video_tubes, "person_logits", logits)
-    video = numbered.write(tmp_path / "clip.mp4", 100)
-    find(video, model, walkers, clip_length=48)
-    # In clips of 48 frames: 0 to 47, 48 to 95, and 52 to 99 for the last four.
-    assert no_trunk[-1] == list(range(52, 100))
-    assert seen[30] == list(range(100))
-    # Frames in which they are followed are processed before it is known that they never return.
-    assert seen[22][:40] == list(range(20, 60)) and seen[22] == sorted(set(seen[22]))
-
-
+@pytest.mark.usefixtures("no_cuts")
 def test_scores_by_hand(numbered, model, no_trunk, tmp_path: Path) -> None:
-    """Constant features: every person's own logits are the classifier's on them, in all clips."""
+    """Constant features: everyone's own logits are the classifier's, and nobody is the only one."""
     video = numbered.write(tmp_path / "clip.mp4", 100)
-    result = find(video, model, walkers, scene_weight=0.25)
+    result = find(video, model, walkers, scene_weight=0.25, threshold=0)
     own = model.head.fc(torch.linspace(-1, 1, model.trunk.out_channels)).detach().numpy()
-    logits = 0.75 * own + 0.25 * np.linspace(0, 1, len(CLASSES))
-    share = np.exp(logits) / np.exp(logits).sum()
-    listed = np.where(share >= np.sort(share)[-LABELS_KEPT], share, 0)
-    np.testing.assert_allclose(result.label_scores, [listed, listed], rtol=1e-4, atol=1e-6)
-    # The mean of the person's scores, with LENGTH_PRIOR frames of score 0 besides.
-    best = share.max()
-    second = np.float32([0.6 + k / 1000 for k in range(20, 60)]).sum()
-    expected = [best * 90 / (100 + LENGTH_PRIOR), best * second / (40 + LENGTH_PRIOR)]
-    np.testing.assert_allclose(result.tube_scores, expected, rtol=1e-4)
-    assert result.tubes.label_names[result.tubes.label[0]] == CLASSES[share.argmax()]
-
-
-def worthless(frames: np.ndarray, first: int) -> list[np.ndarray]:
-    return [0 * people for people in walkers(frames, first)]
-
-
-def check(result: Found) -> None:
-    """What holds of the tables whatever was found."""
-    tubes, detections = result.tubes, result.detections
-    (width,), (height,) = result.videos.width, result.videos.height
-    for table in (tubes, detections):
-        assert table.video_names == ("clip",)[: len(table)] and not table.video.any()
-        assert (table.boxes >= 0).all() and (table.boxes <= [width, height] * 2).all()
-        assert (table.boxes[:, :2] <= table.boxes[:, 2:]).all()
-        assert table.score is not None and ((table.score >= 0) & (table.score <= 1)).all()
-        assert ((table.frame >= 0) & (table.frame < result.videos.num_frames)).all()
-    assert (np.diff(result.tube_scores) <= 0).all()
-    assert np.unique(tubes.tube).tolist() == list(range(len(result.tube_scores)))
-    assert (result.label_scores.sum(axis=1) < 1 + 1e-5).all()
-    kept = min(LABELS_KEPT, result.label_scores.shape[1])
-    for number, (score, shares) in enumerate(zip(result.tube_scores, result.label_scores)):
-        rows = tubes.tube == number
-        assert (np.diff(tubes.frame[rows]) == 1).all()
-        assert (tubes.label[rows] == shares.argmax()).all()
-        assert tubes.tube_score is not None and (tubes.tube_score[rows] == score).all()
-    # Each box of a tube stands among the detections with its best labels, and nothing else does.
-    assert len(detections) == kept * len(tubes)
-    by_box = {
-        (int(frame), tuple(box), int(label)): score
-        for frame, box, label, score in zip(
-            detections.frame, detections.boxes, detections.label, detections.score
+    logits = (0.75 * own + 0.25 * np.linspace(0, 1, len(CLASSES))) / TEMPERATURE
+    share = np.exp(logits) / np.exp(logits).sum() / (1 + np.exp(-ACTOR_SLOPE * (1 - ACTOR_SHARE)))
+    best = np.sort(share)[-LABELS_KEPT:]
+    for person, score in ((1, 0.9), (2, 0.62)):
+        first = result.detections.person == person
+        first &= result.detections.frame == 20
+        np.testing.assert_allclose(
+            np.sort(result.detections.score[first]), score**PERSON_POWER * best, rtol=1e-4
         )
-    }
-    assert len(by_box) == len(detections)
-    for i in range(len(tubes)):
-        shares = result.label_scores[tubes.tube[i]]
-        person = tubes.score[i] / shares.max()
-        for label in np.argsort(-shares, kind="stable")[:kept]:
-            found = by_box[int(tubes.frame[i]), tuple(tubes.boxes[i]), int(label)]
-            assert found == pytest.approx(person * shares[label], abs=1e-5)
+    assert set(result.actions.label) == {share.argmax()} and len(result.actions) == 2
+    assert result.actions.first_frame.tolist() == [0, 20]
+    assert result.actions.last_frame.tolist() == [99, 59]
 
 
-def test_tables_of_a_video(numbered, model, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_cuts")
+def test_tables_of_a_video(numbered, model, no_trunk, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 80)
     result = find(video, model, walkers, threshold=0)
-    check(result)
-    long, short = (result.tubes.frame[result.tubes.tube == number] for number in (0, 1))
-    assert (long[0], long[-1], short[0], short[-1]) == (0, 79, 20, 59)
-    # Boxes are larger than the detector's by MARGIN, about their centres, inside the frame.
+    assert np.bincount(result.tracks.person).tolist() == [0, 80, 40]
+    # Boxes of tubes are larger than the detector's by MARGIN, about their centers, in the frame.
+    (row,) = np.flatnonzero((result.tracks.person == 1) & (result.tracks.frame == 40))
+    np.testing.assert_allclose(result.tracks.boxes[row], [10, 10, 30, 40], atol=1e-3)
+    rows = (result.tubes.person == 1) & (result.tubes.frame == 40)
     np.testing.assert_allclose(
-        result.tubes.boxes[40], [10 - 10 * (MARGIN - 1), 25 - 15 * MARGIN, 20 + 10 * MARGIN,
-                                 25 + 15 * MARGIN], rtol=1e-6,
+        result.tubes.boxes[rows][0], [20 - 10 * MARGIN, 25 - 15 * MARGIN, 20 + 10 * MARGIN,
+                                      25 + 15 * MARGIN], atol=1e-3,
     )  # fmt: skip
-    assert result.tubes.boxes[result.tubes.tube == 1][:, 2].max() == 64
-    expected = 0.9 * result.label_scores[0].max()
-    np.testing.assert_allclose(result.tubes.score[long], expected, rtol=1e-5)
+    assert result.tubes.boxes[result.tubes.person == 2][:, 2].max() == 64
 
 
+@pytest.mark.usefixtures("no_cuts")
 def test_batches_do_not_matter(numbered, model, no_trunk, monkeypatch, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 75)
     results = []
-    for size in (1, 7, 8, 100):
+    for size in (1, 7, 100):
         monkeypatch.setattr(video_tubes, "_FRAMES_PER_BATCH", size)
-        results.append(find(video, model, walkers))
+        for module in (row_file, tube_store):
+            monkeypatch.setattr(module, "_ROWS_AT_ONCE", 20 * size)
+        results.append(find(video, model, walkers, threshold=0))
     for other in results[1:]:
-        for name in ("frame", "label", "boxes", "tube", "score", "tube_score"):
-            np.testing.assert_array_equal(
-                getattr(results[0].tubes, name), getattr(other.tubes, name)
-            )
-        np.testing.assert_array_equal(results[0].detections.score, other.detections.score)
+        for table in ("tubes", "detections", "tracks", "actions", "labels"):
+            for name, values in vars(getattr(results[0], table)).items():
+                np.testing.assert_array_equal(values, getattr(getattr(other, table), name))
 
 
-def passers_by(frames: np.ndarray, first: int) -> list[np.ndarray]:
-    """Somebody who stays, missed by the detector now and then, and others who come and go."""
-    found = []
-    for number in range(first, first + len(frames)):
-        people = [[40, 5, 60, 40, 0.7]] if number % 23 > 4 else []
-        if number % 40 < 12:
-            people.append([number % 40, 10, number % 40 + 20, 40, 0.6 + number / 1000])
-        found.append(np.array(people, np.float32).reshape(-1, 5))
-    return found
-
-
-@pytest.mark.parametrize("clip_length", [16, 64])
-def test_boxes_on_disk_are_the_same(
-    numbered, model, no_trunk, monkeypatch, tmp_path: Path, clip_length: int
+def test_no_clip_and_nobody_goes_on_over_a_cut(
+    numbered, model, no_trunk, monkeypatch, tmp_path: Path
 ) -> None:
-    video = numbered.write(tmp_path / "clip.mp4", 170)
-    options = {"clip_length": clip_length, "threshold": 0}
-    whole = find(video, model, passers_by, **options)
-    check(whole)
-    assert len(whole.tube_scores) > 5 and np.bincount(whole.tubes.tube).max() > 60
-    monkeypatch.setattr(video_tubes, "_BOXES_IN_MEMORY", 3)
-    monkeypatch.setattr(video_output, "_ROWS_AT_ONCE", 20)
-    parts = find(video, model, passers_by, **options)
-    for name in ("frame", "label", "boxes", "tube", "score", "tube_score"):
-        np.testing.assert_array_equal(getattr(parts.tubes, name), getattr(whole.tubes, name))
-    for name in ("frame", "label", "boxes", "score"):
-        np.testing.assert_array_equal(
-            getattr(parts.detections, name), getattr(whole.detections, name)
-        )
-    np.testing.assert_array_equal(parts.label_scores, whole.label_scores)
+    monkeypatch.setattr(
+        video_tubes, "mark_cuts", lambda frames: ((f, n == 70) for n, f in enumerate(frames))
+    )
+    video = numbered.write(tmp_path / "clip.mp4", 100)
+    result = find(video, model, whole_frame, threshold=0)
+    assert no_trunk == [list(range(64)), list(range(6, 70)), list(range(70, 100))]
+    for person, (first, last) in {1: (0, 69), 2: (70, 99)}.items():
+        frames = result.tracks.frame[result.tracks.person == person]
+        assert (frames.min(), frames.max()) == (first, last)
 
 
-def test_who_leaves_early_is_scored_by_the_whole_length(
+@pytest.mark.usefixtures("no_cuts")
+def test_who_does_nothing_likely_is_in_tracks_alone(
     numbered, model, no_trunk, tmp_path: Path
 ) -> None:
-    """In a video of fewer frames than `LENGTH_PRIOR`, of which 16 are known when they are gone."""
-
-    def early(frames: np.ndarray, first: int) -> list[np.ndarray]:
-        box = np.array([[5, 5, 30, 40, 0.75]], np.float32)
-        return [box[: number < 10] for number in range(first, first + len(frames))]
-
-    video = numbered.write(tmp_path / "clip.mp4", 48)
-    result = find(video, model, early, clip_length=8, threshold=0)
-    share = result.label_scores.max()
-    np.testing.assert_allclose(result.tube_scores, [share * 7.5 / (10 + 48)], rtol=1e-5)
+    video = numbered.write(tmp_path / "clip.mp4", 70)
+    both = find(video, model, walkers, threshold=0)
+    better = find(video, model, walkers, threshold=both.actions.score.mean())
+    assert len(both.actions) == 2 and better.actions.person.tolist() == [1]
+    assert set(better.tracks.person) == {1, 2} and set(better.labels.person) == {1}
+    none = find(video, model, walkers, threshold=1)
+    assert len(none.tubes) == len(none.actions) == len(none.labels) == 0
+    assert set(none.tracks.person) == {1, 2}
+    assert none.summary.text() == "clip: 2 people, 0 actions, 70 frames"
 
 
 def test_the_scene_alone_gives_all_the_same_labels(numbered, model, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 60)
-    own, scene = (
-        find(video, model, walkers, scene_weight=share, threshold=0).label_scores
-        for share in (0, 1)
-    )
-    np.testing.assert_allclose(scene[0], scene[1], atol=1.1e-6)  # six digits in the file
-    assert np.abs(own[0] - own[1]).max() > 1e-3
+    options = {"scene_weight": 1, "threshold": 0, "labels": select_labels(CLASSES[:5], CLASSES)}
+    scene = find(video, model, walkers, **options).detections
+    for frame in (25, 50):
+        rows = scene.frame == frame
+        labels = [set(scene.label[rows & (scene.person == person)]) for person in (1, 2)]
+        assert labels[0] == labels[1]
 
 
+@pytest.mark.usefixtures("no_cuts")
 def test_fewer_labels_than_are_kept(numbered, model, no_trunk, tmp_path: Path) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 30)
-    result = find(video, model, walkers, labels=LabelGroups(("a", "b"), ((0, 1), (4,))))
-    assert result.label_scores.shape == (2, 2)
-    check(result)
-
-
-def test_weak_tubes_are_dropped(numbered, model, no_trunk, tmp_path: Path) -> None:
-    video = numbered.write(tmp_path / "clip.mp4", 70)
-    both = find(video, model, walkers, threshold=0)
-    assert len(both.tube_scores) == 2
-    assert both.note == ""
-    better = find(video, model, walkers, threshold=both.tube_scores.mean())
-    assert better.tube_scores == both.tube_scores[:1]
-    assert better.note.startswith("people left out: 1 with a score below 0.")
-
-
-def test_the_best_tube_comes_first(numbered, model, no_trunk, tmp_path: Path) -> None:
-    def weak_and_strong(frames: np.ndarray, first: int) -> list[np.ndarray]:
-        boxes = np.array([[2, 2, 20, 40, 0.55], [40, 2, 60, 40, 0.95]], np.float32)
-        return [boxes[: 1 + (number >= 5)] for number in range(first, first + len(frames))]
-
-    video = numbered.write(tmp_path / "clip.mp4", 50)
-    result = find(video, model, weak_and_strong, threshold=0)
-    check(result)
-    starts = [int(result.tubes.frame[result.tubes.tube == number].min()) for number in (0, 1)]
-    assert starts == [5, 0]
+    labels = LabelGroups(("a", "b"), ((0, 1), (4,)))
+    result = find(video, model, walkers, labels=labels, threshold=0)
+    assert len(result.labels) == 4 and len(result.detections) == 2 * (30 + 10)
 
 
 @pytest.mark.parametrize("people", [nobody, worthless])
+@pytest.mark.usefixtures("no_cuts")
 def test_nobody(numbered, model, no_trunk, tmp_path: Path, people: Proposals) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 70)
     result = find(video, model, people)
-    assert len(result.tubes) == len(result.detections) == len(result.tube_scores) == 0
-    assert no_trunk == [], "the trunk ran for nobody"
-    check(result)
-    assert result.tubes.boxes.shape == result.detections.boxes.shape == (0, 4)
+    assert len(result.tubes) == len(result.tracks) == len(result.actions) == 0
+    assert result.tubes.boxes.shape == result.tracks.boxes.shape == (0, 4)
     assert result.videos.video == ("clip",) and result.videos.num_frames.tolist() == [70]
-    why = "no people found" if people is nobody else "no person score reaches 0.5; the best 0.00"
-    assert result.note == why
+    if people is nobody:
+        assert no_trunk == [], "the trunk ran for nobody"
+        assert result.summary.note == "no people found"
 
 
+@pytest.mark.usefixtures("no_cuts")
 def test_a_flicker_is_nobody(numbered, model, no_trunk, tmp_path: Path) -> None:
     def flicker(frames: np.ndarray, first: int) -> list[np.ndarray]:
         people = nobody(frames, first)
@@ -397,54 +346,12 @@ def test_a_flicker_is_nobody(numbered, model, no_trunk, tmp_path: Path) -> None:
 
     video = numbered.write(tmp_path / "clip.mp4", 70)
     result = find(video, model, flicker)
-    assert len(result.tubes) == 0 and result.note == "people left out: 1 on fewer than 8 frames"
-
-
-def test_files_of_several_videos_agree(
-    concatenate_tubes, numbered, model, no_trunk, tmp_path: Path
-) -> None:
-    folders = [tmp_path / name for name in ("b", "none", "a")]
-    summaries = []
-    for folder, people in zip(folders, (walkers, nobody, whole_frame)):
-        folder.mkdir()
-        video = numbered.write(folder.with_suffix(".mp4"), 70)
-        labels = select_labels(None, CLASSES)
-        summaries.append(
-            zero_shot_tubes(
-                open_video_file(video, folder.name),
-                model,
-                FunctionSource(people),
-                labels,
-                folder,
-                progress=False,
-            )
-        )
-    assert [summary.tubes for summary in summaries] == [2, 0, 1]
-    concatenate_tables(folders, [summary.tubes for summary in summaries], tmp_path)
-    tubes = read_table(Tubes, tmp_path / "tubes.parquet")
-    expected = concatenate_tubes(
-        [read_table(Tubes, folder / "tubes.parquet") for folder in folders]
-    )
-    for column in ("frame", "boxes", "tube", "score", "tube_score"):
-        np.testing.assert_array_equal(getattr(tubes, column), getattr(expected, column))
-    found = read_table(Detections, tmp_path / "detections.parquet")
-    assert set(found.video_names) == {"a", "b"}
-    with (tmp_path / "labels.csv").open(newline="") as file:
-        lists = list(csv.DictReader(file))
-    assert len(lists) == 3 * LABELS_KEPT
-    for number in range(3):
-        (video,) = set(tubes.video[tubes.tube == number])
-        (label,) = set(tubes.label[tubes.tube == number])
-        own = [row for row in lists if int(row["tube"]) == number]
-        assert {row["video"] for row in own} == {tubes.video_names[video]}
-        assert own[0]["label"] == tubes.label_names[label]
-        scores = [float(row["score"]) for row in own]
-        assert scores == sorted(scores, reverse=True)
-    videos = read_table(Videos, tmp_path / "videos.parquet")
-    assert videos.video == ("b", "none", "a") and videos.num_frames.tolist() == [70] * 3
+    assert len(result.tracks) == 0
+    assert result.summary.note == "people left out: 1 on fewer than 4 frames"
 
 
 @pytest.mark.parametrize("size", [(4, 4), (2, 90), (300, 2)])
+@pytest.mark.usefixtures("no_cuts")
 def test_tiny_frames(numbered, model, tmp_path: Path, size: tuple[int, int]) -> None:
     video = numbered.write(tmp_path / "clip.mp4", 12, size=size)
 
@@ -453,9 +360,8 @@ def test_tiny_frames(numbered, model, tmp_path: Path, size: tuple[int, int]) -> 
         people = [np.array([[0, 0, *size, 1]], np.float32)] * 9 + nobody(frames, 0)
         return people[first : first + len(frames)]
 
-    result = find(video, model, there, clip_length=16)
-    assert len(result.tubes) == 9
-    check(result)
+    result = find(video, model, there, clip_length=16, threshold=0)
+    assert len(result.tracks) == 9
 
 
 def test_no_such_video(model, tmp_path: Path) -> None:
