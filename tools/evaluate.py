@@ -111,10 +111,10 @@ def evaluate(
     rules = PROTOCOLS if protocol == "all" else [get_protocol(protocol)]
     chosen = [override_protocol(each, set) for each in rules]
 
-    def read(source: Any, *paths: Path | None) -> AlignedTables:
+    def read(source: Any, *paths: Path | None, persons: Path | None = None) -> AlignedTables:
         tables = read_aligned(
-            source, *paths, split=split, videos=videos, annotations=annotations, files=files,
-            annotated_frames=annotated_frames,
+            source, *paths, persons=persons, split=split, videos=videos, annotations=annotations,
+            files=files, annotated_frames=annotated_frames,
         )  # fmt: skip
         return tables if excluded is None else leave_out_excluded(tables, excluded)
 

@@ -232,7 +232,8 @@ def _videos(content: Entry, images: Any, path: Path) -> Videos | None:
             (strip_extension(video["name"].text()), length.integer(least=1),
              width.integer(least=1), height.integer(least=1), fps.number() if fps else np.nan)
         )  # fmt: skip
-    names, lengths, widths, heights, rates = zip(*rows) if rows else ((),) * 5
+    columns: tuple[Any, ...] = tuple(zip(*rows)) if rows else ((),) * 5
+    names, lengths, widths, heights, rates = columns
     if not set(images.video_names) <= set(names):
         return None
     return make_videos(names, lengths, widths, heights, rates)

@@ -45,7 +45,7 @@ def leave_out_excluded(tables: AlignedTables, path: Path) -> AlignedTables:
             excluded.setdefault(code, set()).add(round(second * _rate(tables, code, path)))
     parts = {
         kind: _without(table, excluded)
-        for kind in ("ground_truth", "detections", "tubes")
+        for kind in ("ground_truth", "detections", "tubes", "persons")
         if (table := getattr(tables, kind)) is not None
     }
     left_out = len(tables.ground_truth) - len(parts["ground_truth"])
