@@ -110,7 +110,9 @@ class Result:
         tubes = select_rows(tubes, tubes.frame == frame)
         if self.one_label:
             tubes = nms_across_classes(tubes)
-        tracks = select_rows(self.tracks, self.tracks.frame == frame)
+        tracks = None if self.one_label else self.tracks
+        if tracks is not None:
+            tracks = select_rows(tracks, tracks.frame == frame)
         drawn = draw_tubes(image, frame, tubes, tracks=tracks)
         height, width = drawn.shape[:2]
         figure = Figure(figsize=(8, 8 * height / width), layout="constrained")
