@@ -14,8 +14,8 @@ from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Actions, Detections, Tracks, Tubes, Videos, select_rows
 from ..boxes.nms import nms_across_classes
 from ..linking.actions import boxes_of_actions
-from ..visualization.frame import draw_frame
 from ..visualization.results_page import find_spans, write_results_page
+from ..visualization.video import draw_tubes
 
 if TYPE_CHECKING:
     import pandas
@@ -110,8 +110,10 @@ class Result:
         tubes = select_rows(tubes, tubes.frame == frame)
         if self.one_label:
             tubes = nms_across_classes(tubes)
-        names = [tubes.label_names[label] for label in tubes.label]
-        drawn = draw_frame(image, tubes.boxes, names, tubes.tube_score, tubes.person)
+        tracks = None if self.one_label else self.tracks
+        if tracks is not None:
+            tracks = select_rows(tracks, tracks.frame == frame)
+        drawn = draw_tubes(image, frame, tubes, tracks=tracks)
         height, width = drawn.shape[:2]
         figure = Figure(figsize=(8, 8 * height / width), layout="constrained")
         axes = figure.subplots()
