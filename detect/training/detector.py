@@ -40,6 +40,7 @@ from .feature_training import FeatureTraining, plan_feature_training
 from .loop import OnStep, fit
 from .options import FeatureOptions, RoiTraining, RunOptions, Schedule
 from .proposals import prepare_proposals
+from .run_report import class_line, describe_training, report_curves, report_evaluation
 from .state import (
     DETECTOR,
     EVALUATIONS,
@@ -151,11 +152,14 @@ class DetectionEvaluator:
             keep_last(folder, DETECTOR)
             write_table(detections, folder / OUTPUT_FILES.detections)
             write_table(tubes, folder / OUTPUT_FILES.tubes)
+            report_evaluation(folder, self.test_set, detections, tubes, result)
             write_json({"step": step, **scores}, folder / RESULTS)
         columns = {name: f"{value:.4f}" for name, value in row.items()}
         write_evaluation(folder / EVALUATIONS, step, {"protocol": scores["protocol"], **columns})
         values = ", ".join(f"{name} {value:.1f}" for name, value in row.items())
         tqdm.write(f"step {step}: {values} (protocol {scores['protocol']})")
+        tqdm.write(class_line(scores["frame_ap"]["0.5"]))
+        report_curves(folder)
         return row
 
 
@@ -318,6 +322,10 @@ def train_and_evaluate(
         cached = plan_feature_training(
             detector, train_set, clips, augmentation, features, schedule, run, folder
         )
+    accelerator = run.accelerator(folder)
+    if accelerator.is_main_process:
+        device = f"{accelerator.device}, precision {accelerator.mixed_precision}"
+        tqdm.write("\n".join(describe_training(train_set, test_set, detector, device)))
     options = plain_values(clips, sampling, augmentation, rois)
     options |= {"proposals": proposals, "cache_features": str(cached) if cached else "off"}
     training = DetectorTraining(
