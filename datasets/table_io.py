@@ -25,6 +25,19 @@ from .tube_numbers import divide_by_label, unique_tubes
 if TYPE_CHECKING:
     import pyarrow
 
+_OTHER_NAMES = {
+    "video": ("filename", "file_name", "video_name", "video_id", "clip"),
+    "frame": ("frame_id", "frame_number", "frame_index", "frame_num"),
+    "label": ("class", "class_name", "action", "category"),
+    "score": ("confidence", "conf"),
+    "x1": ("xmin", "x_min", "left"),
+    "y1": ("ymin", "y_min", "top"),
+    "x2": ("xmax", "x_max", "right"),
+    "y2": ("ymax", "y_max", "bottom"),
+    "tube": ("track_id", "tube_id", "track", "person_id"),
+    "person": ("person_id",),
+}
+"""What other programs call the columns."""
 _LONGEST_HEADER = 1 << 20  # characters
 
 
@@ -239,20 +252,36 @@ def _match_columns(present: list[str], kind: type, path: Path) -> dict[str, str]
         InputError: a column is missing, or there twice.
     """
     wanted: dict[str, str] = {}
+    required = file_columns(kind, optional=False)
     for name in file_columns(kind):
         same = [given for given in present if given == name]
         same = same or [given for given in present if given.strip().lower() == name]
+        # Optional columns keep to their names, but for the scores: others may mean another thing.
+        if name in required or name == "score":
+            others = _OTHER_NAMES.get(name, ())
+            same = same or [given for given in present if given.strip().lower() in others]
         if len(same) > 1:
-            raise InputError(f"{path}: has {len(same)} columns named {name}; keep one of them")
+            named = f" ({', '.join(same)})" if set(same) != {name} else ""
+            raise InputError(
+                f"{path}: has {len(same)} columns named {name}{named}; keep one of them"
+            )
         if same:
             wanted[name] = same[0]
-    missing = [name for name in file_columns(kind, optional=False) if name not in wanted]
+    missing = [name for name in required if name not in wanted]
     if missing:
         raise InputError(
             f"{path}: column {', '.join(missing)} is missing; the file has "
             f"{some_of(present, 20) or 'no columns'}"
         )
-    renamed = [repr(given) for name, given in wanted.items() if given != name]
+    others = [
+        f"{given} as {name}" for name, given in wanted.items() if given.strip().lower() != name
+    ]
+    if others:
+        warnings.warn(f"{path}: reading column {', '.join(others)}", stacklevel=4)
+    renamed = [
+        repr(given) for name, given in wanted.items()
+        if given != name and given.strip().lower() == name
+    ]  # fmt: skip
     if renamed:
         warnings.warn(
             f"{path}: columns {', '.join(renamed)} are read without capitals and blanks",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from ..datasets.table_io import read_table, write_table
 from ..datasets.tables import Detections, Tubelets, Videos
 from ..detect.linking.linker import link_all
 from ..detect.linking.trimming import mean_tube_lengths, trim_max_subarray, trim_two_labels
+from .arguments import Omit
 from .overrides import parse_overrides
 
 _PRESETS = {
@@ -42,7 +43,7 @@ def link(
     ground_truth: Path | None = None,
     videos: Path | None = None,
     calibration: Path | None = None,
-    files: FileOptions,
+    files: Annotated[FileOptions, Omit("person_class")],
 ) -> None:
     """Link detections into action tubes.
 

@@ -37,12 +37,13 @@ def train(
 ) -> None:
     """Train an action detector: Faster R-CNN in space and time on an S3D backbone.
 
-    Start from a recipe with --config: demo, jhmdb, ucf101-24, ucf101-24-mini, custom, or your own
-    YAML file; options on the command line override it. On several GPUs or machines: accelerate
-    launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (the best so far
-    by frame-mAP at IoU 0.5, for `actiontubes detect --checkpoint`) with its results.json, and
-    detections.parquet and tubes.parquet of the test videos; last.safetensors, state.pt (for
-    --resume, also after Ctrl-C), losses.csv and evaluations.csv.
+    Start from a recipe with --config: demo, jhmdb, ucf101-24, ucf101-24-mini, custom, laptop, or
+    your own YAML file; options on the command line override it. On several GPUs or machines:
+    accelerate launch -m actiontubes.tools.main train ... Writes to OUT: detector.safetensors (the
+    best so far by frame-mAP at IoU 0.5, for `actiontubes detect --checkpoint`) with its
+    results.json, and detections.parquet and tubes.parquet of the test videos; last.safetensors,
+    state.pt (for --resume, also after Ctrl-C), losses.csv and evaluations.csv, and pictures of the
+    run: curves.png, confusion.png, precision_recall.png and test_frames.jpg.
 
     Args:
         out: Output folder; with several --splits, one subfolder for each.
@@ -53,11 +54,17 @@ def train(
     from ..backbones.memory import keep_freed_memory
     from ..datasets.class_list import expand_labels
     from ..datasets.clips.detection_set import open_detection_sets
+    from ..datasets.errors import refuse_options
     from ..detect.model.pretrained import new_detector
     from ..detect.training.detector import train_and_evaluate
     from ..detect.training.proposals import RPN_KINDS
     from ..detect.training.state import check_folder
 
+    if not proposals.lower().endswith(".onnx"):
+        refuse_options(
+            "only works with an ONNX detector as --proposals; leave it out",
+            person_class=files.person_class,
+        )  # fmt: skip
     keep_freed_memory()
     is_main_process = run.accelerator(out).is_main_process
     labels = expand_labels(data.labels)

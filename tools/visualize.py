@@ -20,7 +20,7 @@ def visualize(
     tubes: Path,
     out: Path,
     ground_truth: Path | None = None,
-    files: Annotated[FileOptions, Omit("classes")],
+    files: Annotated[FileOptions, Omit("classes", "person_class")],
     trail: bool = False,
     scale: int | None = None,
 ) -> None:

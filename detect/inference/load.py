@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...backbones.family import get_variant
 from ...backbones.fold_norms import fold_norms
-from ...backbones.weights.load import load_pretrained
+from ...backbones.weights.load import kinetics400_labels, load_pretrained
 from ...datasets.errors import InputError, refuse_options
 from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import file_digest
@@ -34,6 +34,7 @@ def load(
     model: str | Path,
     *,
     proposals: AnySource | None = None,
+    person_class: str | int | None = None,
     labels: Sequence[str] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
@@ -47,6 +48,8 @@ def load(
         proposals: where people are: a name as for --proposals, a `ProposalSource`, or a function
             from frames (T, H, W, 3) to T arrays (P, 4) or (P, 5). None uses the model's own
             proposals, or "default" where it has none.
+        person_class: of an .onnx file as `proposals`, the name or number of its class person; None
+            takes it from the file's metadata, or COCO's order for 80 classes.
         labels: for a backbone, the Kinetics-400 classes to choose from; or one of "ucf101-24" and
             "jhmdb".
         device: "auto", "cpu" or "cuda"; auto uses a GPU if there is one.
@@ -57,10 +60,15 @@ def load(
         InputError: the model is unknown, or its file, its weights or the proposals cannot be read.
     """
     device = choose_device(device)
+    files = None if person_class is None else FileOptions(person_class=str(person_class))
     if Path(model).suffix.lower() in (".safetensors", ".onnx") or Path(model).is_file():
         refuse_options("only works with a backbone's name, not with a checkpoint", labels=labels)
-        return load_checkpoint(Path(model), proposals=proposals, device=device, precision=precision)
-    return load_zero_shot(str(model), proposals=proposals, labels=labels, device=device)
+        return load_checkpoint(
+            Path(model), proposals=proposals, device=device, precision=precision, files=files
+        )
+    return load_zero_shot(
+        str(model), proposals=proposals, labels=labels, device=device, files=files
+    )
 
 
 def load_checkpoint(
@@ -82,7 +90,7 @@ def load_checkpoint(
         device: where torch or onnxruntime runs it.
         precision: see `load`.
         compile_for: compile the trunk for the clips of this mode.
-        files: what a table of proposals leaves open.
+        files: what a table or an ONNX file of proposals leaves open.
 
     Raises:
         InputError: see `load`; or options that an ONNX model does not have.
@@ -142,6 +150,31 @@ def load_calibration(checkpoint: Path) -> Calibration | None:
     return None if record is None else Calibration.from_json(record, checkpoint)
 
 
+def known_labels(
+    checkpoint: Path | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+    """The actions that a model can name; those of Kinetics-400 need no download.
+
+    Args:
+        checkpoint: .safetensors or .onnx; None for a model without training.
+        backbone, weights, labels: see `load_zero_shot`.
+
+    Raises:
+        InputError: see `load`.
+    """
+    if checkpoint is not None:
+        if checkpoint.suffix.lower() == ".onnx":
+            return load_onnx_predictor(checkpoint).config.labels
+        return load_detector(checkpoint).config.labels
+    classes = kinetics400_labels()
+    if weights not in (None, "kinetics400"):
+        classes = load_pretrained(get_variant(backbone or "i3d"), weights).labels
+    return select_labels(labels, classes).names
+
+
 def load_zero_shot(
     backbone: str | None = None,
     weights: str | None = None,
@@ -161,7 +194,7 @@ def load_zero_shot(
         proposals, labels: see `load`.
         scene_weight, threshold: see `zero_shot_tubes`.
         device: where torch runs.
-        files: what a table of proposals leaves open.
+        files: what a table or an ONNX file of proposals leaves open.
 
     Raises:
         InputError: see `load`; or weights without class names.
@@ -169,6 +202,8 @@ def load_zero_shot(
     if not 0 <= scene_weight <= 1:
         raise InputError(f"--scene-weight {scene_weight}: must be between 0 and 1")
     backbone, weights = backbone or "i3d", weights or "kinetics400"
+    if weights == "kinetics400":
+        select_labels(labels, kinetics400_labels())  # a wrong one is said before the download
     model = load_pretrained(get_variant(backbone), weights)
     if model.head is None or not model.labels:
         raise InputError(
@@ -201,8 +236,12 @@ def _open_source(
 
 
 def _table_options(files: FileOptions | None) -> dict[str, str | int]:
-    """What the user says of a table of proposals, by option."""
-    options = {} if files is None else {"first_frame": files.first_frame, "boxes": files.box_unit}
+    """What the user says of a file of proposals, by option."""
+    files = files or FileOptions()
+    options = {
+        "first_frame": files.first_frame, "boxes": files.box_unit,
+        "person_class": files.person_class,
+    }  # fmt: skip
     return {name: value for name, value in options.items() if value is not None}
 
 

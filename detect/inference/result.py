@@ -15,6 +15,7 @@ from ...datasets.tables import Actions, Detections, Tracks, Tubes, Videos, selec
 from ..boxes.nms import nms_across_classes
 from ..linking.actions import boxes_of_actions
 from ..visualization.frame import draw_frame
+from ..visualization.results_page import find_spans, write_results_page
 
 if TYPE_CHECKING:
     import pandas
@@ -43,6 +44,7 @@ class Result:
         frames: reads the frames of the video from a frame number on.
         one_label: whether tubes that overlap may be of one person, since their linker does not
             know persons.
+        media: the video's file, for the page; None where there is none.
     """
 
     actions: Actions
@@ -53,10 +55,15 @@ class Result:
     videos: Videos
     frames: Callable[[int], Iterator[np.ndarray]]
     one_label: bool = False
+    media: Path | None = None
 
     @classmethod
     def read(
-        cls, folder: Path, frames: Callable[[int], Iterator[np.ndarray]], one_label: bool = False
+        cls,
+        folder: Path,
+        frames: Callable[[int], Iterator[np.ndarray]],
+        one_label: bool = False,
+        media: Path | None = None,
     ) -> Result:
         """From the tables in a folder.
 
@@ -67,7 +74,7 @@ class Result:
             name: read_table(kind, folder / getattr(OUTPUT_FILES, name))
             for name, kind in _KINDS.items()
         }
-        return cls(**tables, frames=frames, one_label=one_label)
+        return cls(**tables, frames=frames, one_label=one_label, media=media)
 
     def above(self, threshold: float) -> Result:
         """Without the tubes and actions whose score is lower."""
@@ -114,10 +121,13 @@ class Result:
         return figure
 
     def save(self, folder: str | Path) -> dict[str, Path]:
-        """Writes the tables that `actiontubes detect` writes; their paths by kind."""
+        """Writes the tables and the page of `actiontubes detect`; their paths by kind."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = {kind: folder / getattr(OUTPUT_FILES, kind) for kind in _KINDS}
         for kind, path in paths.items():
             write_table(getattr(self, kind), path)
-        return paths
+        media = {} if self.media is None else {self.videos.video[0]: self.media}
+        spans = find_spans(self.tracks)
+        page = write_results_page(folder, self.videos, self.actions, spans, media)
+        return {**paths, "page": page}

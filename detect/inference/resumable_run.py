@@ -281,6 +281,12 @@ def is_done(job: VideoJob, drawing: DrawOptions | None) -> bool:
     )
 
 
+def playable_files(jobs: Sequence[VideoJob]) -> dict[str, Path]:
+    """By name, what a page plays of the videos with results: the drawn copies, else the files."""
+    media = {job.name: job.drawn if job.drawn.is_file() else job.path for job in jobs}
+    return {name: path for name, path in media.items() if path.is_file()}
+
+
 def set_aside(jobs: Sequence[VideoJob]) -> None:
     """Lets videos with results count as not done; their results are replaced by the next ones."""
     for job in jobs:

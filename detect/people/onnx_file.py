@@ -96,13 +96,13 @@ def open_session(content: bytes, path: Path, *, device: str = "cpu", threads: in
         ) from error
 
 
-def isolated_attempt(function: Callable[..., Any], path: Path) -> Any:
-    """What a function of a module makes of a model, in another process.
+def isolated_attempt(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
+    """What a function of a module makes of a model and plain values, in another process.
 
     Some bytes may ask onnxruntime for any amount of memory, and what crashes it ends the process.
     """
     with isolated_reader(function, memory=EXTRA_MEMORY, copies=4) as attempt:
-        return attempt(path)
+        return attempt(path, *arguments)
 
 
 def try_loading(path: Path) -> None:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...datasets.box_coordinates import rescale_boxes
+from ...datasets.errors import InputError
 
 if TYPE_CHECKING:
     from ...datasets.video.reader import VideoInfo
 
 NMS_IOU = 0.65  # two people who embrace overlap by 0.5 and more; both must stay
+_SAME_BOX = 0.95  # of a detector that has suppressed overlaps itself
+_NONE = np.empty((0, 4), np.float32)
 _FRAMES_PER_BATCH = 4  # in one forward pass of a detector
 
 
@@ -69,6 +72,42 @@ class FunctionSource:
 
     def propose(self, frames: np.ndarray, first_frame: int) -> list[PersonBoxes]:
         return [as_person_boxes(boxes) for boxes in self.function(frames, first_frame)]
+
+
+def user_source(
+    function: Callable[[np.ndarray], Iterable[PersonBoxes | np.ndarray]],
+) -> FunctionSource:
+    """The source made of a user's function, whose boxes are checked.
+
+    Args:
+        function: frames (T, H, W, 3) uint8 RGB → T times `PersonBoxes`, or arrays (P, 4) or (P, 5)
+            with the score, x1 y1 x2 y2 in pixels; all are used, clipped to the frame.
+    """
+
+    def propose(frames: np.ndarray, first_frame: int) -> list[PersonBoxes]:
+        found = list(function(frames))
+        if len(found) != len(frames):
+            raise InputError(
+                f"proposals: the function gave {len(found)} arrays for {len(frames)} frames; "
+                "return one of boxes for each frame"
+            )
+        return [_check_boxes(boxes, frames.shape[1:3]) for boxes in found]
+
+    return FunctionSource(propose)
+
+
+def _check_boxes(boxes: PersonBoxes | np.ndarray, frame_size: tuple[int, int]) -> PersonBoxes:
+    try:
+        people = as_person_boxes(boxes if isinstance(boxes, PersonBoxes) or len(boxes) else _NONE)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"proposals: {error}; return an array for each frame") from error
+    if not ((people.score >= 0) & (people.score <= 1)).all():
+        raise InputError("proposals: a score of the function is not between 0 and 1")
+    if len(people) and np.abs(people.boxes).max() <= 1:
+        raise InputError("proposals: the function's boxes are fractions; return pixels")
+    return clean_boxes(
+        people.boxes, people.score, frame_size, nms_iou=_SAME_BOX, person=people.person
+    )
 
 
 def batched_source(

@@ -16,11 +16,11 @@ from ...datasets.errors import InputError, refuse_options
 from ...datasets.file_options import FileOptions
 from ...datasets.video.reader import VideoInfo
 from .detectron2_zoo import detectron2_source
-from .person_boxes import FunctionSource, PersonBoxes
+from .onnx_detectors.source import onnx_source
+from .person_boxes import FunctionSource, PersonBoxes, user_source
 from .ssdlite import PEDESTRIAN_SSDLITE, ssdlite_source
 from .table import table_source
 from .torchvision_detectors import TORCHVISION_DETECTORS, torchvision_source
-from .yolox import yolox_source
 
 DEFAULT_GPU = "fasterrcnn_resnet50_fpn_v2"
 DEFAULT_CPU = "fasterrcnn_mobilenet_v3_large_320_fpn"
@@ -86,7 +86,7 @@ def default_detector(device: str) -> str:
     except InputError as error:
         warnings.warn(
             f"{error}. Using {PEDESTRIAN_SSDLITE} from PyPI instead; better: --proposals PATH.onnx "
-            "(a YOLOX person detector) or a table of boxes",
+            "(YOLO, RT-DETR, RF-DETR and others) or a table of boxes",
             stacklevel=3,
         )
         return PEDESTRIAN_SSDLITE
@@ -114,7 +114,7 @@ SOURCES: dict[str, SourceFactory] = {
     PEDESTRIAN_SSDLITE: ssdlite_source,
     "frame": frame_source,
     "detectron2:": detectron2_source,
-    ".onnx": yolox_source,
+    ".onnx": onnx_source,
     ".parquet": table_source,
     ".csv": table_source,
     **dict.fromkeys(TORCHVISION_DETECTORS, torchvision_source),
@@ -135,27 +135,33 @@ def open_proposal_source(
         source: a name; or a source, which is returned; or a function of frames.
         device: where torch runs a detector.
         threshold: the lowest score of a detector's box; precomputed boxes are all used.
-        files: what a table leaves open.
+        files: what a table or an ONNX file leaves open.
 
     Raises:
         InputError: the name is unknown, its file or weights cannot be read or downloaded, or
-            `files` says something of a source that is no table.
+            `files` says something of another kind of source.
     """
     if not isinstance(source, str):
         if hasattr(source, "open"):
             return source
-        return FunctionSource(lambda frames, first_frame: source(frames))
-    options = {} if files is None or files == FileOptions() else {"files": files}
+        return user_source(source)
+    files = files or FileOptions()
     for key, factory in SOURCES.items():
         is_prefix, is_extension = key.endswith(":"), key.startswith(".")
         if source == key or (is_prefix and source.startswith(key)) or (
             is_extension and source.lower().endswith(key)
         ):  # fmt: skip
-            if files is not None and factory is not table_source:
+            if factory is not table_source:
                 refuse_options(
                     "describes a table of person boxes; leave it out, or give one as --proposals",
                     first_frame=files.first_frame, boxes=files.box_unit,
                 )  # fmt: skip
+            if factory is not onnx_source:
+                refuse_options(
+                    "describes an ONNX detector; leave it out, or give one as --proposals",
+                    person_class=files.person_class,
+                )  # fmt: skip
+            options = {"files": files} if factory in (table_source, onnx_source) else {}
             return factory(source, device=device, threshold=threshold, **options)
     if source == "hog":  # of version 0.1
         raise InputError(

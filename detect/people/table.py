@@ -24,6 +24,8 @@ from .person_boxes import FunctionSource, PersonBoxes, clean_boxes
 _NMS_IOU = 0.95  # only removes boxes of one person under several labels
 _MAX_OVERHANG = 2.0  # pixels by which a box may extend beyond the frame without a warning
 _LINKED_GAP = 5  # frames without a box that every linker bridges
+_FILLED_GAP = 20
+"""Frames that a person may miss and still be interpolated, as in ByteTrack (arXiv 2110.06864)."""
 _MANY_LATE = 0.5  # share of boxes after the end of their videos
 _REGULAR_SHARE = 0.8  # of the steps from one frame with boxes to the next
 
@@ -149,8 +151,8 @@ class TableSource:
     def select(self, videos: Sequence[VideoInfo]) -> Detections:
         """The boxes of some videos, in pixels of these.
 
-        Where boxes are on every n-th frame only and persons are told apart, each person's boxes are
-        interpolated from one of these frames to the next.
+        Where persons are told apart, each person's boxes are interpolated over gaps of up to 20
+        frames, and where boxes are on every n-th frame only, from one of these to the next.
 
         Returns:
             sorted by video and frame; `video_names` are the paths of `videos`.
@@ -206,13 +208,22 @@ class TableSource:
         return replace(table, video=position, video_names=names)
 
     def _interpolate(self, table: Detections) -> Detections:
-        parts, filled = [], []
+        parts, filled, gaps, added = [], [], 0, 0
         for rows in _split_by_video(table):
             interval = frame_interval(rows.frame)
+            whole = interpolate_people(rows, max(interval, _FILLED_GAP))
             if interval > 1:
                 filled.append(f"{rows.video_names[rows.video[0]]}, {interval} frames apart")
-                rows = interpolate_people(rows, interval)
-            parts.append(rows)
+            elif len(whole) > len(rows):
+                gaps += count_gaps(rows, _FILLED_GAP)
+                added += len(whole) - len(rows)
+            parts.append(whole if interval > 1 or len(whole) > len(rows) else rows)
+        if gaps:
+            warnings.warn(
+                f"{self.name}: {gaps} gaps of up to {_FILLED_GAP} frames in the boxes of a person "
+                f"are interpolated, {added} boxes in all; longer ones stay",
+                stacklevel=4,
+            )
         if filled:
             warnings.warn(
                 f"{self.name}: boxes are on every n-th frame only ({some_of(filled)}); between "
@@ -270,6 +281,16 @@ def frame_interval(frame: np.ndarray, least_steps: int = 2) -> int:
     values, counts = np.unique(steps, return_counts=True)
     usual = int(values[counts.argmax()])
     return usual if (steps % usual == 0).mean() >= _REGULAR_SHARE else 1
+
+
+def count_gaps(table: Detections, longest: int) -> int:
+    """How often a person of a video has no box for some frames, up to `longest` from box to box."""
+    assert table.person is not None
+    order = np.lexsort((table.frame, table.person))
+    order = order[table.person[order] >= 0]
+    same = np.diff(table.person[order]) == 0
+    steps = np.diff(table.frame[order])
+    return int((same & (steps > 1) & (steps <= longest)).sum())
 
 
 def interpolate_people(table: Detections, interval: int) -> Detections:

@@ -40,6 +40,7 @@ from .feature_training import FeatureTraining, plan_feature_training
 from .loop import OnStep, fit
 from .options import FeatureOptions, RoiTraining, RunOptions, Schedule
 from .proposals import prepare_proposals
+from .run_report import class_line, describe_training, report_curves, report_evaluation
 from .state import (
     DETECTOR,
     EVALUATIONS,
@@ -107,11 +108,11 @@ class DetectionTask:
 class DetectionEvaluator:
     """Evaluates a detector on the test videos, and keeps the best by frame-mAP at IoU 0.5.
 
-    First it is calibrated on the held-out videos; last.safetensors is written with the calibration.
+    First it is calibrated on the videos for that; last.safetensors is written with the calibration.
 
     Attributes:
         test_set: the test videos.
-        held_out: videos that are neither trained nor tested on; None without any.
+        held_out: videos to calibrate on, which are not tested on; None without any.
         folder: gets a row in evaluations.csv; and of the best detector so far results.json,
             detections.parquet, tubes.parquet and detector.safetensors.
         run: of the training.
@@ -151,11 +152,14 @@ class DetectionEvaluator:
             keep_last(folder, DETECTOR)
             write_table(detections, folder / OUTPUT_FILES.detections)
             write_table(tubes, folder / OUTPUT_FILES.tubes)
+            report_evaluation(folder, self.test_set, detections, tubes, result)
             write_json({"step": step, **scores}, folder / RESULTS)
         columns = {name: f"{value:.4f}" for name, value in row.items()}
         write_evaluation(folder / EVALUATIONS, step, {"protocol": scores["protocol"], **columns})
         values = ", ".join(f"{name} {value:.1f}" for name, value in row.items())
         tqdm.write(f"step {step}: {values} (protocol {scores['protocol']})")
+        tqdm.write(class_line(scores["frame_ap"]["0.5"]))
+        report_curves(folder)
         return row
 
 
@@ -260,6 +264,7 @@ def train_and_evaluate(
     files: FileOptions | None = None,
     features: FeatureOptions | None = None,
     calibration_videos: int = 0,
+    train_on_calibration_videos: bool = False,
     calibration_folds: int = 0,
     on_step: OnStep | None = None,
 ) -> tuple[Detector, dict[str, Any]]:
@@ -283,7 +288,7 @@ def train_and_evaluate(
             `open_proposal_source`, which is run once over all videos.
         files: what a table of proposals leaves open.
         features: whether features are computed once and kept; None computes them in every step.
-        calibration_videos, calibration_folds: see `DetectionData`.
+        calibration_videos, train_on_calibration_videos, calibration_folds: see `DetectionData`.
         on_step: see `fit`.
 
     Returns:
@@ -299,7 +304,8 @@ def train_and_evaluate(
     detector.rois_per_frame, detector.jitter = rois.rois_per_frame, rois.jitter
     detector.box_weight = rois.box_weight
     detector.proposal_box_weight = rois.proposal_box_weight
-    train_set, held_out = hold_out(train_set, calibration_videos)
+    rest, held_out = hold_out(train_set, calibration_videos)
+    train_set = train_set if train_on_calibration_videos else rest
     folds = make_folds(train_set, calibration_folds) if held_out is None else []
     others = [test_set] if held_out is None else [test_set, held_out]
     table, people = None, None
@@ -316,6 +322,10 @@ def train_and_evaluate(
         cached = plan_feature_training(
             detector, train_set, clips, augmentation, features, schedule, run, folder
         )
+    accelerator = run.accelerator(folder)
+    if accelerator.is_main_process:
+        device = f"{accelerator.device}, precision {accelerator.mixed_precision}"
+        tqdm.write("\n".join(describe_training(train_set, test_set, detector, device)))
     options = plain_values(clips, sampling, augmentation, rois)
     options |= {"proposals": proposals, "cache_features": str(cached) if cached else "off"}
     training = DetectorTraining(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+import statistics
 import sys
 import time
 import warnings
@@ -29,6 +30,7 @@ from .state import (
     LOSSES,
     STATE,
     LossLog,
+    evaluations_since_best,
     is_evaluated,
     load_state,
     plain_values,
@@ -39,6 +41,7 @@ from .stop_signals import StopSignals
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
 OnStep = Callable[[int, Mapping[str, float]], None]
+_TIMED_STEPS = 10  # after which a run says how long it will take
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -161,6 +164,7 @@ def fit(
         disable=not accelerator.is_main_process,
     )  # fmt: skip
     wrapped.train()
+    durations: list[float] = []
 
     def take_step(step: int) -> None:
         started, waited = time.perf_counter(), 0.0
@@ -194,12 +198,26 @@ def fit(
         accelerator.log(values | {"lr": schedule.rate(step)}, step=step)
         if on_step is not None:
             on_step(step, values)
-        bar.set_postfix(loss=f"{sum(values.values()):.3f}", refresh=False)
+        parts = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        rate = schedule.rate(step)
+        bar.set_postfix_str(f"{parts}, lr {rate:.2g}", refresh=False)
         bar.update()
+        durations.append(seconds)
+        if len(durations) == _TIMED_STEPS and log is not None and schedule.steps > step + 1:
+            tqdm.write(time_left(durations, schedule.steps - step - 1), file=sys.stderr)
 
     def evaluate(done: int) -> None:
         if scores := task.evaluate(averaged, done):
             accelerator.log(dict(scores), step=done - 1)
+
+    def is_enough() -> bool:
+        """Whether the evaluations of all processes' run have stopped getting better."""
+        accelerator.wait_for_everyone()
+        if not schedule.patience or evaluations_since_best(folder) < schedule.patience:
+            return False
+        if accelerator.is_main_process:
+            tqdm.write(f"stopped early: no better in {schedule.patience} evaluations (--patience)")
+        return True
 
     stop = StopSignals()
     with stop.handled():
@@ -208,7 +226,8 @@ def fit(
             if accelerator.is_main_process:
                 task.save(averaged, folder)
             evaluate(first_step)
-        for step in range(first_step, schedule.steps):
+        is_over = first_step > 0 and is_enough()
+        for step in range(first_step, first_step if is_over else schedule.steps):
             done = step + 1
             due = schedule.evaluates_after(done)
             with stop.step():
@@ -225,12 +244,23 @@ def fit(
                 )
             if due:
                 evaluate(done)
+                if done < schedule.steps and is_enough():
+                    break
     bar.close()
     accelerator.wait_for_everyone()
     for tracker in accelerator.trackers:
         tracker.finish()
     accelerator.free_memory()
     return averaged
+
+
+def time_left(durations: Sequence[float], steps: int) -> str:
+    """How long so many steps will take, in words; the first two, which warm up, do not count."""
+    step = statistics.median(durations[2:] or durations)
+    seconds = step * steps
+    whole = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    whole = whole if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{step:.2f} s a step: about {whole} for the other {steps} steps, without evaluations"
 
 
 def _any_process(flag: bool, accelerator: Accelerator) -> bool:

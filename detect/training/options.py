@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from ...datasets.errors import InputError
 from ...datasets.options import Options, at_least, at_least_below, greater_than
-from ..inference.device import Precision, choose_precision
+from ..inference.device import Precision, choose_device, choose_precision
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -114,6 +114,8 @@ class Schedule(Options):
         save_every: Save a checkpoint every N steps.
         evaluate_every: Evaluate every N steps (a classifier on the middle clips); 0 evaluates only
             at the end.
+        patience: Stop early when so many evaluations in a row (see --evaluate-every) were no better
+            than the best; 0 never does.
     """
 
     steps: Annotated[int, at_least(1)] = 10_000
@@ -128,6 +130,7 @@ class Schedule(Options):
     ema: Annotated[float, at_least_below(0, 1)] = 0.999
     save_every: Annotated[int, at_least(1)] = 500
     evaluate_every: Annotated[int, at_least(0)] = 0
+    patience: Annotated[int, at_least(0)] = 0
 
     def evaluates_after(self, done: int) -> bool:
         """Whether the model is evaluated after so many steps."""
@@ -158,7 +161,7 @@ class RunOptions(Options):
             GPU that computes it natively, else no.
         compile: Compile the model with torch.compile; worth it on a GPU.
         trackers: Where to log: tensorboard, or another tracker supported by accelerate.
-        device: auto uses a GPU if there is one.
+        device: auto uses a GPU if there is one; cuda refuses to run without.
         resume: Continue the run in OUT.
         seed: Random seed of the weights, clips and augmentation.
     """
@@ -167,7 +170,7 @@ class RunOptions(Options):
     precision: Precision = "auto"
     compile: bool = False
     trackers: tuple[str, ...] | None = None
-    device: Literal["auto", "cpu"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     resume: bool = False
     seed: Annotated[int, at_least(0)] = 0
 
@@ -190,6 +193,7 @@ class RunOptions(Options):
                 raise InputError(
                     f"--trackers {tracker}: is not installed; installed are {', '.join(available)}"
                 )
+        choose_device(self.device)
         on_cpu = self.device == "cpu"
         precision = choose_precision(
             self.precision, str(PartialState(cpu=on_cpu).device), training=True

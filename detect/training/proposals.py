@@ -61,12 +61,13 @@ def prepare_proposals(
             label_names=("person",),
         )  # fmt: skip
         return None, TableSource(truth, name="the ground truth")
-    path = Path(source)
+    path, person_class = Path(source), None if files is None else files.person_class
     if path.suffix.lower() not in (".parquet", ".csv"):
         path, files = folder / "proposals.parquet", None
         accelerator = run.accelerator(folder)
         sets = [train_set, *others]
         made_of = {"proposals": source, "videos": [name for each in sets for name in each.names]}
+        made_of |= {"person_class": person_class} if person_class else {}
         record = path.with_suffix(".json")
         is_of_state = (folder / STATE).is_file()  # whose options are compared
         if accelerator.is_main_process and not (
@@ -74,7 +75,7 @@ def prepare_proposals(
         ):
             record.unlink(missing_ok=True)
             device = accelerator.device.type
-            write_table(_find_people(source, sets, device), path)
+            write_table(_find_people(source, sets, device, person_class), path)
             write_json(made_of, record)
         accelerator.wait_for_everyone()
     people = table_source(str(path), device="cpu", threshold=0.0, files=files)
@@ -87,9 +88,13 @@ def _read_json(path: Path) -> object:
     return read_json(path) if path.is_file() else None
 
 
-def _find_people(source: str, sets: list[DetectionSet], device: str) -> Detections:
+def _find_people(
+    source: str, sets: list[DetectionSet], device: str, person_class: str | None
+) -> Detections:
     """The person boxes of all frames of all videos, in pixels of the videos' tables."""
-    people = open_proposal_source(source, device=device)
+    people = open_proposal_source(
+        source, device=device, files=FileOptions(person_class=person_class)
+    )
     rows_of = {name: (videos, row) for videos in sets for row, name in enumerate(videos.names)}
     rows = [np.empty((0, 8))]
     for code, (videos, row) in enumerate(

@@ -31,7 +31,7 @@ STATE, LOSSES, EVALUATIONS = "state.pt", "losses.csv", "evaluations.csv"
 RESULTS, PREDICTIONS = "results.json", "predictions.csv"
 DETECTOR, CLASSIFIER, LAST = "detector.safetensors", "classifier.safetensors", "last.safetensors"
 # Options that change no weight; --steps is checked by itself.
-_FREE_OPTIONS = ("steps", "save_every", "evaluate_every", "cache")
+_FREE_OPTIONS = ("steps", "save_every", "evaluate_every", "patience", "cache")
 _OPTION_NAMES = {"width_multiplier": "width"}  # where the field has another name
 # Options that earlier states do not have, with the value that their runs had.
 _LATER_OPTIONS = {"cache_features": "off"}
@@ -223,6 +223,14 @@ def is_evaluated(folder: Path, step: int) -> bool:
     """Whether the evaluation after `step` steps was completed: its row is written last."""
     rows = rows_before(folder / EVALUATIONS, step + 1)
     return bool(rows) and rows[-1][0] == str(step) and (folder / RESULTS).is_file()
+
+
+def evaluations_since_best(folder: Path) -> int:
+    """How many evaluations followed the best by the first score in evaluations.csv."""
+    header, *rows = read_csv(folder / EVALUATIONS) if (folder / EVALUATIONS).is_file() else [[]]
+    column = next((i for i, name in enumerate(header) if name not in ("step", "protocol")), 0)
+    scores = [float(row[column]) for row in rows if len(row) == len(header)]
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:

@@ -161,11 +161,15 @@ def _draw_tag(
     x, y = _place_tag(box, (tag_width, tag_height), (width, height), tags, below)
     tags.append((x, y, x + tag_width, y + tag_height))
     cv2.rectangle(canvas, (x, y), (x + tag_width - 1, y + tag_height - 1), color, -1)
-    # At this relative luminance (WCAG 2) black and white text have the same contrast.
-    luminance = np.dot([0.2126, 0.7152, 0.0722], (np.array(color) / 255) ** 2.2)
-    text_color = _BLACK if luminance > 0.179 else _WHITE
     origin = (x + padding, y + padding + text_height)
-    cv2.putText(canvas, text, origin, font, font_scale, text_color, thickness, cv2.LINE_AA)
+    cv2.putText(canvas, text, origin, font, font_scale, text_color(color), thickness, cv2.LINE_AA)
+
+
+def text_color(background: Color) -> Color:
+    """Black or white, whichever is easier to read on a color."""
+    # At this relative luminance (WCAG 2) black and white text have the same contrast.
+    luminance = np.dot([0.2126, 0.7152, 0.0722], (np.array(background) / 255) ** 2.2)
+    return _BLACK if luminance > 0.179 else _WHITE
 
 
 def _place_tag(

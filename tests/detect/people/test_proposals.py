@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from actiontubes.backbones.weights import cache
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.table_io import write_table
@@ -237,5 +243,93 @@ def test_a_function_is_a_source(propose: Propose) -> None:
     source = open_proposal_source(lambda frames: [np.array([[1, 2, 3, 4]])] * len(frames))
     assert [boxes.tolist() for boxes in propose(source, FRAMES)] == [[[1, 2, 3, 4, 1]]] * 3
     source = open_proposal_source(lambda frames: [np.array([[1, 2, 3, 4, 0.5, 0.5]])])
-    with pytest.raises(ValueError, match=r"shape \(1, 6\)"):
+    with pytest.raises(InputError, match=r"proposals: .* shape \(1, 6\), not .*; return an array"):
         propose(source, FRAMES[:1])
+
+
+def test_boxes_of_a_function_are_checked(propose: Propose) -> None:
+    def found(*boxes: object) -> list[list[list[float]]]:
+        source = open_proposal_source(lambda frames: boxes)  # type: ignore[arg-type]
+        return [each.tolist() for each in propose(source, FRAMES[: len(boxes) or 1])]
+
+    low, best = [1, 2, 9, 9, 0.25], [60, 40, 80, 60, 0.5]
+    nan = [np.nan, 0, 9, 9, 0.75]
+    assert found([low, best, nan], []) == [[[60, 40, 64, 48, 0.5], low], []]
+    overlapping = [[1, 2, 9, 9, 0.25], [1, 3, 9, 9, 0.5]]
+    assert found(overlapping)[0] == overlapping[::-1]
+    with pytest.raises(InputError, match="gave 0 arrays for 1 frames; return one of boxes for"):
+        found()
+    with pytest.raises(InputError, match="score of the function is not between 0 and 1"):
+        found([[1, 2, 9, 9, 80]])
+    with pytest.raises(InputError, match="boxes are fractions; return pixels"):
+        found([[0.1, 0.2, 0.9, 0.9]])
+
+
+ADAPTERS = re.findall(
+    r"```python\n(.*?)```",
+    (Path(__file__).parents[3] / "docs" / "people.md").read_text(encoding="utf-8"),
+    re.DOTALL,
+)
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda text: text.split()[1].strip(",:"))
+def test_adapters_of_the_documents(
+    propose: Propose, monkeypatch: pytest.MonkeyPatch, adapter: str
+) -> None:
+    """Each adapter with a stand-in of its library gives the one person of three boxes."""
+    corners = torch.tensor([[1.0, 2, 9, 9], [5, 5, 20, 20], [2, 2, 4, 4]])
+    scores, first_pixels = torch.tensor([0.5, 0.9, 0.8]), []
+
+    class Results:
+        """Of ultralytics, asked for class 0 alone."""
+
+        boxes = SimpleNamespace(xyxy=corners[:1], conf=scores[:1])
+
+    class Yolo:
+        def __init__(self, name: str) -> None: ...
+
+        def __call__(self, images: list[np.ndarray], classes: list[int], **_: object) -> list:
+            assert classes == [0]
+            first_pixels.extend(image[0, 0].tolist() for image in images)
+            return [Results()] * len(images)
+
+    @dataclass
+    class Found:
+        """Of supervision."""
+
+        xyxy: np.ndarray
+        confidence: np.ndarray
+        class_id: np.ndarray
+
+        def __getitem__(self, rows: np.ndarray) -> Found:
+            return Found(self.xyxy[rows], self.confidence[rows], self.class_id[rows])
+
+    labels = {"torchvision": [1, 3, 2], "supervision": [0, 2, 1]}
+
+    class Network:
+        def eval(self) -> Network:
+            return self
+
+        def __call__(self, images: list[torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+            assert all(image.max() <= 1 and image.shape == (3, 48, 64) for image in images)
+            label = torch.tensor(labels["torchvision"])
+            return [{"boxes": corners, "scores": scores, "labels": label}] * len(images)
+
+    def detect(frame: np.ndarray) -> Found:
+        return Found(corners.numpy(), scores.numpy(), np.array(labels["supervision"]))
+
+    monkeypatch.setitem(sys.modules, "ultralytics", SimpleNamespace(YOLO=Yolo))
+    monkeypatch.setattr(
+        "torchvision.models.detection.fasterrcnn_resnet50_fpn_v2", lambda **_: Network()
+    )
+    space: dict[str, Any] = {"detect": detect}
+    exec(adapter, space)
+    frames = FRAMES.copy()
+    frames[:, :, :, 0] = 200  # red
+    found = propose(open_proposal_source(space["people"]), frames)
+    assert [each.tolist() for each in found] == [[[1, 2, 9, 9, 0.5]]] * 3
+    assert first_pixels in ([], [[0, 0, 200]] * 3)  # ultralytics takes blue first
+
+
+def test_documents_have_the_three_adapters() -> None:
+    assert len(ADAPTERS) == 3

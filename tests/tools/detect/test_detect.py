@@ -73,6 +73,8 @@ def files(folder: Path) -> list[str]:
     """All files below a folder, hidden and temporary ones too, but for whole results of videos."""
     found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     found.discard(Path("videos/.joined.json"))  # which results the tables hold
+    if Path(TABLES[0]) in found:  # the page is of these tables
+        found.remove(Path("index.html"))
     for record in [path for path in found if path.name == "record.json"]:
         assert record.parts[0] == "videos" and len(record.parts) == 3
         assert {record.with_name(name) for name in TABLES} <= found
