@@ -50,5 +50,5 @@ def confusion_matrix(
     matrix = np.zeros((count + 1, count + 1), np.int64)
     np.add.at(matrix, (truth.label, predicted), 1)
     alone = ~np.isin(np.arange(len(shown)), detection)
-    np.add.at(matrix, (count, shown.label[alone]), 1)
+    np.add.at(matrix[count], shown.label[alone], 1)
     return matrix
