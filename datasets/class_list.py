@@ -181,11 +181,11 @@ def _read_label_map(text: str) -> _Entries:
     """AVA's label map: blocks with name: "..." and id: N, or label_id: N."""
     entries: _Entries = []
     for block in re.findall(r"\{([^{}]*)\}", text):
-        name = re.search(r"""\bname\s*:\s*(["'])(.*?)\1""", block)
+        name = re.search(r"""\bname\s*:\s*(["'])((?:\\.|(?!\1).)*)\1""", block)
         number = re.search(r"\b(?:label_)?id\s*:\s*(\d+)", block)
         if name is None or number is None:
             raise ValueError("a block without name and id")
-        entries.append((int(number[1]), name[2]))
+        entries.append((int(number[1]), re.sub(r"\\(.)", r"\1", name[2])))
     return entries
 
 

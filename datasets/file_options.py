@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 
 from .options import OptionName, Options, at_least
 
+ConversionTarget = Literal["table", "cvat", "mot", "coco", "ava", "act", "yowo"]
+"""The formats that `convert` writes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(Options):
@@ -21,6 +24,8 @@ class FileOptions(Options):
             own (0 in tables).
         box_unit: Unit of the boxes in the files, pixel or fraction of the frame. Default: by their
             numbers, where these leave no doubt.
+        label_attribute: CVAT: the attribute whose value is the action, several between commas, or
+            label for the labels themselves. Default: the only attribute of the only label.
         person_class: Name or number of the class person of an ONNX detector given as --proposals.
             Default: by the class names in its metadata, or COCO's order for 80 classes.
     """
@@ -28,4 +33,5 @@ class FileOptions(Options):
     classes: Path | None = None
     first_frame: Annotated[int | None, at_least(0)] = None
     box_unit: Annotated[Literal["pixel", "fraction"] | None, OptionName("boxes")] = None
+    label_attribute: str | None = None
     person_class: str | None = None

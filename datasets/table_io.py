@@ -258,8 +258,8 @@ def _match_columns(present: list[str], kind: type, path: Path) -> dict[str, str]
         same = same or [given for given in present if given.strip().lower() == name]
         # Optional columns keep to their names, but for the scores: others may mean another thing.
         if name in required or name == "score":
-            words = _OTHER_NAMES.get(name, ())
-            same = same or [given for given in present if given.strip().lower() in words]
+            synonyms = _OTHER_NAMES.get(name, ())
+            same = same or [given for given in present if given.strip().lower() in synonyms]
         if len(same) > 1:
             named = f" ({', '.join(same)})" if set(same) != {name} else ""
             raise InputError(

@@ -250,6 +250,36 @@ def _coco(folder: Path) -> None:
     (folder / "results.json").write_text(json.dumps(results))
 
 
+def _converted(folder: Path, *names: tuple[str, str]) -> None:
+    """Tubes of persons in other formats: (the key in FORMATS, the file)."""
+    from actiontubes.datasets.formats.registry import FORMATS
+    from actiontubes.datasets.tables import Tubes, make_videos
+
+    count = len(BOXES)
+    tubes = Tubes(
+        video=np.repeat(np.arange(2, dtype=np.int32), count),
+        frame=np.tile(np.arange(count, dtype=np.int32), 2),
+        label=np.array([0, 0, 1, 1, 1, 2, 2, 2, 2, 2], np.int32),
+        boxes=np.tile([box[1:] for box in BOXES], (2, 1)),
+        tube=np.array([0, 0, 1, 1, 1, 2, 2, 2, 2, 2]), person=np.ones(2 * count, np.int32),
+        video_names=VIDEOS, label_names=LABELS,
+    )  # fmt: skip
+    for key, name in names:
+        FORMATS[key].write(tubes, make_videos(VIDEOS, 48, 160, 120, 25), folder / name)
+
+
+def _cvat(folder: Path) -> None:
+    _converted(folder, ("cvat", "task.xml"), ("cvat", "task.zip"))
+
+
+def _mot(folder: Path) -> None:
+    _converted(folder, ("mot", "mot"))
+
+
+def _coco_video(folder: Path) -> None:
+    _converted(folder, ("coco", "video.json"))
+
+
 def _ava(folder: Path) -> None:
     rows = [f"v{video},{900 + second},0.1,0.2,0.5,0.75,{action}" for video in "ab"
             for second in range(3) for action in (1, 12)]  # fmt: skip
@@ -554,6 +584,9 @@ READERS: dict[str, Reader] = {
     "finalannots": Reader(_final_annots, _read_matlab),
     "jhmdb": Reader(_jhmdb, _read_matlab, 0.3),
     "coco": Reader(_coco, _formats("read_detections", "results.json")),
+    "coco-video": Reader(_coco_video, _formats("read_ground_truth", "video.json")),
+    "cvat": Reader(_cvat, _formats("read_ground_truth", "task.xml", "task.zip")),
+    "mot": Reader(_mot, _formats("read_ground_truth", "mot")),
     "ava": Reader(_ava, _read_ava),
     "yowo": Reader(_yowo, _formats("read_detections", ".")),
     "lists": Reader(_lists, _read_lists),

@@ -46,7 +46,8 @@ def test_every_public_name_is_there() -> None:
 
 def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python blocks run, one after the other, beside a checkpoint and a video."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    texts = [(ROOT / name).read_text() for name in ("README.md", "docs/backbones.md")]
+    blocks = re.findall(r"```python\n(.*?)```", "\n".join(texts), re.DOTALL)
     assert any("actiontubes.load" in block for block in blocks)
     shutil.copy(CHECKPOINT, tmp_path / "detector.safetensors")
     shutil.copy(VIDEO, tmp_path / "video.mp4")
@@ -76,6 +77,10 @@ def test_predict_gives_what_detect_writes(result, tmp_path: Path, run) -> None:
             np.testing.assert_array_equal(getattr(ours, column), value, err_msg=column)
     assert len(result.to_df("tubes")) == len(result.tubes) > 0
     assert result.plot().axes
+    pages = [folder / "index.html" for folder in (tmp_path / "a", tmp_path / "b")]
+    assert saved["page"] == pages[1]
+    ours, theirs = (page.read_text(encoding="utf-8") for page in pages)
+    assert ours == theirs and VIDEO.name in ours
 
 
 def test_frames_in_memory_are_a_video(result) -> None:

@@ -25,3 +25,13 @@ def test_names_to_add_a_line_to_exist() -> None:
 def test_every_folder_of_detect_is_explained() -> None:
     folders = {path.parent.name for path in (ROOT / "detect").glob("*/__init__.py")}
     assert [name for name in sorted(folders) if f"`detect/{name}/`" not in PAGE] == []
+
+
+def test_every_folder_is_installed() -> None:
+    """An editable installation has folders that pyproject.toml forgets; a wheel does not."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = text[text.index("packages = [") : text.index("[tool.setuptools.package-dir]")]
+    folders = {".".join(path.relative_to(ROOT).parent.parts)
+               for room in ("backbones", "datasets", "detect", "tools")
+               for path in (ROOT / room).rglob("__init__.py")}  # fmt: skip
+    assert folders == set(re.findall(r'"actiontubes\.([\w.]+)"', listed))

@@ -22,7 +22,8 @@ from ..datasets.storage.text_files import parse_yaml, read_text
 from .command_words import protect_words, restore_words
 from .output_paths import refuse_lost_inputs
 
-# Words of version 0.1 that the command line and YAML files still accept.
+# Other names of options that the command line and YAML files accept: words of version 0.1, and
+# those that users of other tools try first.
 OLD_NAMES = {
     "optimiser": "optimizer",
     "warm_up": "warmup",
@@ -35,6 +36,7 @@ OLD_NAMES = {
     "given": "external_proposals",
     "every": "key_frame_step",
     "scene": "scene_weight",
+    "conf": "threshold",
 }
 _LONGEST_REASON = 600  # characters of the parser's words, which repeat the values
 
@@ -169,7 +171,8 @@ def options_of(function: Callable) -> Iterator[Option]:
         default = MISSING if parameter.default is inspect.Parameter.empty else parameter.default
         if not (isinstance(kind, type) and is_dataclass(kind)):
             yield Option(
-                parameter=name, name=name, hint=hints[name], default=default, help=explained[name],
+                parameter=name, name=option_name(name, hints[name]), hint=hints[name],
+                default=default, help=explained[name],
                 positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
             )  # fmt: skip
             continue
@@ -206,7 +209,7 @@ def _add_argument(parser: Any, option: Option, *, with_old_names: bool) -> None:
     if option.positional:
         names = [option.name]
         if option.default is not MISSING:
-            settings |= {"nargs": "?", "default": option.default}
+            settings |= {"nargs": "*" if option.elements else "?", "default": option.default}
     else:
         key = option.key
         old = [old for old, new in OLD_NAMES.items() if new == key] if with_old_names else []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def detect(
-    videos: list[Path],
+    videos: list[Path] | None = None,
     *,
     out: Path = Path("tubes"),
     checkpoint: Path | None = None,
@@ -25,8 +25,9 @@ def detect(
     backbone: str | None = None,
     weights: str | None = None,
     proposals: str | None = None,
-    files: Annotated[FileOptions, Omit("classes")],
+    files: Annotated[FileOptions, Omit("classes", "label_attribute")],
     labels: list[str] | None = None,
+    list_labels: bool = False,
     scene_weight: float | None = None,
     key_frame_step: int | None = None,
     proposal_step: int | None = None,
@@ -38,6 +39,7 @@ def detect(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     trail: bool = False,
     tables_only: bool = False,
+    export: str | None = None,
     overwrite: bool = False,
 ) -> int:
     """Find people in videos, track them, and label what they do.
@@ -46,11 +48,12 @@ def detect(
     them. With --checkpoint, a detector trained by `actiontubes train` does both. Writes to OUT:
     actions.csv (which person does what, from when to when, in seconds and frames), labels.csv (the
     five best labels of each person), tubes.parquet and detections.parquet (one row a box),
-    tracks.parquet (everyone who was followed), videos.parquet, and VIDEO.tubes.mp4 with all of it
-    drawn. A score is the probability that this person does this here, the same in all of them. The
-    tubes of one person may overlap; their actions are the best ones and do not. Finished videos are
-    skipped when you run the command again, and an unreadable video does not stop the others.
-    `accelerate launch -m actiontubes.tools.main detect` splits the videos among GPUs or machines.
+    tracks.parquet (everyone who was followed), videos.parquet, VIDEO.tubes.mp4 with all of it
+    drawn, and index.html, a page with all videos, who does what in them and when. A score is the
+    probability that this person does this here, the same in all of them. The tubes of one person
+    may overlap; their actions are the best ones and do not. Finished videos are skipped when you
+    run the command again, and an unreadable video does not stop the others. `accelerate launch -m
+    actiontubes.tools.main detect` splits the videos among GPUs or machines.
 
     Args:
         videos: Video files, folders of videos or of frames (00001.jpg, ...), patterns such as
@@ -79,6 +82,8 @@ def detect(
         labels: Without --checkpoint: only these Kinetics-400 classes, or those that a file lists;
             or ucf101-24 or jhmdb for the
             classes of that data set.
+        list_labels: Print the actions that can be named, one a line, and end: those of
+            Kinetics-400, or of --labels or --checkpoint.
         scene_weight: Without --checkpoint: weight of the whole frame against the person's own
             region, 0 to 1. Default: 0.5.
         key_frame_step: With --checkpoint: run the detector on every Nth frame and interpolate the
@@ -100,24 +105,29 @@ def detect(
         device: auto uses a GPU if there is one.
         trail: Draw the path of each box's center over the last second.
         tables_only: Do not draw videos; a later run without this option draws them from the tables.
+        export: Also write the tubes as cvat (<video>.cvat.xml: tracks to correct in CVAT, without
+            scores), mot (<video>.mot.txt) or coco (coco.json); several between commas.
         overwrite: Process all videos again, even those that already have results.
     """
     from ..backbones.memory import keep_freed_memory
     from ..datasets.class_list import expand_labels
-    from ..datasets.errors import error_line, refuse_options, some_of
+    from ..datasets.errors import InputError, error_line, refuse_options, some_of
+    from ..datasets.formats.exchange.export_results import export_results, parse_export
     from ..datasets.video.find import expand_video_paths
     from ..datasets.video_names import unique_names
     from ..detect.inference.action_detector import ActionDetector, check_proposal_step
     from ..detect.inference.device import choose_device, explain_precision
     from ..detect.inference.distributed import lock_folder, process_share
-    from ..detect.inference.load import load_checkpoint, load_zero_shot
+    from ..detect.inference.load import known_labels, load_checkpoint, load_zero_shot
     from ..detect.inference.resumable_run import (
         DrawOptions,
         delete_unfinished,
         finished_jobs,
+        has_results,
         is_done,
         join_results,
         plan_jobs,
+        playable_files,
         process_videos,
         set_aside,
     )
@@ -126,9 +136,18 @@ def detect(
     from ..detect.inference.video_input import open_video_file
     from ..detect.people.onnx_detectors.source import OnnxDetector
     from ..detect.people.table import TableSource
+    from ..detect.visualization.results_page import write_folder_page
 
+    formats = parse_export(export)
+    if list_labels:
+        print("\n".join(known_labels(checkpoint, backbone, weights, expand_labels(labels))))
+        return 0
+    if not videos:
+        raise InputError("VIDEO: give at least one video file, folder or pattern")
     paths = expand_video_paths(videos)
     jobs = plan_jobs(out, paths, unique_names(paths))
+    if not any(job.path.exists() or has_results(job) for job in jobs):
+        raise InputError(f"{some_of(paths)}: file not found")
     share = process_share()
     options = TubeOptions()
     torch_device = choose_device(device, share.local)
@@ -208,6 +227,10 @@ def detect(
             return 0
         wait_for_others()
         total, is_new = join_results(jobs, out)
+        if formats and total:
+            export_results(out, formats)
+        if total:
+            write_folder_page(out, playable_files(jobs))
     if frames:
         print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
     elif total:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import replace
-from functools import partial
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ..datasets.errors import InputError
 from ..datasets.file_options import FileOptions
@@ -21,7 +23,10 @@ from ..detect.evaluation.evaluate import (
     evaluate_tables,
     require_unit,
 )
+from ..detect.evaluation.excluded_frames import leave_out_excluded
+from ..detect.evaluation.person_metrics import person_scores, person_table
 from ..detect.evaluation.protocols import PROTOCOLS, get_protocol
+from ..detect.evaluation.score_thresholds import precision_recall_json, precision_recall_table
 from ..detect.evaluation.summary import class_table, comparison_table, summary_table
 from ..detect.linking.greedy import ACT, MOC
 from .against import against_paths
@@ -44,18 +49,22 @@ def evaluate(
     annotations: Path | None = None,
     files: Annotated[FileOptions, Omit("person_class")],
     annotated_frames: Literal["all", "boxed"] | None = None,
+    excluded: Path | None = None,
     json: Path | None = None,
     report: Path | None = None,
     media: Path | None = None,
     coco: Path | None = None,
     bootstrap: int | None = None,
     against: list[str] | None = None,
+    precision_recall: float | None = None,
+    persons: Path | None = None,
 ) -> None:
     """Compute frame-mAP and video-mAP of any method's detections and tubes.
 
     All numbers are in percent. The protocols, which give different numbers for the same boxes, are
     act (ACT, MOC; most published rows of JHMDB and UCF101-24), multisports (MultiSports, mmaction2,
-    HIT, OpenMixer), road (Singh et al.) and yowo (only frames with ground truth).
+    HIT, OpenMixer), road (Singh et al.), yowo (only frames with ground truth) and ava (key frames
+    with ground truth; the classes that count are those of --classes, AVA's label map).
 
     Args:
         ground_truth: A table, a folder written by `actiontubes prepare`, JHMDB-GT.pkl or another
@@ -67,7 +76,7 @@ def evaluate(
         split: Evaluate the test videos of this split, counted from 1.
         videos: Evaluate the videos listed in this file, one a line (such as testlist01.txt); class
             folder, extension and class number are optional.
-        protocol: Evaluation rules; all prints all protocols side by side.
+        protocol: Evaluation rules; all prints the first four side by side.
         set: Change single rules of the protocol, such as tube_suppression=none
             frame_extent=continuous.
         frame_suppression: NMS of each frame and class before frame-mAP: act removes boxes with IoU
@@ -78,6 +87,7 @@ def evaluate(
         annotations: COCO annotation file for COCO results. Default: annotations.json beside them.
         annotated_frames: Frames that were annotated: all, or only boxed ones, so that detections on
             the others do not count. Needed where tubes of the ground truth skip frames.
+        excluded: AVA's file of excluded time stamps (rows of video and second), which do not count.
         json: Also write all numbers to this JSON file.
         report: Write an HTML report (index.html) to this folder.
         media: Folder with the videos or their frames, for the pictures of the report.
@@ -87,6 +97,10 @@ def evaluate(
         against: Detections or tubes of another method, or a folder that `detect` wrote, to compare
             with on the same resamples (--bootstrap, default 1000). Where the file does not say
             which it is, write detections=PATH or tubes=PATH.
+        precision_recall: Print precision, recall and F1 by score threshold at this IoU, and the
+            threshold to take.
+        persons: A table with a column person (tubes, detections or tracks), to score by HOTA and
+            IDF1 against the persons of the ground truth.
     """
     if coco is not None and detections is None:
         raise InputError("--coco: needs --detections")
@@ -96,10 +110,13 @@ def evaluate(
                 raise InputError(f"--{name} {threshold}: must be greater than 0 and at most 1")
     rules = PROTOCOLS if protocol == "all" else [get_protocol(protocol)]
     chosen = [override_protocol(each, set) for each in rules]
-    read = partial(
-        read_aligned, split=split, videos=videos, annotations=annotations, files=files,
-        annotated_frames=annotated_frames,
-    )  # fmt: skip
+
+    def read(source: Any, *paths: Path | None, persons: Path | None = None) -> AlignedTables:
+        tables = read_aligned(
+            source, *paths, persons=persons, split=split, videos=videos, annotations=annotations,
+            files=files, annotated_frames=annotated_frames,
+        )  # fmt: skip
+        return tables if excluded is None else leave_out_excluded(tables, excluded)
 
     def score(tables: AlignedTables) -> list[Evaluation]:
         require_unit(tables, chosen)
@@ -111,7 +128,7 @@ def evaluate(
     kinds = {"detections": detections, "tubes": tubes}
     paths = against_paths(against, [kind for kind, path in kinds.items() if path is not None])
     source = read_annotations(ground_truth, files) if paths else ground_truth
-    tables = suppress(read(source, detections, tubes), frame_suppression)
+    tables = suppress(read(source, detections, tubes, persons=persons), frame_suppression)
     truth, boxes = tables.ground_truth, tables.detections
     results, others = score(tables), []
     if paths:
@@ -121,14 +138,25 @@ def evaluate(
         count = NUM_RESAMPLES if bootstrap is None else bootstrap
         draws = resample_videos(len(truth.video_names), count)
         results = add_intervals(results, draws, others)
-    if len(results) == 1:
+    people = None if tables.persons is None else person_scores(truth, tables.persons)
+    if len(results) == 1 and results[0].scores:
         print(class_table(results[0]), end="\n\n")
-    print(summary_table(results))
+    if results[0].scores:
+        print(summary_table(results))
     for each in results if paths else ():
         print(f"\n{comparison_table(each)}")
+    objects = {each.protocol.name: each.as_json() for each in results}
+    if precision_recall is not None:
+        for each in results:
+            print(f"\n{each.protocol.name}: {precision_recall_table(each, precision_recall)}")
+            content = precision_recall_json(each, precision_recall)
+            objects[each.protocol.name]["precision_recall"] = content
+    if people is not None:
+        print(f"\n{person_table(people)}")
+        for content in objects.values():
+            content["persons"] = people.as_json()
     if json is not None:
-        objects = {each.protocol.name: each.as_json() for each in results}
-        content = objects if protocol == "all" else results[0].as_json()
+        content = objects if protocol == "all" else objects[results[0].protocol.name]
         write_json(content, json)
     if coco is not None and boxes is not None:
         from ..datasets.formats.coco import write_coco
@@ -140,7 +168,17 @@ def evaluate(
     if report is not None:
         from ..detect.visualization.report import write_report
 
-        page = write_report(report, truth, chosen, boxes, tables.tubes, media, tables.videos)
+        others_read = {f"other {kind}": path for kind, path in paths.items()}
+        files_read = {"ground truth": ground_truth, **kinds, **others_read}
+        details = [
+            ("command", shlex.join(["actiontubes", *sys.argv[1:]])),
+            *((name, str(path)) for name, path in files_read.items() if path is not None),
+            ("date", datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")),
+        ]
+        page = write_report(
+            report, truth, chosen, boxes, tables.tubes, media, tables.videos, details=details,
+            runs=(results[0], others[0]) if others else None,
+        )  # fmt: skip
         print(f"report: {page}")
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "visualize": "draw tubes into a video",
     "evaluate": "frame-mAP and video-mAP of detections and tubes",
     "link": "link detections into tubes",
+    "convert": "annotations and tubes from one format into another: CVAT, MOT, COCO, AVA, ...",
     "flow": "compute videos' optical flow once, and draw it",
     "prepare": "convert the official downloads of a data set into tables",
     "models": "list the backbones with their parameters and multiply-adds",
@@ -37,7 +38,8 @@ Who does what, where and when in video: spatio-temporal action detection.
 {commands}
 
 `actiontubes COMMAND --help` explains a command. Every option can also stand in a
-YAML file given with --config; --debug shows the traceback of an error."""
+YAML file given with --config; --debug shows the traceback of an error; `actiontubes
+--version` names the release."""
 _LONG = ("demo", "train", "classify", "study")  # they share a machine for minutes and hours
 
 
@@ -70,6 +72,11 @@ def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"actiontubes {version('actiontubes')}")
+        return 0
     command = arguments[0]
     if command not in COMMANDS:
         instead = choose_from(command, COMMANDS, len(COMMANDS))

@@ -63,6 +63,9 @@ class AnnotatedFrames:
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
         """A video and a frame of it."""
         if not len(self._keys) or rng.random() < self._sampling.background:
+            if (known := self._set.annotated_frames) is not None and len(known):
+                video, frame = known[rng.integers(len(known))].tolist()
+                return video, frame
             video = int(rng.integers(len(self._set)))
             return video, int(rng.integers(self._set.num_frames[video]))
         if not self._sampling.balance:

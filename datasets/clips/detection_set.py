@@ -15,17 +15,18 @@ from ..flow import FlowMethod, Streams
 from ..flow.cache import read_frames_with_flow
 from ..flow.estimate import STREAM_CHANNELS
 from ..formats.annotation_format import GroundTruth
+from ..formats.exchange.ava_set import in_frames
 from ..formats.registry import read_annotations
 from ..labels import match_labels, remap_codes
 from ..tables import Tubes, select_rows
 from ..video.media import locate_videos, read_frames
 from ..video_names import ListedName, match_videos, read_video_list
 from .ground_truth_checks import (
+    annotated_frames,
     check_boxes,
     check_classes,
     in_pixels,
     video_sizes,
-    warn_of_gaps,
 )
 
 
@@ -41,6 +42,8 @@ class DetectionSet:
         media: each video's file, or folder of numbered frames.
         num_frames: (V,) int64.
         width, height: (V,) int64, the pixels that boxes refer to; the media may have another size.
+        annotated_frames: (F, 2) int64 index into `names` and frame, where only some frames were
+            annotated; None for all.
     """
 
     tubes: Tubes
@@ -50,6 +53,7 @@ class DetectionSet:
     num_frames: np.ndarray
     width: np.ndarray
     height: np.ndarray
+    annotated_frames: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -103,6 +107,7 @@ def select_videos(videos: DetectionSet, rows: Sequence[int]) -> DetectionSet:
         tubes=_select_videos(videos.tubes, names), names=tuple(names), labels=videos.labels,
         media=tuple(videos.media[row] for row in rows),
         num_frames=videos.num_frames[rows], width=videos.width[rows], height=videos.height[rows],
+        annotated_frames=_renumber(videos.annotated_frames, videos.names, names),
     )  # fmt: skip
 
 
@@ -126,7 +131,7 @@ def open_detection_sets(
         data: a folder with groundtruth.parquet or .csv, and ideally also videos.* (else each video
             is decoded once to measure it) and splits/train1.txt, test1.txt, as `prepare` writes
             them; a folder with the raw downloads (pyannot.pkl and testlist01.txt, JHMDB-GT.pkl,
-            ...); or any one file that `read_ground_truth` reads, except AVA's.
+            ...) or with CVAT's files; or any one file that `read_ground_truth` reads.
         media: the folder of the videos, searched recursively (default: the data).
         split: counted from 1.
         train_videos, test_videos: names, or one path of a list file; see `match_videos`.
@@ -148,10 +153,7 @@ def open_detection_sets(
     """
     truth = read_annotations(data, files, explicit_unit=True)
     if truth.frame_unit == "second":
-        raise InputError(
-            f"{data}: AVA's CSV gives seconds and relative boxes, which training cannot use; "
-            "convert it to a table with frames and pixels"
-        )
+        truth = in_frames(truth, media)
     train_names, test_names = _split_names(truth, split, train_videos, test_videos)
     names = tuple(dict.fromkeys([*train_names, *test_names]))
     if labels is None:
@@ -176,7 +178,7 @@ def open_detection_sets(
     sizes = video_sizes(truth, names, paths)
     truth = in_pixels(truth, names, sizes, files)
     check_boxes(truth, dict(zip(names, sizes)))
-    warn_of_gaps(truth.tubes)
+    annotated = annotated_frames(truth)
     row_of = {name: row for row, name in enumerate(names)}
 
     def part(chosen: Sequence[str]) -> DetectionSet:
@@ -188,6 +190,7 @@ def open_detection_sets(
             tubes=replace(tubes, label=label, label_names=classes), names=tuple(chosen),
             labels=classes, media=tuple(paths[row] for row in rows), num_frames=num_frames,
             width=width, height=height,
+            annotated_frames=_renumber(annotated, truth.tubes.video_names, chosen),
         )  # fmt: skip
 
     return part(train_names), part(test_names)
@@ -276,6 +279,16 @@ def _select_videos(tubes: Tubes, names: Sequence[str]) -> Tubes:
     video = remap_codes(tubes.video, tubes.video_names, names)
     selected = select_rows(tubes, video >= 0)
     return replace(selected, video=video[video >= 0], video_names=tuple(names))
+
+
+def _renumber(
+    frames: np.ndarray | None, old: Sequence[str], names: Sequence[str]
+) -> np.ndarray | None:
+    """Frames of the videos `names` alone, by their numbers there."""
+    if frames is None:
+        return None
+    video = remap_codes(frames[:, 0], old, names)
+    return np.stack([video, frames[:, 1]], axis=1)[video >= 0].astype(np.int64)
 
 
 def _require_media(folder: Path, names: Sequence[str]) -> list[Path]:

@@ -14,7 +14,6 @@ from ..errors import InputError, more_of, more_rows
 from ..file_options import FileOptions
 from ..formats.annotation_format import GroundTruth
 from ..labels import match_labels, remap_codes
-from ..tables import Tubes
 from ..video.media import measure_video, probe_video
 from ..video.reader import count_frames
 
@@ -156,17 +155,29 @@ def check_boxes(truth: GroundTruth, sizes: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def warn_of_gaps(tubes: Tubes) -> None:
-    """Warns that frames between those with boxes are learned as background."""
+def annotated_frames(truth: GroundTruth) -> np.ndarray | None:
+    """(F, 2) index into `video_names` and frame, of those that were annotated; None for all.
+
+    Where the format does not say, and most boxes are several frames apart, they are the frames with
+    boxes.
+
+    Warns:
+        frames between those with boxes are learned as background.
+    """
+    tubes = truth.tubes
     order = np.lexsort((tubes.frame, tubes.tube))
     steps = np.diff(tubes.frame[order])[np.diff(tubes.tube[order]) == 0]
     usual = int(np.median(steps)) if len(steps) else 1
     if usual > 1:
         warnings.warn(
-            f"most boxes are {usual} frames apart; the frames between them count as "
-            "background. Train with --key-frames 1 and --background 0",
+            f"most boxes are {usual} frames apart; only annotated frames are tested on, and the "
+            "frames between them count as background in training. Train with --key-frames 1 and "
+            "--background 0",
             stacklevel=3,
         )
+    if truth.annotated_frames is not None or usual == 1:
+        return truth.annotated_frames
+    return np.unique(np.stack([tubes.video, tubes.frame], axis=1), axis=0)
 
 
 def _refuse_rows(truth: GroundTruth, bad: np.ndarray, reason: Callable[[int], str]) -> None:

@@ -156,6 +156,9 @@ class DetectionData:
         calibration_videos: Most training videos that are not trained on but used to calibrate how
             boxes are linked, and the scores of tubes; never more than a tenth of them, and none
             that is the last of its class. 0 trains on all.
+        train_on_calibration_videos: Train on the calibration videos, too. Boxes and scores are
+            better there than in unseen videos, so it suits a network that sees each video only a
+            few times.
         calibration_folds: Where no video can be held out, the calibration is cross-fitted: for each
             of so many parts of the training videos a detector is trained on the others, in a third
             of the steps, and detects in that part. 0 leaves calibration out.
@@ -168,6 +171,7 @@ class DetectionData:
     test_videos: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     calibration_videos: Annotated[int, at_least(0)] = 32
+    train_on_calibration_videos: bool = False
     calibration_folds: Annotated[int, at_least(0)] = 3
 
 

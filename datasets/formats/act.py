@@ -6,6 +6,7 @@ In the layout of ACT (Kalogeiton et al. 2017) frames count from 1, videos are na
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -15,17 +16,19 @@ import numpy as np
 from ..checks import as_integers, check_table, detections_from_rows
 from ..class_list import ClassList
 from ..errors import InputError, some_of
-from ..frame_numbers import from_first_frame
-from ..storage.files import load_pickle
+from ..frame_numbers import from_first_frame, to_one_based
+from ..storage.files import atomic_write, load_pickle
 from ..tables import (
     BOX_COLUMNS,
     Detections,
     Tubelets,
     TubeRows,
     Tubes,
+    Videos,
     make_videos,
     tubes_from_rows,
 )
+from ..video_names import VideoIndex
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 from .entries import Entry
 
@@ -56,6 +59,14 @@ class ActFormat(AnnotationFormat):
 
     def read_tubes(self, path: Path, options: ReadOptions) -> Tubes:
         return (read_act_tubes if path.is_dir() else read_video_detections)(path, options)
+
+    def write(self, table: Detections | Tubes, videos: Videos | None, path: Path) -> None:
+        if not isinstance(table, Tubes):
+            raise InputError(
+                f"{path}: ACT's ground truth holds tubes, and these boxes are of none; link them "
+                "first (`actiontubes link`)"
+            )
+        write_act_ground_truth(table, videos, path)
 
 
 def read_act_ground_truth(path: Path) -> GroundTruth:
@@ -109,6 +120,54 @@ def read_act_ground_truth(path: Path) -> GroundTruth:
         default_split=1,
         classes=ClassList(labels, source=str(path)),
     )
+
+
+def write_act_ground_truth(tubes: Tubes, videos: Videos | None, path: Path) -> None:
+    """Writes a pickle as `read_act_ground_truth` reads it.
+
+    Videos whose split is train are `train_videos`, the others `test_videos`.
+
+    Raises:
+        InputError: the size or length of a video is not known.
+
+    Warns:
+        what it cannot hold.
+    """
+    index = VideoIndex(videos.video if videos is not None else ())
+    rows = [index.find(name) for name in tubes.video_names]
+    if videos is None or None in rows:
+        unknown = [name for name, row in zip(tubes.video_names, rows) if row is None]
+        raise InputError(
+            f"{path}: ACT's pickle needs the length and size of each video, and those of "
+            f"{some_of(unknown)} are not known; give --media FOLDER or --videos videos.csv"
+        )
+    lost = [name for name in ("score", "tube_score", "person") if getattr(tubes, name) is not None]
+    if np.isfinite(videos.fps).any():
+        lost.append("fps")
+    if lost:
+        warnings.warn(f"{path}: ACT's pickle has no {', no '.join(lost)}; left out", stacklevel=3)
+    order = np.lexsort((tubes.frame, tubes.tube))
+    starts = np.flatnonzero(np.diff(tubes.tube[order], prepend=-1))
+    annotated: dict[str, dict[int, list[np.ndarray]]] = {name: {} for name in tubes.video_names}
+    for members in np.split(order, starts[1:]) if len(order) else ():
+        frames = to_one_based(tubes.frame[members].astype(np.float64))
+        tube = np.column_stack([frames, tubes.boxes[members]])
+        name = tubes.video_names[tubes.video[members[0]]]
+        annotated[name].setdefault(int(tubes.label[members[0]]), []).append(tube)
+    known = [(name, row) for name, row in zip(tubes.video_names, rows) if row is not None]
+    training = [name for name, row in known if videos.split[row] == "train"]
+    testing = [name for name, row in known if videos.split[row] != "train"]
+    content = {
+        "labels": list(tubes.label_names),
+        "gttubes": annotated,
+        "nframes": {name: int(videos.num_frames[row]) for name, row in known},
+        "train_videos": [training],
+        "test_videos": [testing],
+        "resolution": {name: (int(videos.height[row]), int(videos.width[row]))
+                       for name, row in known},
+    }  # fmt: skip
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(pickle.dumps(content, protocol=2))
 
 
 def read_act_tubes(folder: Path, options: ReadOptions) -> Tubes:

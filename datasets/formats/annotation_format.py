@@ -69,6 +69,7 @@ class ReadOptions:
         explicit_unit: ground truth in fractions is refused unless the user says that it is.
         videos: sizes and lengths of the videos, or None where they are not known.
         truth: the ground truth, or None without one.
+        label_attribute: see `FileOptions`.
     """
 
     video_names: tuple[str, ...] | None = None
@@ -82,6 +83,7 @@ class ReadOptions:
     explicit_unit: bool = False
     videos: Videos | None = None
     truth: Tubes | None = None
+    label_attribute: str | None = None
 
     @classmethod
     def from_ground_truth(
@@ -99,7 +101,7 @@ class ReadOptions:
         classes = None if files.classes is None else read_class_list(files.classes)
         options = cls(
             classes=classes, annotations=annotations, first_frame=files.first_frame,
-            box_unit=files.box_unit,
+            box_unit=files.box_unit, label_attribute=files.label_attribute,
         )  # fmt: skip
         if truth is None:
             return options

@@ -2,24 +2,31 @@
 
 A row is video, second, x1, y1, x2, y2 (fractions of the frame), action, and a person's number or a
 score. The second becomes the table's `frame`, and boxes stay fractions, which protocols with
-continuous boxes score as they are.
+continuous boxes score as they are; `exchange/seconds.py` makes frames and pixels of them.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..box_coordinates import has_swapped_corners
 from ..checks import as_integers
-from ..errors import InputError, refuse_rows
+from ..class_list import ClassList, read_class_list
+from ..errors import InputError, refuse_rows, some_of
+from ..storage.files import atomic_write
 from ..storage.text_files import read_csv
-from ..tables import Detections, Tubes
+from ..tables import Detections, Tubes, select_rows
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .exchange.person_tracks import number_tracks
+
+Table = TypeVar("Table", Detections, Tubes)
 
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "action", "person or score")
 _BOX = slice(2, 6)
@@ -41,11 +48,112 @@ class AvaFormat(AnnotationFormat):
         return _separator(path) is not None
 
     def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
-        tubes = read_ava_ground_truth(path)
-        return GroundTruth(path=path, tubes=tubes, box_unit="fraction", frame_unit="second")
+        classes = options.classes or _own_classes(path)
+        tubes = name_classes(read_ava_ground_truth(path), classes, path)
+        return GroundTruth(
+            path=path, tubes=tubes, box_unit="fraction", frame_unit="second", classes=classes
+        )
 
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
-        return read_ava_detections(path)
+        return name_classes(read_ava_detections(path), options.classes or _own_classes(path), path)
+
+
+def holds_scores(path: Path) -> bool:
+    """Whether the last column of a file has scores, and not persons."""
+    last = _read_rows(path, quiet=True)[1]
+    return any(_is_number(text) and float(text or 0) % 1 != 0 for text in last)
+
+
+def _own_classes(path: Path) -> ClassList | None:
+    """The label map beside a file, of the same name with .pbtxt."""
+    file = path.with_suffix(".pbtxt")
+    return read_class_list(file) if file.is_file() else None
+
+
+def name_classes(table: Table, classes: ClassList | None, path: Path) -> Table:
+    """The table with the names of the classes; AVA's lists name those that count.
+
+    Args:
+        table: its label names are numbers as text.
+        classes: None changes nothing.
+        path: for messages.
+
+    Warns:
+        how many rows are of classes that are not listed, which are left out.
+    """
+    if classes is None or not all(name.isdecimal() for name in table.label_names):
+        return table
+    by_number = classes.by_number()
+    numbers = [int(name) for name in table.label_names]
+    if classes.numbers is None and 0 not in numbers:
+        by_number = {number + 1: name for number, name in by_number.items()}
+    names = list(dict.fromkeys(by_number.values()))
+    codes = np.array([names.index(by_number[each]) if each in by_number else -1
+                      for each in numbers] or [-1], np.int32)  # fmt: skip
+    label = codes[table.label]
+    if (bad := label < 0).any():
+        unlisted = some_of(number for number in numbers if number not in by_number)
+        warnings.warn(
+            f"{path}: leaving out {int(bad.sum())} of {len(bad)} rows of classes that "
+            f"{classes.source} does not list ({unlisted})",
+            stacklevel=4,
+        )
+    kept = select_rows(table, ~bad)
+    return replace(kept, label=label[~bad], label_names=tuple(names))
+
+
+def write_ava(
+    table: Detections | Tubes, path: Path, classes: ClassList | None = None
+) -> list[Path]:
+    """Writes a table as AVA's CSV, and its label map beside it, of the same name with .pbtxt.
+
+    Args:
+        table: frames are seconds, boxes fractions of the frame. Without scores, the last column is
+            the person (or the tube, where persons are not known); with them, the score.
+        path: the CSV file.
+        classes: the numbers of the classes; without them, classes are numbered from 1.
+
+    Warns:
+        what the file cannot hold.
+    """
+    numbers = _class_numbers(table.label_names, classes)
+    score = None if isinstance(table, Tubes) and table.score is None else table.score
+    if isinstance(table, Tubes):
+        lost = [name for name in ("tube_score",) if getattr(table, name) is not None]
+        lost += ["tube", "person"] if score is not None else []
+        if lost:
+            warnings.warn(f"{path}: AVA has no {', no '.join(lost)}; left out", stacklevel=3)
+    if score is not None:
+        last = [repr(float(each)) for each in score]
+    else:
+        assert isinstance(table, Tubes)
+        last = [str(number - 1) for number in number_tracks(table, path, one_box=False)]
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        for row, end in enumerate(last):
+            box = [repr(float(side)) for side in table.boxes[row]]
+            name = table.video_names[table.video[row]]
+            number = numbers[table.label[row]]
+            writer.writerow([name, f"{table.frame[row]:04d}", *box, number, end])
+    label_map = path.with_suffix(".pbtxt")
+    with atomic_write(label_map) as temporary:
+        names = (re.sub(r'(["\\])', r"\\\1", name) for name in table.label_names)
+        items = (
+            f'item {{\n  name: "{name}"\n  id: {number}\n}}\n'
+            for name, number in zip(names, numbers)
+        )
+        temporary.write_text("".join(items), encoding="utf-8")
+    return [path, label_map]
+
+
+def _class_numbers(names: tuple[str, ...], classes: ClassList | None) -> list[int]:
+    if classes is not None:
+        known = {name: number for number, name in classes.by_number().items()}
+        if set(names) <= set(known) and 0 not in known.values():
+            return [known[name] for name in names]
+    if all(name.isdecimal() and name == str(int(name)) for name in names):
+        return [int(name) for name in names]
+    return list(range(1, len(names) + 1))
 
 
 def read_ava_ground_truth(path: Path) -> Tubes:
@@ -96,7 +204,7 @@ def read_ava_detections(path: Path) -> Detections:
     return Detections(**columns, score=score)
 
 
-def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
+def _read_rows(path: Path, quiet: bool = False) -> tuple[dict[str, Any], np.ndarray, list[int]]:
     """The columns of a table, the last value of each row, and the rows' numbers in the file."""
     rows: list[list[str]] = []
     numbers: list[int] = []
@@ -119,7 +227,7 @@ def _read_rows(path: Path) -> tuple[dict[str, Any], np.ndarray, list[int]]:
             continue
         rows.append(row)
         numbers.append(number)
-    if without_box:
+    if without_box and not quiet:
         count = len(without_box)
         warnings.warn(
             f"{path}: ignoring {count} row{'s' * (count > 1)} without a box or action; the first "

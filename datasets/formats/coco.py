@@ -22,7 +22,8 @@ from ..frame_numbers import frame_name, from_first_frame
 from ..storage.files import atomic_write
 from ..storage.text_files import read_json
 from ..tables import Detections, Tubes, Videos, tubes_from_rows
-from .annotation_format import AnnotationFormat, ReadOptions
+from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
+from .coco_video import read_coco_ground_truth, write_coco_tubes
 from .complete import certain_unit, convert_boxes, frame_sizes
 from .entries import Entry
 from .frame_files import first_frame_of, match_frame_files
@@ -36,6 +37,12 @@ class CocoFormat(AnnotationFormat):
     def matches(self, path: Path) -> bool:
         return path.suffix.lower() == ".json"
 
+    def read_ground_truth(self, path: Path, options: ReadOptions) -> GroundTruth:
+        return read_coco_ground_truth(path, options)
+
+    def read_tubes(self, path: Path, options: ReadOptions) -> Tubes:
+        return read_coco_ground_truth(path, options).tubes
+
     def read_detections(self, path: Path, options: ReadOptions) -> Detections:
         return read_coco_results(path, options)
 
@@ -43,7 +50,7 @@ class CocoFormat(AnnotationFormat):
         """Writes tubes as an annotation file; detections as results, and annotations.json beside
         them with their images and categories."""
         if isinstance(table, Tubes):
-            _write_json(coco_ground_truth(table), path)
+            write_coco_tubes(table, videos, path)
         else:
             write_coco(tubes_from_rows([], table.video_names, table.label_names), table, path)
 
@@ -163,14 +170,14 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
             "image is; give it with --annotations"
         )
     described = Entry(read_json(annotations), annotations)
-    images = _read_images(described["images"], options, annotations)
-    categories = _by_id(described["categories"], "category")
+    images = read_images(described["images"], options, annotations)
+    categories = by_id(described["categories"], "category")
     names = {key: category["name"].text() for key, category in categories.items()}
     label_names = tuple(dict.fromkeys([*options.label_names, *names.values()]))
     label_of_id = {key: label_names.index(name) for key, name in names.items()}
     results = Entry(read_json(path), path)
-    image = _codes(results, "image_id", images.row_of_id, annotations)
-    label = _codes(results, "category_id", label_of_id, annotations)
+    image = codes_of(results, "image_id", images.row_of_id, annotations)
+    label = codes_of(results, "category_id", label_of_id, annotations)
     score = results.column("result", "score")
     boxes = xywh_to_xyxy(results.column("result", "bbox", "x", "y", "width", "height"))
     rows = np.column_stack([images.video[image], images.frame[image], label, score, boxes])
@@ -178,8 +185,8 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     return _in_video_pixels(table, images.size[image], path, options)
 
 
-def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
-    images = _by_id(entries, "image")
+def read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
+    images = by_id(entries, "image")
     names: list[str] = []
     frames: list[int] = []
     sizes: list[list[float]] = []
@@ -217,7 +224,7 @@ def _read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:
     )
 
 
-def _by_id(entries: Entry, what: str) -> dict[_Id, Entry]:
+def by_id(entries: Entry, what: str) -> dict[_Id, Entry]:
     """The entries of a list by their `id`, each of which must be there once."""
     by_id: dict[_Id, Entry] = {}
     for entry in entries.each(what):
@@ -228,7 +235,7 @@ def _by_id(entries: Entry, what: str) -> dict[_Id, Entry]:
     return by_id
 
 
-def _codes(results: Entry, key: str, codes: Mapping[_Id, int], source: Path) -> np.ndarray:
+def codes_of(results: Entry, key: str, codes: Mapping[_Id, int], source: Path) -> np.ndarray:
     """(R,) what `codes` has for a key of each result."""
     try:
         return np.array([codes[result[key]] for result in results.value], np.int64)

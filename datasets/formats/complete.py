@@ -30,7 +30,7 @@ from .annotation_format import GroundTruth, ReadOptions
 from .jhmdb import CLASSES as JHMDB_CLASSES
 from .ucf101_24 import CLASSES as UCF101_24_CLASSES
 
-Table = TypeVar("Table", Detections, Tubes)
+Table = TypeVar("Table", bound=Detections | Tubes)
 
 
 def complete_ground_truth(

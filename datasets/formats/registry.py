@@ -20,6 +20,8 @@ from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 from .ava import AvaFormat
 from .coco import CocoFormat
 from .complete import complete_ground_truth, complete_table
+from .cvat.format import CvatFormat
+from .mot import MotFormat
 from .prepare import JhmdbDownloads, Ucf101Downloads
 from .table import TableFolder, TableFormat
 from .ucf101_24 import FinalAnnotsFormat, PyannotFormat
@@ -29,6 +31,8 @@ FORMATS: dict[str, AnnotationFormat] = {
     "table-folder": TableFolder(),
     "ucf101-24": Ucf101Downloads(),
     "jhmdb": JhmdbDownloads(),
+    "cvat": CvatFormat(),
+    "mot": MotFormat(),
     "yowo": YowoFormat(),
     "pyannot": PyannotFormat(),
     "act": ActFormat(),

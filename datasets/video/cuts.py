@@ -17,9 +17,9 @@ _STILL = 2.0  # least change that counts as usual: noise of a still picture
 def mark_cuts(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]:
     """Frames, each with whether a new shot begins with it; the next frame is read first.
 
-    A frame begins a shot if it differs much from the one before, much more than frames shortly
-    before did from theirs, and if the next frame differs as much: after a flash or a damaged frame
-    the shot goes on.
+    A frame begins a shot if it differs much from the one before, much more than the next frame
+    from it and the frames shortly before from theirs; and if the next frame differs as much from
+    the one before: after a flash or a damaged frame the shot goes on.
 
     Args:
         frames: (H, W, 3 or more) uint8 RGB, all of one size; channels after the third are ignored.
@@ -30,11 +30,12 @@ def mark_cuts(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, bool]]
     for frame in frames:
         small = _shrink(frame)
         if waiting is not None:
-            yield waiting[0], _is_cut(before, waiting[1], small, recent)
-            before = waiting[1]
+            is_cut, is_flash = _compare(before, waiting[1], small, recent)
+            yield waiting[0], is_cut
+            before = before if is_flash else waiting[1]
         waiting = frame, small
     if waiting is not None:
-        yield waiting[0], _is_cut(before, waiting[1], waiting[1], recent)
+        yield waiting[0], _compare(before, waiting[1], waiting[1], recent)[0]
 
 
 def _shrink(frame: np.ndarray) -> np.ndarray:
@@ -42,17 +43,23 @@ def _shrink(frame: np.ndarray) -> np.ndarray:
     return frame[rows // 2 :: rows, columns // 2 :: columns, :3].astype(np.float32)
 
 
-def _is_cut(
+def _compare(
     before: np.ndarray | None, now: np.ndarray, after: np.ndarray, recent: deque[float]
-) -> bool:
-    """Whether a shot begins with `now`; adds its change to `recent`, which a cut empties."""
+) -> tuple[bool, bool]:
+    """Whether a shot begins with `now`, and whether it is a flash, after which the shot goes on.
+
+    The change is added to those of `recent` frames, which a cut empties.
+    """
     if before is None:
-        return False
+        return False, False
     change = float(np.abs(now - before).mean())
     usual = max(float(np.mean(recent)) if recent else 0.0, _STILL)
     least = max(_LEAST_CHANGE, _LEAST_RATIO * usual)
-    if change >= least and float(np.abs(after - before).mean()) >= least:
-        recent.clear()
-        return True
-    recent.append(change)
-    return False
+    if change >= least and float(np.abs(after - before).mean()) < least:
+        return False, True
+    following = float(np.abs(after - now).mean())
+    if change < max(least, _LEAST_RATIO * following):
+        recent.append(change)
+        return False, False
+    recent.clear()
+    return True, False

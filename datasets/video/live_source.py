@@ -1,7 +1,8 @@
 """Frames of a camera, a stream or a file as they arrive; a slow consumer loses the oldest ones.
 
 A thread reads the source into a short queue, so that the delay never exceeds the length of the
-queue, however slow the consumer is.
+queue, however slow the consumer is. `LiveSource.limit_rate` lets a slow consumer have fewer frames
+at even intervals.
 """
 
 from __future__ import annotations
@@ -9,40 +10,21 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Thread
 
 import numpy as np
 
 from ..errors import InputError
 from .container import LENIENT_METADATA
+from .live_queue import Clock, FrameQueue, LiveFrame, OpenSource, Pace, SourceFrame
 from .orientation import Orientation, frame_orientation
 from .reader import image_to_rgb, read_timed_video
-
-OpenSource = Callable[[], Iterator[np.ndarray]]
-"""Connects to a source and yields (H, W, 3) uint8 RGB frames until it ends."""
 
 _PROTOCOLS = "rtsp,rtsps,rtp,srtp,udp,tcp,tls,http,https,httpproxy,crypto,hls"
 _MAX_RETRY_WAIT = 30.0  # seconds between two attempts to connect
 _POLL_SECONDS = 0.1  # between two checks whether to stop
-
-
-@dataclass(frozen=True, eq=False)
-class LiveFrame:
-    """A frame of a live source.
-
-    Attributes:
-        number: its place in the source, from 0, counting dropped frames.
-        time: its arrival, in seconds of `time.monotonic`.
-        image: (H, W, 3) uint8 RGB.
-    """
-
-    number: int
-    time: float
-    image: np.ndarray
 
 
 def open_live_source(source: str, *, timeout: float, at_once: bool = False) -> OpenSource:
@@ -148,21 +130,21 @@ def _without_password(address: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
-def read_file(path: Path, at_once: bool = False) -> Iterator[np.ndarray]:
-    """Yields the frames of a video file at their presentation times, or as fast as possible."""
+def read_file(path: Path, at_once: bool = False) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields the timed frames of a video file as they are due, or as fast as possible."""
     offset: float | None = None
     for seconds, frame in read_timed_video(path):
         if not at_once:
             if offset is None:
                 offset = time.monotonic() - seconds
             time.sleep(max(0.0, offset + seconds - time.monotonic()))
-        yield frame
+        yield seconds, frame
 
 
 def repeat_source(open_once: OpenSource) -> OpenSource:
     """A source that starts again whenever it ends."""
 
-    def frames() -> Iterator[np.ndarray]:
+    def frames() -> Iterator[SourceFrame]:
         while True:
             yield from open_once()
 
@@ -179,6 +161,9 @@ class LiveSource:
         timeout: seconds without a frame after which the source counts as stalled.
         retries: reconnections in a row after the source has stalled or ended.
         drop: whether a full queue drops its oldest frame; otherwise the source waits.
+
+    Attributes:
+        waited: seconds that the consumer has waited for frames.
     """
 
     def __init__(
@@ -194,7 +179,9 @@ class LiveSource:
         self.name, self.timeout, self.retries = _without_password(name), timeout, retries
         self._open, self._queue_size, self._drop = open_source, queue_size, drop
         self._stopped = False
-        self._queue = _FrameQueue(queue_size, drop, num_read=0, num_dropped=0)
+        self._clock, self._pace = Clock(), Pace()
+        self._queue = self._new_queue(0, 0)
+        self.waited = 0.0
 
     @property
     def dropped(self) -> int:
@@ -205,6 +192,19 @@ class LiveSource:
         """Ends `frames`; may be called from a signal handler or another thread."""
         self._stopped = True
 
+    def limit_rate(self, rate: float) -> None:
+        """Keeps at most `rate` frames a second from now on, at even intervals.
+
+        The others count as dropped. Where frames are not to be dropped, this changes nothing.
+        """
+        if self._drop:
+            self._pace.rate = rate
+
+    def _new_queue(self, num_read: int, num_dropped: int) -> FrameQueue:
+        return FrameQueue(
+            self._queue_size, self._drop, num_read, num_dropped, self._clock, self._pace
+        )
+
     def frames(self) -> Iterator[LiveFrame]:
         """Yields the frames until the source ends for good or `stop` is called.
 
@@ -214,9 +214,7 @@ class LiveSource:
         """
         failures, has_started = 0, False
         while not self._stopped:
-            queue = _FrameQueue(
-                self._queue_size, self._drop, self._queue.num_read, self._queue.num_dropped
-            )
+            queue = self._new_queue(self._queue.num_read, self._queue.num_dropped)
             self._queue = queue
             Thread(target=queue.fill, args=(self._open,), name=self.name, daemon=True).start()
             try:
@@ -241,12 +239,14 @@ class LiveSource:
             )
             self._sleep(min(_MAX_RETRY_WAIT, 2.0 ** (failures - 1)) if failures > 1 else 0.0)
 
-    def _wait_for_frame(self, queue: _FrameQueue) -> LiveFrame | None:
+    def _wait_for_frame(self, queue: FrameQueue) -> LiveFrame | None:
         """The next frame; None where the source has ended or stalled, or `stop` was called."""
-        deadline = time.monotonic() + self.timeout
+        begin = time.monotonic()
         while not self._stopped:
             frame = queue.get(_POLL_SECONDS)
-            if frame is not None or queue.done or time.monotonic() > deadline:
+            waited = time.monotonic() - begin
+            if frame is not None or queue.done or waited > self.timeout:
+                self.waited += waited
                 return frame
         return None
 
@@ -254,67 +254,3 @@ class LiveSource:
         end = time.monotonic() + seconds
         while not self._stopped and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
-
-
-class _FrameQueue:
-    """The waiting frames of one connection."""
-
-    def __init__(self, size: int, drop: bool, num_read: int, num_dropped: int) -> None:
-        self.num_read, self.num_dropped = num_read, num_dropped
-        self.error: BaseException | None = None
-        self._frames: deque[LiveFrame] = deque()
-        self._size, self._drop = size, drop
-        self._ended = self._closed = False
-        self._changed = Condition()
-
-    @property
-    def done(self) -> bool:
-        """Whether no frame waits and none will follow."""
-        with self._changed:
-            return self._ended and not self._frames
-
-    def fill(self, open_source: OpenSource) -> None:
-        """Reads the source until it ends or the queue is closed; runs in the thread."""
-        error: BaseException | None = None
-        try:
-            for image in open_source():
-                if not self._put(image):
-                    break
-        except BaseException as caught:
-            error = caught
-        with self._changed:
-            self._ended, self.error = True, error
-            self._changed.notify_all()
-
-    def _put(self, image: np.ndarray) -> bool:
-        """Appends a frame; False where the queue is closed."""
-        now = time.monotonic()
-        with self._changed:
-            while not self._drop and len(self._frames) == self._size and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                return False
-            if len(self._frames) == self._size:
-                self._frames.popleft()
-                self.num_dropped += 1
-            self._frames.append(LiveFrame(self.num_read, now, image))
-            self.num_read += 1
-            self._changed.notify_all()
-        return True
-
-    def get(self, seconds: float) -> LiveFrame | None:
-        """The oldest frame, or None where none arrives within this time."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._ended, seconds)
-            if not self._frames:
-                return None
-            frame = self._frames.popleft()
-            self._changed.notify_all()
-            return frame
-
-    def close(self) -> None:
-        """Ends the thread."""
-        with self._changed:
-            self._closed = True
-            self._frames.clear()
-            self._changed.notify_all()

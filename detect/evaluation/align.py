@@ -23,7 +23,8 @@ from ...datasets.formats.registry import (
     read_tubes,
 )
 from ...datasets.labels import match_labels
-from ...datasets.tables import Detections, Tubes, Videos, select_rows
+from ...datasets.table_io import read_table
+from ...datasets.tables import Detections, PersonRows, Tubes, Videos, select_rows
 from ...datasets.video_names import VideoIndex
 from .annotated_frames import AnnotatedFrames, frames_to_evaluate, on_frames, warn_of_gaps
 
@@ -39,6 +40,7 @@ class AlignedTables:
         detections, tubes: None where there are none.
         videos: what is known of the videos, if anything.
         box_unit: of all boxes.
+        persons: person boxes; None where there are none.
     """
 
     ground_truth: Tubes
@@ -46,6 +48,7 @@ class AlignedTables:
     tubes: Tubes | None
     videos: Videos | None
     box_unit: BoxUnit = "pixel"
+    persons: PersonRows | None = None
 
 
 def read_aligned(
@@ -58,17 +61,19 @@ def read_aligned(
     annotations: Path | None = None,
     files: FileOptions | None = None,
     annotated_frames: AnnotatedFrames | None = None,
+    persons: Path | None = None,
 ) -> AlignedTables:
     """Reads what is not a table already, and aligns it with the ground truth.
 
     Args:
         ground_truth, detections, tubes, split, videos, files, annotated_frames: see `evaluate`.
         annotations: the annotations of COCO results, see `read_detections`.
+        persons: a table with the columns video, frame, person and a box.
 
     Raises:
         InputError: see `evaluate`.
     """
-    if detections is None and tubes is None:
+    if detections is None and tubes is None and persons is None:
         raise InputError("nothing to evaluate; give --detections, --tubes or both")
     if isinstance(ground_truth, Tubes):
         ground_truth = complete_ground_truth(
@@ -109,10 +114,39 @@ def read_aligned(
         aligned = {
             kind: on_frames(table, frames, tables[kind][1]) for kind, table in aligned.items()
         }
+    people = None
+    if persons is not None:
+        people = _read_persons(persons, truth, files)
+        people = people if frames is None else on_frames(people, frames, str(persons))
     return AlignedTables(
         ground_truth=truth, detections=aligned.get("detections"), tubes=aligned.get("tubes"),
-        videos=chosen.videos, box_unit=chosen.box_unit,
+        videos=chosen.videos, box_unit=chosen.box_unit, persons=people,
     )  # fmt: skip
+
+
+def _read_persons(path: Path, ground_truth: Tubes, files: FileOptions | None) -> PersonRows:
+    """Person boxes with the ground truth's names of videos; errors as `align_to_ground_truth`."""
+    first_frame = None if files is None else files.first_frame
+    table = read_table(PersonRows, path, first_frame=first_frame or 0)
+    video = _match_videos(table.video_names, ground_truth.video_names, str(path))[table.video]
+    missing = int((video < 0).sum())
+    if len(video) and missing == len(video):
+        raise InputError(
+            f"{path}: no row has a video that the ground truth knows; the first row has "
+            f"{table.video_names[table.video[0]]!r}, the ground truth has "
+            f"{some_of(ground_truth.video_names, 5)}"
+        )
+    if missing:
+        warnings.warn(
+            f"{path}: ignoring {missing} of {len(video)} rows whose video is not in the ground "
+            "truth",
+            stacklevel=3,
+        )
+    table = replace(table, video=video, video_names=ground_truth.video_names)
+    table = select_rows(table, video >= 0)
+    if first_frame is None:
+        _refuse_shifted_frames(table, ground_truth, str(path))
+    return table
 
 
 def align_to_ground_truth(
@@ -202,7 +236,9 @@ def _warn_of_boxes_outside(table: Detections | Tubes, videos: Videos, source: st
         )
 
 
-def _refuse_shifted_frames(table: Detections | Tubes, ground_truth: Tubes, source: str) -> None:
+def _refuse_shifted_frames(
+    table: Detections | Tubes | PersonRows, ground_truth: Tubes, source: str
+) -> None:
     """Refuses a table that begins and ends one frame after the ground truth in every video."""
     if (table.frame == 0).any():
         return
@@ -216,7 +252,7 @@ def _refuse_shifted_frames(table: Detections | Tubes, ground_truth: Tubes, sourc
         )
 
 
-def _frame_range(table: Detections | Tubes) -> np.ndarray:
+def _frame_range(table: Detections | Tubes | PersonRows) -> np.ndarray:
     """(2, V) the first and last frame with a box of each video; the first is higher without."""
     ends = np.full((2, len(table.video_names)), -1)
     ends[0] = np.iinfo(np.int64).max

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...datasets.errors import InputError
 from ...datasets.formats.annotation_format import GroundTruth
-from ...datasets.tables import Detections, Tubes, select_rows
+from ...datasets.tables import Detections, PersonRows, Tubes, select_rows
 from ..boxes.joins import pack_keys
 
 AnnotatedFrames = Literal["all", "boxed"]
@@ -18,7 +18,7 @@ AnnotatedFrames = Literal["all", "boxed"]
 # leave one at every second to fifth box.
 _MANY_GAPS = 0.2
 _FEW_STEPS = 3  # a video with fewer says nothing about tubes of single boxes
-Table = TypeVar("Table", Detections, Tubes)
+Table = TypeVar("Table", Detections, Tubes, PersonRows)
 
 
 def frames_to_evaluate(truth: GroundTruth, chosen: AnnotatedFrames | None) -> np.ndarray | None:

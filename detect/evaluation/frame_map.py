@@ -137,10 +137,26 @@ def match_frames(overlaps: FrameOverlaps, protocol: Protocol, threshold: float) 
 
 
 def ranked_detections(overlaps: FrameOverlaps, protocol: Protocol) -> np.ndarray:
-    """`overlaps.ranking` of the detections on frames that the protocol evaluates."""
+    """`overlaps.ranking` of the detections that the protocol evaluates."""
+    counts = np.ones(len(overlaps.detections), bool)
     if protocol.frames == "annotated":
-        return overlaps.ranking[overlaps.annotated[overlaps.ranking]]
-    return overlaps.ranking
+        counts &= overlaps.annotated
+    if protocol.detections_per_frame is not None:
+        counts &= _rank_in_frame(overlaps.detections) < protocol.detections_per_frame
+    return overlaps.ranking[counts[overlaps.ranking]]
+
+
+def _rank_in_frame(detections: Detections) -> np.ndarray:
+    """(D,) the place of each detection among those of its frame, of all classes, from 0."""
+    order = np.lexsort((-detections.score, detections.frame, detections.video))
+    video, frame = detections.video[order], detections.frame[order]
+    starts = np.flatnonzero(
+        np.append(True, (np.diff(video) != 0) | (np.diff(frame) != 0))[: len(order)]
+    )
+    lengths = np.diff(np.append(starts, len(order)))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order)) - np.repeat(starts, lengths)
+    return rank
 
 
 def match_targets(

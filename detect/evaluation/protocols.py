@@ -35,6 +35,8 @@ class Protocol(Options):
         tube_suppression: IoU of the non-maximum suppression of tubes before they are scored; None
             for none.
         recall_epsilon: added to the number of ground truth tubes.
+        detections_per_frame: the best detections of a frame, of all classes, that count; None for
+            all.
         ignored_classes: classes of the data set that the protocol's authors do not evaluate.
     """
 
@@ -51,6 +53,7 @@ class Protocol(Options):
     shared_frames: Annotated[int, at_least(0)] = 1
     tube_suppression: Annotated[float | None, between(0, 1)] = None
     recall_epsilon: Annotated[float, between(0, 1)] = 0.0
+    detections_per_frame: Annotated[int | None, at_least(1)] = None
     ignored_classes: tuple[str, ...] = ()
 
 
@@ -100,7 +103,13 @@ YOWO = Protocol(
     recall_epsilon=1e-5,
 )
 
+# AVA (Gu et al. 2018): get_ava_performance.py with PASCAL VOC's evaluator. The classes that count
+# are those of the label map (--classes).
+AVA = Protocol("ava", frames="annotated", tube_duplicates="false positive", detections_per_frame=50)
+
 PROTOCOLS = (ACT, MULTISPORTS, ROAD, YOWO)
+"""Those that `all` prints side by side."""
+_KNOWN = (*PROTOCOLS, AVA)
 """A new protocol is one record, and its name here."""
 
 
@@ -110,7 +119,7 @@ def get_protocol(name: str) -> Protocol:
     Raises:
         InputError: there is none.
     """
-    by_name = {each.name: each for each in PROTOCOLS}
+    by_name = {each.name: each for each in _KNOWN}
     if name not in by_name:
         raise InputError(f"protocol {name}: does not exist; {choose_from(name, by_name)}")
     return by_name[name]

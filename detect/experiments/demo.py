@@ -31,14 +31,6 @@ class PairScores:
     right: float | None
 
 
-I2D = {
-    "sit down / stand up": PairScores((28.5, 44.7), 52.1),
-    "pick up / put down": PairScores((37.4, 45.1), 44.6),
-    "push / pull": PairScores((59.0, 66.6), 60.0),
-}
-"""Results of `actiontubes demo --backbone i2d --out i2d`, its i2d/pairs.json (12 tubes a pair)."""
-
-
 def score_pairs(
     truth: Tubes,
     detections: Detections,

@@ -93,7 +93,11 @@ class ActionDetector(ABC):
             self.open(opened, options, progress=False) as write_tables,
         ):
             write_tables(Path(folder))
-            result = Result.read(Path(folder), opened.frames, one_label=linker != "persons")
+            path = opened.info.path
+            result = Result.read(
+                Path(folder), opened.frames, one_label=linker != "persons",
+                media=path if path.is_file() else None,
+            )  # fmt: skip
         return result if threshold is None else result.above(threshold)
 
 

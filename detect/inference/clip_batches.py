@@ -55,7 +55,7 @@ def iter_clip_batches(
     key_frame_step: int = 1,
     proposal_step: int = 1,
     key_frames_per_clip: int = KEY_FRAMES_PER_CLIP,
-    lookahead: int | None = None,
+    lookahead: Callable[[], int] | None = None,
 ) -> Iterator[ClipBatch]:
     """Cuts a video into clips.
 
@@ -69,9 +69,9 @@ def iter_clip_batches(
         key_frame_step: frames from one key frame to the next.
         proposal_step: see `ClipBatch`.
         key_frames_per_clip: frames of a shared clip that may be key frames.
-        lookahead: frames that a shared clip waits for after its last key frame, which it then
-            repeats the last of; None waits for its whole context. With it, all clips have the same
-            length, also those at the end of the video.
+        lookahead: asked at every frame for how many frames a shared clip waits after its last key
+            frame; it then repeats the last one. None waits for its whole context. With it, all
+            clips have the same length, also those at the end of the video.
     """
     before, after = geometry.context(mode)
     if mode == "shared":
@@ -79,7 +79,6 @@ def iter_clip_batches(
     else:
         run = key_frame_step * _CLIPS_AT_ONCE
     step = geometry.frame_step
-    ahead = after if lookahead is None else min(after, lookahead)
     buffer: list[np.ndarray] = []  # from `before` frames before `start` on
     boxes: list[np.ndarray | None] = []  # from `start` on
     start, count = 0, 0  # first frame of the next batch; frames read so far
@@ -116,7 +115,8 @@ def iter_clip_batches(
         buffer.append(frame)
         boxes.append(boxes_of_frame)
         count += 1
-        if count - start == run + ahead:
+        ahead = after if lookahead is None else min(after, lookahead())
+        while count - start >= run + ahead:
             if first_key_frame() < start + run:
                 yield cut(start + run)
             del buffer[:run], boxes[:run]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...backbones.family import get_variant
 from ...backbones.fold_norms import fold_norms
-from ...backbones.weights.load import load_pretrained
+from ...backbones.weights.load import kinetics400_labels, load_pretrained
 from ...datasets.errors import InputError, refuse_options
 from ...datasets.file_options import FileOptions
 from ...datasets.storage.files import file_digest
@@ -150,6 +150,31 @@ def load_calibration(checkpoint: Path) -> Calibration | None:
     return None if record is None else Calibration.from_json(record, checkpoint)
 
 
+def known_labels(
+    checkpoint: Path | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
+    labels: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+    """The actions that a model can name; those of Kinetics-400 need no download.
+
+    Args:
+        checkpoint: .safetensors or .onnx; None for a model without training.
+        backbone, weights, labels: see `load_zero_shot`.
+
+    Raises:
+        InputError: see `load`.
+    """
+    if checkpoint is not None:
+        if checkpoint.suffix.lower() == ".onnx":
+            return load_onnx_predictor(checkpoint).config.labels
+        return load_detector(checkpoint).config.labels
+    classes = kinetics400_labels()
+    if weights not in (None, "kinetics400"):
+        classes = load_pretrained(get_variant(backbone or "i3d"), weights).labels
+    return select_labels(labels, classes).names
+
+
 def load_zero_shot(
     backbone: str | None = None,
     weights: str | None = None,
@@ -177,6 +202,8 @@ def load_zero_shot(
     if not 0 <= scene_weight <= 1:
         raise InputError(f"--scene-weight {scene_weight}: must be between 0 and 1")
     backbone, weights = backbone or "i3d", weights or "kinetics400"
+    if weights == "kinetics400":
+        select_labels(labels, kinetics400_labels())  # a wrong one is said before the download
     model = load_pretrained(get_variant(backbone), weights)
     if model.head is None or not model.labels:
         raise InputError(

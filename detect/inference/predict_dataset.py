@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from accelerate import PartialState
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.flow.cache import read_frames_with_flow
-from ...datasets.tables import Detections, Tubes, concatenate_rows
+from ...datasets.tables import Detections, Tubes, concatenate_rows, select_rows
 from ...datasets.video.media import read_frames
 from ...datasets.video.reader import VideoInfo
 from ..evaluation.evaluate import Evaluation, evaluate_tables
@@ -22,7 +23,10 @@ from ..evaluation.protocols import PROTOCOLS
 from ..linking.interface import Calibration
 from ..linking.linker import link
 from ..people.proposals import ProposalSource
+from .clip_geometry import ClipGeometry
 from .predictor import Predictor, predict_frames
+
+Table = TypeVar("Table", Detections, Tubes)
 
 
 def predict_dataset(
@@ -43,6 +47,8 @@ def predict_dataset(
         source: where people are, for external proposals; it opens videos by their name in the set.
         progress: show a bar with the time left.
         predictor_of: what predicts one video, by its row in the set; None is `predictor` for all.
+
+    Frames of a video far from those that were annotated are passed over.
     """
     state, config = PartialState(), predictor.config
     mine = range(state.process_index, len(videos), state.num_processes)
@@ -53,6 +59,9 @@ def predict_dataset(
     by_video: list[tuple[int, Detections]] = []
     for number in bar:
         path, count = videos.media[number], int(videos.num_frames[number])
+        if videos.annotated_frames is not None and source is None and predictor_of is None:
+            by_video += [(number, part) for part in _predict_spans(predictor, videos, number)]
+            continue
         if config.streams == "rgb":
             frames = read_frames(path, 0, count)
         else:
@@ -64,6 +73,33 @@ def predict_dataset(
     if state.num_processes > 1:
         by_video = gather_object(by_video)
     return _make_table(sorted(by_video, key=lambda pair: pair[0]), videos)
+
+
+def _predict_spans(predictor: Predictor, videos: DetectionSet, number: int) -> Iterator[Detections]:
+    """The detections of a video from the first to the last annotated frame of each span of them.
+
+    Frames farther away than a clip's context are not read. Spans begin on whole steps of the
+    feature map, as the clips of a whole video do.
+    """
+    assert videos.annotated_frames is not None
+    video, frame = videos.annotated_frames.T
+    wanted = np.unique(frame[video == number])
+    geometry, config = ClipGeometry(predictor.config), predictor.config
+    before, after = geometry.context("shared")
+    path, count = videos.media[number], int(videos.num_frames[number])
+    gaps = np.flatnonzero(np.diff(wanted) > before + after) + 1
+    for frames in np.split(wanted, gaps) if len(wanted) else ():
+        first, last = int(frames[0]), int(frames[-1])
+        start = max(0, first - before) // geometry.round_up(1) * geometry.round_up(1)
+        stop = min(count, last + after + 1)
+        if config.streams == "rgb":
+            clip = read_frames(path, start, stop)
+        else:
+            clip = read_frames_with_flow(path, start, stop, config.flow_method)
+        if parts := list(predict_frames(predictor, clip)):
+            rows = concatenate_rows(parts)
+            rows = replace(rows, frame=rows.frame + np.int32(start))
+            yield select_rows(rows, (rows.frame >= first) & (rows.frame <= last))
 
 
 def video_info(videos: DetectionSet, number: int) -> VideoInfo:
@@ -90,7 +126,20 @@ def _make_table(by_video: Sequence[tuple[int, Detections]], videos: DetectionSet
 def evaluate_dataset(
     videos: DetectionSet, detections: Detections, calibration: Calibration | None = None
 ) -> tuple[Evaluation, Tubes]:
-    """Frame-mAP and video-mAP by the protocol `act`, and all tubes, linked as `detect` does."""
+    """Frame-mAP and video-mAP by the protocol `act`, and all tubes, linked as `detect` does.
+
+    Only annotated frames count.
+    """
     tubes = link(detections, "persons", calibration=calibration)
-    (result,) = evaluate_tables(videos.tubes, PROTOCOLS[:1], detections, tubes)
+    counted, counted_tubes = _on_annotated(detections, videos), _on_annotated(tubes, videos)
+    (result,) = evaluate_tables(videos.tubes, PROTOCOLS[:1], counted, counted_tubes)
     return result, tubes
+
+
+def _on_annotated(table: Table, videos: DetectionSet) -> Table:
+    """The rows of a table, whose videos are those of the set, on annotated frames."""
+    if videos.annotated_frames is None:
+        return table
+    most = int(max(videos.num_frames.max(), table.frame.max(initial=0) + 1))
+    known = videos.annotated_frames[:, 0] * most + videos.annotated_frames[:, 1]
+    return select_rows(table, np.isin(table.video.astype(np.int64) * most + table.frame, known))

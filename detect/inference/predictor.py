@@ -290,8 +290,9 @@ def postprocess(
         row_key = torch.arange(len(part)).repeat_interleave(counts).to(boxes.device)
         probabilities = torch.cat([each.probabilities for each in part])
         kept = select_detections(
-            probabilities, boxes, row_key, threshold=threshold, nms_iou=nms_iou
-        )
+            probabilities, boxes, row_key, threshold=threshold, nms_iou=nms_iou,
+            vote_iou=config.vote_iou,
+        )  # fmt: skip
         frames.append(np.array([each.frame for each in part])[kept.key_frame_index.cpu().numpy()])
         columns.append((kept.label, kept.score, kept.boxes))
     label, score, boxes_ = (torch.cat(column).cpu().numpy() for column in zip(*columns))

@@ -14,7 +14,8 @@ from ...datasets.table_writer import OUTPUT_FILES
 from ...datasets.tables import Actions, Detections, Tracks, Tubes, Videos, select_rows
 from ..boxes.nms import nms_across_classes
 from ..linking.actions import boxes_of_actions
-from ..visualization.frame import draw_frame
+from ..visualization.results_page import find_spans, write_results_page
+from ..visualization.video import draw_tubes
 
 if TYPE_CHECKING:
     import pandas
@@ -43,6 +44,7 @@ class Result:
         frames: reads the frames of the video from a frame number on.
         one_label: whether tubes that overlap may be of one person, since their linker does not
             know persons.
+        media: the video's file, for the page; None where there is none.
     """
 
     actions: Actions
@@ -53,10 +55,15 @@ class Result:
     videos: Videos
     frames: Callable[[int], Iterator[np.ndarray]]
     one_label: bool = False
+    media: Path | None = None
 
     @classmethod
     def read(
-        cls, folder: Path, frames: Callable[[int], Iterator[np.ndarray]], one_label: bool = False
+        cls,
+        folder: Path,
+        frames: Callable[[int], Iterator[np.ndarray]],
+        one_label: bool = False,
+        media: Path | None = None,
     ) -> Result:
         """From the tables in a folder.
 
@@ -67,7 +74,7 @@ class Result:
             name: read_table(kind, folder / getattr(OUTPUT_FILES, name))
             for name, kind in _KINDS.items()
         }
-        return cls(**tables, frames=frames, one_label=one_label)
+        return cls(**tables, frames=frames, one_label=one_label, media=media)
 
     def above(self, threshold: float) -> Result:
         """Without the tubes and actions whose score is lower."""
@@ -103,8 +110,10 @@ class Result:
         tubes = select_rows(tubes, tubes.frame == frame)
         if self.one_label:
             tubes = nms_across_classes(tubes)
-        names = [tubes.label_names[label] for label in tubes.label]
-        drawn = draw_frame(image, tubes.boxes, names, tubes.tube_score, tubes.person)
+        tracks = None if self.one_label else self.tracks
+        if tracks is not None:
+            tracks = select_rows(tracks, tracks.frame == frame)
+        drawn = draw_tubes(image, frame, tubes, tracks=tracks)
         height, width = drawn.shape[:2]
         figure = Figure(figsize=(8, 8 * height / width), layout="constrained")
         axes = figure.subplots()
@@ -114,10 +123,13 @@ class Result:
         return figure
 
     def save(self, folder: str | Path) -> dict[str, Path]:
-        """Writes the tables that `actiontubes detect` writes; their paths by kind."""
+        """Writes the tables and the page of `actiontubes detect`; their paths by kind."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = {kind: folder / getattr(OUTPUT_FILES, kind) for kind in _KINDS}
         for kind, path in paths.items():
             write_table(getattr(self, kind), path)
-        return paths
+        media = {} if self.media is None else {self.videos.video[0]: self.media}
+        spans = find_spans(self.tracks)
+        page = write_results_page(folder, self.videos, self.actions, spans, media)
+        return {**paths, "page": page}

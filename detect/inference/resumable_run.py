@@ -26,7 +26,7 @@ from ...datasets.table_writer import (
     concatenate_tables,
     errors_of_parquet,
 )
-from ...datasets.tables import Actions, Tubes
+from ...datasets.tables import Actions, Tracks, Tubes
 from ...datasets.video.find import DRAWN_SUFFIX
 from ...datasets.video_names import folder_name, shorten_path
 from ..boxes.nms import nms_across_classes
@@ -267,7 +267,9 @@ def _draw(job: VideoJob, drawing: DrawOptions) -> None:
     tubes = boxes_of_actions(tubes, actions)
     if drawing.one_label:
         tubes = nms_across_classes(tubes)
-    draw_video(job.path, tubes, job.drawn, trail=drawing.trail)
+    # A linker that does not know persons has tracks of those, too, who are left out here.
+    tracks = None if drawing.one_label else read_table(Tracks, job.folder / OUTPUT_FILES.tracks)
+    draw_video(job.path, tubes, job.drawn, tracks=tracks, clock=True, trail=drawing.trail)
     write_json(asdict(drawing), job.folder / _DRAWN_RECORD)
 
 
@@ -279,6 +281,12 @@ def is_done(job: VideoJob, drawing: DrawOptions | None) -> bool:
     return drawing is None or (
         job.drawn.is_file() and record.is_file() and read_json(record) == asdict(drawing)
     )
+
+
+def playable_files(jobs: Sequence[VideoJob]) -> dict[str, Path]:
+    """By name, what a page plays of the videos with results: the drawn copies, else the files."""
+    media = {job.name: job.drawn if job.drawn.is_file() else job.path for job in jobs}
+    return {name: path for name, path in media.items() if path.is_file()}
 
 
 def set_aside(jobs: Sequence[VideoJob]) -> None:

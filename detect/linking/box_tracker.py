@@ -34,7 +34,7 @@ class TrackingConfig(Options):
     """
 
     iou: Annotated[float, between(0, 1)] = 0.2
-    gap: Annotated[int, between(0, 100_000)] = 15
+    gap: Annotated[int, between(0, 100_000)] = 20
     patience: Annotated[float, at_least(0)] = 2.0
     motion: Annotated[float, greater_than(0)] = 0.03
 

@@ -43,6 +43,7 @@ class Calibration(Options):
 
     Attributes:
         change_cost, boundary: see `decoding.decode_stretches`.
+        motion: see `box_tracker.TrackingConfig`: how far its boxes are to be believed.
         min_length: tracks of fewer frames are dropped.
         score_scale, score_shift: make the score of a tube the probability that it is right, by its
             log-odds: score_scale x log-odds + score_shift.
@@ -50,6 +51,7 @@ class Calibration(Options):
 
     change_cost: Annotated[float, at_least(0)] = 1.0
     boundary: Annotated[float, between(0, 1)] = 0.5
+    motion: Annotated[float, greater_than(0)] = 0.03
     min_length: Annotated[int, at_least(0)] = 4
     score_scale: Annotated[float, greater_than(0)] = 1.0
     score_shift: float = 0.0

@@ -233,6 +233,7 @@ def make_persons_linker(
         usual,
         change_cost=known.change_cost,
         boundary=known.boundary,
+        motion=known.motion,
         min_length=config.min_length(known.min_length),
         prior_frames=config.min_length(usual.prior_frames),
         gap=usual.gap if step == 1 else max(usual.gap, 2 * step),

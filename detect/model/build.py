@@ -9,6 +9,7 @@ from .detector import Detector
 from .head import ActionHead
 from .roi_features import (
     DeepPoolFeatures,
+    FineBoxFeatures,
     LightPoolFeatures,
     MeanPoolFeatures,
     RoiFeatures,
@@ -61,8 +62,14 @@ def build_detector(
                 "source"
             )
         flow_trunk.truncate(endpoints[-1])
+    features = _roi_features(config, trunk)
+    if config.box_endpoint is not None:
+        features = FineBoxFeatures(
+            features, trunk.endpoint_shapes[config.box_endpoint].channels, config.hidden,
+            size=config.box_roi_size, norm=config.norm == "batch",
+        )  # fmt: skip
     head = ActionHead(
-        _roi_features(config, trunk), len(config.labels), multi_label=config.multi_label,
+        features, len(config.labels), multi_label=config.multi_label,
         separate_background=config.separate_background, per_class_boxes=config.per_class_boxes,
         dropout=config.dropout,
     )  # fmt: skip
@@ -117,9 +124,10 @@ def _check_endpoints(config: DetectorConfig, trunk: Backbone) -> None:
     network = list(trunk.endpoint_shapes)
     for endpoint in config.endpoints(network):
         if endpoint not in trunk.endpoint_shapes:
-            option = "--endpoint" if endpoint == config.endpoint else "--proposal-endpoint"
+            options = {config.endpoint: "endpoint", config.box_endpoint: "box-endpoint"}
             raise InputError(
-                f"{option} {endpoint}: {config.backbone} has no such layer; "
+                f"--{options.get(endpoint, 'proposal-endpoint')} {endpoint}: {config.backbone} "
+                "has no such layer; "
                 f"{choose_from(endpoint, trunk.endpoint_shapes)}"
             )
         _, time_stride, stride = trunk.endpoint_shapes[endpoint]
@@ -136,3 +144,9 @@ def _check_endpoints(config: DetectorConfig, trunk: Backbone) -> None:
                 f"are too small for {endpoint}; give --frames {time_stride} and --size {stride} "
                 f"{stride} or more, or --head mean"
             )
+    fine = config.box_endpoint
+    if fine is not None and network.index(fine) >= network.index(config.endpoint):
+        raise InputError(
+            f"--box-endpoint {fine}: is not before --endpoint {config.endpoint}; choose an earlier "
+            "layer, or leave it out"
+        )

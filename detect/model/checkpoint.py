@@ -32,8 +32,8 @@ _MAX_METADATA_BYTES = 16 << 20
 # Limits for numbers in a file's config that its weights do not confirm.
 _MAX_VALUES = {
     "proposal_count": 1 << 16, "proposal_channels": 1 << 14, "hidden": 1 << 16,
-    "head_channels": 1 << 14, "roi_size": 64,
-    "frames": 1024, "frame_step": 256, "size": 4096,
+    "head_channels": 1 << 14, "roi_size": 64, "box_roi_size": 64, "frames": 1024, "frame_step": 256,
+    "size": 4096,
 }  # fmt: skip
 # Fields of the config as version 0.1 named them.
 _OLD_FIELDS = {"own_background": "separate_background", "width": "width_multiplier"}
@@ -211,7 +211,9 @@ def config_from_json(record: Mapping[str, Any]) -> DetectorConfig:
         raise ValueError("labels: there are no classes")
     for field in fields(config):
         value = getattr(config, field.name)
-        default: Any = field.default if field.name != "labels" else ("",)
+        default: Any = {"labels": ("",), "box_endpoint": ""}.get(field.name, field.default)
+        if value is None and field.default is None:
+            continue
         pairs = [(value, default)]
         if isinstance(value, tuple) and isinstance(default, tuple):
             pairs = [(one, default[0]) for one in value]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from ...datasets.errors import InputError
 from ...datasets.flow import FlowMethod, Streams
-from ...datasets.options import OptionName, Options, at_least, at_least_below, greater_than
+from ...datasets.options import OptionName, Options, at_least, at_least_below, between, greater_than
 
 ProposalKind = Literal["resnet50", "resnet18", "features", "external"]
 HeadKind = Literal["mean", "light", "mixed"]
@@ -49,6 +49,12 @@ class DetectorConfig(Options):
         mixed_per_box: Apply the backbone's remaining layers to the features of each box, as the
             mixed head of version 0.1, instead of once to all.
         roi_size: ROIAlign output size (N x N cells).
+        box_endpoint: An earlier backbone layer, of finer features, that boxes are refined from
+            besides those of --endpoint. Default: none.
+        box_roi_size: ROIAlign output size of the features of --box-endpoint.
+        vote_iou: In detection a box that NMS keeps becomes the mean, weighted by score, of the
+            boxes of its class with this IoU or more (box voting, Gidaris & Komodakis 2015); 1
+            leaves it as it is.
         multi_label: Allow several labels for one person (AVA).
         separate_background: Predict actionness with its own sigmoid, separate from the softmax over
             classes; random weights then learn the classes much sooner.
@@ -79,6 +85,9 @@ class DetectorConfig(Options):
     head_channels: Annotated[int, at_least(2)] = 64
     mixed_per_box: bool = False
     roi_size: Annotated[int, at_least(1)] = 7
+    box_endpoint: str | None = None
+    box_roi_size: Annotated[int, at_least(1)] = 7
+    vote_iou: Annotated[float, between(0, 1)] = 1.0
     multi_label: bool = False
     separate_background: bool = False
     per_class_boxes: bool = False
@@ -114,7 +123,8 @@ class DetectorConfig(Options):
             network: all endpoints of the backbone, in order.
         """
         uses_last = self.head == "mixed" and not self.mixed_per_box
-        return [self.endpoint, network[-1]] if uses_last else [self.endpoint]
+        names = [self.endpoint, network[-1]] if uses_last else [self.endpoint]
+        return names if self.box_endpoint is None else [self.box_endpoint, *names]
 
     def endpoints(self, network: Sequence[str]) -> list[str]:
         """The layers whose features the head, and an RPN on features, use.

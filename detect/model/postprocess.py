@@ -73,6 +73,7 @@ def select_detections(
     *,
     threshold: float = 0.01,
     nms_iou: float = 0.5,
+    vote_iou: float = 1.0,
     max_detections: int = 100,
 ) -> KeyFrameDetections:
     """The detections of each class that are left after NMS.
@@ -83,6 +84,7 @@ def select_detections(
         key_frame_index: (R,) int64, the key frame of each row.
         threshold: a detection's score is above it.
         nms_iou: a box is dropped if its IoU with a better one of its class is greater.
+        vote_iou: see `vote_boxes`; 1 leaves boxes as they are.
         max_detections: the best this many of each key frame are kept.
     """
     classes = probabilities.shape[1]
@@ -91,7 +93,10 @@ def select_detections(
     inside = (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
     row, label = torch.nonzero((probabilities > threshold) & inside, as_tuple=True)
     score, boxes, frame = probabilities[row, label], boxes[row, label], key_frame_index[row]
-    kept = batched_nms(boxes.float(), score.float(), frame * classes + label, nms_iou)
+    group = frame * classes + label
+    kept = batched_nms(boxes.float(), score.float(), group, nms_iou)
+    if vote_iou < 1:
+        boxes = boxes.index_copy(0, kept, vote_boxes(boxes, score, group, kept, vote_iou))
     # NMS sorts by score; a stable sort by key frame keeps that order within each.
     kept = kept[torch.argsort(frame[kept], stable=True)]
     sorted_frame = frame[kept]
@@ -101,3 +106,36 @@ def select_detections(
     return KeyFrameDetections(
         key_frame_index=frame[kept], label=label[kept], score=score[kept], boxes=boxes[kept]
     )
+
+
+def vote_boxes(
+    boxes: Tensor, score: Tensor, group: Tensor, kept: Tensor, vote_iou: float
+) -> Tensor:
+    """Box voting (Gidaris & Komodakis 2015): what NMS keeps moves to where the others agree.
+
+    Args:
+        boxes: (R, 4).
+        score: (R,) above 0.
+        group: (R,) int64, the key frame and class of each.
+        kept: (K,) int64, the rows that NMS keeps.
+        vote_iou: least IoU with a kept box of the boxes that vote on it.
+
+    Returns:
+        (K, 4) for each kept box the mean of the boxes of its group that overlap it so much,
+        weighted by their scores.
+    """
+    order = torch.argsort(group, stable=True)
+    in_order = group[order]
+    start = torch.searchsorted(in_order, group[kept])
+    size = torch.searchsorted(in_order, group[kept], right=True) - start
+    target = torch.arange(len(kept), device=kept.device).repeat_interleave(size)
+    offset = torch.arange(len(target), device=kept.device) - (size.cumsum(0) - size)[target]
+    voter = order[start[target] + offset]
+    a, b = boxes[kept[target]], boxes[voter]
+    low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+    shared = (high - low).clamp(min=0).prod(1)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - shared
+    weight = torch.where(shared >= vote_iou * union, score[voter], 0)[:, None].to(boxes.dtype)
+    columns = torch.cat([weight * b, weight], dim=1)
+    total = columns.new_zeros(len(kept), 5).index_add(0, target, columns)
+    return total[:, :4] / total[:, 4:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,11 @@ class Rois(NamedTuple):
     boxes: Tensor
     clip_index: Tensor
     key_frames: Tensor
+
+
+Combine = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Maps of the time steps before and after key frames (K, C, H, W), and where these lie between them
+(K, 1, 1, 1) in 0 to 1 → (K, C', H, W). Linear in the maps, each cell by itself."""
 
 
 def window_starts(key_frames: Tensor, grid: FeatureGrid, window: int, steps: int) -> Tensor:
@@ -106,30 +112,38 @@ def neighboring_steps(
 
 
 def features_at_key_frames(
-    features: Tensor, grid: FeatureGrid, clip_index: Tensor, key_frames: Tensor
+    features: Tensor,
+    grid: FeatureGrid,
+    clip_index: Tensor,
+    key_frames: Tensor,
+    combine: Combine = torch.lerp,
 ) -> Tensor:
-    """Features of key frames, interpolated linearly between two time steps.
+    """Features of key frames, interpolated between two time steps, by default linearly.
 
     Args:
         features: (N, C, T, H, W).
         grid: of the features.
         clip_index: (K,) int64, the clip of each key frame.
         key_frames: (K,) its frame in that clip, from 0.
+        combine: of the two steps.
 
     Returns:
-        (K, C, H, W).
+        (K, C, H, W), or as `combine` returns.
     """
     before, after, weight = neighboring_steps(key_frames, grid, features.shape[2])
     steps = features.transpose(1, 2)
     weight = weight.to(features.dtype)[:, None, None, None]
-    return torch.lerp(steps[clip_index, before], steps[clip_index, after], weight)
+    return combine(steps[clip_index, before], steps[clip_index, after], weight)
 
 
-def roi_align_at(features: Tensor, grid: FeatureGrid, rois: Rois, size: int) -> Tensor:
-    """ROIAlign at the key frame, interpolated linearly between two time steps.
+def roi_align_at(
+    features: Tensor, grid: FeatureGrid, rois: Rois, size: int, combine: Combine = torch.lerp
+) -> Tensor:
+    """ROIAlign at the key frame, interpolated between two time steps, by default linearly.
 
     Args:
         features, grid, size: see `roi_align_3d`.
+        combine: of the two steps.
 
     Returns:
         (R, C, size, size).
@@ -140,12 +154,25 @@ def roi_align_at(features: Tensor, grid: FeatureGrid, rois: Rois, size: int) -> 
         steps = torch.stack([before, after], dim=1)
         pooled = roi_align_3d(features, rois.boxes, rois.clip_index, grid, size, steps)
         weight = weight.to(pooled.dtype)[:, None, None, None]
-        return torch.lerp(pooled[:, :, 0], pooled[:, :, 1], weight)
-    # Both are linear: the maps of a few key frames are interpolated sooner than many poolings.
+        return combine(pooled[:, :, 0], pooled[:, :, 1], weight)
+    # All are linear: the maps of a few key frames are interpolated sooner than many poolings.
     columns = torch.stack([rois.clip_index.to(rois.key_frames), rois.key_frames])
     (clip_index, key_frames), index = columns.unique(dim=1, return_inverse=True)
-    maps = features_at_key_frames(features, grid, clip_index.long(), key_frames)
+    maps = features_at_key_frames(features, grid, clip_index.long(), key_frames, combine)
     return roi_align_3d(maps[:, :, None], rois.boxes, index, grid, size)[:, :, 0]
+
+
+def scale_boxes(boxes: Tensor, factor: float, min_side: float = 0.0) -> Tensor:
+    """(..., 4) boxes x1 y1 x2 y2 scaled about their centers.
+
+    Args:
+        boxes: in pixels.
+        factor: of width and height.
+        min_side: the least width and height after scaling.
+    """
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = ((boxes[..., 2:] - boxes[..., :2]) * factor).clamp(min=min_side) / 2
+    return torch.cat([center - half, center + half], dim=-1)
 
 
 def expand_boxes(
@@ -159,7 +186,4 @@ def expand_boxes(
         width, height: of the frame.
         min_side: the least width and height after scaling.
     """
-    center = (boxes[..., :2] + boxes[..., 2:]) / 2
-    half = ((boxes[..., 2:] - boxes[..., :2]) * factor).clamp(min=min_side) / 2
-    boxes = torch.cat([center - half, center + half], dim=-1)
-    return clip_boxes_to_image(boxes, (height, width))
+    return clip_boxes_to_image(scale_boxes(boxes, factor, min_side), (height, width))

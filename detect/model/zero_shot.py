@@ -19,7 +19,7 @@ from torch import Tensor
 from ...backbones.classifier import PretrainedModel
 from ...datasets.box_coordinates import rescale_boxes
 from ...datasets.errors import InputError
-from ...datasets.labels import LABEL_MAPS, load_label_map, match_labels
+from ...datasets.labels import LABEL_MAPS, load_label_map, match_labels, normalize_label
 from .roi_align import expand_boxes, roi_align_3d
 
 CONTEXT = 2.0
@@ -95,13 +95,21 @@ def select_labels(chosen: Sequence[str] | None, classes: Sequence[str]) -> Label
     codes = match_labels(chosen, classes).tolist()
     for name, code in zip(chosen, codes):
         if code < 0:
-            near = difflib.get_close_matches(name, classes, 5, 0.4) or list(classes[:5])
             raise InputError(
-                f"--labels {name}: unknown class; similar ones are {', '.join(near)}. "
-                "ucf101-24 and jhmdb select the classes of those data sets"
+                f"--labels {name}: unknown class; similar ones are "
+                f"{', '.join(similar_labels(name, classes))}. "
+                "ucf101-24 and jhmdb select the classes of those data sets, and `actiontubes "
+                "detect --list-labels` prints all"
             )
     codes = list(dict.fromkeys(codes))
     return LabelGroups(tuple(classes[code] for code in codes), tuple((code,) for code in codes))
+
+
+def similar_labels(name: str, classes: Sequence[str]) -> list[str]:
+    """Classes that a user may mean: all with the word in them, else those spelled most alike."""
+    word = normalize_label(name)
+    with_word = [each for each in classes if word and word in normalize_label(each)]
+    return with_word or difflib.get_close_matches(name, classes, 5, 0.4) or list(classes[:5])
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ targets).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -22,6 +23,7 @@ from ..linking.linker import link
 
 _CHANGE_COSTS = (1.0, 2.0)  # the usual one at least: a lower one splits what flickers
 _BOUNDARIES = (0.5, 0.4, 0.6, 0.7, 0.8)
+_MOTIONS = (0.03, 0.1, 0.3, 1.0)  # from boxes that need much smoothing to precise ones
 _RIGHT_IOU = 0.5
 _MIN_SCALE = 0.01  # the order of the scores is kept
 
@@ -66,20 +68,30 @@ def fit_calibration(detections: Detections, truth: Tubes) -> Calibration:
     """
     _, lengths = np.unique(truth.tube, return_counts=True)
     usual = Calibration(min_length=max(int(lengths.min()) // 2, 1))
-    choices = [
-        replace(usual, change_cost=change_cost, boundary=boundary)
-        for change_cost, boundary in product(_CHANGE_COSTS, _BOUNDARIES)
-    ]
-    iou = np.stack([_best_iou(detections, truth, choice) for choice in choices])
-    gain = iou - iou[choices.index(usual)]
-    winner = int(gain.mean(axis=1).argmax())  # of equally good ones the first
-    best = choices[winner] if is_more_than_chance(gain[winner]) else usual
+    best = _choose(
+        detections, truth,
+        [
+            replace(usual, change_cost=change_cost, boundary=boundary)
+            for change_cost, boundary in product(_CHANGE_COSTS, _BOUNDARIES)
+        ],
+    )  # fmt: skip
+    # Boxes and ends of tubes are nearly independent.
+    best = _choose(detections, truth, [replace(best, motion=motion) for motion in _MOTIONS])
     tubes = link(detections, "persons", calibration=best)
     right = _overlaps(tubes, truth).max(axis=1, initial=0) >= _RIGHT_IOU
     score = index_tubes(tubes).score
     assert score is not None
     scale, shift = fit_log_odds(score, right)
     return replace(best, score_scale=scale, score_shift=shift)
+
+
+def _choose(detections: Detections, truth: Tubes, choices: Sequence[Calibration]) -> Calibration:
+    """The choice whose tubes lie best on the truth, if it is better than the first by more than
+    chance; else the first."""
+    iou = np.stack([_best_iou(detections, truth, choice) for choice in choices])
+    gain = iou - iou[0]
+    winner = int(gain.mean(axis=1).argmax())
+    return choices[winner if is_more_than_chance(gain[winner]) else 0]
 
 
 def _best_iou(detections: Detections, truth: Tubes, calibration: Calibration) -> np.ndarray:

@@ -108,11 +108,11 @@ class DetectionTask:
 class DetectionEvaluator:
     """Evaluates a detector on the test videos, and keeps the best by frame-mAP at IoU 0.5.
 
-    First it is calibrated on the held-out videos; last.safetensors is written with the calibration.
+    First it is calibrated on the videos for that; last.safetensors is written with the calibration.
 
     Attributes:
         test_set: the test videos.
-        held_out: videos that are neither trained nor tested on; None without any.
+        held_out: videos to calibrate on, which are not tested on; None without any.
         folder: gets a row in evaluations.csv; and of the best detector so far results.json,
             detections.parquet, tubes.parquet and detector.safetensors.
         run: of the training.
@@ -264,6 +264,7 @@ def train_and_evaluate(
     files: FileOptions | None = None,
     features: FeatureOptions | None = None,
     calibration_videos: int = 0,
+    train_on_calibration_videos: bool = False,
     calibration_folds: int = 0,
     on_step: OnStep | None = None,
 ) -> tuple[Detector, dict[str, Any]]:
@@ -287,7 +288,7 @@ def train_and_evaluate(
             `open_proposal_source`, which is run once over all videos.
         files: what a table of proposals leaves open.
         features: whether features are computed once and kept; None computes them in every step.
-        calibration_videos, calibration_folds: see `DetectionData`.
+        calibration_videos, train_on_calibration_videos, calibration_folds: see `DetectionData`.
         on_step: see `fit`.
 
     Returns:
@@ -303,7 +304,8 @@ def train_and_evaluate(
     detector.rois_per_frame, detector.jitter = rois.rois_per_frame, rois.jitter
     detector.box_weight = rois.box_weight
     detector.proposal_box_weight = rois.proposal_box_weight
-    train_set, held_out = hold_out(train_set, calibration_videos)
+    rest, held_out = hold_out(train_set, calibration_videos)
+    train_set = train_set if train_on_calibration_videos else rest
     folds = make_folds(train_set, calibration_folds) if held_out is None else []
     others = [test_set] if held_out is None else [test_set, held_out]
     table, people = None, None

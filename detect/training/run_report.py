@@ -11,8 +11,9 @@ from torch import nn
 from ...datasets.clips.detection_set import DetectionSet
 from ...datasets.storage.text_files import read_csv
 from ...datasets.tables import Detections, Tubes, select_rows
-from ..evaluation.confusion import MIN_IOU, MIN_SCORE, confusion_matrix
+from ..evaluation.analysis.confusion import confusion_matrix
 from ..evaluation.evaluate import Evaluation
+from ..evaluation.frame_map import frame_overlaps
 from ..visualization.training_plots import (
     draw_test_frames,
     plot_confusion,
@@ -23,6 +24,7 @@ from .state import EVALUATIONS, LOSSES
 
 CURVES, CONFUSION = "curves.png", "confusion.png"
 PRECISION_RECALL, TEST_FRAMES = "precision_recall.png", "test_frames.jpg"
+_MIN_SCORE, _MIN_IOU = 0.25, 0.5  # of what the plots count
 _SHOWN_CLASSES = 12
 _SHEET_FRAMES = 12
 
@@ -74,12 +76,13 @@ def report_evaluation(
         detections, tubes: found in them.
         result: with the scores of frames.
     """
-    matrix = confusion_matrix(test_set.tubes, detections)
-    title = f"boxes of a score from {MIN_SCORE:g} on, IoU {MIN_IOU:g}"
+    overlaps = frame_overlaps(test_set.tubes, detections, [result.protocol], _MIN_IOU)
+    matrix = confusion_matrix(overlaps, result.protocol, _MIN_IOU, _MIN_SCORE)
+    title = f"boxes of a score from {_MIN_SCORE:g} on, IoU {_MIN_IOU:g}"
     plot_confusion(matrix, test_set.labels, title, folder / CONFUSION)
-    scores = next(each for each in result.frame_scores if each.threshold == MIN_IOU)
+    scores = next(each for each in result.frame_scores if each.threshold == _MIN_IOU)
     plot_precision_recall(
-        scores.curves, scores.ap, f"boxes at IoU {MIN_IOU:g} ({result.protocol.name})",
+        scores.curves, scores.ap, f"boxes at IoU {_MIN_IOU:g} ({result.protocol.name})",
         folder / PRECISION_RECALL,
     )  # fmt: skip
     _draw_sheet(test_set, tubes, folder / TEST_FRAMES)

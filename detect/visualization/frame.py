@@ -52,9 +52,12 @@ def draw_frame(
     truth_boxes: np.ndarray | None = None,
     truth_labels: Sequence[str] | None = None,
     trails: Mapping[int, np.ndarray] | None = None,
+    others: Mapping[int, np.ndarray] | None = None,
     scale: int | None = None,
 ) -> np.ndarray:
     """Draws the boxes of one frame, each with a tag that shows its label and score.
+
+    Tags never lie on each other: one that finds no place is left out.
 
     Args:
         frame: (H, W, 3) uint8 RGB; not modified.
@@ -66,6 +69,8 @@ def draw_frame(
         truth_labels: G names, or None for ground truth without tags.
         trails: by tube number, (N, 2) centers x y of the tube's box in this and earlier frames, in
             pixels of `frame`, oldest first. Later trails are drawn over earlier ones.
+        others: by number, (4,) boxes of people without a label, drawn thin with their number; the
+            numbers choose the colors, too.
         scale: integer factor by which the frame is enlarged before drawing, so that text stays
             small compared with the frame; None uses `readable_scale`.
 
@@ -80,9 +85,15 @@ def draw_frame(
     for tube, trail in (trails or {}).items():
         _draw_trail(canvas, trail, scale, PALETTE[int(tube) % len(PALETTE)])
     canvas_boxes = _scale_boxes(boxes, scale, canvas)
+    line = _line_width(canvas)
+    thin = [
+        (str(number), PALETTE[number % len(PALETTE)], _scale_boxes(box, scale, canvas)[0])
+        for number, box in (others or {}).items()
+    ]
+    for _, color, (x1, y1, x2, y2) in thin:
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, max(1, line // 3))
     # High scores are drawn last, on top of the others, but their tags are placed first.
     by_score = np.argsort(scores, kind="stable") if scores is not None else np.arange(len(boxes))
-    line = _line_width(canvas)
     for i in by_score:
         for color, thickness in ((_BLACK, line + 2), (colors[i], line)):
             cv2.rectangle(canvas, canvas_boxes[i][:2], canvas_boxes[i][2:], color, thickness)
@@ -94,6 +105,8 @@ def draw_frame(
     for i in by_score[::-1]:
         text = labels[i] if scores is None else f"{labels[i]} {scores[i]:.2f}"
         _draw_tag(canvas, canvas_boxes[i], text, colors[i], tags)
+    for number, color, box in thin:
+        _draw_tag(canvas, box, number, color, tags)
     for box, label in zip(truth, truth_labels or ()):
         _draw_tag(canvas, box, label, _DARK_GRAY, tags, below=True)
     return canvas
@@ -145,7 +158,8 @@ def _draw_tag(
 ) -> None:
     """Writes text on a filled rectangle near the box, and adds the rectangle to `tags`.
 
-    The tag stays inside the canvas and avoids the rectangles in `tags`.
+    The tag stays inside the canvas and off the rectangles in `tags`; where it finds no place
+    near the box, it is left out.
     """
     height, width = canvas.shape[:2]
     outside = box[2] < 0 or box[3] < 0 or box[0] >= width or box[1] >= height
@@ -158,20 +172,27 @@ def _draw_tag(
     (text_width, text_height), baseline = cv2.getTextSize(text, font, font_scale, thickness)
     padding = max(2, round(4 * size))
     tag_width, tag_height = text_width + 2 * padding, text_height + baseline + 2 * padding
-    x, y = _place_tag(box, (tag_width, tag_height), (width, height), tags, below)
+    place = _place_tag(box, (tag_width, tag_height), (width, height), tags, below)
+    if place is None:
+        return
+    x, y = place
     tags.append((x, y, x + tag_width, y + tag_height))
     cv2.rectangle(canvas, (x, y), (x + tag_width - 1, y + tag_height - 1), color, -1)
-    # At this relative luminance (WCAG 2) black and white text have the same contrast.
-    luminance = np.dot([0.2126, 0.7152, 0.0722], (np.array(color) / 255) ** 2.2)
-    text_color = _BLACK if luminance > 0.179 else _WHITE
     origin = (x + padding, y + padding + text_height)
-    cv2.putText(canvas, text, origin, font, font_scale, text_color, thickness, cv2.LINE_AA)
+    cv2.putText(canvas, text, origin, font, font_scale, text_color(color), thickness, cv2.LINE_AA)
+
+
+def text_color(background: Color) -> Color:
+    """Black or white, whichever is easier to read on a color."""
+    # At this relative luminance (WCAG 2) black and white text have the same contrast.
+    luminance = np.dot([0.2126, 0.7152, 0.0722], (np.array(background) / 255) ** 2.2)
+    return _BLACK if luminance > 0.179 else _WHITE
 
 
 def _place_tag(
     box: Box, tag: tuple[int, int], canvas: tuple[int, int], tags: list[Box], below: bool
-) -> tuple[int, int]:
-    """The tag's top left corner: near the box, inside the canvas, covering few other tags.
+) -> tuple[int, int] | None:
+    """The tag's top left corner: near the box, inside the canvas, on no other tag; None for none.
 
     Args:
         box: x1 y1 x2 y2 in pixels of the canvas.
@@ -185,13 +206,18 @@ def _place_tag(
     above = [(x, y1 - (row + 1) * height) for row in rows for x in (x1, x2 - width)]
     under = [(x, y2 + row * height) for row in rows for x in (x1, x2 - width)]
     inside = [(x, y) for y in range(y1, y2 - height, height) for x in (x1, x2 - width)]
-    candidates = np.array([*(under + above if below else above + under), *inside])
+    beside = [(x2, y) for y in range(y1, max(y2, y1 + 1), height)]
+    beside += [(x1 - width, y) for y in range(y1, max(y2, y1 + 1), height)]
+    candidates = np.array([*(under + above if below else above + under), *inside, *beside])
     # Moving a tag sideways keeps it at its box's edge; moving it up or down does not, and costs.
     corners = np.clip(candidates, 0, np.maximum(np.subtract(canvas, tag), 0))
     others = np.array(tags, int).reshape(-1, 4)
     overlap = np.minimum(corners[:, None] + tag, others[:, 2:])
     overlap -= np.maximum(corners[:, None], others[:, :2])
     covered = np.maximum(overlap, 0).prod(axis=2).sum(axis=1)
-    cost = covered + abs(corners - candidates)[:, 1] * width
+    cost = abs(corners - candidates).astype(np.float64)[:, 1]
+    cost[covered > 0] = np.inf
+    if np.isinf(cost).all():
+        return None
     x, y = corners[cost.argmin()].tolist()
     return x, y

@@ -24,7 +24,8 @@ class Section:
         table: cells are plain text.
         highlight: set off the second column of the table.
         plot: SVG.
-        images: of `report.draw_example`.
+        images: of `report_examples.draw_example`.
+        timelines: of `report_sections.draw_timeline`.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Section:
     highlight: bool = False
     plot: str = ""
     images: Sequence[Mapping[str, Any]] = ()
+    timelines: Sequence[Mapping[str, Any]] = ()
 
 
 def write_page(
@@ -43,6 +45,7 @@ def write_page(
     *,
     tiles: Sequence[tuple[str, str]] = (),
     wide: bool = False,
+    details: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Writes the page and returns its path; all text is escaped.
 
@@ -52,13 +55,19 @@ def write_page(
         sections: in this order.
         tiles: the most important numbers, as (number, name).
         wide: leave more room, for large tables.
+        details: below the subtitle, such as the command, as (name, text).
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True,
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     text = environment.get_template("report.html.j2").render(
-        title=title, subtitle=subtitle, sections=sections, tiles=tiles, wide=wide
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        tiles=tiles,
+        wide=wide,
+        details=details,
     )
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -154,6 +154,32 @@ def plot_stacked_bars(
     return _svg_with_legend(figure)
 
 
+@plot_style
+def plot_matrix(counts: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> str:
+    """A table of counts, each cell colored by its share of its row.
+
+    Args:
+        counts: (R, C).
+        rows, columns: their names.
+    """
+    figure = Figure((_WIDTH, 0.24 * len(rows) + 1.6))
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="#e3e7ee", linewidth=0.4)
+    size = 7 if len(columns) <= 16 else 5.5
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column + 0.5, row + 0.5, f"{count}", ha="center", va="center",
+                      color=color, fontsize=size)  # fmt: skip
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=90)
+    axes.set(xlabel="detected as", ylabel="ground truth", ylim=(len(rows), 0))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return _svg(figure)
+
+
 def inline_svg(text: str) -> str:
     """The `svg` element of an SVG file, without what an HTML page does not need.
 
@@ -184,6 +210,10 @@ def _percent_axes(
 
 def _svg_with_legend(figure: Figure) -> str:
     figure.legend(loc="outside upper left", ncols=len(SERIES))
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     return inline_svg(file.getvalue())

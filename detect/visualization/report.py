@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
-from ...datasets.box_coordinates import rescale_boxes, xyxy_to_xywh
 from ...datasets.tables import Detections, Tubes, Videos
-from ...datasets.video.media import locate_videos, read_frame
 from ..evaluation.average_precision import ClassAP
 from ..evaluation.error_analysis import ERROR_KINDS, mean_errors
 from ..evaluation.evaluate import FRAME_THRESHOLDS, VIDEO_THRESHOLDS, Evaluation, evaluate_tables
 from ..evaluation.frame_map import frame_overlaps
 from ..evaluation.protocols import PROTOCOLS, Protocol
 from ..evaluation.summary import mean_rows, percent, scores_at
-from ..evaluation.worst_examples import WorstExample, worst_false_positives, worst_misses
 from . import plots
 from .page import Section, write_page
+from .report_examples import worst_example_sections
+from .report_sections import (
+    comparison_section,
+    confusion_section,
+    linking_section,
+    threshold_section,
+    timeline_section,
+)
 
 _ERROR_COLORS = dict(zip(
     ERROR_KINDS, (plots.GREEN, plots.ORANGE, plots.PURPLE, plots.BLUE, plots.SKY, plots.GRAY)
@@ -40,7 +42,6 @@ _COMPARED = [
     for threshold in thresholds.split()
 ]  # fmt: skip
 _THRESHOLDS = sorted({*FRAME_THRESHOLDS, *VIDEO_THRESHOLDS})
-_NUM_EXAMPLES = 12
 
 
 def write_report(
@@ -52,6 +53,8 @@ def write_report(
     media: Path | None = None,
     videos: Videos | None = None,
     first_sections: Sequence[Section] = (),
+    details: Sequence[tuple[str, str]] = (),
+    runs: tuple[Evaluation, Evaluation] | None = None,
 ) -> Path:
     """Evaluates under all protocols and writes index.html.
 
@@ -64,6 +67,8 @@ def write_report(
         media: a folder with the videos or their frames, to show examples.
         videos: the frame sizes that boxes refer to, where the media have other sizes.
         first_sections: sections before all others.
+        details: what the page's head says of the run, such as its command and files.
+        runs: this run, perhaps with differences, and another one, to show beside it.
 
     Returns:
         The path of the page.
@@ -85,7 +90,14 @@ def write_report(
             (["", *(each.protocol.name for each in results)], compared),
             highlight=True,
         ),
-        Section("Average precision by class, IoU 0.5", plot=_plot_class_ap(by_class)),
+        *([comparison_section(*runs)] if runs is not None else []),
+        Section(
+            "Average precision by class, IoU 0.5",
+            "In brackets: the number of ground truth boxes and tubes.",
+            plot=_plot_class_ap(
+                by_class, ground_truth, scores_at(runs[1], 0.5) if runs is not None else {}
+            ),
+        ),
     ]
     for part, errors in (("Frame", main.frame_errors), ("Tube", main.video_errors)):
         if errors:
@@ -94,7 +106,17 @@ def write_report(
     sections += [
         Section("mAP against IoU threshold", plot=_plot_thresholds(results)),
         Section("Precision and recall by class, IoU 0.5", plot=_plot_recall(by_class)),
+        threshold_section(main),
     ]
+    if detections is not None:
+        overlaps = frame_overlaps(ground_truth, detections, [main.protocol], main.error_threshold)
+        confusion = confusion_section(overlaps, main)
+        sections += [confusion] if confusion is not None else []
+    if detections is not None and tubes is not None:
+        sections.append(linking_section(detections, tubes))
+    if tubes is not None:
+        timeline = timeline_section(ground_truth, tubes, main, videos)
+        sections += [timeline] if timeline is not None else []
     counts = [
         f"{len(ground_truth.video_names):,} videos",
         f"{len(np.unique(ground_truth.tube)):,} action instances",
@@ -102,7 +124,7 @@ def write_report(
         f"{len(ground_truth):,} ground truth boxes",
     ]
     if detections is not None:
-        sections += _worst_examples(ground_truth, detections, main, media, videos)
+        sections += worst_example_sections(overlaps, main, media, videos)
         counts.append(f"{len(detections):,} detections")
     if tubes is not None:
         counts.append(f"{len(np.unique(tubes.tube)):,} tubes")
@@ -112,15 +134,26 @@ def write_report(
         "Action detection report",
         f"Protocol {main.protocol.name}: {', '.join(counts)}.",
         sections,
+        details=details,
         tiles=[(f"{mean:.1f}", name) for name, mean in tiles if mean is not None],
     )
 
 
-def _plot_class_ap(by_class: Mapping[str, ClassAP]) -> str:
-    columns = [scores.ap for scores in by_class.values()]
-    labels = sorted(columns[0], key=lambda label: columns[0][label] or 0.0, reverse=True)
-    rows = {label: [ap[label] for ap in columns] for label in labels}
-    return plots.plot_grouped_bars(rows, [f"{part} AP" for part in by_class], "AP, %")
+def _plot_class_ap(
+    by_class: Mapping[str, ClassAP], ground_truth: Tubes, other: Mapping[str, ClassAP]
+) -> str:
+    columns = {f"{part} AP": scores.ap for part, scores in by_class.items()}
+    columns |= {f"{part} AP, other run": other[part].ap for part in by_class if part in other}
+    first = next(iter(columns.values()))
+    num_boxes = np.bincount(ground_truth.label, minlength=len(ground_truth.label_names))
+    _, first_row = np.unique(ground_truth.tube, return_index=True)
+    num_tubes = np.bincount(ground_truth.label[first_row], minlength=len(num_boxes))
+    counts = dict(zip(ground_truth.label_names, zip(num_boxes, num_tubes)))
+    rows = {}
+    for label in sorted(first, key=lambda label: first[label] or 0.0, reverse=True):
+        boxes, instances = counts[label]
+        rows[f"{label} ({boxes:,}, {instances:,})"] = [ap.get(label) for ap in columns.values()]
+    return plots.plot_grouped_bars(rows, list(columns), "AP, %")
 
 
 def _plot_errors(by_class: dict[str, dict[str, float]]) -> str:
@@ -147,74 +180,3 @@ def _plot_recall(by_class: Mapping[str, ClassAP]) -> str:
             curve = 100 * np.array([np.append(0, recall), np.append(1, precision)])
             panels.setdefault(label, {})[part] = curve
     return plots.plot_small_curves(panels, "recall, %", "precision, %") if panels else ""
-
-
-def _worst_examples(
-    ground_truth: Tubes,
-    detections: Detections,
-    main: Evaluation,
-    media: Path | None,
-    videos: Videos | None,
-) -> list[Section]:
-    """The worst mistakes: with their frames where these are available, otherwise as tables."""
-    names = ground_truth.video_names
-    paths = {} if media is None else locate_videos(media, names)
-    protocol, threshold = main.protocol, main.error_threshold
-    overlaps = frame_overlaps(ground_truth, detections, [protocol], threshold)
-    sizes = {} if videos is None else dict(zip(videos.video, zip(videos.width, videos.height)))
-    sections = []
-    for title, find, colors, text in (
-        ("Worst false positives", worst_false_positives, (plots.RED, plots.GREEN),
-         "The highest scores, one for each video and class. Solid: the detection; dashed: ground "
-         "truth."),
-        ("Worst misses", worst_misses, (plots.GREEN, plots.RED),
-         "The action instances detected on the smallest share of their frames. Solid: ground "
-         "truth; dashed: detections of its class."),
-    ):  # fmt: skip
-        examples = find(overlaps, protocol, threshold, set(paths or names), _NUM_EXAMPLES)
-        if paths:
-            frames = ((each, read_frame(paths[each.video], each.frame)) for each in examples)
-            images = [
-                draw_example(frame, each, sizes.get(each.video), colors)
-                for each, frame in frames
-                if frame is not None
-            ]
-            section = Section(title, text, images=images)
-        else:
-            rows = [(each.title, each.error, each.video, each.frame) for each in examples]
-            section = Section(title, text, (("class", "kind", "video", "frame"), rows))
-        sections += [section] if examples else []
-    return sections
-
-
-def draw_example(
-    frame: np.ndarray,
-    example: WorstExample,
-    size: tuple[int, int] | None,
-    colors: tuple[str, str],
-) -> dict[str, Any]:
-    """A frame as a JPEG, and the boxes to draw on it, for the page's template.
-
-    Args:
-        frame: (H, W, 3) uint8 RGB.
-        example: its boxes.
-        size: width and height of the video that the boxes refer to; None: those of `frame`.
-        colors: of the box in question, and of the other boxes.
-
-    Returns:
-        example, width, height, jpeg (base64), line (width of the lines), and boxes: for each x, y,
-        width and height in pixels of the frame, its color, and whether it is dashed.
-    """
-    height, width = frame.shape[:2]
-    encoded, jpeg = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    assert encoded
-    boxes = np.vstack([example.box, example.other_boxes])
-    boxes = xyxy_to_xywh(rescale_boxes(boxes, size or (width, height), (width, height)))
-    return {
-        "example": example,
-        "width": width,
-        "height": height,
-        "jpeg": base64.b64encode(jpeg.tobytes()).decode(),
-        "line": round(max(width, height) / 160, 1),
-        "boxes": [(box, colors[i > 0], i > 0) for i, box in enumerate(boxes.round(1).tolist())],
-    }

@@ -5,19 +5,21 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ...datasets.box_coordinates import BoxUnit, rescale_boxes, same_aspect, to_pixels
 from ...datasets.errors import InputError, some_of
 from ...datasets.prefetch import prefetch, write_in_background
-from ...datasets.tables import Tubes, Videos, select_rows
+from ...datasets.tables import Tracks, Tubes, Videos, select_rows
 from ...datasets.video.media import count_frames_to, probe_video, read_timed_frames
 from ...datasets.video.reader import VideoInfo
 from ...datasets.video.writer import MAX_SIDE, open_video_writer
 from ...datasets.video_names import VideoIndex
-from .frame import draw_frame, readable_scale
+from .frame import draw_frame, draw_status, readable_scale
 
+Rows = TypeVar("Rows", Tubes, Tracks)
 _FRAMES_AHEAD = 4  # frames decoded ahead of drawing, and drawn ahead of encoding
 
 
@@ -115,22 +117,26 @@ def draw_video(
     out: Path,
     *,
     ground_truth: Tubes | None = None,
+    tracks: Tracks | None = None,
+    clock: bool = False,
     trail: bool = False,
     progress: bool = True,
     scale: int | None = None,
 ) -> VideoInfo:
     """Writes an MP4 copy of a video with its tubes drawn, in constant memory.
 
-    The rows of the video are those of `select_video`. Colors follow the order in which tubes
-    start. A tag shows the score of the tube if the table has it, otherwise that of the box. A video
-    without tubes is copied. The number of frames, their times and the shape of their pixels stay
-    the same.
+    The rows of the video are those of `select_video`. Where the table knows persons, each has one
+    color and a number; else colors follow the order in which tubes start. A tag shows the score of
+    the tube if the table has it, otherwise that of the box. A video without tubes is copied. The
+    number of frames, their times and the shape of their pixels stay the same.
 
     Args:
         video: the file to copy, or a folder of numbered frames.
         tubes: boxes in pixels of the original video.
         out: the MP4 file; nothing is left there after an error.
         ground_truth: drawn as dashed white boxes.
+        tracks: everyone in the video; who has no tube on a frame is drawn thin.
+        clock: show the time of each frame.
         trail: draw the path of each box's center over the last second.
         progress: show a progress bar on stderr.
         scale: see `draw_frame`; less where the frames would be larger than H.264 takes.
@@ -149,7 +155,12 @@ def draw_video(
     info = probe_video(video)
     if out.exists() and out.samefile(video):
         raise InputError(f"--out {out}: is the input video itself; choose another file")
-    drawn_tubes = _number_by_start(select_video(tubes, video))
+    drawn_tubes = select_video(tubes, video)
+    if drawn_tubes.person is None:
+        drawn_tubes = _number_by_start(drawn_tubes)
+    people = None
+    if tracks is not None:
+        people = select_rows(tracks, np.argsort(tracks.frame, kind="stable"))
     truth = None if ground_truth is None else select_video(ground_truth, video)
     fps = info.shown_fps
     scale = _drawable_scale(video, info, scale or readable_scale(info.width, info.height))
@@ -165,7 +176,9 @@ def draw_video(
         write_in_background(encode, _FRAMES_AHEAD) as write,
     ):
         for number, (time, frame) in enumerate(tqdm(frames, disable=not progress, **bar)):
-            drawn = draw_tubes(frame, number, drawn_tubes, truth, trail_frames, scale)
+            drawn = draw_tubes(frame, number, drawn_tubes, truth, trail_frames, scale, people)
+            if clock:
+                draw_status(drawn, f"{int(time) // 60}:{time % 60:05.2f}")
             write((drawn, time))
     for kind, table in (("tubes", drawn_tubes), ("ground truth", truth)):
         late = 0 if table is None else int((table.frame >= writer.num_frames).sum())
@@ -200,6 +213,7 @@ def draw_tubes(
     ground_truth: Tubes | None = None,
     trail_frames: int = 0,
     scale: int | None = None,
+    tracks: Tracks | None = None,
 ) -> np.ndarray:
     """Draws the boxes that tubes have on one frame of their video.
 
@@ -209,6 +223,7 @@ def draw_tubes(
         tubes, ground_truth: of this video, sorted by frame.
         trail_frames: draw the path of each box's center over so many frames.
         scale: see `draw_frame`.
+        tracks: of everyone in this video, sorted by frame.
 
     Returns:
         (scale * H, scale * W, 3) uint8 RGB.
@@ -216,14 +231,21 @@ def draw_tubes(
     now = _select_frames(tubes, number, number)
     truth = None if ground_truth is None else _select_frames(ground_truth, number, number)
     scores = now.score if now.tube_score is None else now.tube_score
+    who = now.tube if now.person is None else now.person
+    others = {}
+    if tracks is not None:
+        here = _select_frames(tracks, number, number)
+        boxes = zip(here.person.tolist(), here.boxes)
+        others = {person: box for person, box in boxes if person not in who}
     trails = {}
     if trail_frames:
         past = _select_frames(tubes, number - trail_frames, number)
         centers = (past.boxes[:, :2] + past.boxes[:, 2:]) / 2
         order = slice(None) if scores is None else np.argsort(scores, kind="stable")
-        trails = {tube: centers[past.tube == tube] for tube in now.tube[order].tolist()}
+        past_who = past.tube if past.person is None else past.person
+        trails = {each: centers[past_who == each] for each in who[order].tolist()}
     return draw_frame(
-        frame, now.boxes, _labels(now), scores, now.tube, trails=trails, scale=scale,
+        frame, now.boxes, _labels(now), scores, who, trails=trails, others=others, scale=scale,
         truth_boxes=None if truth is None else truth.boxes,
         truth_labels=None if truth is None else _labels(truth),
     )  # fmt: skip
@@ -235,11 +257,15 @@ def _number_by_start(tubes: Tubes) -> Tubes:
     return replace(tubes, tube=np.argsort(np.argsort(first))[inverse])
 
 
-def _select_frames(tubes: Tubes, first: int, last: int) -> Tubes:
+def _select_frames(tubes: Rows, first: int, last: int) -> Rows:
     """The rows on the frames `first` to `last`, of a table sorted by frame."""
     start, stop = np.searchsorted(tubes.frame, [first, last + 1])
     return select_rows(tubes, np.arange(start, stop))
 
 
 def _labels(tubes: Tubes) -> list[str]:
-    return [tubes.label_names[code] for code in tubes.label]
+    """The label of each row, after the number of its person where that is known."""
+    labels = [tubes.label_names[code] for code in tubes.label]
+    if tubes.person is None:
+        return labels
+    return [f"{person} {label}" for person, label in zip(tubes.person.tolist(), labels)]

@@ -295,6 +295,30 @@ def test_against(call: Run, dump: Path) -> None:
         assert list(found) == [f"{part}_map"]
 
 
+def test_precision_recall_and_persons(call: Run, dump: Path) -> None:
+    words = [*arguments(dump), "--json", dump / "numbers.json"]
+    done = call(*words, "--precision-recall", 0.5, "--protocol", "all")
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((dump / "numbers.json").read_text())
+    for name in ("act", "road"):
+        best = numbers[name]["precision_recall"]["frame"]["best"]
+        assert f"best F1 {best['threshold']:.4f}" in done.stdout
+        assert f"{best['f1']:.2f}" in done.stdout
+    refused = call(*words, "--precision-recall", 0.4)
+    assert refused.returncode == 2 and "add it with --frame-iou" in refused.stderr
+    tubes = read_table(Tubes, dump / "groundtruth.parquet")
+    write_table(replace(tubes, person=tubes.tube.astype(np.int32) + 1), dump / "persons.parquet")
+    refused = call(*words, "--persons", dump / "persons.parquet")
+    assert refused.returncode == 2 and "ground truth has no column person" in refused.stderr
+    shutil.copy(dump / "persons.parquet", dump / "groundtruth.parquet")
+    done = call(*words, "--persons", dump / "persons.parquet")
+    assert done.returncode == 0, done.stderr
+    persons = json.loads((dump / "numbers.json").read_text())["persons"]
+    assert set(persons.values()) == {100.0} and "HOTA 100.00" in done.stdout
+    alone = call(*arguments(dump)[:3], "--persons", dump / "persons.parquet")
+    assert alone.returncode == 0 and "IDF1 100.00" in alone.stdout, alone.stderr
+
+
 def test_what_against_cannot_be(call: Run, dump: Path) -> None:
     words = arguments(dump)
     detections, tubes = dump / "detections.parquet", dump / "tubes.parquet"

@@ -101,7 +101,7 @@ def check(out: Path, labels: int) -> None:
 
 
 def test_each_recipe_has_its_test_and_says_how_it_is_used() -> None:
-    assert NAMES == ["custom", "demo", "jhmdb", "ucf101-24", "ucf101-24-mini"]
+    assert NAMES == ["ava", "custom", "demo", "jhmdb", "ucf101-24", "ucf101-24-mini"]
     for name in NAMES:
         text = (RECIPES / f"{name}.yaml").read_text()
         assert text.startswith("# ") and f"actiontubes train --config {name} --data " in text
@@ -117,6 +117,43 @@ def test_the_papers_settings(name: str) -> None:
         "splits": [1, 2, 3] if name == "jhmdb" else [1],
     }  # fmt: skip
     assert {key: settings[key] for key in expected} == expected
+
+
+def test_ava(command, train: Callable, numbered, tmp_path: Path) -> None:
+    """Key frames a second apart in long videos, people who do several things, and `prepare ava`."""
+    root = tmp_path / "ava"
+    (root / "videos").mkdir(parents=True)
+    for name in ("long1", "long2"):
+        numbered.write(root / "videos" / f"{name}.mp4", 150, rate=25)
+    box, other = "0.1,0.2,0.5,0.9", "0.5,0.2,0.9,0.9"
+    rows = "".join(
+        f"{{}},090{second},{corners},{action},{person}\n"
+        for second in (1, 2, 3, 4)
+        for corners, action, person in ((box, 1, 0), (box, 12, 0), (other, 12, 1), (other, 5, 1))
+    )
+    for part, name in (("train", "long1"), ("val", "long2")):
+        (root / f"ava_{part}_v2.2.csv").write_text(rows.replace("{}", name))
+    (root / "ava_action_list_v2.2_for_activitynet_2019.pbtxt").write_text(
+        'item {\n  name: "stand"\n  id: 12\n}\nitem {\n  name: "bend"\n  id: 1\n}\n'
+    )
+    done = command("prepare", "ava", "--root", root, "--preview")
+    assert done.code == 0, done.err
+    assert any("leaving out 8 of 32 rows of classes" in line for line in done.err)
+    assert any("2 videos begin at second 900" in line for line in done.err)
+    tubes = read_table(Tubes, root / "groundtruth.parquet")
+    assert tubes.label_names == ("bend", "stand")
+    assert sorted(set(tubes.frame.tolist())) == [25, 50, 75, 100]
+    assert (root / "preview" / "index.html").is_file()
+    out, done = train("ava", "--data", root)
+    check(out, 2)
+    assert any("only annotated frames are tested on" in line for line in done.err)
+    settings = load_detector(out / "detector.safetensors").config
+    assert settings.multi_label and settings.labels == ("bend", "stand")
+    done = command(
+        "evaluate", "--ground-truth", root, "--detections", out / "detections.parquet",
+        "--protocol", "ava", "--annotated-frames", "boxed",
+    )  # fmt: skip
+    assert done.code == 0, done.err
 
 
 def test_custom(train: Callable, figures: Path) -> None:

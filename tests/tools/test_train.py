@@ -158,6 +158,7 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "resnet_weights": ("r.pth",), "proposal_endpoint": ("Mixed_4c",), "proposal_count": (33,),
     "anchor_sides": (7, 9), "anchor_ratios": (0.3, 3.0), "head": ("mixed",), "hidden": (17,),
     "head_channels": (18,),
+    "box_endpoint": ("Conv2d_2c_3x3",), "box_roi_size": (31,), "vote_iou": (0.6875,),
     "roi_size": (5,), "dropout": (0.25,), "frames": (6,), "frame_step": (3,), "size": (96, 112),
     "key_frames": (2,), "key_frame_step": (5,), "margin": (19,), "flip": (0.125,),
     "scale": (0.9, 1.1), "color": (0.375,), "background": (0.625,), "rois_per_frame": (12,),
@@ -172,7 +173,8 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "cache_features_limit": (0.5,), "calibration_videos": (22,), "calibration_folds": (23,),
     "proposal_channels": (24,),
 }  # fmt: skip
-FLAGS = ("per_class_boxes", "mixed_per_box", "no_balance", "cache", "compile")
+FLAGS = ("per_class_boxes", "mixed_per_box", "no_balance", "cache", "compile",
+         "train_on_calibration_videos")  # fmt: skip
 
 
 @pytest.mark.parametrize("scoring", ["multi_label", "separate_background"])
@@ -188,13 +190,15 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
 
     def train_and_evaluate(
         detector: None, train_set: Any, test_set: Any, folder: Path, *, proposals: str,
-        calibration_videos: int, calibration_folds: int, **groups: Any,
+        calibration_videos: int, calibration_folds: int, train_on_calibration_videos: bool,
+        **groups: Any,
     ) -> None:  # fmt: skip
         of_groups = {k: v for group in groups.values() for k, v in vars(group).items()}
         # A clip's shape is the detector's.
         asked.update({**of_groups, **asked, "key_frame_step": groups["clips"].key_frame_step})
         asked.update(proposals=proposals, calibration_videos=calibration_videos)
         asked.update(calibration_folds=calibration_folds)
+        asked.update(train_on_calibration_videos=train_on_calibration_videos)
         asked.update(train=train_set.names, test=test_set.names)
         raise Stop
 
@@ -213,7 +217,8 @@ def test_every_option_arrives(train: Callable, tmp_path: Path, monkeypatch, scor
     expected = alone | {
         "separate_background": scoring == "separate_background", "multi_label": scoring ==
         "multi_label", "per_class_boxes": True, "mixed_per_box": True, "balance": False,
-        "cache": True, "compile": True, "size": (96, 112), "crop": True, "resume": False,
+        "cache": True, "compile": True, "train_on_calibration_videos": True, "size": (96, 112),
+        "crop": True, "resume": False,
         "train": ("a",), "test": ("b",),
     }  # fmt: skip
     expected["width_multiplier"] = expected.pop("width")

@@ -1,18 +1,25 @@
-"""A web page for this machine alone that shows frames as they come, as Motion JPEG."""
+"""A web page for this machine alone: frames as they come, as Motion JPEG, and who does what.
+
+/status and /events answer in JSON what the page shows (see `board.Board`).
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Condition, Thread
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
 from ....datasets.errors import InputError
+from .board import Board
 
 _HOST = "127.0.0.1"
 _QUALITY = 80
@@ -20,9 +27,11 @@ _MAX_WAITING = 32  # frames that wait to be shown
 _SMOOTH_BELOW = 24  # with more waiting, they are shown faster than they came
 _MAX_PAUSE = 0.25  # seconds between two frames
 _REPEAT_AFTER = 5.0  # seconds without a new frame after which a page gets the last one again
-_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>actiontubes live</title>
-<style>body{margin:0;background:#222;display:grid;place-items:center;min-height:100vh}
-img{max-width:100vw;max-height:100vh}</style><img src="/stream.mjpg" alt="live video"></html>"""
+_PAGE = Path(__file__).with_name("page.html")
+
+ShowFrame = Callable[[np.ndarray, float], None]
+"""Takes a frame, (H, W, 3) uint8 RGB, and when it came, in seconds. It never waits: frames that
+come too fast are left out."""
 
 
 class _FrameBuffer:
@@ -71,57 +80,69 @@ class _FrameBuffer:
 
 
 @contextmanager
-def serve_page(port: int = 8000) -> Iterator[tuple[str, Callable[[np.ndarray, float], None]]]:
+def serve_page(board: Board, port: int = 8000) -> Iterator[tuple[str, Sequence[ShowFrame]]]:
     """Serves a page until the block ends.
 
     Other machines cannot reach it. Other web pages in this machine's browser cannot either, since
     only requests for this machine's own name are answered.
 
     Args:
+        board: what the page says.
         port: 0 takes a free one.
 
     Yields:
-        the page's address, and a function that shows a frame: (H, W, 3) uint8 RGB, and when it
-        came, in seconds. It never waits: frames that come too fast are left out.
+        the page's address, and a function that shows a frame for each source.
 
     Raises:
         InputError: the port is taken.
     """
-    buffer = _FrameBuffer()
+    buffers = [_FrameBuffer() for _ in board.status()["sources"]]
     try:
-        server = ThreadingHTTPServer((_HOST, port), _make_handler(buffer))
+        server = ThreadingHTTPServer((_HOST, port), _make_handler(board, buffers))
     except (OSError, OverflowError) as error:
         raise InputError(f"--port {port}: cannot be used ({error}); choose another port") from error
     port = server.server_address[1]
     server.daemon_threads = True
     threads = [
         Thread(target=work, name="live page", daemon=True)
-        for work in (buffer.run, server.serve_forever)
+        for work in (*(buffer.run for buffer in buffers), server.serve_forever)
     ]
     for thread in threads:
         thread.start()
     try:
-        yield f"http://{_HOST}:{port}/", buffer.add
+        yield f"http://{_HOST}:{port}/", [buffer.add for buffer in buffers]
     finally:
-        buffer.close()
+        for buffer in buffers:
+            buffer.close()
         server.shutdown()
         server.server_close()
 
 
-def _make_handler(buffer: _FrameBuffer) -> type[BaseHTTPRequestHandler]:
+def _make_handler(board: Board, buffers: Sequence[_FrameBuffer]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = self.headers.get("Host", "").rpartition(":")[0]
+            address = urlsplit(self.path)
             if name not in (_HOST, "localhost"):
                 self.send_error(HTTPStatus.FORBIDDEN)
-            elif self.path == "/":
-                self._send_head("text/html; charset=utf-8", len(_PAGE))
-                self.wfile.write(_PAGE)
-            elif self.path == "/stream.mjpg":
+            elif address.path == "/":
+                self._send("text/html; charset=utf-8", _PAGE.read_bytes())
+            elif address.path in ("/status", "/events"):
+                answer = board.status() if address.path == "/status" else board.events()
+                self._send("application/json", json.dumps(answer).encode())
+            elif address.path == "/stream.mjpg":
+                index = parse_qs(address.query).get("source", ["0"])[0]
+                if not index.isdecimal() or int(index) >= len(buffers):
+                    self.send_error(HTTPStatus.NOT_FOUND)
+                    return
                 self._send_head("multipart/x-mixed-replace; boundary=frame")
-                self._send_frames()
+                self._send_frames(buffers[int(index)])
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
+
+        def _send(self, kind: str, content: bytes) -> None:
+            self._send_head(kind, len(content))
+            self.wfile.write(content)
 
         def _send_head(self, kind: str, length: int | None = None) -> None:
             self.send_response(HTTPStatus.OK)
@@ -131,7 +152,7 @@ def _make_handler(buffer: _FrameBuffer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(length))
             self.end_headers()
 
-        def _send_frames(self) -> None:
+        def _send_frames(self, buffer: _FrameBuffer) -> None:
             number = 0
             with buffer.changed:
                 buffer.watchers += 1

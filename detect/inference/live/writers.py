@@ -16,7 +16,10 @@ from ....datasets.errors import InputError
 from ....datasets.tables import Tubes
 from ....datasets.video.writer import VideoWriter, open_video_writer
 
-COLUMNS = ("video", "frame", "label", "score", "x1", "y1", "x2", "y2", "tube", "tube_score", "time")
+COLUMNS = (
+    "video", "frame", "label", "score", "x1", "y1", "x2", "y2", "tube", "tube_score",
+    "person", "time",
+)  # fmt: skip
 MINUTES = 10.0
 """Length of a part of the drawn video; a run that is killed loses its last part."""
 _FRAME_RATE = 30.0  # of a part; its frames have times of their own, in thousandths of 1 / 30 s
@@ -56,6 +59,7 @@ class TubeCsvWriter:
             InputError: the disk is full.
         """
         assert tubes.score is not None and tubes.tube_score is not None
+        assert tubes.person is not None
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         for row, (time_, box) in enumerate(zip(times, tubes.boxes)):
@@ -64,7 +68,7 @@ class TubeCsvWriter:
                     tubes.video_names[tubes.video[row]], tubes.frame[row],
                     tubes.label_names[tubes.label[row]], f"{tubes.score[row]:.6f}",
                     *(f"{side:.3f}" for side in box), tubes.tube[row],
-                    f"{tubes.tube_score[row]:.6f}", f"{self._epoch + time_:.3f}",
+                    f"{tubes.tube_score[row]:.6f}", tubes.person[row], f"{self._epoch + time_:.3f}",
                 )
             )  # fmt: skip
         data, size = text.getvalue().encode(), self.path.stat().st_size

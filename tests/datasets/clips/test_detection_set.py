@@ -338,7 +338,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file or folder not found"):
         open_detection_sets(tmp_path / "nothing")
     (tmp_path / "ava.csv").write_text("v,902,0.1,0.2,0.3,0.4,12,0\n")
-    with pytest.raises(InputError, match="seconds and relative boxes"):
+    with pytest.raises(InputError, match="AVA's seconds and fractions need the rate"):
         open_detection_sets(tmp_path / "ava.csv")
 
 

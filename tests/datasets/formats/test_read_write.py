@@ -74,4 +74,4 @@ def test_ground_truth_and_other_formats(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="format cvatt: does not exist"):
         actiontubes.write(tubes, tmp_path / "x", "cvatt")
     with pytest.raises(InputError, match="cannot be written"):
-        actiontubes.write(tubes, tmp_path / "x.pkl", "act")
+        actiontubes.write(tubes, tmp_path / "x.pkl", "pyannot")

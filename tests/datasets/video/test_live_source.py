@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.video import live_source
+from actiontubes.datasets.video import live_queue, live_source
 from actiontubes.datasets.video.live_source import (
     LiveSource,
     open_live_source,
@@ -199,12 +199,21 @@ def test_files(numbered, tmp_path: Path, clock: Clock) -> None:
     """At once, and at their own rate: 10 frames at 25 a second take 9 intervals of 40 ms."""
     path = numbered.write(tmp_path / "v.mp4", 10)
     read = open_live_source(str(path), timeout=1, at_once=True)
-    assert numbered.numbers(list(read())) == list(range(10))
+
+    def numbers(frames: Iterator[tuple[float, np.ndarray]]) -> list[int]:
+        seconds, images = zip(*frames)
+        assert seconds == pytest.approx([number % 10 / 25 for number in range(len(seconds))])
+        return numbered.numbers(images)
+
+    assert numbers(read()) == list(range(10))
     assert clock.now == 0
-    assert numbered.numbers(list(read_file(path))) == list(range(10))
+    assert numbers(read_file(path)) == list(range(10))
     assert clock.now == pytest.approx(9 * 0.04)
-    looped = repeat_source(read)()
-    assert numbered.numbers([next(looped) for _ in range(25)]) == [n % 10 for n in range(25)]
+    assert numbers(islice(repeat_source(read)(), 25)) == [n % 10 for n in range(25)]
+    # The time of a file that is repeated goes on.
+    again = LiveSource(repeat_source(read), "v.mp4", drop=False)
+    found = [frame.seconds for frame in islice(again.frames(), 25)]
+    assert found == pytest.approx([number / 25 for number in range(25)])
 
 
 def test_streams(numbered, tmp_path: Path, serve: Callable[[bytes], str]) -> None:
@@ -272,3 +281,27 @@ def test_sources_that_are_none() -> None:
         open_live_source("absent.mp4", timeout=1)
     with pytest.raises(InputError, match=r"camera 99.*cannot be opened"):
         list(open_live_source("99", timeout=1)())
+
+
+def test_fewer_frames_at_even_intervals() -> None:
+    """Of 25 frames a second at most 10; of more than come, all."""
+    pace, clock = live_queue.Pace(), live_queue.Clock()
+    arrivals = [100 + number / 25 for number in range(100)]
+    assert [clock.seconds(now, None) for now in arrivals] == pytest.approx(
+        [number / 25 for number in range(100)]
+    )
+    assert all(map(pace.accepts, arrivals))
+    pace.rate = 10.0
+    kept = [now for now in np.add(arrivals, 4).tolist() if pace.accepts(now)]
+    assert len(kept) == pytest.approx(40, abs=1)
+    assert np.diff(kept)[1:].max() < 0.13
+    pace.rate = 26.0
+    assert all(map(pace.accepts, np.add(arrivals, 8)))
+
+
+def test_a_limited_source_counts_what_it_drops(clock: Clock) -> None:
+    """Numbers count dropped frames, so that the time between two frames is known."""
+    source = LiveSource(lambda: numbered_pictures(50), "camera", queue_size=50)
+    source.limit_rate(0.0)
+    (first,) = source.frames()
+    assert (first.number, source.dropped) == (0, 49)

@@ -49,7 +49,7 @@ CONFIG = DetectorConfig(
 )  # fmt: skip
 EXTERNAL = replace(
     CONFIG, backbone="i3d", proposals="external", per_class_boxes=False, multi_label=True,
-    frame_step=2, head="light", head_channels=6,
+    frame_step=2, head="light", head_channels=6, box_endpoint="Conv2d_2b_1x1", box_roi_size=4,
 )  # fmt: skip
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.tables import Detections
-from actiontubes.datasets.video.live_source import LiveFrame
+from actiontubes.datasets.video.live_queue import LiveFrame
 from actiontubes.detect.inference.action_detector import check_proposal_step
 from actiontubes.detect.inference.clip_batches import ClipBatch
-from actiontubes.detect.inference.live.batches import iter_live_batches
+from actiontubes.detect.inference.live.batches import LivePeople, iter_live_batches
 from actiontubes.detect.inference.onnx_predictor import OnnxPredictor
 from actiontubes.detect.inference.predictor import TorchPredictor
 from actiontubes.detect.inference.proposal_frames import with_person_boxes
@@ -108,10 +108,10 @@ def test_live_boxes_move_on_until_the_next_detection() -> None:
     config = DetectorConfig(labels=("run",), frames=4, size=(20, 40))
     seen: list[int] = []
     numbers = [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
-    live = (LiveFrame(n, n / 25, np.full((40, 80, 3), n, np.uint8)) for n in numbers)
+    live = (LiveFrame(n, n / 25, np.full((40, 80, 3), n, np.uint8), n / 25) for n in numbers)
+    find = LivePeople(walker(seen), 4).find
     boxes: list[list[float]] = []
-    for batch, _ in iter_live_batches(live, config, step=4, source=walker(seen), proposal_step=4):
-        assert batch.proposal_step == 4
+    for batch, _ in iter_live_batches(live, config, step=4, people=find):
         boxes += [each[0].tolist() for each in batch.person_boxes]
     assert seen == [0, 4, 9]
     moved = [0, 0, 0, 0, 4, 6, 7, 8, 9, 10]  # nothing is known of the motion before frame 4

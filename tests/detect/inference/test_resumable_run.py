@@ -319,8 +319,10 @@ def test_drawn_copies(tmp_path: Path, monkeypatch) -> None:
     drawn: list[tuple[str, bool]] = []
     full_for = ["b"]
 
-    def draw(video: Path, tubes: Tubes, path: Path, *, trail: bool) -> None:
-        assert len(tubes) == 32
+    def draw(
+        video: Path, tubes: Tubes, path: Path, *, tracks: Tracks, clock: bool, trail: bool
+    ) -> None:
+        assert len(tubes) == len(tracks) == 32 and clock
         if video.stem in full_for:
             full_for.remove(video.stem)
             raise OSError(28, "No space left on device")
@@ -364,7 +366,9 @@ def test_one_label_a_person_is_drawn_and_all_are_kept(tmp_path: Path, numbered: 
     tubes = read_table(Tubes, todo[0].folder / OUTPUT_FILES.tubes)
     assert tubes.tube_score is not None and len(tubes) == 32
     for expected, rows in ((one, tubes.tube_score > 0.8), (both, tubes.tube_score > 0)):
-        draw_video(path, select_rows(tubes, rows), tmp_path / "expected.mp4", progress=False)
+        draw_video(
+            path, select_rows(tubes, rows), tmp_path / "expected.mp4", clock=True, progress=False
+        )
         np.testing.assert_array_equal(
             expected, np.stack(list(read_video(tmp_path / "expected.mp4")))
         )

@@ -75,8 +75,9 @@ def outputs(detector: Detector) -> list[Tensor]:
         ),
         replace(SETTINGS, backbone="top-heavy-i3d(Mixed_3c)", frame_step=3),
         replace(SETTINGS, proposals="resnet18"),
+        replace(SETTINGS, box_endpoint="Conv2d_2c_3x3", vote_iou=0.7),
     ],
-    ids=["features", "frozen", "mixed", "light", "i3d", "resnet18"],
+    ids=["features", "frozen", "mixed", "light", "i3d", "resnet18", "fine boxes"],
 )
 def test_round_trip(settings: DetectorConfig, tmp_path: Path) -> None:
     detector = disturbed(settings)
@@ -199,6 +200,10 @@ def rewritten(saved: Path, path: Path, change: Change) -> Path:
         (lambda r, t: r["config"].update(size=[65, 80]), "65"),
         (lambda r, t: r["config"].update(roi_size=64), "shape"),
         (lambda r, t: r["config"].update(roi_size=10**6), "roi_size"),
+        (lambda r, t: r["config"].update(box_roi_size=10**6), "box_roi_size"),
+        (lambda r, t: r["config"].update(vote_iou=2.0), "vote-iou"),
+        (lambda r, t: r["config"].update(box_endpoint="Conv2d_2c_3x3"), "reduction"),
+        (lambda r, t: r["config"].update(box_endpoint=7), "Error"),
         (lambda r, t: r["config"].update(hidden=1 << 16, roi_size=64, width=8.0), "shape"),
         (lambda r, t: r["config"].update(hidden=10**12), "hidden"),
         (lambda r, t: r["config"].update(width=10.0**9), "width"),

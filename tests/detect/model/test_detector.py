@@ -34,7 +34,11 @@ WAYS = {
     "mixed per box": replace(SETTINGS, head="mixed", proposals="external", mixed_per_box=True),
     "sigmoids": replace(SETTINGS, multi_label=True, per_class_boxes=True, backbone="fast-s3d"),
     "elsewhere": replace(SETTINGS, endpoint="Mixed_3c", proposal_endpoint="Mixed_4b"),
-}
+    "fine boxes": replace(SETTINGS, proposals="external", box_endpoint="Conv2d_2c_3x3",
+                          box_roi_size=4),
+    "mixed, fine boxes": replace(SETTINGS, head="mixed", proposals="external",
+                                 box_endpoint="Mixed_3c"),
+}  # fmt: skip
 # Two clips of 16 frames with three key frames and with one; 2, 1, 0 and 0 people.
 CLIP_OF = torch.tensor([0, 0, 0, 1])
 KEYS = torch.tensor([4, 8, 12, 5])
@@ -300,6 +304,9 @@ def test_a_pretrained_trunk_is_truncated_and_used() -> None:
         ),
         ({"head": "mixed", "frames": 4}, ("--head mixed", "4 frames", "--frames 8", "Mixed_5c")),
         ({"head_channels": 1}, ("--head-channels", "1")),
+        ({"box_endpoint": "conv2"}, ("--box-endpoint conv2", "Conv2d_2c_3x3")),
+        ({"box_endpoint": "Mixed_4e"}, ("--box-endpoint Mixed_4e", "not before --endpoint")),
+        ({"vote_iou": 1.5}, ("--vote-iou", "1.5")),
         ({"backbone": "resnet"}, ("resnet", "s3d-g")),
         ({"labels": ()}, ("labels",)),
         ({"norm": "group"}, ("norm", "group", "frozen")),

@@ -22,6 +22,7 @@ from actiontubes.detect.model.roi_align import Rois, roi_align_3d, roi_align_at,
 from actiontubes.detect.model.roi_features import (
     DeepPoolFeatures,
     FeatureMap,
+    FineBoxFeatures,
     LightPoolFeatures,
     MeanPoolFeatures,
     TrunkBlockFeatures,
@@ -402,6 +403,32 @@ def test_mixed_head_pools_each_map_where_it_lies() -> None:
     assert torch.equal(on_key_frames, expected.flatten(1))
 
 
+@pytest.mark.parametrize("norm", [False, True])
+def test_fine_features_are_those_around_the_box_at_the_key_frame(norm: bool) -> None:
+    """By hand: both time steps pooled around each box; and the other map's features go on."""
+    torch.manual_seed(1)
+    fine = FeatureMap(torch.randn(2, 6, 5, 24, 32), FeatureGrid((0, 1.5, 1.5), (2, 4, 4)), 3)
+    coarse = FeatureMap(torch.randn(2, 3, 5, 6, 8), FeatureGrid((0, 7.5, 7.5), (2, 16, 16)), 3)
+    boxes = torch.tensor([[20.0, 20, 60, 60], [50, 30, 90, 70], [8, 10, 40, 86]])
+    rois = Rois(boxes, torch.tensor([0, 1, 1]), torch.tensor([2.0, 2.5, 7.0]))
+    others = MeanPoolFeatures(3, 16, size=3, norm=norm)
+    features = FineBoxFeatures(others, 6, 16, size=4, norm=norm)
+    assert (features.out_channels, features.box_channels) == (16, 16)
+    scores, found = features([fine, coarse], rois)
+    other_scores, other_boxes = others([coarse], rois)
+    torch.testing.assert_close(scores, other_scores)
+    around = torch.tensor([[15.0, 15, 65, 65], [45, 25, 95, 75], [4, 0.5, 44, 95.5]])
+    steps = torch.tensor([[1, 2], [1, 2], [3, 4]])
+    pooled = roi_align_3d(fine.features, around, rois.clip_index, fine.grid, 4, steps)
+    before, after = pooled.unbind(2)
+    part = torch.tensor([0.0, 0.25, 0.5])[:, None, None, None]  # of the way to the step after
+    beside = torch.tensor([0.0, 0.75, 1.0])[:, None, None, None]
+    mixed = torch.cat([(1 - part) * before + part * after, beside * before, beside * after], 1)
+    reduced = torch.einsum("rchw,dc->rdhw", mixed, features.reduction.weight.flatten(1))
+    joined = torch.cat([other_boxes, features.layers(reduced)], dim=1)
+    torch.testing.assert_close(found, features.joint(joined), atol=1e-5, rtol=1e-4)
+
+
 def mean_head() -> MeanPoolFeatures:
     return MeanPoolFeatures(6, 16, size=3, norm=True)
 
@@ -501,6 +528,37 @@ def test_selected_detections_equal_a_loop(per_class_boxes: bool, seed: int) -> N
     assert found.label.tolist() == [row[1] for row in expected]
     torch.testing.assert_close(found.score.tolist(), [row[2] for row in expected])
     torch.testing.assert_close(found.boxes, torch.tensor([row[3] for row in expected]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_voted_boxes_equal_a_loop(seed: int) -> None:
+    """Same detections and scores as without; each box the mean of those that overlap it."""
+    generator = torch.Generator().manual_seed(seed)
+    count = 40
+    proposals = boxes_around(generator, 4).repeat(10, 1)
+    key = torch.randint(0, 3, (count,), generator=generator).sort().values
+    probabilities = torch.rand(count, 2, generator=generator)
+    deltas = 0.8 * torch.randn(count, 1, 4, generator=generator)
+    options = {"threshold": 0.3, "nms_iou": 0.4}
+    plain = select(probabilities, deltas, proposals, key, **options)
+    voted = select(probabilities, deltas, proposals, key, **options, vote_iou=0.6)
+    for name in ("key_frame_index", "label", "score"):
+        assert torch.equal(getattr(plain, name), getattr(voted, name))
+    refined = decode_boxes(deltas, proposals, FRAME_SIZE)[:, 0].tolist()
+    for row, box in enumerate(plain.boxes.tolist()):
+        label, total, weights = int(plain.label[row]), [0.0] * 4, 0.0
+        for i, other in enumerate(refined):
+            score = float(probabilities[i, label])
+            if key[i] != plain.key_frame_index[row] or score <= 0.3:
+                continue
+            overlap = iou(box, other)
+            assume(abs(overlap - 0.6) > 1e-4)
+            if overlap >= 0.6:
+                total = [a + score * b for a, b in zip(total, other)]
+                weights += score
+        torch.testing.assert_close(voted.boxes[row].tolist(), [a / weights for a in total],
+                                   rtol=1e-4, atol=1e-3)  # fmt: skip
 
 
 def test_no_detections() -> None:

@@ -55,6 +55,23 @@ def test_the_boundary_is_where_the_truth_has_it() -> None:
     assert again == calibration
 
 
+def test_precise_boxes_of_somebody_who_swings_are_smoothed_less() -> None:
+    """A box that grows and shrinks within eight frames, without noise and with much of it."""
+    truth, detections = truth_and_detections(np.random.default_rng(0))
+    arm = np.array([0, 0, 12.0, 0])
+
+    def swing(frame: np.ndarray) -> np.ndarray:
+        return np.sin(frame * np.pi / 4)[:, None] * arm
+
+    truth = replace(truth, boxes=truth.boxes + swing(truth.frame))
+    box = np.array([50.0, 50, 90, 130])
+    precise = replace(detections, boxes=box + swing(detections.frame))
+    assert fit_calibration(precise, truth).motion == 1.0
+    still, noisy = truth_and_detections(np.random.default_rng(0))
+    noise = np.random.default_rng(1).normal(0, 4, noisy.boxes.shape)
+    assert fit_calibration(replace(noisy, boxes=box + noise), still).motion == 0.03
+
+
 def test_scores_become_probabilities() -> None:
     random = np.random.default_rng(1)
     log_odds = random.normal(0, 2, 20_000)

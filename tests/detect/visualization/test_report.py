@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,8 +19,11 @@ from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubes, Videos, select_rows
 from actiontubes.datasets.video.media import locate_videos, read_frame
 from actiontubes.detect.evaluation.align import align_to_ground_truth
+from actiontubes.detect.evaluation.bootstrap import add_intervals, resample_videos
 from actiontubes.detect.evaluation.evaluate import evaluate_tables
 from actiontubes.detect.evaluation.protocols import PROTOCOLS
+from actiontubes.detect.evaluation.score_thresholds import score_curve
+from actiontubes.detect.evaluation.worst_examples import WorstExample
 from actiontubes.detect.experiments.benchmark_evaluation import synthetic_detections
 from actiontubes.detect.linking.linker import link
 from actiontubes.detect.visualization.plots import (
@@ -29,6 +32,7 @@ from actiontubes.detect.visualization.plots import (
     ORANGE,
 )
 from actiontubes.detect.visualization.report import write_report
+from actiontubes.detect.visualization.report_examples import draw_example
 
 Shared = Callable[[str], Path]
 
@@ -86,27 +90,10 @@ def page_with_frames(tmp_path_factory: pytest.TempPathFactory, shared: Shared) -
     return report_with_tubes(tmp_path_factory.mktemp("frames"), truth, boxes, media, videos)
 
 
-def screenshot(page: Path, folder: Path, height: int) -> np.ndarray:
-    """(H, W, 3) RGB of the page in headless Chromium."""
-    programs = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
-    browser = next(filter(None, programs), None)
-    if browser is None:
-        pytest.skip("no Chromium here to render the report")
-    file = folder / "page.png"
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --hide-scrollbars"
-    flags += " --disable-background-networking --disable-component-update --disable-sync"
-    subprocess.run(
-        [
-            *(browser, *flags.split(), f"--user-data-dir={folder / 'profile'}"),
-            *(f"--window-size=1040,{height}", f"--screenshot={file}", page.as_uri()),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    image = cv2.imread(str(file))
-    assert image is not None
-    return image[..., ::-1]
+def screenshot(browser: Any, page: Path, height: int) -> np.ndarray:
+    """(H, W, 3) RGB of the page."""
+    browser.open(page.as_uri(), 1040, height)
+    return browser.screenshot()
 
 
 def count_pixels(image: np.ndarray, color: str) -> int:
@@ -137,13 +124,17 @@ def test_sections_are_there(page: Path) -> None:
         "Tube errors by class, IoU 0.5",
         "mAP against IoU threshold",
         "Precision and recall by class, IoU 0.5",
+        "The score threshold to take, IoU 0.5",
+        "Confusion of classes, IoU 0.5",
+        "From detections to tubes",
+        "Truth against tubes on a timeline, IoU 0.5",
         "Worst false positives",
         "Worst misses",
     ]
 
 
-def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
-    image = screenshot(page, tmp_path, 5200)
+def test_a_browser_shows_it(browser: Any, page: Path) -> None:
+    image = screenshot(browser, page, 5200)
     assert image.shape[1] == 1040
     # Bars of frame and video AP, and the AP's share of the error bars.
     assert count_pixels(image, BLUE) > 20_000
@@ -156,10 +147,10 @@ def test_a_browser_shows_it(page: Path, tmp_path: Path) -> None:
     assert np.diff(np.flatnonzero(text)).max() < 150
 
 
-def test_a_browser_shows_the_frames(page_with_frames: Path, tmp_path: Path) -> None:
+def test_a_browser_shows_the_frames(browser: Any, page_with_frames: Path) -> None:
     text = page_with_frames.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg") >= 10
-    image = screenshot(page_with_frames, tmp_path, 6000)
+    image = screenshot(browser, page_with_frames, 6000)
     # Photographs have many colors, plots have few.
     codes = image.astype(np.int32) // 8 @ np.array([1024, 32, 1], np.int32)
     assert np.count_nonzero(np.bincount(codes.reshape(-1))) > 2000
@@ -204,9 +195,48 @@ def test_the_page_has_the_numbers(tmp_path: Path) -> None:
     # At each bar of a class, and in the parts of its error bar.
     texts = [unescape(each) for each in re.findall(r"<text[^>]*>(.*?)</text>", text, re.S)]
     for label, ap in half.ap.items():
-        assert label in texts and ap is not None and f"{ap:.1f}" in texts
+        boxes = int((truth.label == truth.label_names.index(label)).sum())
+        instances = len(np.unique(truth.tube[truth.label == truth.label_names.index(label)]))
+        assert f"{label} ({boxes:,}, {instances:,})" in texts
+        assert ap is not None and f"{ap:.1f}" in texts
         missed = main.frame_errors[label]["missed"]
         assert missed < 5 or f"{missed:.1f}" in texts
+
+
+def test_head_and_the_other_run(tmp_path: Path) -> None:
+    truth, detections = synthetic_detections(0.03)
+    worse = replace(detections, score=np.random.default_rng(0).random(len(detections)))
+    [this] = evaluate_tables(truth, PROTOCOLS[:1], detections)
+    [other] = evaluate_tables(truth, PROTOCOLS[:1], worse)
+    draws = resample_videos(len(truth.video_names), 20)
+    [this] = add_intervals([this], draws, [other])
+    page = write_report(
+        tmp_path, truth, PROTOCOLS[:1], detections, runs=(this, other),
+        details=[("command", "actiontubes evaluate <it>"), ("date", "2026-11-28")],
+    )  # fmt: skip
+    text = page.read_text(encoding="utf-8")
+    assert "<dt>command</dt><dd>actiontubes evaluate &lt;it&gt;</dd>" in text
+    assert "<dd>2026-11-28</dd>" in text and "Beside the other run" in text
+    found = this.differences["frame"]["0.5"]
+    cells = (f"{this.frame_map[0.5]:.2f}", f"{found.other:.2f}", f"{found.difference:+.2f}")
+    assert "<td>frame-mAP @ 0.5</td>" + "".join(f"<td>{cell}</td>" for cell in cells) in text
+    assert "frame AP, other run" in text
+    best = score_curve(this.matches["frame"], 0.5).best()
+    assert best is not None and f"for detections take {best.threshold:.3f}" in text
+
+
+def test_timelines_are_bars(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    bars = re.findall(r'<i(?: class="found")? style="left:([\d.]+)%;width:([\d.]+)%', text)
+    assert len(bars) > 40
+    assert all(float(left) >= 0 and float(left) + float(width) < 100.02 for left, width in bars)
+
+
+def test_moment_of_a_frame() -> None:
+    example = WorstExample("v", 1873, "run 0.90", "missed", np.zeros(4), np.zeros((0, 4)))
+    frame = np.zeros((4, 6, 3), np.uint8)
+    assert draw_example(frame, example, None, (BLUE, GREEN), 30.0)["moment"] == ", 1:02.4"
+    assert draw_example(frame, example, None, (BLUE, GREEN))["moment"] == ""
 
 
 def test_without_detections_or_tubes(tmp_path: Path) -> None:

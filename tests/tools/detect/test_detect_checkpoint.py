@@ -31,7 +31,10 @@ CLASSES = ("clap", "dive", "golf")
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*") if path.is_file())
+    found = {path.name for path in folder.glob("*") if path.is_file()}
+    if TABLES[0] in found and folder.parent.name != "videos":  # the page is of these tables
+        found.remove("index.html")
+    return sorted(found)
 
 
 def sorted_boxes(table: Detections | Tubes) -> np.ndarray:

@@ -1,31 +1,38 @@
-"""Live runs: what is found, linked, drawn and kept, and that memory does not grow."""
+"""Live runs: what is found, told, drawn and kept, and that neither memory nor latency grows."""
 
 from __future__ import annotations
 
 import gc
 import os
+import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from actiontubes.datasets.errors import InputError
-from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Tubes
-from actiontubes.datasets.video.live_source import LiveFrame, LiveSource
-from actiontubes.datasets.video.reader import probe, read_timed_video
-from actiontubes.detect.inference.clip_batches import ClipBatch, iter_clip_batches
-from actiontubes.detect.inference.clip_geometry import ClipGeometry
-from actiontubes.detect.inference.live.batches import iter_live_batches
-from actiontubes.detect.inference.live.run import run_live
-from actiontubes.detect.inference.live.tracker import LIVE_LINKING, LiveTubeTracker
+from actiontubes.datasets.video.live_queue import LiveFrame
+from actiontubes.datasets.video.live_source import LiveSource, read_file
+from actiontubes.datasets.video.reader import probe
+from actiontubes.datasets.video.writer import open_video_writer
+from actiontubes.detect.inference.clip_batches import ClipBatch
+from actiontubes.detect.inference.live import run as live_run
+from actiontubes.detect.inference.live.board import Board
+from actiontubes.detect.inference.live.events import EventQueue
+from actiontubes.detect.inference.live.models import Batch, DetectorModel
+from actiontubes.detect.inference.live.run import Sinks, run_live
+from actiontubes.detect.inference.live.sources import name_sources, run_together
 from actiontubes.detect.inference.live.writers import TubeCsvWriter, VideoPartWriter
+from actiontubes.detect.inference.live.zones import parse_zones
 from actiontubes.detect.inference.predictor import KeyFramePrediction
+from actiontubes.detect.linking.action_stream import FramePeople
 from actiontubes.detect.model.config import DetectorConfig
 from actiontubes.detect.people.person_boxes import FunctionSource
-from actiontubes.detect.visualization.frame import draw_frame
 from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,21 +44,24 @@ def make_frame(number: int, height: int = 24, width: int = 32) -> np.ndarray:
     return np.full((height, width, 3), number % 256, np.uint8)
 
 
-def frames(numbers: range, rate: float = 25.0) -> Iterator[LiveFrame]:
+def timed(numbers: range, rate: float = 25.0) -> Iterator[tuple[float, np.ndarray]]:
+    """Frames like those of a file."""
     for number in numbers:
-        yield LiveFrame(number, number / rate, make_frame(number))
+        yield number / rate, make_frame(number)
 
 
 class Walker:
     """A detector that sees one person walk to the right and back, and what its clips hold.
 
-    The person is at a place that follows from the key frame's brightness, which is its number.
+    The person is at a place that follows from the key frame's brightness, which is its number;
+    `scores` makes the probabilities of the two labels from it.
     """
 
     proposals, device = "own", "cpu"
 
-    def __init__(self, config: DetectorConfig = CONFIG) -> None:
+    def __init__(self, config: DetectorConfig = CONFIG, scores: Any = None) -> None:
         self.config = config
+        self.scores = scores or (lambda brightness: (0.9, 0.6))
         self.clips: list[Tensor] = []
 
     def predict(self, batch: ClipBatch) -> list[KeyFramePrediction]:
@@ -65,7 +75,8 @@ class Walker:
             predictions.append(
                 KeyFramePrediction(
                     frame=frame, boxes=torch.tensor([[[left, 4, left + 12, 20]]]),
-                    probabilities=torch.tensor([[0.9, 0.6]]), actionness=torch.tensor([0.9]),
+                    probabilities=torch.tensor([self.scores(number)]),
+                    actionness=torch.tensor([0.9]),
                 )
             )  # fmt: skip
         return predictions
@@ -75,192 +86,145 @@ class ExternalWalker(Walker):
     proposals = "external"
 
 
-def test_batches_are_those_of_a_whole_video() -> None:
-    """With the whole lookahead, live clips are those of `iter_clip_batches`."""
-    whole = [(make_frame(number), None) for number in range(40)]
-    expected = list(iter_clip_batches(whole, ClipGeometry(CONFIG), key_frames_per_clip=8))
-    live = list(iter_live_batches(frames(range(40)), CONFIG, step=8, lookahead=8))
-    assert [len(keys) for _, keys in live] == [8] * 5
-    for (batch, keys), other in zip(live, expected, strict=True):
-        np.testing.assert_array_equal([key.number for key in keys], other.frame_numbers)
-        assert torch.equal(batch.clips, other.clips)
-        assert torch.equal(batch.key_frame_positions, other.key_frame_positions.double())
-
-
-@pytest.mark.parametrize(("step", "lookahead"), [(4, 0), (8, 2), (5, None), (16, 100)])
-@pytest.mark.parametrize("frame_step", [1, 2])
-def test_every_frame_is_a_key_frame_once(step: int, lookahead: int | None, frame_step: int) -> None:
-    config = DetectorConfig(labels=("walk",), frames=8, size=(24, 32),
-                                frame_step=frame_step)  # fmt: skip
-    came = 0
-
-    def counted() -> Iterator[LiveFrame]:
-        nonlocal came
-        for frame in frames(range(50)):
-            came += 1
-            yield frame
-
-    seen = []
-    lengths = set()
-    most = 8 * frame_step + 4 if lookahead is None else lookahead
-    for batch, keys in iter_live_batches(counted(), config, step=step, lookahead=lookahead):
-        lengths.add(batch.clips.shape[1])
-        for place, frame in zip(batch.key_frame_positions.tolist(), keys, strict=True):
-            here = batch.clips[0, int(place), 0, 0, 0].item()
-            assert here == frame.number - frame.number % 1 - (place % 1) * frame_step
-            seen.append(frame.number)
-        # The first of a clip's key frames waited for the others, and for what it looks ahead.
-        assert came - keys[0].number <= max(step + 3 * frame_step, 4) * 2 + most
-    assert seen == list(range(50)) and len(lengths) == 1
-
-
-def test_a_smaller_lookahead_waits_less() -> None:
-    """After frame 3 four frames are there: the clip ends with the last of them again and again."""
-    few = iter_live_batches(frames(range(100)), CONFIG, step=4, lookahead=0)
-    batch, keys = next(few)
-    assert [key.number for key in keys] == [0, 1, 2, 3]
-    assert batch.clips[0, :, 0, 0, 0].tolist() == [0] * 8 + [0, 1, 2, 3] + [3] * 8
-    batch, _ = next(few)
-    assert batch.clips[0, :, 0, 0, 0].tolist() == [0] * 4 + list(range(8)) + [7] * 8
-
-
-def test_people_in_pixels_of_the_clip() -> None:
-    def people(frames: np.ndarray, first: int) -> list[np.ndarray]:
-        return [np.array([[first, 0, 64, 48, 0.9]], np.float32) for _ in frames]
-
-    big = (LiveFrame(each, each / 25, make_frame(each, 48, 64)) for each in range(4))
-    batch, _ = next(
-        iter_live_batches(big, CONFIG, step=4, lookahead=0, source=FunctionSource(people))
-    )
-    assert [boxes.tolist() for boxes in batch.person_boxes] == [
-        [[each / 2, 0.0, 32.0, 24.0]] for each in range(4)
-    ]
-
-
-def walked(tubes: LiveTubeTracker, numbers: range) -> list[np.ndarray]:
-    """Feeds a person who stands still, as two labels."""
-    box = np.array([[4.0, 4, 20, 20], [4, 4, 20, 20]])
-    return [
-        tubes.add(frame, np.array([0, 1]), np.array([0.9, 0.6]), box, scale=1)
-        for frame in frames(numbers)
-    ]
-
-
-def test_tubes_grow_end_and_are_numbered_on() -> None:
-    tubes = LiveTubeTracker(("walk", "run"))
-    drawn = walked(tubes, range(20))
-    # Drawn once it is long enough to count, under its better label.
-    unlike = [not np.array_equal(d, f.image) for d, f in zip(drawn, frames(range(20)))]
-    assert unlike == [False] * (LIVE_LINKING.min_length - 1) + [True] * (
-        21 - LIVE_LINKING.min_length
-    )
-    alone = draw_frame(make_frame(19), np.array([[4, 4, 20, 20]]), ["walk"], [0.9], [0], scale=1)
-    np.testing.assert_array_equal(drawn[19], alone)
-    assert len(tubes.pop_closed()[0]) == 0
-    nobody = np.empty(0)
-    for frame in frames(range(20, 40)):
-        tubes.add(frame, nobody.astype(int), nobody, np.empty((0, 4)))
-    ended, times = tubes.pop_closed()
-    assert sorted(set(ended.tube.tolist())) == [0, 1] and len(ended) == 40
-    np.testing.assert_allclose(times, ended.frame / 25)
-    walked(tubes, range(40, 60))
-    last, times = tubes.finish()
-    assert sorted(set(last.tube.tolist())) == [2, 3] and set(last.frame) == set(range(40, 60))
-    np.testing.assert_allclose(times, last.frame / 25)
-    assert len(tubes.finish()[0]) == 0
-
-
-def test_dropped_frames_lie_on_lines() -> None:
-    tubes = LiveTubeTracker(("walk", "run"))
-    walked(tubes, range(0, 90, 9))
-    found, times = tubes.finish()
-    assert (found.frame[found.tube == 0] == np.arange(82)).all()
-    np.testing.assert_allclose(times, found.frame / 25)
-
-
-def test_no_tube_grows_for_ever() -> None:
-    """Two seconds at 25 frames a second: 51 frames, then another tube of the same person."""
-    tubes = LiveTubeTracker(("walk", "run"), max_seconds=2)
-    walked(tubes, range(120))
-    found, _ = tubes.pop_closed()
-    rest, _ = tubes.finish()
-    lengths = np.bincount(found.tube)
-    assert lengths.tolist() == [51] * 4
-    assert set(rest.frame) == set(range(102, 120)) and rest.tube.min() == 4
+def everywhere(frames: np.ndarray, first: int) -> list[np.ndarray]:
+    return [np.array([[0, 0, 32, 24, 1.0]], np.float32) for _ in frames]
 
 
 @pytest.mark.parametrize("own_proposals", [True, False])
-def test_a_run(own_proposals: bool, tmp_path: Path) -> None:
-    source = LiveSource(lambda: (make_frame(each) for each in range(100)), "camera 0", drop=False)
-    detector = Walker() if own_proposals else ExternalWalker()
+def test_a_run(own_proposals: bool) -> None:
+    source = LiveSource(lambda: timed(range(100)), "camera 0", drop=False)
+    model = (
+        DetectorModel(Walker()) if own_proposals  # type: ignore[arg-type]
+        else DetectorModel(ExternalWalker(), FunctionSource(everywhere))  # type: ignore[arg-type]
+    )  # fmt: skip
     kept: list[Tubes] = []
     shown: list[float] = []
+    board = Board(["camera 0"])
 
     def show(drawn: np.ndarray, when: float) -> None:
         assert drawn.shape == (96, 128, 3) and drawn.dtype == np.uint8
         shown.append(when)
 
-    def everywhere(frames: np.ndarray, first: int) -> list[np.ndarray]:
-        return [np.array([[0, 0, 32, 24, 1.0]], np.float32) for _ in frames]
-
-    summary = run_live(
-        source, detector, None if own_proposals else FunctionSource(everywhere),  # type: ignore[arg-type]
-        tube_sink=lambda tubes, _: kept.append(tubes), frame_sinks=[show], progress=False,
-    )  # fmt: skip
+    sinks = Sinks([show], lambda tubes, _: kept.append(tubes), [board.add_event],
+                  lambda state: board.show(0, state))  # fmt: skip
+    summary = run_live(source, model, sinks, progress=False)
     assert (summary.frames, summary.dropped, summary.tubes) == (100, 0, 2)
     assert len(shown) == 100 and shown == sorted(shown)
     (tubes,) = kept
-    assert set(tubes.frame) == set(range(100))
+    assert set(tubes.frame) == set(range(100)) and set(tubes.person.tolist()) == {1}
+    assert tubes.score is not None
     for label, score in ((0, 0.9), (1, 0.6)):
         rows = tubes.label == label
         left = np.abs(tubes.frame[rows] % 64 - 32) / 4
-        np.testing.assert_allclose(tubes.boxes[rows, 0], left)
+        np.testing.assert_allclose(tubes.boxes[rows, 0], left, atol=1e-6)
         np.testing.assert_allclose(tubes.score[rows], score, atol=1e-6)
     assert 0 < summary.latency(0.5) <= summary.latency(0.95) < 60
+    # All that happened was told.
+    told = [(each["event"], each["label"], each["time"]) for each in reversed(board.events())]
+    assert sorted(told) == [
+        ("begin", "run", 0.0), ("begin", "walk", 0.0), ("end", "run", 4.0), ("end", "walk", 4.0),
+    ]  # fmt: skip
+    (state,) = board.status()["sources"]
+    assert (state["frame"], state["seconds"], state["ended"]) == (99, 3.96, True)
+    assert state["people"] == []
 
 
-def test_the_end_of_a_run(tmp_path: Path) -> None:
+def write_stretches(path: Path, stretches: list[tuple[int, int, int]], count: int) -> Path:
+    """A video at 20 frames a second, dark but for stretches (first, end, brightness)."""
+    level = np.full(count, 20)
+    for first, end, brightness in stretches:
+        level[first:end] = brightness
+    with open_video_writer(path, 20) as writer:
+        for value in level.tolist():
+            writer.write(np.full((48, 64, 3), value, np.uint8))
+    return path
+
+
+def test_three_stretches_are_three_beginnings_and_ends(tmp_path: Path) -> None:
+    """Of a file read as fast as it goes, though frames were coded and scores are not certain."""
+    stretches = [(30, 70, 230), (100, 150, 130), (160, 220, 230)]
+    path = write_stretches(tmp_path / "v.mp4", stretches, 260)
+    rng = np.random.default_rng(0)
+
+    def scores(brightness: float) -> tuple[float, float]:
+        walk = 0.75 if brightness > 200 else 0.15
+        run = 0.7 if 90 < brightness <= 200 else 0.1
+        first, second = np.clip(rng.normal((walk, run), 0.08), 0, 1).tolist()
+        return first, second
+
+    events: list[dict[str, Any]] = []
+    source = LiveSource(lambda: read_file(path, at_once=True), "v.mp4", drop=False)
+    model = DetectorModel(Walker(scores=scores))  # type: ignore[arg-type]
+    run_live(source, model, Sinks(events=[events.append]), progress=False)
+    assert [(each["event"], each["label"]) for each in events] == [
+        ("begin", "walk"), ("end", "walk"), ("begin", "run"), ("end", "run"), ("begin", "walk"),
+        ("end", "walk"),
+    ]  # fmt: skip
+    expected = [frame / 20 for first, end, _ in stretches for frame in (first, end)]
+    np.testing.assert_allclose([each["time"] for each in events], expected, atol=0.2)
+    assert {each["person"] for each in events} == {1}
+
+
+def test_zones_limit_events_and_are_drawn() -> None:
+    """The walker is in the right half of the picture half of the time."""
+    events: list[dict[str, Any]] = []
+    drawn: list[np.ndarray] = []
+    source = LiveSource(lambda: timed(range(128)), "camera 0", drop=False)
+    sinks = Sinks([lambda frame, _: drawn.append(frame)], events=[events.append])
+    model = DetectorModel(Walker())  # type: ignore[arg-type]
+    (zone,) = parse_zones(["right=10,0,32,24"])
+    run_live(source, model, sinks, zones=[zone], progress=False)
+    walks = [(each["event"], each["zone"]) for each in events if each["label"] == "walk"]
+    # 32 frames of 64 are on each side of the middle; it starts and ends there.
+    assert walks == [("begin", "right"), ("end", "right")] * 3
+    # A white line at x = 10, of 32, four times as large.
+    assert (drawn[0][40:80, 38:43].max(axis=(1, 2)) > 200).all()
+
+
+def test_the_end_of_a_run() -> None:
     """So many frames; an error of the source after what was found is kept; wrong detectors."""
-    endless = lambda: (make_frame(each) for each in range(10**9))  # noqa: E731
-    summary = run_live(LiveSource(endless, "0", drop=False), Walker(), max_frames=30,
-                       progress=False)  # type: ignore[arg-type] # fmt: skip
-    assert summary.frames == 30
 
-    def unplugged() -> Iterator[np.ndarray]:
-        yield from (make_frame(each) for each in range(30))
-        raise InputError("camera 0: unplugged")
+    def endless() -> Iterator[np.ndarray]:
+        while True:
+            yield make_frame(3)
+
+    source = LiveSource(endless, "0", drop=False)
+    model = DetectorModel(Walker())  # type: ignore[arg-type]
+    assert run_live(source, model, max_frames=30, progress=False).frames == 30
+
+    def unplugged() -> Iterator[tuple[float, np.ndarray]]:
+        yield from timed(range(60))
+        raise InputError("camera 0: gone")
 
     kept: list[Tubes] = []
-    with pytest.raises(InputError, match="unplugged"):
-        run_live(
-            LiveSource(unplugged, "0", drop=False), Walker(),  # type: ignore[arg-type]
-            tube_sink=lambda tubes, _: kept.append(tubes), progress=False,
-        )  # fmt: skip
+    events: list[dict[str, Any]] = []
+    sinks = Sinks(tubes=lambda tubes, _: kept.append(tubes), events=[events.append])
+    with pytest.raises(InputError, match="camera 0: gone"):
+        run_live(LiveSource(unplugged, "0", drop=False), model, sinks, progress=False)
     assert sum(map(len, kept)) >= 2 * 16
-    source = LiveSource(endless, "0")
+    assert [each["event"] for each in events] == ["begin", "begin", "end", "end"]
     with pytest.raises(InputError, match="does not find people itself; give --proposals"):
-        run_live(source, ExternalWalker(), progress=False)  # type: ignore[arg-type]
+        DetectorModel(ExternalWalker())  # type: ignore[arg-type]
     flow = DetectorConfig(labels=("walk",), streams="flow", proposals="external")
     with pytest.raises(InputError, match="RGB detectors only"):
-        run_live(source, Walker(flow), progress=False)  # type: ignore[arg-type]
+        DetectorModel(Walker(flow))  # type: ignore[arg-type]
 
 
 def test_a_change_of_size(tmp_path: Path) -> None:
-    def changing() -> Iterator[np.ndarray]:
-        yield from (make_frame(each) for each in range(36))
-        yield from (make_frame(each, 48, 64) for each in range(36, 70))
+    def changing() -> Iterator[tuple[float, np.ndarray]]:
+        yield from timed(range(36))
+        yield from ((number / 25, make_frame(number, 48, 64)) for number in range(36, 70))
 
     kept: list[Tubes] = []
     source = LiveSource(changing, "camera 0", drop=False)
+    model = DetectorModel(Walker())  # type: ignore[arg-type]
     with VideoPartWriter(tmp_path) as parts, pytest.warns(UserWarning) as warned:
-        run_live(
-            source, Walker(), frame_sinks=[parts.write],  # type: ignore[arg-type]
-            tube_sink=lambda tubes, _: kept.append(tubes), scale=2, progress=False,
-        )  # fmt: skip
+        sinks = Sinks([parts.write], lambda tubes, _: kept.append(tubes))
+        run_live(source, model, sinks, scale=2, progress=False)
     (line,) = [str(each.message) for each in warned]
     assert line == (
         "camera 0: the frame size changed from 32x24 to 64x48 at frame 36; all "
-        "tubes end and new ones start"
+        "actions end and new ones start"
     )
     first, second = kept
     assert set(first.frame) == set(range(36)) and set(second.frame) == set(range(36, 70))
@@ -271,109 +235,122 @@ def test_a_change_of_size(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_drawn_parts(tmp_path: Path) -> None:
-    """A part ends with its minutes; times are those of the frames; an error leaves it whole."""
-    with pytest.raises(ZeroDivisionError), VideoPartWriter(tmp_path, minutes=0.1) as parts:
-        for each in range(20):
-            parts.write(make_frame(each * 10, 48, 64), 100 + each / 2)
-        assert sorted(path.name for path in tmp_path.glob("live-*")) == ["live-0001.mp4"]
-        raise ZeroDivisionError
-    times = [
-        [time for time, _ in read_timed_video(path)] for path in sorted(tmp_path.glob("live-*"))
-    ]
-    np.testing.assert_allclose(times[0], np.arange(12) / 2, atol=0.01)
-    np.testing.assert_allclose(times[1], np.arange(8) / 2, atol=0.01)
-    assert not list(tmp_path.glob(".*"))
+class Blinker:
+    """A model whose person does something every other second."""
+
+    labels = ("blink",)
+
+    def batches(self, frames: Iterable[LiveFrame]) -> Iterator[Batch]:
+        for frame in frames:
+            score = 0.9 if int(frame.seconds) % 2 else 0.0
+            one, zero = np.zeros(1, int), np.zeros(1, int)
+            box = np.array([[4.0, 4, 20, 20]])
+            yield [(frame, FramePeople(box, np.ones(1), one, zero, np.array([score])))]
 
 
-def some_tubes(first: int) -> tuple[Tubes, np.ndarray]:
-    tubes = LiveTubeTracker(("walk, or run", "run"))
-    walked(tubes, range(10))
-    found, times = tubes.finish()
-    return Tubes(**{**vars(found), "tube": found.tube + first}), times
+def test_a_receiver_that_never_answers_holds_no_frame_up() -> None:
+    """All frames are processed while the receiver still holds the first event."""
+    held = threading.Event()
+    queue = EventQueue(lambda line: held.wait(60) and None, size=5)
+    threading.Thread(target=queue.run, daemon=True).start()
+    source = LiveSource(lambda: timed(range(1000)), "camera 0", drop=False)
+    sinks = Sinks(events=[queue.put])
+    summary = run_live(source, Blinker(), sinks, scale=1, progress=False)
+    assert (summary.frames, summary.events) == (1000, 40)
+    assert queue.num_sent == 0 and queue.state()["waiting"] <= 6
+    held.set()
+    queue.close(20)
+    assert queue.num_sent + queue.num_dropped == 40
 
 
-def test_the_file_of_tubes(tmp_path: Path) -> None:
-    path = tmp_path / "out" / "tubes.csv"
-    file = TubeCsvWriter(path)
-    assert len(read_table(Tubes, path)) == 0
-    for first in (0, 2):
-        file.append(*some_tubes(first))
-    table = read_table(Tubes, path)
-    assert set(table.label_names) == {"walk, or run", "run"} and table.video_names == ("live",)
-    assert np.bincount(table.tube).tolist() == [10] * 4
-    np.testing.assert_allclose(table.boxes, np.tile([4.0, 4, 20, 20], (40, 1)))
-    times = [float(line.rsplit(",", 1)[1]) for line in path.read_text().splitlines()[1:]]
-    assert np.ptp(times) == pytest.approx(9 / 25, abs=2e-3)
-    with pytest.raises(InputError, match=r"tubes.csv: already exists; choose another --out"):
-        TubeCsvWriter(path)
+def test_a_slow_machine_gets_fewer_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a frame takes half a second, the source gives nine in five seconds; and so on."""
+    rates: list[float] = []
+    source = SimpleNamespace(waited=0.0, limit_rate=rates.append)
+    now = [100.0]
+    monkeypatch.setattr(live_run, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    pace = live_run._PaceControl(source)  # type: ignore[arg-type]
+    for busy, waited in ((20.0, 0.0), (4.0, 3.0), (4.0, 0.0), (0.08, 0.3), (0.08, 0.3)):
+        now[0] += busy + waited
+        source.waited += waited
+        pace.end_batch(8)
+    # The first batch loads what is needed; waiting is no work; the machine may recover.
+    np.testing.assert_allclose(rates, [1.8, 1.8, 0.9 / 0.255, 0.9 / 0.1325], rtol=1e-6)
 
 
-def test_a_full_disk_leaves_whole_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_sources(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    sources = ["0", f"{tmp_path}/a/door.mp4", f"{tmp_path}/b/door.mp4",
+               "rtsp://user:secret@10.0.0.3:554/cam/1?x=y", "hall.avi"]  # fmt: skip
+    assert name_sources(sources) == [
+        "camera-0", "a/door.mp4", "b/door.mp4", "10.0.0.3_554_cam_1", "hall",
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="00: would have the name of 0, camera-0"):
+        name_sources(["0", "00"])
+
+
+def test_one_source_fails_and_the_others_go_on() -> None:
+    def broken() -> Any:
+        raise InputError("camera 0: gone")
+
+    def fine() -> Any:
+        source = LiveSource(lambda: timed(range(30)), "camera 1", drop=False)
+        return run_live(source, DetectorModel(Walker()), progress=False)  # type: ignore[arg-type]
+
+    error, summary, other = run_together([broken, fine, fine])
+    assert isinstance(error, InputError)
+    assert not isinstance(summary, Exception) and summary.frames == 30
+    assert not isinstance(other, Exception) and other.frames == 30
+
+
+class Crowd:
+    """People who come and go every few seconds, one who never leaves, and some noise."""
+
+    labels = ("walk", "run")
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.begin = self.rng.integers(0, 200, 6)
+
+    def batches(self, frames: Iterable[LiveFrame]) -> Iterator[Batch]:
+        for frame in frames:
+            loop = frame.number % 300
+            there = np.array([True, *((loop - self.begin) % 200 < 120)])
+            left = np.array([0, *(self.begin % 25)]) + loop % 5 * 0.2
+            boxes = np.stack([left, left * 0 + 2, left + 6, left * 0 + 20], axis=1)[there]
+            noise = self.rng.uniform(0, 10, (3, 4)) + np.array([0, 0, 10, 10])
+            boxes = np.concatenate([boxes, noise])
+            rows = np.arange(len(boxes))
+            # Each changes what they do every two seconds.
+            label = (rows + frame.number // 50) % 2
+            score = self.rng.uniform(0.6, 0.9, len(rows))
+            yield [(frame, FramePeople(boxes, np.full(len(rows), 0.6), rows, label, score))]
+
+
+def test_memory_does_not_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crowd through tracker, decoding, drawing and table, for ever.
+
+    A day: ACTIONTUBES_LIVE_FRAMES=500000.
+    """
+    monkeypatch.setattr("actiontubes.detect.linking.action_stream._LONGEST", 3.0)
+    count = int(os.environ.get("ACTIONTUBES_LIVE_FRAMES", 300))
     file = TubeCsvWriter(tmp_path / "tubes.csv")
-    file.append(*some_tubes(0))
-    before = file.path.read_bytes()
-    opened = Path.open
+    sizes: list[float] = []  # in megabytes
+    seen = [0]
 
-    class Full:
-        """Takes half of what it is given, then nothing."""
-
-        def __init__(self, file, error: bool) -> None:  # type: ignore[no-untyped-def]
-            self.file, self.error = file, error
-
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.file.close()
-
-        def write(self, data: bytes) -> int:
-            written = self.file.write(data[: len(data) // 2])
-            if self.error:
-                raise OSError(28, "No space left on device")
-            return written
-
-        def tell(self) -> int:
-            return self.file.tell()
-
-    for error in (True, False):
-        monkeypatch.setattr(Path, "open", lambda *a, error=error, **k: Full(opened(*a, **k), error))
-        with pytest.raises(InputError, match=r"tubes.csv: could not be written"):
-            file.append(*some_tubes(2))
-        monkeypatch.undo()
-        assert file.path.read_bytes() == before
-    file.append(*some_tubes(2))
-    assert len(read_table(Tubes, file.path)) == 40
-
-
-def test_memory_does_not_grow(tmp_path: Path) -> None:
-    """A looped crowd through linker, drawing and table. A day: ACTIONTUBES_LIVE_FRAMES=500000."""
-    count = int(os.environ.get("ACTIONTUBES_LIVE_FRAMES", 1500))
-    rng = np.random.default_rng(0)
-    tubes = LiveTubeTracker(("walk", "run"), max_seconds=10, trail=True)
-    file = TubeCsvWriter(tmp_path / "tubes.csv")
-    # People who come and go every few seconds, one who never leaves, and some noise.
-    begin = rng.integers(0, 200, 6)
-    sizes, rows = [], 0  # sizes in megabytes
-    tracemalloc.start()
-    for frame in frames(range(count)):
-        loop = frame.number % 300
-        there = np.array([True, *((loop - begin) % 200 < 120)])
-        left = np.array([0, *(begin % 25)]) + loop % 5 * 0.2
-        boxes = np.stack([left, left * 0 + 2, left + 6, left * 0 + 20], axis=1)[there]
-        noise = rng.uniform(0, 10, (3, 4)) + np.array([0, 0, 10, 10])
-        boxes = np.concatenate([boxes, noise])
-        label, score = rng.integers(0, 2, len(boxes)), rng.uniform(0.3, 0.9, len(boxes))
-        tubes.add(frame, label, score, boxes, scale=1)
-        if frame.number % 25 == 24:
-            ended = tubes.pop_closed()
-            file.append(*ended)
-            rows += len(ended[0])
-        if frame.number % (count // 10) == count // 10 - 1:
+    def measure(drawn: np.ndarray, when: float) -> None:
+        seen[0] += 1
+        if seen[0] % (count // 10) == 0:
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0] / 1e6)
+
+    source = LiveSource(lambda: timed(range(count)), "camera 0", drop=False)
+    tracemalloc.start()
+    summary = run_live(source, Crowd(), Sinks([measure], file.append), trail=True, scale=1,
+                       progress=False)  # fmt: skip
     tracemalloc.stop()
-    print(f"{count} frames, {rows} rows, MB: {[round(size, 1) for size in sizes]}")
-    assert rows > count
-    # Ten seconds of open tubes are there after the first tenth.
+    print(f"{count} frames, {summary.tubes} tubes, MB: {[round(size, 1) for size in sizes]}")
+    assert summary.tubes > count / 50
+    # Open tubes are there after the first tenths.
     assert max(sizes[5:]) < max(sizes[:5]) + 0.1, sizes
