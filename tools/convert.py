@@ -8,6 +8,7 @@ from typing import Annotated
 
 from ..datasets.file_options import ConversionTarget, FileOptions
 from ..datasets.options import OptionName
+from .arguments import Omit
 
 
 def convert(
