@@ -8,6 +8,7 @@ from typing import Annotated
 
 from ..datasets.file_options import ConversionTarget, FileOptions
 from ..datasets.options import OptionName
+from .arguments import Omit
 
 
 def convert(
@@ -18,7 +19,7 @@ def convert(
     out: Path,
     videos: Path | None = None,
     media: Path | None = None,
-    files: FileOptions,
+    files: Annotated[FileOptions, Omit("person_class")],
 ) -> None:
     """Convert annotations, tubes or detections from one format into another.
 

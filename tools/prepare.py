@@ -32,7 +32,7 @@ def prepare(
     pack: Path | None = None,
     media: Path | None = None,
     short_side: int = 320,
-    files: Annotated[FileOptions, Omit("box_unit")],
+    files: Annotated[FileOptions, Omit("box_unit", "person_class")],
 ) -> None:
     """Convert the official downloads of a data set into tables, or check a data set of your own.
 

@@ -129,6 +129,8 @@ def _read_columns(path: Path) -> dict[str, np.ndarray]:
 def _draw_sheet(test_set: DetectionSet, tubes: Tubes, out: Path) -> None:
     """Frames in the middle of annotated stretches, spread over the test videos."""
     truth = test_set.tubes
+    if tubes.score is not None:  # an untrained detector finds something everywhere
+        tubes = select_rows(tubes, tubes.score >= _MIN_SCORE)
     videos = np.unique(truth.video)
     videos = videos[np.linspace(0, len(videos) - 1, min(len(videos), _SHEET_FRAMES)).astype(int)]
     each = max(1, _SHEET_FRAMES // max(1, len(videos)))

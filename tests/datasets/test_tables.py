@@ -396,3 +396,15 @@ def test_persons_that_break_a_convention(
     columns = {name: v for name, v in {**columns, **change}.items() if v is not None}
     with pytest.raises(InputError, match=message):
         read_table(kind, save(columns, tmp_path / "bad.parquet"))
+
+
+def test_columns_under_the_names_of_other_programs(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text("filename,Frame_id,class,xmin,ymin,xmax,ymax,track_id\na,3,run,1,2,30,40,7\n")
+    with pytest.warns(UserWarning, match="reading column filename as video, Frame_id as frame, "):
+        table = read_table(Tubes, path)
+    assert table.video_names == ("a",) and table.label_names == ("run",)
+    assert table.frame.tolist() == [3] and table.boxes.tolist() == [[1, 2, 30, 40]]
+    path.write_text("filename,clip,frame,class,x1,y1,x2,y2,tube\na,b,3,run,1,2,30,40,7\n")
+    with pytest.raises(InputError, match=r"2 columns named video \(filename, clip\); keep one"):
+        read_table(Tubes, path)

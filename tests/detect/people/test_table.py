@@ -183,3 +183,13 @@ def test_all_files_are_compared_with_the_table(csv: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table.check_files([Path("run/a.mp4"), Path("walk.mp4"), Path("sit.mp4")])
+
+
+def test_short_gaps_of_a_person_are_filled_and_said(csv: Path) -> None:
+    """Frames 0 to 3, then 7; a gap of more than 20 frames stays."""
+    rows = [f"walk,{frame},{frame},0,{frame + 20},30,1" for frame in (0, 1, 2, 3, 7, 40, 41)]
+    table = source(csv, "video,frame,x1,y1,x2,y2,person", *rows)
+    with pytest.warns(UserWarning, match=r"csv: 1 gaps of up to 20 frames .* 3 boxes in all"):
+        assert boxes(table, 5) == [[5, 0, 25, 30, 1]]
+    with pytest.warns(UserWarning, match="interpolated"):
+        assert boxes(table, 20) == []
