@@ -93,6 +93,7 @@ def train(
                 proposals=proposals, files=files, features=features,
                 calibration_videos=data.calibration_videos,
                 calibration_folds=data.calibration_folds,
+                train_on_calibration_videos=data.train_on_calibration_videos,
             )  # fmt: skip
         scores.append(result)
     if is_main_process:

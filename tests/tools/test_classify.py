@@ -146,7 +146,8 @@ OPTIONS: dict[str, tuple[object, ...]] = {
     "label_smoothing": (0.1,), "flip": (0.125,), "color": (0.375,), "workers": (1,), "steps": (11,),
     "batch": (3,), "accumulate": (2,), "optimizer": ("adamw",), "lr": (0.02,), "warmup": (13,),
     "decay": ("cosine",), "weight_decay": (0.002,), "clip_norm": (4.0,), "ema": (0.75,),
-    "save_every": (14,), "evaluate_every": (15,), "seed": (16,), "labels": ("sit", "run"),
+    "save_every": (14,), "evaluate_every": (15,), "patience": (4,), "seed": (16,),
+    "labels": ("sit", "run"),
 }  # fmt: skip
 
 

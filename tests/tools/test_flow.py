@@ -119,7 +119,8 @@ def test_from_training_to_tubes(
 
 
 def test_words_that_do_not_fit(command: Callable, recipe: Path, tmp_path: Path) -> None:
-    done = command("detect", "v.mp4", "--fuse", "d.safetensors")
+    (tmp_path / "v.mp4").touch()
+    done = command("detect", tmp_path / "v.mp4", "--fuse", "d.safetensors")
     assert done.code == 2 and "--fuse: only works with --checkpoint" in done.err[0]
     done = command("train", "--config", recipe, "--data", tmp_path, "--streams", "two")
     assert done.code == 2 and "streams" in done.err[0]

@@ -63,7 +63,7 @@ def test_in_a_thread(figures: Path, trained: Path, tmp_path: Path) -> None:
     words = {"checkpoint": trained / "detector.safetensors", "out": tmp_path, "speed": "max"}
     with ThreadPoolExecutor(1) as pool:
         video = str(figures / "videos" / "test_000.mp4")
-        pool.submit(live, video, frames=20, **words).result()
+        pool.submit(live, [video], frames=20, **words).result()
     assert (tmp_path / "tubes.csv").is_file()
 
 

@@ -84,8 +84,9 @@ def test_what_it_writes_and_says(train: Callable, tmp_path: Path) -> None:
     assert done.code == 0
     out = tmp_path / "out"
     assert sorted(path.name for path in out.iterdir()) == [
-        "detections.parquet", "detector.safetensors", "evaluations.csv", "last.safetensors",
-        "losses.csv", "results.json", "state.pt", "tubes.parquet",
+        "confusion.png", "curves.png", "detections.parquet", "detector.safetensors",
+        "evaluations.csv", "last.safetensors", "losses.csv", "precision_recall.png",
+        "results.json", "state.pt", "test_frames.jpg", "tubes.parquet",
     ]  # fmt: skip
     (head, *rows) = losses(out)
     assert head == ["step", "lr", "objectness", "proposal_boxes", "action", "action_boxes"]

@@ -94,7 +94,7 @@ def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
     number = np.arange(people)
 
     def features(model: object, clip: np.ndarray, device: str, length: int) -> ClipFeatures:
-        seen = torch.rand(1, trunk.out_channels, 8, 1, 2)
+        seen = torch.linspace(0, 1, 16 * trunk.out_channels).reshape(1, -1, 8, 1, 2)
         return ClipFeatures(seen, np.zeros(400, np.float32), (length, *clip.shape[1:3]), len(clip))
 
     def boxes(frame: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def find_crowd(frames: int, people: int, stay: int, folder: Path) -> int:
 def test_without_training_boxes_do_not_stay_in_memory(
     tmp_path: Path, monkeypatch, stay: int
 ) -> None:
-    """But those of people in sight, some 300 bytes for each frame."""
+    """But those of people in sight, 1.5 kB for each frame when it is decoded what they do."""
     monkeypatch.setattr(table_writer, "_GROUP_ROWS", 2000)
     for module in (tube_store, row_file):
         monkeypatch.setattr(module, "_ROWS_AT_ONCE", 500)
@@ -134,7 +134,7 @@ def test_without_training_boxes_do_not_stay_in_memory(
         peaks[frames] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert tubes >= (people if stay > frames else people * (frames // stay))
-    assert peaks[750] - peaks[250] < (400_000 if stay < 250 else 500 * people * 300), peaks
+    assert peaks[750] - peaks[250] < (400_000 if stay < 250 else 500 * people * 2000), peaks
 
 
 CROWD = 30  # boxes a frame that the detector below finds

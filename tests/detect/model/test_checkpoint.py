@@ -202,7 +202,7 @@ def rewritten(saved: Path, path: Path, change: Change) -> Path:
         (lambda r, t: r["config"].update(roi_size=10**6), "roi_size"),
         (lambda r, t: r["config"].update(box_roi_size=10**6), "box_roi_size"),
         (lambda r, t: r["config"].update(vote_iou=2.0), "vote-iou"),
-        (lambda r, t: r["config"].update(box_endpoint="Conv2d_2c_3x3"), "reduction"),
+        (lambda r, t: r["config"].update(box_endpoint="Conv2d_2c_3x3"), "head.features"),
         (lambda r, t: r["config"].update(box_endpoint=7), "Error"),
         (lambda r, t: r["config"].update(hidden=1 << 16, roi_size=64, width=8.0), "shape"),
         (lambda r, t: r["config"].update(hidden=10**12), "hidden"),

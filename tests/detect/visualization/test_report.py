@@ -150,7 +150,7 @@ def test_a_browser_shows_it(browser: Any, page: Path) -> None:
 def test_a_browser_shows_the_frames(browser: Any, page_with_frames: Path) -> None:
     text = page_with_frames.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg") >= 10
-    image = screenshot(browser, page_with_frames, 6000)
+    image = screenshot(browser, page_with_frames, 12_000)
     # Photographs have many colors, plots have few.
     codes = image.astype(np.int32) // 8 @ np.array([1024, 32, 1], np.int32)
     assert np.count_nonzero(np.bincount(codes.reshape(-1))) > 2000
