@@ -26,6 +26,7 @@ from ...datasets.tables import Detections, Tubes, concatenate_rows, select_rows
 from ..linking.interface import Calibration
 from .calibration import fit_calibration
 from .options import RunOptions, Schedule
+from .state import check_folder
 
 FOLDER = "calibration"
 """Subfolder of a run for the detectors of the folds; it goes when they are not needed any more."""
@@ -86,7 +87,15 @@ def cross_fit(
         known = read_json(record)
         if isinstance(known, dict) and known.get("made_of") == made_of:
             return Calibration.from_json(known.get("calibration"), record)
-    is_main_process = run.accelerator(folder).is_main_process
+    accelerator = run.accelerator(folder)
+    is_main_process = accelerator.is_main_process
+    if not run.resume:
+        # What a run that was stopped here left is no run to continue: it has no state of its own.
+        check_folder(folder, resume=False)
+        accelerator.wait_for_everyone()
+        if is_main_process:
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        accelerator.wait_for_everyone()
     steps = max(schedule.steps // _SHARE_OF_STEPS, 1)
     if is_main_process:
         tqdm.write(

@@ -129,7 +129,10 @@ def test_cross_fitting_goes_on_where_it_was_stopped_and_changes_no_weight(
 
 def scored(frame_map: float) -> Any:
     """An evaluation with this frame-mAP, which is stored in the tables' place, too."""
-    scores = {"frame_map": {"0.5": frame_map}, "video_map": {"0.5": 1.0}, "protocol": "act"}
+    scores = {
+        "frame_map": {"0.5": frame_map}, "video_map": {"0.5": 1.0}, "protocol": "act",
+        "frame_ap": {"0.5": {}},
+    }  # fmt: skip
     return SimpleNamespace(as_json=lambda: scores), frame_map
 
 
