@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.ops import clip_boxes_to_image, roi_align
 
 from ...backbones.grid import FeatureGrid
+from .separable_roi_align import separable_roi_align, use_separable_roi_align
 
 
 class Rois(NamedTuple):
@@ -89,7 +90,11 @@ def roi_align_3d(
     image = clip_index[:, None] * length + steps
     rois = torch.cat([image[..., None].to(boxes), boxes - shift], dim=-1).reshape(-1, 5)
     images = features.to(exact).permute(0, 2, 1, 3, 4).reshape(n * length, channels, height, width)
-    pooled = roi_align(images, rois, size, 1 / stride, aligned=True).to(features.dtype)
+    if use_separable_roi_align(images):
+        pooled = separable_roi_align(images, rois, size, 1 / stride)
+    else:
+        pooled = roi_align(images, rois, size, 1 / stride, aligned=True)
+    pooled = pooled.to(features.dtype)
     return pooled.reshape(*steps.shape, channels, size, size).transpose(1, 2)
 
 

@@ -104,6 +104,13 @@ def test_temporal_average_pool(last: bool) -> None:
     for steps in (1, 4, 6):
         expected = torch.stack([x[:, :, t : t + steps].mean(2) for t in range(7 - steps)], 2)
         torch.testing.assert_close(temporal_average_pool(given_x, steps), expected)
+        means = temporal_average_pool(given_x.detach().requires_grad_(), steps)  # in training
+        torch.testing.assert_close(means, expected)
+
+
+def test_temporal_average_pool_has_the_gradient_of_the_mean() -> None:
+    x = tensor(0, 2, 3, 6, 4, 5).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: temporal_average_pool(x, 4), x)
 
 
 @given(size=st.integers(1, 60), kernel=st.integers(1, 8), stride=st.integers(1, 8))
