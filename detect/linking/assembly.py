@@ -9,7 +9,8 @@ import numpy as np
 
 from ...datasets.tables import Tubes, concatenate_rows, select_rows
 from ..boxes.interpolation import average_frames, fill_gaps
-from ..boxes.joins import expand_runs
+from ..boxes.joins import expand_runs, row_keys
+from .interface import LinkResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +106,15 @@ def merge_tubes(tables: Sequence[Tubes]) -> Tubes:
         one table; tubes are numbered from 0 by video, class, start and falling score.
     """
     tables = [table for table in tables if len(table)] or tables[:1]
-    if len(tables) == 1:
-        return tables[0]
-    tubes = concatenate_rows(tables)
+    return tables[0] if len(tables) == 1 else number_tubes(concatenate_rows(tables))
+
+
+def number_tubes(tubes: Tubes) -> Tubes:
+    """Numbers tubes from 0 by video, class, start and falling score, and sorts them so.
+
+    Args:
+        tubes: with scores, each tube's rows together.
+    """
     assert tubes.tube_score is not None
     first = np.flatnonzero(np.diff(tubes.tube, prepend=-1))
     length = np.diff(first, append=len(tubes))
@@ -115,6 +122,43 @@ def merge_tubes(tables: Sequence[Tubes]) -> Tubes:
     order = np.lexsort([key[first] for key in sort_keys])
     number, rows = expand_runs(first[order], length[order])
     return replace(select_rows(tubes, rows), tube=number)
+
+
+def merge_results(results: Sequence[LinkResult]) -> LinkResult:
+    """One result of several with the same names; tubes are merged as by `merge_tubes`."""
+    tracks = [result.tracks for result in results if result.tracks is not None]
+    return LinkResult(
+        merge_tubes([result.tubes for result in results]),
+        concatenate_rows(tracks) if tracks else None,
+        num_dropped=sum(result.num_dropped for result in results),
+        person_of={track: each for result in results for track, each in result.person_of.items()},
+    )
+
+
+def join_parts(tubes: Tubes) -> Tubes:
+    """Tubes of one person and label that follow each other without a gap are one.
+
+    Its score is the mean of theirs, by length.
+
+    Args:
+        tubes: as `merge_tubes` gives them; those without persons are returned as they are.
+    """
+    if tubes.person is None or tubes.tube_score is None or not len(tubes):
+        return tubes
+    first = np.flatnonzero(np.diff(tubes.tube, prepend=-1))
+    length = np.diff(first, append=len(tubes))
+    (key,) = row_keys([tubes], "video", "person", "label")
+    order = np.lexsort((tubes.frame[first], key[first]))
+    start, stop = tubes.frame[first[order]], tubes.frame[first[order]] + length[order]
+    follows = (np.diff(key[first[order]], prepend=-1) == 0) & (start == np.append(-1, stop[:-1]))
+    if not follows.any():
+        return tubes
+    number, rows = expand_runs(first[order], length[order])
+    tube = (np.cumsum(~follows) - 1)[number]
+    total = np.bincount(tube, tubes.tube_score[rows])
+    score = total / np.bincount(tube)
+    joined = replace(select_rows(tubes, rows), tube=tube, tube_score=score[tube])
+    return number_tubes(joined)
 
 
 def tube_scores(

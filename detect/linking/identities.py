@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -33,9 +34,9 @@ class LookSum:
 
 
 class _Person(NamedTuple):
-    """The last track of a person: its last frame, and how they looked."""
+    """The last track of a person: its last frame (infinite while it goes on), and their looks."""
 
-    last: int
+    last: float
     mean: np.ndarray
     spread: float
 
@@ -47,7 +48,9 @@ class Identities:
         self._count: dict[int, int] = defaultdict(int)
         self._people: dict[int, dict[int, _Person]] = defaultdict(dict)
 
-    def number(self, video: int, first: int, last: int, looks: LookSum) -> int:
+    def number(
+        self, video: int, first: int, last: int | None, looks: LookSum, known: int | None = None
+    ) -> int:
         """The number of a track's person; call it by rising first frame.
 
         A track is of an earlier person if that one was gone before it began and looks alike: the
@@ -56,10 +59,12 @@ class Identities:
 
         Args:
             video: number of its video.
-            first, last: its frames.
+            first, last: its frames; None while the track goes on.
             looks: see `LookSum`; without any, the person is new.
+            known: the number of this track by an earlier call, of which more is known now.
         """
-        people, track = self._people[video], _Person(last, looks.mean, looks.spread)
+        people = self._people[video]
+        track = _Person(math.inf if last is None else last, looks.mean, looks.spread)
         differences = {
             number: 1 - float(other.mean @ track.mean)
             for number, other in people.items()
@@ -70,7 +75,9 @@ class Identities:
             for number, difference in differences.items()
             if difference <= (people[number].spread + track.spread) / 2
         }
-        if alike:
+        if known is not None:
+            number = known
+        elif alike:
             number = min(alike, key=alike.__getitem__)
         else:
             self._count[video] += 1

@@ -16,10 +16,9 @@ from ...datasets.tables import (
     Tubelets,
     Tubes,
     Videos,
-    concatenate_rows,
     select_rows,
 )
-from .assembly import merge_tubes
+from .assembly import join_parts, merge_results
 from .greedy import ACT, MOC, RETINANET, SINGH, make_greedy_linker
 from .interface import Calibration, LinkConfig, Linker, LinkResult
 from .persons import make_persons_linker
@@ -119,12 +118,8 @@ def link_all(
             tubes = replace(result.tubes, tube=result.tubes.tube + count)
             results.append(replace(result, tubes=tubes))
         count = max(count, *(int(each.tubes.tube.max(initial=-1)) + 1 for each in results[-2:]))
-    tracks = [result.tracks for result in results if result.tracks is not None]
-    return LinkResult(
-        merge_tubes([result.tubes for result in results]),
-        concatenate_rows(tracks) if tracks else None,
-        num_dropped=sum(result.num_dropped for result in results),
-    )
+    merged = merge_results(results)
+    return replace(merged, tubes=join_parts(merged.tubes))
 
 
 def _split_shots(

@@ -49,6 +49,7 @@ class FollowedPeople:
     Args:
         people: the N people, in any order.
         noise: see `motion.smooth_tracks`.
+        continued: numbers of tracks whose last frame is another part's (see `track_parts`).
 
     Attributes:
         people: by track and frame.
@@ -61,9 +62,10 @@ class FollowedPeople:
         boxes: (R, 4) smoothed.
         before, after: (R,) the rows of `people` on this frame, or before and after it.
         share: (R,) of the way from `before` to `after`.
+        is_own: (R,) False on frames that are another part's.
     """
 
-    def __init__(self, people: People, noise: float) -> None:
+    def __init__(self, people: People, noise: float, continued: np.ndarray) -> None:
         self.people = people = select_rows(people, np.lexsort((people.frame, people.track)))
         is_first = np.diff(people.track, prepend=-1) != 0
         self.first_box = np.flatnonzero(is_first)
@@ -74,6 +76,9 @@ class FollowedPeople:
         self.length = people.frame[self.first_box + self.num_boxes - 1] - self.first + 1
         self.first_row = np.cumsum(self.length) - self.length
         self.track, self.frame = expand_runs(self.first, self.length)
+        self.is_own = np.ones(len(self.track), bool)
+        is_continued = np.isin(people.track[self.first_box], continued)
+        self.is_own[(self.first_row + self.length - 1)[is_continued]] = False
         row = self.first_row[self.index] + people.frame - self.first[self.index]
         measured = np.zeros((len(self.track), 4))
         weight = np.zeros(len(self.track))
@@ -88,13 +93,14 @@ class FollowedPeople:
     def tracks(self, person: np.ndarray, video_names: tuple[str, ...]) -> Tracks:
         """The table of tracks, of the persons (K,)."""
         score = self.people.score
-        return Tracks(
+        tracks = Tracks(
             video=self.video[self.track].astype(np.int32),
             person=person[self.track].astype(np.int32),
             frame=self.frame.astype(np.int32),
             score=score[self.before] * (1 - self.share) + score[self.after] * self.share,
             boxes=self.boxes, video_names=video_names,
         )  # fmt: skip
+        return select_rows(tracks, self.is_own)
 
 
 class ClassSequences:
@@ -174,6 +180,7 @@ def make_tubes(
     number, row = expand_runs(
         (tracks.first_row[track] + first - tracks.first[track])[order], length[order]
     )
+    number, row = number[tracks.is_own[row]], row[tracks.is_own[row]]
     sequence = stretches.sequence[order][number]
     offset = sequences.start[sequence] - tracks.first_box[sequences.track[sequence]]
     share = tracks.share[row]

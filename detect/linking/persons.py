@@ -7,7 +7,7 @@ box, 0 where the table has none, and `decoding` says from when to when the class
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -23,7 +23,7 @@ from ...datasets.tables import (
     select_rows,
 )
 from ..boxes.merging import group_overlapping
-from .assembly import no_tubes
+from .assembly import merge_results, no_tubes
 from .box_tracker import BoxTracker, TrackingConfig
 from .decoding import decode_stretches
 from .identities import Identities, LookSum, add_looks
@@ -35,8 +35,10 @@ from .person_tubes import (
     People,
     make_tubes,
 )
+from .track_parts import TrackParts, iter_groups, take_parts
 
 _MOST_CERTAIN = 1 - 1e-9
+_SCORES_AT_ONCE = 1 << 19  # that are decoded together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ class PersonsConfig(TrackingConfig):
         change_cost, max_evidence, boundary: see `decoding.decode_stretches`.
         prior_frames: a short tube is less certain: its score is the mean over its frames and this
             many of score 0.
+        part_length: frames of a track that are decoded together, at most half as many more; longer
+            ones are decoded in parts.
     """
 
     merge_iou: Annotated[float, between(0, 1)] = 0.5
@@ -58,13 +62,14 @@ class PersonsConfig(TrackingConfig):
     max_evidence: Annotated[float, greater_than(0)] = 2.0
     boundary: Annotated[float, between(0, 1)] = 0.5
     prior_frames: Annotated[int, at_least(0)] = 20
+    part_length: Annotated[int, at_least(2)] = 1500
 
 
 class PersonsLinker:
     """Links people and their actions; a `Linker`.
 
-    The tubes of a person are returned once the track has ended, so memory grows with those who are
-    followed alone.
+    The tubes of a person are returned once the track has ended, those of a long track in parts (see
+    `track_parts`, `assembly.join_parts`), so memory grows with the number of those in sight alone.
 
     `update` takes the boxes of classes. Where what people do is known later than where they are,
     `follow`, `add_scores` and `pop_ended` are called in turn.
@@ -86,12 +91,13 @@ class PersonsLinker:
         self._tracker = BoxTracker(config, key_frame_step)
         self._identities = Identities()
         self._looks: dict[int, LookSum] = {}
+        self._numbers: dict[int, int] = {}  # the persons of tracks whose first parts were returned
         self._people: list[People] = []
         nothing = np.empty(0, np.int64)
         self._scores = [ClassScores(nothing, nothing, nothing, np.empty(0))]
         self._names: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._num_tubes = 0
-        self._kept_rows = self._new_rows = 0  # of `_people`: kept by the last `_take_ended`, since
+        self._kept_rows = self._new_rows = 0  # of `_people`: kept by the last `_pop_ended`, since
 
     def update(
         self, detections: Detections | Tubelets, appearance: np.ndarray | None = None
@@ -158,19 +164,54 @@ class PersonsLinker:
         return result
 
     def _pop_ended(self) -> LinkResult:
-        """The results of the tracks that have ended; they are forgotten."""
+        """The results of tracks that have ended, and of parts of long ones; they are forgotten."""
+        results, is_more = [LinkResult(no_tubes(*self._names))], bool(self._people)
+        num_before = self._num_tubes
+        while is_more:
+            divided = take_parts(
+                concatenate_rows(self._people), concatenate_rows(self._scores),
+                self._tracker.active, self.config.part_length,
+            )  # fmt: skip
+            self._people, self._scores = [divided.other_people], [divided.other_scores]
+            self._kept_rows, self._new_rows = len(divided.other_people.frame), 0
+            results += self._link_parts(divided.parts, divided.people, divided.scores)
+            is_more = bool(divided.parts.goes_on.any())
+        merged = merge_results(results)
+        tube = merged.tubes.tube
+        tube = tube - tube.min(initial=self._num_tubes) + num_before
+        return replace(merged, tubes=replace(merged.tubes, tube=tube))
+
+    def _link_parts(
+        self, parts: TrackParts, people: People, scores: ClassScores
+    ) -> Iterator[LinkResult]:
+        """The results of tracks, or of parts of them, with these rows."""
+        config = self.config
+        is_long = parts.last - parts.first + 1 >= config.min_length
+        long_enough = select_rows(parts, is_long)
+        people = select_rows(people, np.isin(people.track, long_enough.track))
+        scores = select_rows(scores, np.isin(scores.track, long_enough.track))
+        person_of = self._number_people(long_enough)
+        for track in parts.track[~parts.goes_on].tolist():
+            self._looks.pop(track, None)
+            self._numbers.pop(track, None)
+        yield LinkResult(
+            no_tubes(*self._names), num_dropped=int((~is_long).sum()), person_of=person_of
+        )
+        continued = parts.track[parts.goes_on]
+        for group in iter_groups(people, scores, len(self._names[1]), _SCORES_AT_ONCE):
+            yield self._link_tracks(*group, continued, person_of)
+
+    def _link_tracks(
+        self,
+        people: People,
+        scores: ClassScores,
+        continued: np.ndarray,
+        person_of: Mapping[int, int],
+    ) -> LinkResult:
         names, config = self._names, self.config
-        if not self._people:
-            return LinkResult(no_tubes(*names))
-        people, scores, looks = self._take_ended()
-        long_enough = _long_tracks(people, config.min_length)
-        num_dropped = len(np.unique(people.track)) - len(long_enough)
-        people = select_rows(people, np.isin(people.track, long_enough))
-        scores = select_rows(scores, np.isin(scores.track, long_enough))
-        if not len(people.frame):
-            return LinkResult(no_tubes(*names), num_dropped=num_dropped)
-        tracks = FollowedPeople(people, config.motion)
-        person = self._number_people(tracks, looks)
+        tracks = FollowedPeople(people, config.motion, continued)
+        track_numbers = tracks.people.track[tracks.first_box]
+        person = np.array([person_of[track] for track in track_numbers.tolist()], np.int64)
         sequences = ClassSequences(tracks, scores, len(names[1]))
         stretches = decode_stretches(
             sequences,
@@ -188,35 +229,19 @@ class PersonsLinker:
             tube_score=self._calibration.probability(tubes.tube_score),
         )  # fmt: skip
         self._num_tubes += num_tubes
-        track_numbers = tracks.people.track[tracks.first_box]
-        return LinkResult(
-            tubes, tracks.tracks(person, names[0]), num_dropped=num_dropped,
-            person_of=dict(zip(track_numbers.tolist(), person.tolist())),
-        )  # fmt: skip
+        return LinkResult(tubes, tracks.tracks(person, names[0]))
 
-    def _take_ended(self) -> tuple[People, ClassScores, dict[int, LookSum]]:
-        """Removes the rows of the tracks that have ended, and how their people look."""
-        people, scores = concatenate_rows(self._people), concatenate_rows(self._scores)
-        active = self._tracker.active
-        is_open, has_open = np.isin(people.track, active), np.isin(scores.track, active)
-        self._people = [select_rows(people, is_open)]
-        self._scores = [select_rows(scores, has_open)]
-        self._kept_rows, self._new_rows = int(is_open.sum()), 0
-        ended = set(self._looks) - set(active.tolist())
-        looks = {track: self._looks.pop(track) for track in ended}
-        return select_rows(people, ~is_open), select_rows(scores, ~has_open), looks
-
-    def _number_people(self, tracks: FollowedPeople, looks: Mapping[int, LookSum]) -> np.ndarray:
-        """(K,) the number of each track's person in its video."""
-        person = np.empty(len(tracks.first), np.int64)
-        track = tracks.people.track[tracks.first_box]
-        for index in np.lexsort((tracks.first, tracks.video)).tolist():
-            first = int(tracks.first[index])
-            last = first + int(tracks.length[index]) - 1
-            person[index] = self._identities.number(
-                int(tracks.video[index]), first, last, looks.get(int(track[index]), LookSum())
-            )
-        return person
+    def _number_people(self, parts: TrackParts) -> dict[int, int]:
+        """The number of each track's person in its video; parts of one track are of one person."""
+        numbers = {}
+        for row in np.lexsort((parts.first, parts.video)).tolist():
+            track, is_open = int(parts.track[row]), bool(parts.is_open[row])
+            numbers[track] = self._numbers[track] = self._identities.number(
+                int(parts.video[row]), int(parts.first[row]),
+                None if is_open else int(parts.last[row]), self._looks.get(track, LookSum()),
+                self._numbers.get(track),
+            )  # fmt: skip
+        return numbers
 
 
 def make_persons_linker(
@@ -265,13 +290,3 @@ def merge_people(detections: Detections, iou: float) -> tuple[People, np.ndarray
         boxes=detections.boxes[best],
     )  # fmt: skip
     return people, person
-
-
-def _long_tracks(people: People, min_length: int) -> np.ndarray:
-    """The numbers of the tracks that are long enough."""
-    track, index = np.unique(people.track, return_inverse=True)
-    first = np.full(len(track), np.iinfo(np.int64).max)
-    last = np.full(len(track), -1)
-    np.minimum.at(first, index, people.frame)
-    np.maximum.at(last, index, people.frame)
-    return track[last - first + 1 >= min_length]

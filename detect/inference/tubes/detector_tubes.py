@@ -42,6 +42,7 @@ right at an IoU of 0.5, of those from 0.3 on 41 of 45."""
 
 PERSON_SCORE_THRESHOLD = 0.1
 """The lowest mean score of people who are written though they do nothing that has a name."""
+_INTERPOLATED = 1000  # key frames after which the tubes between which is interpolated start anew
 Boxes = TypeVar("Boxes", Tubes, Tracks)
 
 
@@ -175,6 +176,7 @@ class TubeBuilder:
         # of people have no box where a class is absent.
         per_class = "act" if people else options.linker
         self._interpolator = make_linker(per_class, config) if self.step > 1 else None
+        self._restart = _INTERPOLATED * self.step
 
     def add(self, detections: Detections) -> None:
         """Takes all detections of the next frames."""
@@ -196,6 +198,11 @@ class TubeBuilder:
         self.tables.add_detections(detections, linked.detection_track)
         if self._interpolator:
             self._add_between(self._interpolator.update(detections).tubes)
+            last = int(detections.frame.max(initial=-1))
+            if last >= self._restart:  # or tubes of people who stay would fill the memory
+                self._add_between(self._interpolator.finish().tubes)
+                self._interpolator.update(select_rows(detections, detections.frame == last))
+                self._restart = last + _INTERPOLATED * self.step
 
     def finish(self, num_frames: int) -> None:
         """Ends the video or a shot, before the frame of this number."""

@@ -23,7 +23,11 @@ class _StoredTube(NamedTuple):
     first: int
     last: int
     person: int
-    rows: StoredRows
+    rows: tuple[StoredRows, ...]
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first + 1
 
 
 class TubeStore:
@@ -38,14 +42,16 @@ class TubeStore:
     def __init__(self, file: IO[bytes]) -> None:
         self._rows = RowFile(file, _ROW)
         self._tubes: list[_StoredTube] = []
+        self._latest: dict[tuple[int, int], int] = {}  # index by person and label
 
     def __len__(self) -> int:
         return len(self._tubes)
 
     def add(self, tubes: Tubes) -> None:
-        """Adds whole tubes with scores, one label each.
+        """Adds whole tubes with scores, one label each, those of a person by time.
 
-        A tube without a person is taken for somebody of their own.
+        A tube without a person is taken for somebody of their own. What follows a tube of the same
+        person and label without a gap is part of it; the score is the mean by length.
         """
         tubes = select_rows(tubes, np.lexsort((tubes.frame, tubes.tube)))
         assert tubes.score is not None and tubes.tube_score is not None
@@ -56,12 +62,16 @@ class TubeStore:
                 frame=tubes.frame[rows], score=tubes.score[rows], box=tubes.boxes[rows]
             )
             person = len(self._tubes) + 1 if tubes.person is None else int(tubes.person[start])
-            self._tubes.append(
-                _StoredTube(
-                    -float(tubes.tube_score[start]), int(tubes.label[start]),
-                    int(tubes.frame[start]), int(tubes.frame[stop - 1]), person, stored,
-                )
+            tube = _StoredTube(
+                -float(tubes.tube_score[start]), int(tubes.label[start]),
+                int(tubes.frame[start]), int(tubes.frame[stop - 1]), person, (stored,),
             )  # fmt: skip
+            index = self._latest.get((person, tube.label))
+            if index is not None and self._tubes[index].last + 1 == tube.first:
+                self._tubes[index] = _join(self._tubes[index], tube)
+                continue
+            self._latest[person, tube.label] = len(self._tubes)
+            self._tubes.append(tube)
 
     def spans(self) -> Spans:
         """Person, label, first and last frame and score of each tube, in the order of `add`."""
@@ -81,37 +91,44 @@ class TubeStore:
                 are left out.
         """
         numbered = sorted(tube for tube in self._tubes if tube.person in person_of)
-        batch: list[tuple[int, _StoredTube]] = []
+        batch: list[tuple[int, _StoredTube, StoredRows]] = []
         count = 0
         for number, tube in enumerate(numbered):
-            batch.append((number, tube))
-            count += tube.rows.length
-            if count >= _ROWS_AT_ONCE:
-                yield self._table(batch, name, labels, person_of)
-                batch, count = [], 0
+            for part in tube.rows:
+                batch.append((number, tube, part))
+                count += part.length
+                if count >= _ROWS_AT_ONCE:
+                    yield self._table(batch, name, labels, person_of)
+                    batch, count = [], 0
         if batch or not numbered:
             yield self._table(batch, name, labels, person_of)
 
     def _table(
         self,
-        batch: list[tuple[int, _StoredTube]],
+        batch: list[tuple[int, _StoredTube, StoredRows]],
         name: str,
         labels: tuple[str, ...],
         person_of: dict[int, int],
     ) -> Tubes:
-        tubes = [tube for _, tube in batch]
-        rows = np.concatenate([np.empty(0, _ROW), *(self._rows.read(tube.rows) for tube in tubes)])
-        counts = [tube.rows.length for tube in tubes]
+        tubes = [tube for _, tube, _ in batch]
+        rows = np.concatenate([np.empty(0, _ROW), *(self._rows.read(part) for *_, part in batch)])
+        counts = [part.length for *_, part in batch]
         persons = [person_of[tube.person] for tube in tubes]
         return Tubes(
             video=np.zeros(len(rows), np.int32),
             frame=rows["frame"].copy(),
             label=np.repeat(np.array([tube.label for tube in tubes], np.int32), counts),
             boxes=rows["box"].copy(),
-            tube=np.repeat(np.array([number for number, _ in batch], np.int64), counts),
+            tube=np.repeat(np.array([number for number, *_ in batch], np.int64), counts),
             video_names=(name,),
             label_names=labels,
             score=rows["score"].copy(),
             tube_score=np.repeat(-np.array([tube.minus_score for tube in tubes]), counts),
             person=np.repeat(np.array(persons, np.int32), counts),
         )
+
+
+def _join(tube: _StoredTube, other: _StoredTube) -> _StoredTube:
+    total = tube.minus_score * tube.length + other.minus_score * other.length
+    minus_score = total / (tube.length + other.length)
+    return tube._replace(minus_score=minus_score, last=other.last, rows=(*tube.rows, *other.rows))

@@ -36,6 +36,9 @@ _DETECTION_ROW = np.dtype(
      ("box", np.float64, 4)]
 )  # fmt: skip
 
+_Span = tuple[float, int, int]
+"""Score, first and last frame."""
+
 
 @dataclass
 class _Person:
@@ -44,13 +47,13 @@ class _Person:
     Attributes:
         parts: first frame and rows of each stretch in which they are in sight.
         total: sum of their scores.
-        labels: by label, the score, first and last frame of the best tube.
+        labels: by label, the score, first and last frame of each tube.
         is_named: whether one of their tubes is written.
     """
 
     parts: list[tuple[int, StoredRows]] = field(default_factory=list)
     total: float = 0.0
-    labels: dict[int, tuple[float, int, int]] = field(default_factory=dict)
+    labels: dict[int, list[_Span]] = field(default_factory=dict)
     is_named: bool = False
 
     @property
@@ -160,13 +163,20 @@ class VideoTables:
         for row, length in zip(start.tolist(), count.tolist()):
             score, first = float(tubes.tube_score[row]), int(tubes.frame[row])
             person, label = self._persons[int(tubes.person[row])], int(tubes.label[row])
-            best = person.labels.get(label, (-1.0, 0, 0))
-            person.labels[label] = max(best, (score, first, first + length - 1))
             person.is_named |= score >= self.least_tube
+            spans, span = person.labels.setdefault(label, []), (score, first, first + length - 1)
+            if spans and self._is_same(spans[-1], span):
+                span = _join_spans(spans.pop(), span)
+            spans.append(span)
         kept = select_rows(tubes, tubes.tube_score >= self.least_tube)
         self.best_tube = max(self.best_tube, tubes.tube_score.max(initial=-1.0))
         self.num_below += len(start) - len(np.unique(kept.tube))
         self._tubes.add(kept)
+
+    def _is_same(self, span: _Span, other: _Span) -> bool:
+        """Whether `other` is the next part of the same tube, and both or none are written."""
+        is_kept, other_is_kept = (each[0] >= self.least_tube for each in (span, other))
+        return span[2] + 1 == other[1] and is_kept == other_is_kept
 
     def write(
         self, video: VideoInput, labels: tuple[str, ...], times: FrameTimes, folder: Path, note: str
@@ -258,12 +268,20 @@ class VideoTables:
             for number, index in person_of.items()
             if self._persons[number].is_named
             for label, (score, first, last) in sorted(
-                self._persons[number].labels.items(), key=lambda item: -item[1][0]
+                ((label, max(spans)) for label, spans in self._persons[number].labels.items()),
+                key=lambda item: -item[1][0],
             )[:LABELS_KEPT]
         ]
         columns = np.array(rows, np.float64).reshape(-1, 5)
         person, label, first, last = columns[:, :4].astype(np.int64).T
         return Spans(person, label, first, last, columns[:, 4])
+
+
+def _join_spans(span: _Span, other: _Span) -> _Span:
+    """One span of two that follow each other; its score is the mean by length."""
+    length, other_length = (last - first + 1 for _, first, last in (span, other))
+    score = (span[0] * length + other[0] * other_length) / (length + other_length)
+    return score, span[1], other[2]
 
 
 @contextmanager

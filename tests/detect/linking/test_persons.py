@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from actiontubes.datasets.tables import Detections, Tubes, select_rows
 from actiontubes.detect.boxes.iou import pairwise_iou
 from actiontubes.detect.boxes.merging import group_overlapping
+from actiontubes.detect.linking.assembly import join_parts, merge_results
 from actiontubes.detect.linking.box_tracker import assign
 from actiontubes.detect.linking.linker import link, link_all
-from actiontubes.detect.linking.persons import PersonsLinker
+from actiontubes.detect.linking.persons import PersonsConfig, PersonsLinker
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
@@ -152,3 +155,67 @@ def test_nothing_gives_nothing() -> None:
     result = link_all(table([]), "persons")
     assert len(result.tubes) == 0 and result.num_dropped == 0
     assert pairwise_iou(result.tubes.boxes, result.tubes.boxes).shape == (0, 0)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_long_tracks_are_decoded_in_parts_that_make_one_tube(step: int) -> None:
+    """Somebody who runs, then jumps, beside somebody who runs all the time; boxes are missing."""
+    rows = []
+    for t in range(0, 500, step):
+        low, high = (0.1, 0.8) if t < 230 else (0.8, 0.1)
+        rows += [(t, JUMP, low, 200, 50), (t, RUN, high, 200, 50)] * (t % 60 > 7)
+        rows += [(t, RUN, 0.7, 400, 50)]
+    detections = table(rows)
+    config = PersonsConfig(part_length=100, prior_frames=0)
+    whole = link_all(detections, PersonsLinker(replace(config, part_length=1000), step))
+    parts = link_all(detections, PersonsLinker(config, step))
+    assert whole.tracks is not None and parts.tracks is not None
+
+    def spans(tubes: Tubes) -> list[tuple[int, int, int, int, float]]:
+        assert tubes.tube_score is not None and tubes.person is not None
+        rows = [np.flatnonzero(tubes.tube == tube) for tube in np.unique(tubes.tube)]
+        for each in rows:
+            assert np.diff(tubes.frame[each]).tolist() == [1] * (len(each) - 1)
+        return sorted(
+            (int(tubes.person[each[0]]), int(tubes.label[each[0]]), int(tubes.frame[each[0]]),
+             int(tubes.frame[each[-1]]), round(float(tubes.tube_score[each[0]]), 1))
+            for each in rows if tubes.tube_score[each[0]] > 0.3
+        )  # fmt: skip
+
+    assert spans(parts.tubes) == spans(whole.tubes) and len(spans(whole.tubes)) == 3
+    for columns in ("person", "frame"):
+        one, other = (np.sort(getattr(each.tracks, columns)) for each in (whole, parts))
+        np.testing.assert_array_equal(one, other)
+    # The same whenever the boxes come.
+    linker = PersonsLinker(config, step)
+    results = [
+        linker.update(select_rows(detections, detections.frame // 28 == number))
+        for number in range(18)
+    ]
+    assert max(len(each.frame) for each in linker._people) < 2 * 150
+    streamed = merge_results([*results, linker.finish()])
+    tubes = join_parts(streamed.tubes)
+    assert spans(tubes) == spans(parts.tubes)
+    order = np.lexsort((tubes.frame, tubes.tube))
+    np.testing.assert_allclose(
+        tubes.boxes[order], parts.tubes.boxes[np.lexsort((parts.tubes.frame, parts.tubes.tube))]
+    )
+    assert set(streamed.tracks.person.tolist()) == {1, 2}
+
+
+def test_nobody_has_the_number_of_somebody_who_is_still_in_sight() -> None:
+    """Though the first part of that track has ended, and they look alike."""
+    rows = [(t, RUN, 0.8, 200, 50) for t in range(300)]
+    rows += [(t, RUN, 0.8, 500, 50) for t in range(150, 200)]
+    detections = table(rows)
+    looks = np.ones((len(detections), 4))
+    linker = PersonsLinker(PersonsConfig(part_length=60))
+    results = []
+    for start in range(0, 300, 20):
+        mine = (detections.frame >= start) & (detections.frame < start + 20)
+        results.append(linker.update(select_rows(detections, mine), looks[mine]))
+    tracks = merge_results([*results, linker.finish()]).tracks
+    assert tracks is not None
+    at_left = tracks.boxes[:, 0] < 350
+    assert set(tracks.person[at_left].tolist()) == {1} and at_left.sum() == 300
+    assert set(tracks.person[~at_left].tolist()) == {2}
