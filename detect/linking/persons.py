@@ -49,7 +49,7 @@ class PersonsConfig(TrackingConfig):
         merge_iou: boxes of a frame, of whatever class, that overlap a better one by this IoU or
             more are the same person.
         min_length: tracks of fewer frames are dropped.
-        change_cost, max_evidence, boundary: see `decoding.decode_stretches`.
+        change_cost, max_evidence, boundary, contrast: see `decoding.decode_stretches`.
         prior_frames: a short tube is less certain: its score is the mean over its frames and this
             many of score 0.
         part_length: frames of a track that are decoded together, at most half as many more; longer
@@ -61,6 +61,7 @@ class PersonsConfig(TrackingConfig):
     change_cost: Annotated[float, at_least(0)] = 1.0
     max_evidence: Annotated[float, greater_than(0)] = 2.0
     boundary: Annotated[float, between(0, 1)] = 0.5
+    contrast: Annotated[float, at_least(1)] = 2.0
     prior_frames: Annotated[int, at_least(0)] = 20
     part_length: Annotated[int, at_least(2)] = 1500
 
@@ -218,6 +219,7 @@ class PersonsLinker:
             config.change_cost,
             config.max_evidence,
             config.boundary,
+            config.contrast,
         )
         tubes = make_tubes(
             sequences, stretches, person, names, config.prior_frames, self.key_frame_step

@@ -88,6 +88,21 @@ def test_scores_say_when_whatever_their_level(scale: float) -> None:
     assert (tubes.label == JUMP).sum() == 90  # one level: all along, with a low score
 
 
+@pytest.mark.parametrize(("level", "first"), [(0.81, 0), (0.5, 40)])
+def test_a_class_that_is_a_little_less_certain_somewhere_is_present_there(
+    level: float, first: int
+) -> None:
+    """The levels of a real clip's rider in and out of the middle; and half of the one below."""
+    noise = np.random.default_rng(0).normal(0, 0.02, 120)
+    rows = [
+        (t, RUN, float((0.86 if 40 <= t < 80 else level) + noise[t]), 3 * t, 50)
+        for t in range(120)
+    ]
+    tubes = link(table(rows), "persons")
+    assert tubes.frame.min() == first and tubes.frame.max() == 119 - first
+    assert len(tubes.frame) == 120 - 2 * first
+
+
 def appearance_of(who: np.ndarray) -> np.ndarray:
     """(R, 16) what persons look like, with noise; persons by number."""
     random = np.random.default_rng(1)
