@@ -215,6 +215,8 @@ def _name_classes(
         lists = {file.with_name(_LABELS) for file in files}
         lists |= {path / _LABELS} if path.is_dir() else set()
         found = sorted(file for file in lists if file.is_file())
+        if not found and options.only_people and len(present) == 1:
+            return (_PERSON,), np.zeros(len(numbers), np.int32)
         if not found:
             raise InputError(
                 f"{path}: holds class numbers ({some_of(present)}); name them with --classes, or "

@@ -130,7 +130,7 @@ def test_a_video_without_precomputed_boxes_is_named(propose: Propose, tmp_path: 
         InputError, match=r"people.parquet: contains no video .*c.mp4; .*Dive/a, Run"
     ):
         propose(open_proposal_source(str(path)), FRAMES, 0, "c.mp4")
-    with pytest.raises(InputError, match="file not found"):
+    with pytest.raises(InputError, match="file or folder not found"):
         open_proposal_source(str(tmp_path / "absent.csv"))
 
 
