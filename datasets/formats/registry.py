@@ -13,7 +13,7 @@ from ..errors import InputError, choose_from, some_of
 from ..file_options import FileOptions
 from ..labels import remap_codes
 from ..storage.text_files import read_json
-from ..table_io import read_table, table_columns, write_table
+from ..table_io import has_columns_of, read_table, table_columns, write_table
 from ..tables import Actions, Detections, Tracks, Tubes, Videos, file_columns, select_rows
 from ..video_names import match_videos, read_video_list
 from .act import ActFormat
@@ -90,7 +90,7 @@ def read_annotations(
         splits = read_folder_splits(folder, truth.tubes)
         if splits and truth.splits:
             warnings.warn(
-                f"{folder}: the parts are those of its lists or table of videos, not of {path.name}",
+                f"{folder}: its lists or table of videos say the parts, not {path.name}",
                 stacklevel=2,
             )
         if splits:
@@ -110,8 +110,7 @@ def _only_file(folder: Path) -> Path | None:
             continue
         file = find_format(path)
         if isinstance(file, TableFormat):
-            columns = set(table_columns(path))
-            if "tube_score" not in columns and columns >= set(file_columns(Tubes, optional=False)):
+            if has_columns_of(Tubes, path) and "tube_score" not in table_columns(path):
                 raise InputError(
                     f"{folder}: call its table {path.name} groundtruth{path.suffix.lower()}, or "
                     f"give {path} itself"
