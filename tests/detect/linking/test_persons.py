@@ -95,8 +95,7 @@ def test_a_class_that_is_a_little_less_certain_somewhere_is_present_there(
     """The levels of a real clip's rider in and out of the middle; and half of the one below."""
     noise = np.random.default_rng(0).normal(0, 0.02, 120)
     rows = [
-        (t, RUN, float((0.86 if 40 <= t < 80 else level) + noise[t]), 3 * t, 50)
-        for t in range(120)
+        (t, RUN, float((0.86 if 40 <= t < 80 else level) + noise[t]), 3 * t, 50) for t in range(120)
     ]
     tubes = link(table(rows), "persons")
     assert tubes.frame.min() == first and tubes.frame.max() == 119 - first

@@ -12,7 +12,15 @@ from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.tables import Detections, Tubes, tubes_from_rows
 from actiontubes.detect.linking.interface import Calibration
 from actiontubes.detect.linking.linker import link
-from actiontubes.detect.training.calibration import fit_calibration, fit_log_odds, hold_out
+from actiontubes.detect.training.calibration import (
+    fit_calibration,
+    fit_log_odds,
+    hold_out,
+    is_more_than_chance,
+)
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 NUM_VIDEOS, FRAMES = 10, 60
 
@@ -117,3 +125,15 @@ def test_a_tenth_is_held_out_and_no_more_than_asked_for() -> None:
 def test_a_damaged_calibration(record: object) -> None:
     with pytest.raises(InputError, match=r"one\.onnx: its calibration was written by another"):
         Calibration.from_json(record, Path("one.onnx"))
+
+
+@settings(deadline=None)
+@given(
+    gain=st.lists(st.floats(-1, 1, width=16), min_size=2, max_size=30),
+    num_choices=st.integers(1, 10),
+)
+def test_more_than_chance_is_what_a_t_test_says(gain: list[float], num_choices: int) -> None:
+    assume(np.ptp(gain) > 0.01)
+    expected = ttest_1samp(gain, 0, alternative="greater").pvalue * num_choices < 0.05
+    assert is_more_than_chance(np.array(gain), num_choices) == expected
+    assert not is_more_than_chance(np.array(gain[:1]), num_choices)
