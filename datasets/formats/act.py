@@ -47,8 +47,8 @@ class ActFormat(AnnotationFormat):
         if path.is_dir():
             raise InputError(
                 f"{path}: contains no ground truth; expected groundtruth.parquet or .csv (written "
-                "by `actiontubes prepare`), pyannot.pkl, UCF101v2-GT.pkl, JHMDB-GT.pkl or "
-                "puppet_mask/"
+                "by `actiontubes prepare`), JHMDB's or UCF101-24's downloads, or a file of CVAT, "
+                "COCO, MOT, ACT or AVA"
             )
         return read_act_ground_truth(path)
 

@@ -38,6 +38,8 @@ class GroundTruth:
             frames were annotated; None for every frame.
         box_unit: see `BoxUnit`.
         frame_unit: see `FrameUnit`.
+        frame_size: width and height of the frames that boxes refer to, by video, where the file
+            says it and has no `videos`.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class GroundTruth:
     annotated_frames: np.ndarray | None = None
     box_unit: BoxUnit = "pixel"
     frame_unit: FrameUnit = "frame"
+    frame_size: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ class ReadOptions:
         videos: sizes and lengths of the videos, or None where they are not known.
         truth: the ground truth, or None without one.
         label_attribute: see `FileOptions`.
+        only_people: only where people are is wanted, whatever they do: classes need no names.
     """
 
     video_names: tuple[str, ...] | None = None
@@ -84,6 +88,7 @@ class ReadOptions:
     videos: Videos | None = None
     truth: Tubes | None = None
     label_attribute: str | None = None
+    only_people: bool = False
 
     @classmethod
     def from_ground_truth(

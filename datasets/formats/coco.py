@@ -163,12 +163,7 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     Warns:
         that boxes were converted.
     """
-    annotations = options.annotations or path.with_name("annotations.json")
-    if not annotations.is_file():
-        raise InputError(
-            f"{annotations}: file not found; it belongs to COCO results and says which frame an "
-            "image is; give it with --annotations"
-        )
+    annotations = annotations_of(path, options)
     described = Entry(read_json(annotations), annotations)
     images = read_images(described["images"], options, annotations)
     categories = by_id(described["categories"], "category")
@@ -183,6 +178,21 @@ def read_coco_results(path: Path, options: ReadOptions) -> Detections:
     rows = np.column_stack([images.video[image], images.frame[image], label, score, boxes])
     table = detections_from_rows(rows, images.video_names, label_names, str(path))
     return _in_video_pixels(table, images.size[image], path, options)
+
+
+def annotations_of(results: Path, options: ReadOptions) -> Path:
+    """The annotation file that belongs to a file of results.
+
+    Raises:
+        InputError: there is none.
+    """
+    annotations = options.annotations or results.with_name("annotations.json")
+    if not annotations.is_file():
+        raise InputError(
+            f"{annotations}: file not found; it belongs to COCO results and says which frame an "
+            f"image is{'' if options.only_people else '; give it with --annotations'}"
+        )
+    return annotations
 
 
 def read_images(entries: Entry, options: ReadOptions, source: Path) -> _Images:

@@ -88,7 +88,21 @@ def read_coco_ground_truth(path: Path, options: ReadOptions) -> GroundTruth:
         path=path, tubes=tubes, videos=_videos(content, images, path),
         classes=_numbered(categories, label_names, path),
         annotated_frames=None if is_own else annotated,
+        frame_size=image_sizes(images, path),
     )  # fmt: skip
+
+
+def image_sizes(images: Any, path: Path) -> dict[str, tuple[int, int]]:
+    """The size of each video's images, where the file says it of all."""
+    sizes = {}
+    for code, name in enumerate(images.video_names):
+        own = np.unique(images.size[images.video == code], axis=0)
+        if len(own) > 1 and not np.isnan(own).any():
+            words = " and ".join(f"{width:.0f}x{height:.0f}" for width, height in own[:2])
+            raise InputError(f"{path}: images of video {name} are {words}; give them one size")
+        if len(own) == 1 and not np.isnan(own).any():
+            sizes[name] = (int(own[0, 0]), int(own[0, 1]))
+    return sizes
 
 
 def _numbered(categories: dict, names: tuple[str, ...], path: Path) -> ClassList | None:

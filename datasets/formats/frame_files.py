@@ -189,7 +189,8 @@ def first_frame_of(files: FrameFiles, truth: Tubes | None, source: object) -> in
     if not firsts:
         raise InputError(
             f"{source}: the numbers of the frames begin with {files.numbers.min()}, so that they "
-            "may count from 0 or from 1; write `video` and `frame` (from 0) into its images"
+            "may count from 0 or from 1; give --first-frame, or write `video` and `frame` (from 0) "
+            "into its images"
         )
     return firsts[0]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,9 +130,11 @@ def _is_mot(path: Path) -> bool:
 def _read_rows(path: Path, options: ReadOptions) -> _MotRows:
     sequences = _sequences(path)
     names = tuple(sorted(sequences))
-    parts = [_read_file(sequences[name], options) for name in names]
+    parts = [_read_file(sequences[name]) for name in names]
     counts = [len(part) for part in parts]
     values = np.concatenate([np.empty((0, 8)), *parts])
+    by_file = {sequences[name]: part for name, part in zip(names, parts)}
+    values[:, 0] = _count_from_0(values[:, 0], by_file, options.first_frame)
     labels, label = _name_classes(values[:, 7], path, sequences.values(), options)
     has_id = (values[:, 1] != -1).any()
     return _MotRows(
@@ -146,8 +148,8 @@ def _read_rows(path: Path, options: ReadOptions) -> _MotRows:
     )  # fmt: skip
 
 
-def _read_file(file: Path, options: ReadOptions) -> np.ndarray:
-    """(R, 8) frame from 0, id, x, y, width, height, score, class."""
+def _read_file(file: Path) -> np.ndarray:
+    """(R, 8) frame as it stands there, id, x, y, width, height, score, class."""
     rows: list[list[float]] = []
     numbers: list[int] = []
     for number, cells in enumerate(read_csv(file), 1):
@@ -183,13 +185,19 @@ def _read_file(file: Path, options: ReadOptions) -> np.ndarray:
     values[values[:, 6] == -1, 6] = 1
     outside = np.asarray((values[:, 6] < 0) | (values[:, 6] > 1))
     refuse_rows(outside, file, "the confidence must be between 0 and 1", numbers)
-    if len(values):
-        first = options.first_frame
-        first = min(1, int(values[:, 0].min())) if first is None else first
-        values[:, 0] = from_first_frame(values[:, 0], first)
-        before: np.ndarray = values[:, 0] < 0
-        refuse_rows(before, file, f"the frame is before the first, {first}")
     return values
+
+
+def _count_from_0(
+    frame: np.ndarray, files: Mapping[Path, np.ndarray], first: int | None
+) -> np.ndarray:
+    """Frame numbers of all files from 0. They count alike: one frame 0 says so of all."""
+    if not len(frame):
+        return frame
+    first = min(1, int(frame.min())) if first is None else first
+    for file, rows in files.items():
+        refuse_rows(rows[:, 0] < first, file, f"the frame is before the first, {first}")
+    return from_first_frame(frame, first)
 
 
 def _name_classes(
@@ -215,6 +223,8 @@ def _name_classes(
         lists = {file.with_name(_LABELS) for file in files}
         lists |= {path / _LABELS} if path.is_dir() else set()
         found = sorted(file for file in lists if file.is_file())
+        if not found and options.only_people and len(present) == 1:
+            return (_PERSON,), np.zeros(len(numbers), np.int32)
         if not found:
             raise InputError(
                 f"{path}: holds class numbers ({some_of(present)}); name them with --classes, or "

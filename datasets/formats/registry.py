@@ -12,18 +12,20 @@ import numpy as np
 from ..errors import InputError, choose_from, some_of
 from ..file_options import FileOptions
 from ..labels import remap_codes
-from ..table_io import read_table, table_columns, write_table
+from ..storage.text_files import read_json
+from ..table_io import has_columns_of, read_table, table_columns, write_table
 from ..tables import Actions, Detections, Tracks, Tubes, Videos, file_columns, select_rows
 from ..video_names import match_videos, read_video_list
 from .act import ActFormat
 from .annotation_format import AnnotationFormat, GroundTruth, ReadOptions
 from .ava import AvaFormat
 from .coco import CocoFormat
+from .coco_video import is_annotation_file
 from .complete import complete_ground_truth, complete_table
 from .cvat.format import CvatFormat
 from .mot import MotFormat
 from .prepare import JhmdbDownloads, Ucf101Downloads
-from .table import TableFolder, TableFormat
+from .table import TableFolder, TableFormat, read_folder_splits
 from .ucf101_24 import FinalAnnotsFormat, PyannotFormat
 from .yowo import YowoFormat
 
@@ -42,6 +44,8 @@ FORMATS: dict[str, AnnotationFormat] = {
     "table": TableFormat(),
 }
 """By name. The first format that matches a file reads it: the special ones stand first."""
+_LONE_SUFFIXES = (".json", ".pkl", ".pickle", ".mat", ".csv", ".parquet")
+"""Of single files with ground truth that a folder may hold beside its videos."""
 
 
 def find_format(path: Path) -> AnnotationFormat:
@@ -63,18 +67,65 @@ def read_annotations(
     Args:
         path: a table; a folder that `prepare` has written, or with the official downloads of JHMDB
             or UCF101-24; an ACT pickle such as JHMDB-GT.pkl; pyannot.pkl or finalAnnots.mat; an AVA
-            CSV file.
+            CSV file; a file of COCO, or a file or folder of CVAT or MOT; or a folder with one such
+            file, beside which videos.csv or splits/ may name the parts.
         files: what the file leaves open.
         explicit_unit: see `ReadOptions`.
 
     Raises:
         InputError: there is none, it is not readable, or it can be read in several ways.
+
+    Warns:
+        which file of a folder is read.
     """
     path = Path(path)
     options = replace(ReadOptions.from_ground_truth(None, files), explicit_unit=explicit_unit)
-    file = find_format(path)
+    file, folder = find_format(path), path if path.is_dir() else None
+    if folder is not None and isinstance(file, ActFormat):
+        path = _only_file(folder) or path
+        file = find_format(path)
+    is_alone = folder is not None and path != folder
     truth = file.read_ground_truth(path, options)
+    if folder is not None and (is_alone or not truth.splits) and not isinstance(file, TableFolder):
+        splits = read_folder_splits(folder, truth.tubes)
+        if splits and truth.splits:
+            warnings.warn(
+                f"{folder}: its lists or table of videos say the parts, not {path.name}",
+                stacklevel=2,
+            )
+        if splits:
+            truth = replace(truth, splits=splits, default_split=1 if "test1" in splits else None)
     return complete_ground_truth(truth, options, file.checks_rows)
+
+
+def _only_file(folder: Path) -> Path | None:
+    """The one file of a folder that holds ground truth of other programs; None if there is none.
+
+    Raises:
+        InputError: there are several, or a table of another name than groundtruth.
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or path.suffix.lower() not in _LONE_SUFFIXES:
+            continue
+        file = find_format(path)
+        if isinstance(file, TableFormat):
+            if has_columns_of(Tubes, path) and "tube_score" not in table_columns(path):
+                raise InputError(
+                    f"{folder}: call its table {path.name} groundtruth{path.suffix.lower()}, or "
+                    f"give {path} itself"
+                )
+        elif not isinstance(file, CocoFormat) or is_annotation_file(read_json(path)):
+            found.append(path)
+    if len(found) > 1:
+        raise InputError(
+            f"{folder}: has {some_of(path.name for path in found)}, which all may be its ground "
+            "truth; give one of them, and the folder of the videos with --media"
+        )
+    if found:
+        warnings.warn(f"{folder}: reading {found[0].name} ({find_format(found[0]).name})",
+                      stacklevel=3)  # fmt: skip
+    return found[0] if found else None
 
 
 def read_ground_truth(

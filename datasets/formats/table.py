@@ -105,6 +105,17 @@ def _name_as_in(tubes: Tubes, videos: Videos, details: Path, table: Path) -> Vid
     return replace(videos, video=tuple(names))
 
 
+def read_folder_splits(folder: Path, tubes: Tubes) -> Splits:
+    """The parts that splits/ or a table of videos names, in a folder with other ground truth."""
+    details = find_table(folder, "videos")
+    videos = None
+    if details is not None:
+        videos = read_table(Videos, details)
+        if any(videos.split):
+            videos = _name_as_in(tubes, videos, details, folder)
+    return _read_splits(folder, tubes, videos, details)
+
+
 def _read_splits(folder: Path, tubes: Tubes, videos: Videos | None, details: Path | None) -> Splits:
     """The lists of splits/, or else those of the videos' column split as train1 and test1."""
     known = [*tubes.video_names, *(videos.video if videos is not None else ())]

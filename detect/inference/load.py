@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ...backbones.fold_norms import fold_norms
 from ...backbones.weights.load import kinetics400_labels, load_pretrained
 from ...datasets.errors import InputError, refuse_options
 from ...datasets.file_options import FileOptions
+from ...datasets.formats.exchange.people import PEOPLE_SUFFIXES
 from ...datasets.storage.files import file_digest
 from ..linking.interface import Calibration
 from ..model.checkpoint import CALIBRATION, load_detector, load_sections
@@ -246,10 +248,16 @@ def _table_options(files: FileOptions | None) -> dict[str, str | int]:
     options = {
         "first_frame": files.first_frame, "boxes": files.box_unit,
         "person_class": files.person_class,
+        "classes": None if files.classes is None else _identify(files.classes),
     }  # fmt: skip
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _identify(name: str | Path) -> str:
-    """The digest of a file, or the name if there is no such file."""
-    return file_digest(Path(name)) if Path(name).is_file() else str(name)
+    """The digest of a file, or of the annotation files of a folder; else the name."""
+    path = Path(name)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PEOPLE_SUFFIXES)
+        digests = [file_digest(file) for file in files if file.is_file()]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+    return file_digest(path) if path.is_file() else str(name)

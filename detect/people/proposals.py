@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from ...datasets.errors import InputError, refuse_options
 from ...datasets.file_options import FileOptions
+from ...datasets.formats.exchange.people import PEOPLE_SUFFIXES
 from ...datasets.video.reader import VideoInfo
 from .detectron2_zoo import detectron2_source
 from .onnx_detectors.source import onnx_source
@@ -115,11 +117,22 @@ SOURCES: dict[str, SourceFactory] = {
     "frame": frame_source,
     "detectron2:": detectron2_source,
     ".onnx": onnx_source,
-    ".parquet": table_source,
-    ".csv": table_source,
+    **dict.fromkeys(PEOPLE_SUFFIXES, table_source),
     **dict.fromkeys(TORCHVISION_DETECTORS, torchvision_source),
 }
-"""By a whole word, by a prefix that ends with a colon, or by a file's extension."""
+"""By a whole word, by a prefix that ends with a colon, or by a file's extension; any other name of
+a folder is that of a table."""
+
+
+def find_source(name: str) -> SourceFactory | None:
+    """The line of `SOURCES` that a name stands for, if there is one."""
+    for key, factory in SOURCES.items():
+        is_prefix, is_extension = key.endswith(":"), key.startswith(".")
+        if name == key or (is_prefix and name.startswith(key)) or (
+            is_extension and name.lower().endswith(key)
+        ):  # fmt: skip
+            return factory
+    return table_source if Path(name).is_dir() else None
 
 
 def open_proposal_source(
@@ -146,23 +159,20 @@ def open_proposal_source(
             return source
         return user_source(source)
     files = files or FileOptions()
-    for key, factory in SOURCES.items():
-        is_prefix, is_extension = key.endswith(":"), key.startswith(".")
-        if source == key or (is_prefix and source.startswith(key)) or (
-            is_extension and source.lower().endswith(key)
-        ):  # fmt: skip
-            if factory is not table_source:
-                refuse_options(
-                    "describes a table of person boxes; leave it out, or give one as --proposals",
-                    first_frame=files.first_frame, boxes=files.box_unit,
-                )  # fmt: skip
-            if factory is not onnx_source:
-                refuse_options(
-                    "describes an ONNX detector; leave it out, or give one as --proposals",
-                    person_class=files.person_class,
-                )  # fmt: skip
-            options = {"files": files} if factory in (table_source, onnx_source) else {}
-            return factory(source, device=device, threshold=threshold, **options)
+    factory = find_source(source)
+    if factory is not None and factory is not table_source:
+        refuse_options(
+            "describes a file of person boxes; leave it out, or give one as --proposals",
+            first_frame=files.first_frame, boxes=files.box_unit, classes=files.classes,
+        )  # fmt: skip
+    if factory is not None and factory is not onnx_source:
+        refuse_options(
+            "describes an ONNX detector; leave it out, or give one as --proposals",
+            person_class=files.person_class,
+        )  # fmt: skip
+    if factory is not None:
+        options = {"files": files} if factory in (table_source, onnx_source) else {}
+        return factory(source, device=device, threshold=threshold, **options)
     if source == "hog":  # of version 0.1
         raise InputError(
             f"--proposals hog: was removed; use {PEDESTRIAN_SSDLITE}, which misses fewer people"

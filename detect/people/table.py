@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from ...datasets.box_coordinates import BoxUnit, require_declared_unit, to_pixels
+from ...datasets.box_coordinates import (
+    BoxUnit,
+    require_declared_unit,
+    rescale_boxes,
+    same_aspect,
+    to_pixels,
+)
 from ...datasets.errors import InputError, more_of, refuse_rows, some_of
 from ...datasets.file_options import FileOptions
-from ...datasets.table_io import read_table
-from ...datasets.tables import Detections, PersonRows, concatenate_rows, select_rows
+from ...datasets.formats.exchange.people import read_people
+from ...datasets.tables import Detections, concatenate_rows, select_rows
 from ...datasets.video.media import count_frames_to
 from ...datasets.video.reader import VideoInfo
 from ...datasets.video_names import VideoIndex
@@ -33,40 +39,21 @@ _REGULAR_SHARE = 0.8  # of the steps from one frame with boxes to the next
 def table_source(
     name: str, *, device: str, threshold: float, files: FileOptions | None = None
 ) -> TableSource:
-    """The boxes of the .parquet or .csv file of that name; all are used, whatever their score.
+    """The boxes of the file or folder of that name; all are used, whatever their score.
 
     Args:
-        name: the file.
+        name: the file, see `read_people`.
         device, threshold: of other sources.
         files: what the file leaves open.
 
     Raises:
-        InputError: there is no such file, or it is not a table of person boxes.
+        InputError: there is no such file, or it has no person boxes.
     """
     files = files or FileOptions()
-    table = read_people(Path(name), first_frame=files.first_frame or 0)
-    return TableSource(table, name=name, unit=files.box_unit)
-
-
-def read_people(path: Path, *, first_frame: int = 0) -> Detections:
-    """Person boxes of a file with at least the columns video, frame, x1, y1, x2 and y2.
-
-    A missing score is 1. A column person, track_id or tube, the first of these that is there, tells
-    persons apart.
-
-    Args:
-        path: the file.
-        first_frame: the number that it gives to a video's first frame.
-
-    Raises:
-        InputError: see `read_table`.
-    """
-    rows = read_table(PersonRows, path, first_frame=first_frame)
-    tracks = (rows.person, rows.track_id, rows.tube)
-    return Detections(
-        video=rows.video, frame=rows.frame, label=np.zeros(len(rows), np.int32), score=rows.score,
-        boxes=rows.boxes, video_names=rows.video_names, label_names=("person",),
-        person=next((each for each in tracks if each is not None), None),
+    people = read_people(Path(name), files)
+    return TableSource(
+        people.boxes, name=name, unit=files.box_unit, frame_size=people.frame_size,
+        shows_absence=people.shows_absence,
     )  # fmt: skip
 
 
@@ -77,19 +64,25 @@ class TableSource:
         table: boxes in pixels of the original videos; labels are ignored.
         name: how messages call the table.
         unit: of the boxes; None refuses fractions of the frame.
+        frame_size: width and height of the frames that boxes refer to, of videos of which they may
+            differ from the video's own.
+        shows_absence: whether frames between a person's boxes without one are not interpolated,
+            unless boxes are on every n-th frame only.
 
     Raises:
         InputError: a score is not in [0, 1], or boxes are fractions without `unit` "fraction".
     """
 
     def __init__(
-        self, table: Detections, *, name: str = "the table", unit: BoxUnit | None = None
-    ) -> None:
+        self, table: Detections, *, name: str = "the table", unit: BoxUnit | None = None,
+        frame_size: Mapping[str, tuple[int, int]] | None = None, shows_absence: bool = False,
+    ) -> None:  # fmt: skip
         if unit is None:
             require_declared_unit(table.boxes, name)
         bad = ~((table.score >= 0) & (table.score <= 1))
         refuse_rows(bad, name, "score must be between 0 and 1")
         self.table, self.name, self.unit = table, name, unit or "pixel"
+        self.frame_size, self.shows_absence = frame_size or {}, shows_absence
 
     def open(self, video: VideoInfo) -> FunctionSource:
         """The boxes of one video, found by its path; see `VideoIndex.find_file`.
@@ -158,16 +151,17 @@ class TableSource:
             sorted by video and frame; `video_names` are the paths of `videos`.
 
         Raises:
-            InputError: a video is not in the table.
+            InputError: a video is not in the table, or has another shape of frames than it says.
 
         Warns:
             In one line each: boxes after the end of their video, and boxes outside its frame, which
             are left out; boxes that extend beyond the frame, which are clipped; boxes that were
-            interpolated.
+            scaled or interpolated.
         """
         table = self._of_videos(videos)
         sizes = np.array([(video.width, video.height) for video in videos])[table.video]
         table = replace(table, boxes=to_pixels(table.boxes, sizes, self.name, self.unit))
+        table = self._scale(table, videos)
         last = np.full(len(videos), -1)
         np.maximum.at(last, table.video, table.frame)
         num_frames = np.array([count_frames_to(*pair) for pair in zip(videos, last.tolist())])
@@ -207,11 +201,35 @@ class TableSource:
         names = tuple(str(video.path) for video in videos)
         return replace(table, video=position, video_names=names)
 
+    def _scale(self, table: Detections, videos: Sequence[VideoInfo]) -> Detections:
+        """Boxes of frames of another size than the video's in pixels of the video."""
+        if self.unit == "fraction" or not self.frame_size:
+            return table
+        index, boxes, changed = VideoIndex(tuple(self.frame_size)), table.boxes.copy(), []
+        for code, video in enumerate(videos):
+            row = index.find_file(video.path)
+            size, own = (video.width, video.height), table.video == code
+            if row is None or (stated := [*self.frame_size.values()][row]) == size:
+                continue
+            words = f"{video.path} is {size[0]}x{size[1]}, its boxes are of frames of "
+            words += f"{stated[0]}x{stated[1]}"
+            if not same_aspect(stated, size):
+                raise InputError(f"{self.name}: {words}; give the video that the boxes are for")
+            boxes[own] = rescale_boxes(boxes[own], stated, size)
+            changed.append(words)
+        if changed:
+            warnings.warn(
+                f"{self.name}: {changed[0]}{more_of(len(changed), 'video')}; they are scaled",
+                stacklevel=4,
+            )
+        return replace(table, boxes=boxes)
+
     def _interpolate(self, table: Detections) -> Detections:
         parts, filled, gaps, added = [], [], 0, 0
+        longest = 1 if self.shows_absence else _FILLED_GAP
         for rows in _split_by_video(table):
             interval = frame_interval(rows.frame)
-            whole = interpolate_people(rows, max(interval, _FILLED_GAP))
+            whole = interpolate_people(rows, max(interval, longest))
             if interval > 1:
                 filled.append(f"{rows.video_names[rows.video[0]]}, {interval} frames apart")
             elif len(whole) > len(rows):

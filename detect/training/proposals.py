@@ -19,7 +19,7 @@ from ...datasets.table_io import write_table
 from ...datasets.tables import Detections, concatenate_rows
 from ...datasets.video.media import read_frames
 from ..inference.predict_dataset import video_info
-from ..people.proposals import open_proposal_source
+from ..people.proposals import find_source, open_proposal_source
 from ..people.table import TableSource, table_source
 from .options import RunOptions
 from .state import STATE
@@ -62,7 +62,7 @@ def prepare_proposals(
         )  # fmt: skip
         return None, TableSource(truth, name="the ground truth")
     path, person_class = Path(source), None if files is None else files.person_class
-    if path.suffix.lower() not in (".parquet", ".csv"):
+    if find_source(source) is not table_source:
         path, files = folder / "proposals.parquet", None
         accelerator = run.accelerator(folder)
         sets = [train_set, *others]
@@ -78,6 +78,8 @@ def prepare_proposals(
             write_table(_find_people(source, sets, device, person_class), path)
             write_json(made_of, record)
         accelerator.wait_for_everyone()
+    if files is not None:  # those are of the ground truth
+        files = replace(files, classes=None, label_attribute=None)
     people = table_source(str(path), device="cpu", threshold=0.0, files=files)
     table = people.select([video_info(train_set, row) for row in range(len(train_set))])
     people.warn_of_intervals(table)

@@ -181,3 +181,36 @@ def test_youtube_vis_has_the_boxes_of_a_track_in_a_list(command, tmp_path: Path)
     tubes = read_table(Tubes, tmp_path / "o.csv")
     assert (tubes.video_names, tubes.frame.tolist()) == (("clip",), [0, 2])
     assert tubes.boxes.tolist() == [[1, 2, 4, 6], [5, 6, 12, 14]]
+
+
+def test_columns_of_other_programs(command, tmp_path: Path) -> None:
+    path, out = tmp_path / "t.csv", tmp_path / "t.parquet"
+    head = "filename,frame,class,xmin,ymin,xmax,ymax,track_id"
+    path.write_text(f"{head}\nclip.mp4,0,walk,1,2,30,40,7\nclip.mp4,1,walk,1,2,30,40,7\n")
+    done = command("convert", path, "--to", "table", "--out", out)
+    assert done.code == 0
+    words = "filename as video, class as label, xmin as x1, ymin as y1, xmax as x2, ymax as y2"
+    assert f"warning: {path}: reading column {words}, track_id as tube" in done.err
+    assert read_table(Tubes, out).label_names == ("walk",)
+    path.write_text(path.read_text().replace("filename", "image"))
+    done = command("convert", path, "--to", "table", "--out", out)
+    assert done.code == 2
+    assert "; video may also be called filename, file_name, video_name" in done.err[-1]
+    path.write_text(path.read_text().replace("xmin,ymin,xmax,ymax", "x,y,w,h"))
+    done = command("convert", path, "--to", "table", "--out", out)
+    assert done.code == 2
+    assert done.err[-1].endswith("; boxes are x1, y1, x2, y2, or xmin, ymin, xmax, ymax")
+
+
+def test_files_of_a_tracker_count_frames_alike(command, tmp_path: Path) -> None:
+    """A frame 0 in one file says that the others count from 0, too."""
+    folder, out = tmp_path / "mot", tmp_path / "t.csv"
+    folder.mkdir()
+    for name, first in (("a", 2), ("b", 0)):
+        rows = (f"{frame},1,1,2,29,38,1,-1,-1,-1\n" for frame in range(first, 4))
+        (folder / f"{name}.txt").write_text("".join(rows))
+    assert command("convert", folder, "--to", "table", "--out", out).code == 0
+    assert read_table(Tubes, out).frame.tolist() == [2, 3, 0, 1, 2, 3]
+    done = command("convert", folder, "--to", "table", "--out", out, "--first-frame", 1)
+    assert done.code == 2
+    assert f"{folder / 'b.txt'}: row 1: the frame is before the first, 1" in done.err[-1]

@@ -23,6 +23,8 @@ from actiontubes.datasets.clips.options import (
     ClipSampling,
     DetectionData,
 )
+from actiontubes.datasets.table_io import read_table
+from actiontubes.datasets.tables import Detections
 from actiontubes.detect.model import pretrained
 from actiontubes.detect.model.config import DetectorConfig, InitialWeights
 from actiontubes.detect.training import detector as training
@@ -406,3 +408,72 @@ def test_the_seed_decides(train: Callable, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "out")
         torch.rand(7)  # whatever else has drawn at random
     assert runs[0] == runs[1] != runs[2]
+
+
+def test_early_stopping(train: Callable, tmp_path: Path) -> None:
+    """A learning rate of nearly nothing: no evaluation after the first is better."""
+    words = ["--steps", 40, "--evaluate-every", 2, "--patience", 2, "--lr", 1e-12]
+    done = train(*words)
+    assert done.code == 0
+    assert "stopped early: no better in 2 evaluations (--patience)" in done.out
+    with (tmp_path / "out" / "evaluations.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["2", "4", "6"]
+    assert len(losses(tmp_path / "out")) == 1 + 6
+    again = train(*words, "--resume")  # is over, and stays so
+    assert again.code == 0
+    assert len(losses(tmp_path / "out")) == 1 + 6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_no_gpu(command, train: Callable, tmp_path: Path) -> None:
+    line = "--device cuda: PyTorch finds no GPU on this machine; use --device cpu"
+    done = train("--device", "cuda")
+    assert (done.code, done.err) == (2, [f"actiontubes train: {line}"])
+    assert not (tmp_path / "out").exists()
+    done = command("detect", "data/a.mp4", "--device", "cuda")
+    assert (done.code, done.err) == (2, [f"actiontubes detect: {line}"])
+    words = [
+        command(name, *more, "--device", "gpu").err
+        for name, more in (("train", ["--data", "data"]), ("detect", ["data/a.mp4"]))
+    ]
+    assert [line.partition("--device")[2] for (line,) in words] == [
+        words[0][0].partition("--device")[2]
+    ] * 2
+
+
+@pytest.mark.parametrize("target", ["coco", "act", "cvat", "mot", "ava"])
+def test_a_file_of_any_format_beside_the_videos(
+    command, recipe: Path, data: Path, tmp_path: Path, target: str
+) -> None:
+    """The folder is the data set, whose parts videos.csv says; the boxes are those of the table."""
+    names = {"coco": "a.json", "act": "gt.pkl", "cvat": "x.zip", "mot": "clips", "ava": "a.csv"}
+    table = (data / "groundtruth.csv").rename(tmp_path / "groundtruth.csv")
+    if target == "ava":  # a box on whole seconds alone
+        table.write_text(re.sub(r"^(\w),\d+,", r"\1,0,", ROWS, flags=re.MULTILINE))
+    out = data / names[target]
+    done = command("convert", table, "--to", target, "--out", out, "--media", data)
+    assert done.code == 0, done.err
+    if target == "mot":
+        for file in out.iterdir():
+            file.rename(data / file.name)
+        out.rmdir()
+    trained = tmp_path / "out"
+    done = command("train", "--config", recipe, "--data", data, "--out", trained, "--steps", 1)
+    assert done.code == 0, done.err
+    assert "2 videos" in "".join([*done.err, done.out])
+    assert set(read_table(Detections, trained / "detections.parquet").video_names) <= {"c"}
+
+
+def test_several_files_of_ground_truth_are_refused(train: Callable, data: Path) -> None:
+    (data / "groundtruth.csv").rename(data / "boxes.csv")
+    done = train()
+    assert done.code == 2
+    assert done.err[-1].endswith(
+        "call its table boxes.csv groundtruth.csv, or give data/boxes.csv itself"
+    )
+    (data / "boxes.csv").unlink()
+    for name in ("a.json", "b.json"):
+        (data / name).write_text('{"images": [], "annotations": [], "categories": []}')
+    done = train()
+    assert done.code == 2
+    assert "data: has a.json, b.json, which all may be its ground truth; give one" in done.err[-1]

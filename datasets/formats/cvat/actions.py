@@ -44,6 +44,11 @@ class ActionRule:
         return tuple(dict.fromkeys(each for each in found if each not in _NO_ACTION))
 
 
+def label_rule(contents: Iterable[CvatContent]) -> ActionRule:
+    """The rule by which each track has its label, whatever its attributes say."""
+    return ActionRule(True, (), (), tuple(_labels(list(contents))))
+
+
 def choose_rule(contents: Iterable[CvatContent], chosen: str | None, path: Path) -> ActionRule:
     """How actions are read from the files of one export.
 

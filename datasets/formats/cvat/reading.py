@@ -22,7 +22,7 @@ from ...storage.files import allowed_memory
 from ...tables import Tubes
 from ..annotation_format import GroundTruth, ReadOptions
 from ..exchange.person_tracks import tubes_of_tracks
-from .actions import ActionRule, choose_rule
+from .actions import ActionRule, choose_rule, label_rule
 from .content import CvatContent, Task, Track, is_cvat, read_content
 from .shapes import fill_between
 
@@ -39,8 +39,8 @@ def read_cvat(path: Path, options: ReadOptions) -> GroundTruth:
             first frame, 0 without it.
 
     Returns:
-        tubes with persons; `annotated_frames` are those of the tasks. Sizes of videos are not
-        taken over: a task may have only a part of its video's frames.
+        tubes with persons; `annotated_frames` are those of the tasks. There are no `videos`: a task
+        may have only a part of its video's frames.
 
     Raises:
         InputError: not such a file, or one that can be read in several ways.
@@ -51,7 +51,10 @@ def read_cvat(path: Path, options: ReadOptions) -> GroundTruth:
     files = cvat_files(path) if path.is_dir() else [path]
     parts = [(file, content) for file in files for content in read_content(file)]
     contents = [content for _, content in parts]
-    rule = choose_rule(contents, options.label_attribute, path)
+    rule = (
+        label_rule(contents) if options.only_people
+        else choose_rule(contents, options.label_attribute, path)
+    )  # fmt: skip
     names = sorted({task.video for content in contents for task in content.tasks.values()})
     rows = _Rows(path, {name: code for code, name in enumerate(names)}, options.first_frame or 0)
     tasks: dict[str, list[Task]] = {name: [] for name in names}
@@ -200,8 +203,23 @@ def _ground_truth(rows: _Rows, tasks: dict[str, list[Task]], rule: ActionRule) -
     order = rule.order if set(labels) <= set(rule.order) else labels
     return GroundTruth(
         path=rows.path, tubes=tubes, classes=ClassList(order, source=str(rows.path)),
-        annotated_frames=_annotated_frames(tasks, rows),
+        annotated_frames=_annotated_frames(tasks, rows), frame_size=_frame_sizes(tasks, rows.path),
     )  # fmt: skip
+
+
+def _frame_sizes(tasks: dict[str, list[Task]], path: Path) -> dict[str, tuple[int, int]]:
+    sizes = {}
+    for name, own in tasks.items():
+        known = sorted({(task.width, task.height) for task in own if task.width and task.height})
+        if len(known) > 1:
+            words = " and ".join(f"{width}x{height}" for width, height in known)
+            raise InputError(
+                f"{path}: tasks of video {name} have frames of {words}; if they are different "
+                "videos of one name, convert each task by itself"
+            )
+        if known:
+            sizes[name] = known[0]
+    return sizes
 
 
 def _annotated_frames(tasks: dict[str, list[Task]], rows: _Rows) -> np.ndarray | None:

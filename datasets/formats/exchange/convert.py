@@ -16,8 +16,8 @@ from ...file_options import ConversionTarget, FileOptions
 from ...labels import remap_codes
 from ...storage.files import load_pickle
 from ...storage.text_files import read_json
-from ...table_io import read_table, table_columns, write_table
-from ...tables import Detections, Tubes, Videos, file_columns, make_videos, select_rows
+from ...table_io import has_columns_of, read_table, table_columns, write_table
+from ...tables import Detections, Tubes, Videos, make_videos, select_rows
 from ...video_names import ListedName, VideoIndex, match_videos, read_video_list
 from .. import ava, coco_video, yowo
 from ..act import ActFormat
@@ -165,7 +165,7 @@ def _kind(file: AnnotationFormat, path: Path) -> Literal["ground-truth", "tubes"
     elif isinstance(file, CocoFormat):
         is_detections = not coco_video.is_annotation_file(read_json(path))
     elif isinstance(file, TableFormat):
-        is_detections = not set(file_columns(Tubes, optional=False)) <= set(table_columns(path))
+        is_detections = not has_columns_of(Tubes, path)
     elif isinstance(file, MotFormat):
         is_detections = file.has_no_tracks(path)
     return "detections" if is_detections else "ground-truth"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ....datasets.errors import InputError, choose_from
+from ....datasets.formats.exchange.people import PERSON_WORDS
 
-_WORDS = ("person", "people", "pedestrian", "human")
 _UNNAMED = {1: 0, 80: 0, 91: 1}
 """The number of person by the count of classes: alone, of COCO's 80, and by COCO's own numbers."""
 _LONGEST = 100_000  # characters of a list of names
@@ -58,7 +58,7 @@ def find_person_class(
             raise InputError(f"--person-class {choice}: {path} has no such class; {there}")
         return number
     if not all(name.isdecimal() for name in names.values()):  # else they say nothing
-        found = [by_word[word] for word in _WORDS if word in by_word]
+        found = [by_word[word] for word in PERSON_WORDS if word in by_word]
         if len(found) == 1 or "person" in by_word:
             return found[0]
         what = "several classes of people" if found else "no class person"

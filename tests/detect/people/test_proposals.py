@@ -26,6 +26,7 @@ from actiontubes.detect.people.torchvision_detectors import TORCHVISION_DETECTOR
 from actiontubes.tools.detect import detect
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.models import detection
 
 Propose = Callable[..., list[np.ndarray]]
 FRAMES = np.zeros((3, 48, 64, 3), np.uint8)
@@ -130,7 +131,7 @@ def test_a_video_without_precomputed_boxes_is_named(propose: Propose, tmp_path: 
         InputError, match=r"people.parquet: contains no video .*c.mp4; .*Dive/a, Run"
     ):
         propose(open_proposal_source(str(path)), FRAMES, 0, "c.mp4")
-    with pytest.raises(InputError, match="file not found"):
+    with pytest.raises(InputError, match="file or folder not found"):
         open_proposal_source(str(tmp_path / "absent.csv"))
 
 
@@ -333,3 +334,24 @@ def test_adapters_of_the_documents(
 
 def test_documents_have_the_three_adapters() -> None:
     assert len(ADAPTERS) == 3
+
+
+def test_the_adapter_of_torchvision_with_a_real_network(
+    propose: Propose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of torchvision's with random weights: boxes and scores of its class 1."""
+    network = detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=3, score_thresh=0.0, detections_per_img=20
+    ).eval()
+    monkeypatch.setattr(detection, "fasterrcnn_resnet50_fpn_v2", lambda **_: network)
+    (adapter,) = (text for text in ADAPTERS if "torchvision" in text)
+    space: dict[str, Any] = {}
+    exec(adapter, space)
+    frames = FRAMES[:2]
+    found = propose(open_proposal_source(space["people"]), frames)
+    with torch.inference_mode():
+        expected = network([torch.from_numpy(frame).permute(2, 0, 1) / 255 for frame in frames])
+    for boxes, each in zip(found, expected):
+        people = each["labels"] == 1
+        assert 0 < len(boxes) <= int(people.sum())
+        assert np.isin(boxes[:, 4].astype(np.float32), each["scores"][people].numpy()).all()

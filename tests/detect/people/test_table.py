@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.file_options import FileOptions
+from actiontubes.datasets.formats.exchange.people import read_people
 from actiontubes.datasets.video.reader import VideoInfo
 from actiontubes.detect.people.proposals import ProposalSource, open_proposal_source
-from actiontubes.detect.people.table import TableSource, frame_interval, read_people
+from actiontubes.detect.people.table import TableSource, frame_interval
 
 WALK = VideoInfo(Path("walk.mp4"), 160, 120, 25.0, 48)
 
 
 def source(path: Path, header: str, *rows: str) -> TableSource:
     path.write_text("\n".join([header, *rows]) + "\n")
-    return TableSource(read_people(path), name=path.name)
+    return TableSource(read_people(path).boxes, name=path.name)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_fractions_of_the_frame(csv: Path) -> None:
         source(csv, header, *rows)
     table = open_proposal_source(str(csv), files=FileOptions(box_unit="fraction"))
     assert boxes(table, 2) == [[40, 60, 80, 120, 1]]
-    with pytest.raises(InputError, match="--boxes: describes a table of person boxes; leave it"):
+    with pytest.raises(InputError, match="--boxes: describes a file of person boxes; leave it"):
         open_proposal_source("frame", files=FileOptions(box_unit="pixel"))
     open_proposal_source("frame", files=FileOptions())
 

@@ -393,5 +393,5 @@ def test_rotated_boxes_are_refused(save_model: SaveModel) -> None:
 def test_an_option_of_another_source_is_refused() -> None:
     with pytest.raises(InputError, match="--person-class: describes an ONNX detector"):
         open_proposal_source("frame", files=FileOptions(person_class="0"))
-    with pytest.raises(InputError, match="--first-frame: describes a table"):
+    with pytest.raises(InputError, match="--first-frame: describes a file of person boxes"):
         open_proposal_source("people.onnx", files=FileOptions(first_frame=1))
