@@ -19,7 +19,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ..datasets.errors import InputError, as_option, error_line
 from ..datasets.options import check_option, option_name, option_types, split_annotated
 from ..datasets.storage.text_files import parse_yaml, read_text
-from .command_words import protect_words, restore_words
+from .command_words import join_repeated, protect_words, restore_words
 from .output_paths import refuse_lost_inputs
 
 # Other names of options that the command line and YAML files accept: words of version 0.1, and
@@ -134,7 +134,8 @@ def parse_arguments(function: Callable, command: str, arguments: list[str]) -> d
     for option in options:
         _add_argument(parser, option, with_old_names="--help" not in arguments)
     known = {"-h", "--help", "--config", *map(as_option, [*OLD_NAMES, *(o.key for o in options)])}
-    words = protect_words(_with_recipes(arguments), known)
+    lists = {as_option(o.key) for o in options if len(o.elements) == 1 and not o.positional}
+    words = join_repeated(protect_words(_with_recipes(arguments), known), known, lists)
     try:
         values = restore_words(parser.parse_args(words).as_dict())
     # The parser fails in its own ways on keys and values that YAML may have.

@@ -32,6 +32,29 @@ def protect_words(arguments: list[str], options: Collection[str]) -> list[str]:
     return [_UNREADABLE.sub(lambda c: chr(ord(c[0]) % 256 + _PRIVATE), word) for word in words]
 
 
+def join_repeated(words: list[str], options: Collection[str], lists: Collection[str]) -> list[str]:
+    """The words with the values of each option in `lists` together, however often it is given.
+
+    The parser would take the last ones alone.
+
+    Args:
+        words: of a command line.
+        options: all that there are.
+        lists: those of any number of values.
+    """
+    groups: list[list[str]] = [[]]
+    of_option: dict[str, list[str]] = {}
+    for word in words:
+        if word in lists and word in of_option:
+            groups.append(of_option[word])
+        elif word in options:
+            groups.append(of_option.setdefault(word, [word]) if word in lists else [word])
+        else:
+            groups[-1].append(word)
+    once = {id(group): group for group in groups}
+    return [word for group in once.values() for word in group]
+
+
 def restore_words(value: Any) -> Any:
     """A value from the parser, of any containers, as it was before `protect_words`."""
     if isinstance(value, str):

@@ -8,6 +8,7 @@ that video anew, and a run that is started again repeats nothing that is done.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import pickle
@@ -85,16 +86,16 @@ def process_on_ray(
         return
     if not ray.is_initialized():
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no request to other hosts
-        ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     context = ray_data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # a video that kills its workers does not stop the others
+    worker: Any = _Worker  # Ray Data makes it an actor
     count, resources = plan_workers(ray.cluster_resources(), workers, task.device)
     rows = [{"number": i, "job": pickle.dumps(_absolute(job))} for i, job in enumerate(jobs)]
     results = ray_data.from_items(rows, override_num_blocks=min(len(rows), _MAX_BLOCKS)).map(
-        _Worker, fn_constructor_args=(task,),
+        worker, fn_constructor_args=(task,), num_cpus=resources["CPU"], num_gpus=resources["GPU"],
         compute=ray_data.ActorPoolStrategy(size=count, max_tasks_in_flight_per_actor=1),
-        **resources,
     )  # fmt: skip
     missing = dict(enumerate(jobs))
     with tqdm(desc="videos", total=len(jobs), unit=" videos", leave=False) as bar:
@@ -129,10 +130,7 @@ def plan_workers(
         raise InputError(
             f"--workers {count}: the cluster has {cpus} processors; give at most as many"
         )
-    resources = {"num_cpus": float(cpus // count)}
-    if gpus:
-        resources["num_gpus"] = 1 / math.ceil(count / gpus)
-    return count, resources
+    return count, {"CPU": cpus // count, "GPU": 1 / math.ceil(count / gpus) if gpus else 0}
 
 
 class _Worker:
@@ -156,11 +154,10 @@ class _Worker:
             warnings.simplefilter("always", UserWarning)
             result = self._process(job)
         messages = [str(each.message) for each in caught if each.category is UserWarning]
-        is_error = isinstance(result, Exception)
         return {
             "number": row["number"],
             "summary": json.dumps(asdict(result)) if isinstance(result, VideoSummary) else "",
-            "error": error_line(result) if is_error else "",
+            "error": error_line(result) if isinstance(result, Exception) else "",
             "warnings": json.dumps(messages),
         }
 

@@ -11,6 +11,7 @@ import pytest
 from actiontubes.tools.arguments import parse_arguments
 from actiontubes.tools.command_words import protect_words, restore_words
 from actiontubes.tools.detect import detect
+from actiontubes.tools.live import live
 from actiontubes.tools.output_streams import lasting_output
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +37,13 @@ def test_names_of_videos_and_options(
     options = parse_arguments(detect, "detect", [str(path), "b.mp4", "--checkpoint", str(path)])
     assert options["videos"] == [path, Path("b.mp4")]
     assert options["checkpoint"] == path
+
+
+def test_an_option_of_several_values_may_be_given_again() -> None:
+    words = ["0", "--zone", "a=1,2,3,4", "--port", "1", "--zone", "b=1,2,3,4", "c=1,2,3,4"]
+    options = parse_arguments(live, "live", words)
+    assert options["source"] == ["0"] and options["port"] == 1
+    assert options["zone"] == ["a=1,2,3,4", "b=1,2,3,4", "c=1,2,3,4"]
 
 
 def test_options_stay_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -13,6 +14,11 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+import torch
+from actiontubes.backbones.classifier import Classifier, PretrainedModel
+from actiontubes.backbones.family import get_variant
+from actiontubes.backbones.inception import Trunk
+from actiontubes.backbones.weights.load import save_pretrained
 from actiontubes.datasets.table_io import read_table
 from actiontubes.datasets.tables import Detections, Tubes
 from actiontubes.datasets.video.reader import read_video
@@ -56,6 +62,44 @@ def test_the_run_ends_after_so_many_frames(
     done = command("live", video, *words, "--loop", "--frames", 70, "--proposals", "frame")
     assert done.code == 0 and done.out.startswith("70 frames, 0 dropped")
     assert sum(1 for _ in read_video(tmp_path / "live-0001.mp4")) == 70
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small classifier of three classes."""
+    torch.manual_seed(0)
+    trunk = Trunk(get_variant("i3d"), width_multiplier=0.125).eval()
+    head = Classifier(trunk.out_channels, 3).eval()
+    model = PretrainedModel(trunk, head, ("clap", "dive", "golf"), (0.5,) * 3, (0.5,) * 3)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_pretrained(model, path)
+    return path
+
+
+def test_events_without_training(
+    command: Callable, figures: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Somebody who is everywhere begins and ends; with zones, those inside alone."""
+    video = figures / "videos" / "test_000.mp4"
+    words = ["live", video, "--weights", weights, "--proposals", "frame", "--speed", "max",
+             "--threshold", 0.05]  # fmt: skip
+    done = command(*words, "--events", tmp_path / "events.jsonl")
+    assert done.code == 0
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    kinds = [(each["label"], each["event"]) for each in events]
+    assert kinds and len(kinds) == 2 * kinds.count((kinds[0][0], "begin")) * len(
+        {label for label, _ in kinds}
+    )
+    assert {each["person"] for each in events} == {1} and "zone" not in events[0]
+    for each in events:
+        assert each["source"] == "test_000" and 0 <= each["time"] <= 52 / 25 + 0.1
+        assert 0.05 < each["score"] <= 1 and len(each["box"]) == 4
+    # The middle of the lower edge of the whole frame: in one zone, not in the other.
+    zones = ["--zone", "floor=0,0,9999,9999", "--zone", "corner=0,0,10,10"]
+    done = command(*words, "--events", "-", *zones)
+    assert done.code == 0
+    lines = [json.loads(line) for line in done.out.splitlines() if line.startswith("{")]
+    assert len(lines) == len(events) and {each["zone"] for each in lines} == {"floor"}
 
 
 def test_in_a_thread(figures: Path, trained: Path, tmp_path: Path) -> None:

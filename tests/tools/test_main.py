@@ -7,6 +7,7 @@ import sys
 import types
 import warnings
 from dataclasses import dataclass, make_dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -326,3 +327,9 @@ def test_a_recipe_without_options_is_named(
     assert main(["train", "--data", "x", "--out", "y", "--config", str(config)]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and f"{config}: " in message
+
+
+def test_version(capsys) -> None:
+    assert main(["--version"]) == 0
+    name, number = capsys.readouterr().out.split()
+    assert name == "actiontubes" and number == version("actiontubes")

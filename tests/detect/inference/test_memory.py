@@ -39,8 +39,8 @@ FOR_EVER = 1_000_000
 
 @pytest.fixture
 def short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long tracks are those of 120 frames, and tables are written soon."""
-    defaults = {**persons.PersonsConfig.__init__.__kwdefaults__, "part_length": 80}
+    """Long tracks are those of 60 frames, and tables are written soon."""
+    defaults = {**persons.PersonsConfig.__init__.__kwdefaults__, "part_length": 40}
     monkeypatch.setattr(persons.PersonsConfig.__init__, "__kwdefaults__", defaults)
     monkeypatch.setattr(detector_tubes, "_INTERPOLATED", 20)
     monkeypatch.setattr(table_writer, "_GROUP_ROWS", 2000)
@@ -67,7 +67,7 @@ def busy_batch(number: int, key_frame_step: int, stay: int) -> Detections:
 
 def state_of_linking(batches: int, folder: Path, key_frame_step: int, stay: int) -> tuple[int, int]:
     """Bytes that linking holds after so many batches, and rows of tubes."""
-    options = TubeOptions(threshold=0.2, key_frame_step=key_frame_step)
+    options = TubeOptions(threshold=0.1, key_frame_step=key_frame_step)
     rows = 0
     with open_builder(folder, options) as linking:
         for number in range(batches):
@@ -139,14 +139,14 @@ def test_without_training_boxes_do_not_stay_in_memory(tmp_path: Path, stay: int)
 
     Were tracks not divided, it would be 17 kB for each person and frame.
     """
-    peaks, people = {}, 5
-    for frames in (64, 256, 512):  # the first to warm up
+    peaks, people = {}, 4
+    for frames in (64, 320, 640):  # the first to warm up
         tracemalloc.start()
         tubes = find_crowd(frames, people, stay, tmp_path)
         peaks[frames] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert tubes >= people
-    assert peaks[512] - peaks[256] < 256 * people * 500, peaks
+    assert peaks[640] - peaks[320] < 320 * people * 500, peaks
 
 
 CROWD = 30  # boxes a frame that the detector below finds

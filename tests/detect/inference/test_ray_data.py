@@ -194,11 +194,11 @@ def _make(device: str, log: Path) -> ActionDetector:
 @pytest.mark.parametrize(
     "cluster, workers, device, expected",
     [
-        ({"CPU": 16.0}, None, "auto", (8, {"num_cpus": 2.0})),
-        ({"CPU": 1.0}, None, "cpu", (1, {"num_cpus": 1.0})),
-        ({"CPU": 16.0, "GPU": 4.0}, None, "auto", (4, {"num_cpus": 4.0, "num_gpus": 1.0})),
-        ({"CPU": 16.0, "GPU": 4.0}, 8, "cuda", (8, {"num_cpus": 2.0, "num_gpus": 0.5})),
-        ({"CPU": 16.0, "GPU": 4.0}, 4, "cpu", (4, {"num_cpus": 4.0})),
+        ({"CPU": 16.0}, None, "auto", (8, {"CPU": 2, "GPU": 0})),
+        ({"CPU": 1.0}, None, "cpu", (1, {"CPU": 1, "GPU": 0})),
+        ({"CPU": 16.0, "GPU": 4.0}, None, "auto", (4, {"CPU": 4, "GPU": 1})),
+        ({"CPU": 16.0, "GPU": 4.0}, 8, "cuda", (8, {"CPU": 2, "GPU": 0.5})),
+        ({"CPU": 16.0, "GPU": 4.0}, 4, "cpu", (4, {"CPU": 4, "GPU": 0})),
     ],
 )  # fmt: skip
 def test_shares_of_a_cluster(cluster, workers, device: str, expected: tuple) -> None:

@@ -262,6 +262,39 @@ def test_bad_options_are_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_can_be_named(weights: Path, capsys, monkeypatch, tmp_path: Path) -> None:
+    """Without a video, weights or a download; a word proposes the labels that contain it."""
+    monkeypatch.setenv("ACTIONTUBES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["detect", "--list-labels"]) == 0
+    labels = capsys.readouterr().out.splitlines()
+    assert len(labels) == 400 and labels[0] == "abseiling" and "shooting basketball" in labels
+    assert main(["detect", "--list-labels", "--labels", "jhmdb"]) == 0
+    assert "shoot_ball" in capsys.readouterr().out.splitlines()
+    (tmp_path / "a.mp4").touch()
+    assert main(["detect", "a.mp4", "--labels", "shooting"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert (
+        "--labels shooting: unknown class; similar ones are shooting basketball, "
+        "shooting goal (soccer)" in err
+    )
+    assert main(["detect", "absent.mp4"]) == 2
+    assert "absent.mp4: file not found" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_conf_is_threshold(numbered, detect: Detect, tmp_path: Path) -> None:
+    numbered.write(tmp_path / "a.mp4", 6)
+    counts = {}
+    for option in ("conf", "threshold"):
+        for value in (0, 1):
+            out = f"{option}{value}"
+            assert detect("a.mp4", "--tables-only", out=out, **{option: value})[0] == 0
+            counts[option, value] = len(pandas.read_csv(tmp_path / out / "actions.csv"))
+    assert counts == {("conf", 0): 1, ("conf", 1): 0, ("threshold", 0): 1, ("threshold", 1): 0}
+
+
 class Attack:
     """Unpickled by an ordinary unpickler, it makes a folder."""
 
