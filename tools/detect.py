@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ..datasets.file_options import FileOptions
+from ..datasets.options import at_least
 from .arguments import Omit
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ def detect(
     trail: bool = False,
     tables_only: bool = False,
     export: str | None = None,
+    engine: Literal["local", "ray"] = "local",
+    workers: Annotated[int | None, at_least(1)] = None,
     overwrite: bool = False,
 ) -> int:
     """Find people in videos, track them, and label what they do.
@@ -57,10 +62,12 @@ def detect(
 
     Args:
         videos: Video files, folders of videos or of frames (00001.jpg, ...), patterns such as
-            'clips/*.avi', or .txt files with one path a line.
+            'clips/*.avi', addresses (https://..., s3://..., whatever fsspec reads), .txt files with
+            one path or address a line, or .parquet files with them in a column path, url, uri or
+            video.
         out: Output folder.
-        checkpoint: A trained detector: detector.safetensors, or an .onnx file written by
-            `actiontubes export`.
+        checkpoint: A trained detector: detector.safetensors, an .onnx file written by `actiontubes
+            export`, or hub:OWNER/NAME on the Hugging Face Hub.
         fuse: A second trained detector, such as one on optical flow. Both score the proposals of
             the first; the scores are averaged.
         backbone: Without --checkpoint: the classifier network (i3d, s3d or s3d-g; see `actiontubes
@@ -109,18 +116,29 @@ def detect(
         tables_only: Do not draw videos; a later run without this option draws them from the tables.
         export: Also write the tubes as cvat (<video>.cvat.xml: tracks to correct in CVAT, without
             scores), mot (<video>.mot.txt) or coco (coco.json); several between commas.
+        engine: local, or ray: the videos are shared among the workers of a Ray cluster
+            (RAY_ADDRESS, or one on this machine), which see the same folders; one that dies is
+            replaced.
+        workers: With --engine ray: number of models. Default: one for each GPU, or for two
+            processors.
         overwrite: Process all videos again, even those that already have results.
     """
     from ..backbones.memory import keep_freed_memory
     from ..datasets.class_list import expand_labels
     from ..datasets.errors import InputError, error_line, refuse_options, some_of
     from ..datasets.formats.exchange.export_results import export_results, parse_export
-    from ..datasets.video.find import expand_video_paths
+    from ..datasets.storage.remote import RemoteFile
+    from ..datasets.video.find import expand_video_sources, source_text
     from ..datasets.video_names import unique_names
-    from ..detect.inference.action_detector import ActionDetector, check_proposal_step
+    from ..detect.inference.action_detector import (
+        ActionDetector,
+        CheckpointDetector,
+        check_proposal_step,
+    )
     from ..detect.inference.device import choose_device, explain_precision
     from ..detect.inference.distributed import lock_folder, process_share
     from ..detect.inference.load import known_labels, load_checkpoint, load_zero_shot
+    from ..detect.inference.ray_data import WorkerTask, process_on_ray
     from ..detect.inference.resumable_run import (
         DrawOptions,
         delete_unfinished,
@@ -146,13 +164,19 @@ def detect(
         return 0
     if not videos:
         raise InputError("VIDEO: give at least one video file, folder or pattern")
-    paths = expand_video_paths(videos)
-    jobs = plan_jobs(out, paths, unique_names(paths))
-    if not any(job.path.exists() or has_results(job) for job in jobs):
-        raise InputError(f"{some_of(paths)}: file not found")
+    sources = expand_video_sources(videos)
+    paths = [each.path if isinstance(each, RemoteFile) else each for each in sources]
+    jobs = plan_jobs(out, sources, unique_names(paths))
+    if not any(job.remote or job.path.exists() or has_results(job) for job in jobs):
+        raise InputError(f"{some_of(map(source_text, sources))}: file not found")
     share = process_share()
     options = TubeOptions()
-    torch_device = choose_device(device, share.local)
+    if engine == "local":
+        refuse_options("only works with --engine ray; leave it out", workers=workers)
+    elif share.count > 1:
+        raise InputError("--engine ray: shares the videos itself; run it without accelerate launch")
+    # The machine that starts a cluster's run need not have a GPU.
+    torch_device = choose_device("auto" if engine == "ray" else device, share.local)
     keep_freed_memory()
     if proposals is None:
         refuse_options(
@@ -169,10 +193,11 @@ def detect(
             fuse=fuse, key_frame_step=key_frame_step, proposal_step=proposal_step, mode=mode,
             link=link, precision=precision, compile=compile or None,
         )  # fmt: skip
-        detector: ActionDetector = load_zero_shot(
-            backbone, weights, proposals=proposals, labels=expand_labels(labels), files=files,
+        make_detector: Callable[..., ActionDetector] = partial(
+            load_zero_shot, backbone, weights, proposals=proposals,
+            labels=expand_labels(labels), files=files,
             scene_weight=0.5 if scene_weight is None else scene_weight,
-            threshold=TUBE_SCORE_THRESHOLD if threshold is None else threshold, device=torch_device,
+            threshold=TUBE_SCORE_THRESHOLD if threshold is None else threshold,
         )  # fmt: skip
     else:
         refuse_options(
@@ -186,12 +211,13 @@ def detect(
         }  # fmt: skip
         chosen = {name: value for name, value in chosen.items() if value is not None}
         options = replace(options, **chosen)
-        trained = load_checkpoint(
-            checkpoint, fuse=fuse, proposals=proposals, files=files, device=torch_device,
+        make_detector = partial(
+            load_checkpoint, checkpoint, fuse=fuse, proposals=proposals, files=files,
             precision=precision or "auto", compile_for=options.mode if compile else None,
         )  # fmt: skip
-        check_proposal_step(options.proposal_step, trained.predictor, trained.source)
-        detector = trained
+    detector = make_detector(device=torch_device)
+    if isinstance(detector, CheckpointDetector):
+        check_proposal_step(options.proposal_step, detector.predictor, detector.source)
     if isinstance(detector.source, TableSource):
         detector.source.check_files(paths)
     if isinstance(detector.source, OnnxDetector) and share.index == 0:
@@ -218,7 +244,12 @@ def detect(
         if is_torch and precision in (None, "auto") and share.index == 0 and len(done) < len(mine):
             print(explain_precision(torch_device), file=sys.stderr)
         frames, begin = 0, time.perf_counter()
-        for _, result in process_videos(mine, open_video, identity, drawing):
+        if engine == "ray":
+            task = WorkerTask(make_detector, device, options, identity, drawing, Path.cwd())
+            results = process_on_ray(mine, task, workers=workers)
+        else:
+            results = process_videos(mine, open_video, identity, drawing)
+        for _, result in results:
             if isinstance(result, Exception):
                 print(f"actiontubes detect: {error_line(result)}", file=sys.stderr)
             elif result is not None:
@@ -237,7 +268,7 @@ def detect(
         print(f"{frames} frames in {seconds:.1f} s ({frames / seconds:.1f} frames/s): {out}")
     elif total:
         print(f"{total} frames in all: {out}{'' if is_new else ' (the tables are unchanged)'}")
-    failed = [str(job.path) for job in jobs if not is_done(job, drawing)]
+    failed = [job.shown for job in jobs if not is_done(job, drawing)]
     if failed:
         print(f"actiontubes detect: {len(failed)} of {len(jobs)} videos failed: "
               f"{some_of(failed, 20)}", file=sys.stderr)  # fmt: skip

@@ -34,6 +34,7 @@ def train(
     features: FeatureOptions,
     schedule: Schedule,
     run: RunOptions,
+    push: str | None = None,
 ) -> None:
     """Train an action detector: Faster R-CNN in space and time on an S3D backbone.
 
@@ -50,12 +51,16 @@ def train(
         proposals: Where proposals come from: resnet50 (RPN on a ResNet of the key frame, as in the
             paper), resnet18, features (RPN on the backbone's features), ground-truth (jittered), or
             any --proposals source of `detect`, which is run once over all videos.
+        push: Share the best detector on the Hugging Face Hub as OWNER/NAME, with its results and a
+            model card; the repository is made private at first. `detect --checkpoint
+            hub:OWNER/NAME` and `actiontubes.load` read it. With --resume, a finished run is shared.
     """
     from ..backbones.memory import keep_freed_memory
     from ..datasets.class_list import expand_labels
     from ..datasets.clips.detection_set import open_detection_sets
-    from ..datasets.errors import refuse_options
+    from ..datasets.errors import InputError, refuse_options
     from ..detect.model.pretrained import new_detector
+    from ..detect.training import publish
     from ..detect.training.detector import train_and_evaluate
     from ..detect.training.proposals import RPN_KINDS
     from ..detect.training.state import check_folder
@@ -78,6 +83,11 @@ def train(
     }  # fmt: skip
     for folder in sets:
         check_folder(folder, resume=run.resume)
+    if push is not None:
+        if len(sets) > 1:
+            raise InputError("--push: shares one detector; give one split")
+        if is_main_process:
+            publish.open_repository(push)
     kind = proposals if proposals in RPN_KINDS else "external"
     scores = []
     for folder, (train_set, test_set) in sets.items():
@@ -98,6 +108,9 @@ def train(
         scores.append(result)
     if is_main_process:
         _print_summary(scores, out)
+        if push is not None:
+            train_set, test_set = sets[out]
+            print(publish.push(push, out, data.data.stem, train_set, test_set))
 
 
 def _print_summary(scores: list[dict], out: Path) -> None:

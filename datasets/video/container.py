@@ -56,8 +56,8 @@ def open_video(path: Path, threads: int) -> Iterator[tuple[InputContainer, Video
     if not path.exists():
         if _ADDRESS.match(str(path)):
             raise InputError(
-                f"{path}: is an address; download the video first, or give the address to "
-                "`actiontubes live`"
+                f"{path}: is an address; give it to `actiontubes detect` or `actiontubes live`, or "
+                "download the video first"
             )
         if path.is_symlink():
             raise InputError(f"{path}: is a link to a file that does not exist")

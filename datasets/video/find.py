@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..frame_numbers import is_frame_folder
+from ..storage.parquet_file import open_parquet, read_columns
+from ..storage.remote import RemoteFile, as_address, find_remote_files
 from ..storage.text_files import check_encoding
 from ..video_names import FRAME_EXTENSIONS, VIDEO_EXTENSIONS
 from .media import walk_folder
@@ -20,47 +22,85 @@ DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX = ".tubes.mp4", ".flow.mp4"
 """The last part of the names of drawn videos, which are skipped in folders."""
 
 _OWN_SUFFIXES = (DRAWN_SUFFIX, DRAWN_FLOW_SUFFIX, ".flow")
+_LISTS = (".txt", ".parquet")
+_LIST_COLUMNS = ("path", "url", "uri", "video")
 
 
-def expand_video_paths(arguments: Sequence[Path]) -> list[Path]:
-    """The video files that command-line arguments name, in their order.
+VideoSource = Path | RemoteFile
+"""A video as a user named it: a file or a folder of frames, or a file at an address."""
+
+
+def expand_video_sources(arguments: Sequence[Path]) -> list[VideoSource]:
+    """The videos that command-line arguments name, in their order.
 
     Args:
         arguments: files, whatever their extension; folders, for all video files below them in the
             order of their paths, except hidden and drawn ones, or else all folders of numbered
             frames; patterns such as videos/*.avi or videos/**/*.mp4; lists, which are .txt files
-            with one path a line, relative to the current folder or else to the list's (empty lines
-            and those that begin with # are skipped, unless there is a file of that name).
+            with one path or address a line, relative to the current folder or else to the list's
+            (empty lines and those that begin with # are skipped, unless there is a file of that
+            name), or .parquet files with a column path, url, uri or video; addresses
+            (https://..., s3://...), also of a folder or a pattern where these can be listed.
 
     Returns:
-        paths; files that do not exist, and folders without videos, are returned as they are.
+        files that do not exist, and folders without videos, are returned as they are.
 
     Raises:
-        InputError: a file is given twice, a list cannot be read or is empty, or the brackets of a
-            pattern may be part of a name.
+        InputError: a file is given twice, a list cannot be read or is empty, the brackets of a
+            pattern may be part of a name, or an address cannot be listed.
 
     Warns:
         what a folder has besides videos, which is passed over.
     """
     videos = [video for path in arguments for video in _expand(path)]
     # Not resolve(), which would follow links to other names.
-    twice = [path for path, count in Counter(map(os.path.abspath, videos)).items() if count > 1]
-    if twice:
-        video = next(video for video in videos if os.path.abspath(video) == twice[0])  # noqa: PTH100
-        raise InputError(f"{video}: is given twice; give each video once")
+    keys = [
+        video.address if isinstance(video, RemoteFile) else os.path.abspath(video)  # noqa: PTH100
+        for video in videos
+    ]
+    counts = Counter(keys)
+    for video, key in zip(videos, keys, strict=True):
+        if counts[key] > 1:
+            raise InputError(f"{source_text(video)}: is given twice; give each video once")
     return videos
 
 
-def _expand(path: Path, list_file: Path | None = None) -> list[Path]:
+def expand_video_paths(arguments: Sequence[Path]) -> list[Path]:
+    """As `expand_video_sources`, for commands that take no addresses.
+
+    Raises:
+        InputError: also for an address.
+    """
+    paths = []
+    for video in expand_video_sources(arguments):
+        if isinstance(video, RemoteFile):
+            raise InputError(
+                f"{video.shown}: is an address; download it first (`actiontubes detect` takes "
+                "addresses)"
+            )
+        paths.append(video)
+    return paths
+
+
+def source_text(video: VideoSource) -> str:
+    """A source as messages and records show it."""
+    return video.shown if isinstance(video, RemoteFile) else str(video)
+
+
+def _expand(path: Path | str, list_file: Path | None = None) -> list[VideoSource]:
+    if (address := as_address(path)) is not None:
+        return [*find_remote_files(address, VIDEO_EXTENSIONS)]
+    path = Path(path)
     # Functions of os, which say no to a name that is too long; Path raises an error.
-    if path.suffix.lower() == ".txt" and os.path.isfile(path):  # noqa: PTH113
+    if path.suffix.lower() in _LISTS and os.path.isfile(path):  # noqa: PTH113
         if list_file is not None:
             raise InputError(f"{list_file}: {path} is a list, too; write its lines here")
-        return [video for line in _read_lines(path) for video in _expand(line, path)]
+        lines = _read_lines(path) if path.suffix.lower() == ".txt" else _read_column(path)
+        return [video for line in lines for video in _expand(line, path)]
     if os.path.isdir(path):  # noqa: PTH112
-        return _expand_folder(path)
+        return [*_expand_folder(path)]
     if has_magic(str(path)) and not os.path.exists(path):  # noqa: PTH110
-        return _expand_pattern(path)
+        return [*_expand_pattern(path)]
     return [path]
 
 
@@ -137,7 +177,35 @@ def _expand_found(path: Path) -> Iterable[Path]:
     return [] if path.name.endswith(_OWN_SUFFIXES) else [path]
 
 
-def _read_lines(path: Path) -> list[Path]:
+def _read_column(path: Path) -> list[Path | str]:
+    """The paths or addresses in a Parquet file."""
+    with open_parquet(path) as file:
+        columns = [name for name in _LIST_COLUMNS if name in file.schema_arrow.names]
+        if len(columns) != 1:
+            found = " and ".join(columns) or "none of them"
+            raise InputError(
+                f"{path}: a list of videos has one of the columns {', '.join(_LIST_COLUMNS)}, and "
+                f"this file has {found}; name or leave out columns"
+            )
+        values = read_columns(file, columns, path)[columns[0]].to_pylist()
+    for row, value in enumerate(values, 1):
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{path}: row {row}: {columns[0]} {value!r} is not a path or address")
+    if not values:
+        raise InputError(f"{path}: lists no videos; write one path or address a row")
+    # Not as a line of a text file: no comments or quotes, and a file beside the list.
+    return [
+        value if as_address(value) or os.path.lexists(value) else _beside(path, value)
+        for value in values
+    ]
+
+
+def _beside(list_file: Path, name: str) -> Path:
+    beside = list_file.parent / name
+    return beside if os.path.lexists(beside) else Path(name)
+
+
+def _read_lines(path: Path) -> list[Path | str]:
     check_encoding(path)
     # Not as UTF-8 text: a line may be the name of a file in any bytes.
     content = os.fsdecode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
@@ -148,7 +216,7 @@ def _read_lines(path: Path) -> list[Path]:
     return named
 
 
-def _listed(line: str, folder: Path) -> Path | None:
+def _listed(line: str, folder: Path) -> Path | str | None:
     """The path of a line: from the current folder, or else from the list's; None of a comment.
 
     A list from Windows may have quotes around names, and backslashes.
@@ -157,6 +225,8 @@ def _listed(line: str, folder: Path) -> Path | None:
     if not stripped:
         return None
     unquoted = stripped.strip('"')
+    if as_address(unquoted):
+        return unquoted
     texts = (line, stripped, unquoted, unquoted.replace("\\", "/"))
     candidates = [path for text in texts for path in (Path(text), folder / text)]
     existing = next((path for path in candidates if os.path.lexists(path)), None)

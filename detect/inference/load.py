@@ -25,6 +25,7 @@ from ..people.proposals import (
 from .action_detector import ActionDetector, CheckpointDetector, ZeroShotDetector
 from .clip_geometry import Mode
 from .device import Precision, autocast_dtype, choose_device, choose_precision
+from .hub import find_checkpoint, is_hub_name
 from .onnx_predictor import load_onnx_predictor, load_onnx_sections
 from .predictor import FusedPredictor, Predictor, Proposals, TorchPredictor, compile_trunk
 from .tubes.zero_shot_tubes import TUBE_SCORE_THRESHOLD
@@ -45,8 +46,9 @@ def load(
 
     Args:
         model: a checkpoint of `actiontubes train` (.safetensors), an .onnx file of
-            `actiontubes export`, or the name of a backbone such as "i3d": then a person detector
-            finds people and Kinetics-400 weights name what they do, without training.
+            `actiontubes export`, a detector on the Hugging Face Hub ("hub:OWNER/NAME", see
+            `train --push`), or the name of a backbone such as "i3d": then a person detector finds
+            people and Kinetics-400 weights name what they do, without training.
         proposals: where people are: a name as for --proposals, a `ProposalSource`, or a function
             from frames (T, H, W, 3) to T arrays (P, 4) or (P, 5). None uses the model's own
             proposals, or "default" where it has none.
@@ -63,7 +65,8 @@ def load(
     """
     device = choose_device(device)
     files = None if person_class is None else FileOptions(person_class=str(person_class))
-    if Path(model).suffix.lower() in (".safetensors", ".onnx") or Path(model).is_file():
+    is_file = Path(model).suffix.lower() in (".safetensors", ".onnx") or Path(model).is_file()
+    if is_file or is_hub_name(model):
         refuse_options("only works with a backbone's name, not with a checkpoint", labels=labels)
         return load_checkpoint(
             Path(model), proposals=proposals, device=device, precision=precision, files=files
@@ -86,7 +89,7 @@ def load_checkpoint(
     """A detector that `actiontubes train` or `actiontubes export` wrote.
 
     Args:
-        checkpoint: .safetensors or .onnx.
+        checkpoint: .safetensors or .onnx, or hub:OWNER/NAME.
         fuse: a second checkpoint; see `FusedPredictor`.
         proposals: see `load`.
         device: where torch or onnxruntime runs it.
@@ -97,6 +100,7 @@ def load_checkpoint(
     Raises:
         InputError: see `load`; or options that an ONNX model does not have.
     """
+    checkpoint, fuse = find_checkpoint(checkpoint), fuse and find_checkpoint(fuse)
     predictor: Predictor
     chosen = choose_precision(precision, device)
     proposal_kind: Proposals | None = None if proposals is None else "external"
@@ -168,6 +172,7 @@ def known_labels(
         InputError: see `load`.
     """
     if checkpoint is not None:
+        checkpoint = find_checkpoint(checkpoint)
         if checkpoint.suffix.lower() == ".onnx":
             return load_onnx_predictor(checkpoint).config.labels
         return load_detector(checkpoint).config.labels

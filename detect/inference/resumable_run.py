@@ -12,12 +12,13 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...datasets.errors import InputError, as_option, some_of
 from ...datasets.storage.files import atomic_write, rename_folder, write_json
+from ...datasets.storage.remote import RemoteFile
 from ...datasets.storage.text_files import read_json
 from ...datasets.table_io import read_table
 from ...datasets.table_writer import (
@@ -27,7 +28,7 @@ from ...datasets.table_writer import (
     errors_of_parquet,
 )
 from ...datasets.tables import Actions, Tracks, Tubes
-from ...datasets.video.find import DRAWN_SUFFIX
+from ...datasets.video.find import DRAWN_SUFFIX, VideoSource
 from ...datasets.video_names import folder_name, shorten_path
 from ..boxes.nms import nms_across_classes
 from ..linking.actions import boxes_of_actions
@@ -48,9 +49,6 @@ OpenVideo = Callable[[Path, str], AbstractContextManager[WriteTables]]
 
 Reading may begin with the context, before the function is called.
 """
-_Started = tuple[ExitStack, WriteTables | Exception | None]
-"""The context of a video that is being read, with the function; or with the error of opening it;
-or None for a video that has results."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +56,67 @@ class VideoJob:
     """One video of a run.
 
     Attributes:
-        path: the file.
+        path: the file; of one at an address, its path there, by which tables know it.
         name: as in the tables.
         folder: of its results.
         drawn: path of the drawn copy.
+        remote: the file at an address.
+        attempt: a folder in that of unfinished results, where several processes may be at it.
     """
 
     path: Path
     name: str
     folder: Path
     drawn: Path
+    remote: RemoteFile | None = None
+    attempt: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The video as messages and records name it."""
+        return str(self.path) if self.remote is None else self.remote.shown
+
+    @property
+    def unfinished(self) -> Path:
+        """Where its results are written until they are complete."""
+        return self.folder.with_name(f".{self.folder.name}{_UNFINISHED}") / self.attempt
+
+    @property
+    def downloaded(self) -> Path:
+        """The folder for a copy of a file at an address; no video's name begins with a dot."""
+        return self.folder.with_name(f"..{self.folder.name}{_UNFINISHED}") / self.attempt
+
+    def state(self) -> list[Any] | None:
+        """What tells versions of the file apart; None where it cannot be read now."""
+        if self.remote is None:
+            return _file_state(self.path) if self.path.exists() else None
+        try:
+            return self.remote.state()
+        except InputError:
+            return None
+
+
+@dataclass
+class _Started:
+    """A video that is being read.
+
+    Attributes:
+        path: of the file on this machine.
+        state: of the file before it is read.
+        write: writes its tables; the error of opening it; or None if it has results.
+        files: the context of the copy of a remote file.
+        reader: the context of `write`.
+    """
+
+    path: Path
+    state: list[Any] | None = None
+    write: WriteTables | Exception | None = None
+    files: ExitStack = field(default_factory=ExitStack)
+    reader: ExitStack = field(default_factory=ExitStack)
+
+    def close(self) -> None:
+        self.reader.close()
+        self.files.close()
 
 
 @dataclass(frozen=True)
@@ -84,16 +133,17 @@ class DrawOptions:
     trail: bool = False
 
 
-def plan_jobs(out: Path, paths: Sequence[Path], names: Sequence[str]) -> list[VideoJob]:
+def plan_jobs(out: Path, sources: Sequence[VideoSource], names: Sequence[str]) -> list[VideoJob]:
     """The videos, with the paths of their results in the folder `out`."""
     return [
         VideoJob(
-            path,
+            source.path if isinstance(source, RemoteFile) else source,
             name,
             out / "videos" / folder_name(name),
             out / f"{shorten_path(name)}{DRAWN_SUFFIX}",
+            source if isinstance(source, RemoteFile) else None,
         )
-        for path, name in zip(paths, names, strict=True)
+        for source, name in zip(sources, names, strict=True)
     ]
 
 
@@ -137,9 +187,9 @@ def finished_jobs(jobs: Sequence[VideoJob], identity: Identity) -> dict[str, dic
                 "--overwrite"
             )
         # Whether a missing file matters is decided where it is opened.
-        if job.path.exists() and record["video"] != _file_state(job.path):
+        if record["video"] != (job.state() or record["video"]):
             raise InputError(
-                f"{job.folder}: contains results of another {job.path}, or of an earlier "
+                f"{job.folder}: contains results of another {job.shown}, or of an earlier "
                 "version of it; delete the folder, choose another --out, or give --overwrite"
             )
         for name in RESULT_FILES:
@@ -207,61 +257,77 @@ def process_videos(
     following: _Started | None = None
     try:
         for number, job in enumerate(jobs):
-            current = following or _start(job, open_video)
-            following = _start(jobs[number + 1], open_video) if number + 1 < len(jobs) else None
+            current = following or _start(job, open_video, drawing)
+            following = None
+            if number + 1 < len(jobs):
+                following = _start(jobs[number + 1], open_video, drawing)
             try:
                 summary = None
-                context, write_tables = current
-                with context:
-                    if isinstance(write_tables, Exception):
-                        raise write_tables
-                    if write_tables is not None:
-                        summary = _write_results(job, write_tables, identity)
-                if drawing is not None and not is_done(job, drawing):
-                    _draw(job, drawing)
+                with current.files:
+                    with current.reader:
+                        if isinstance(current.write, Exception):
+                            raise current.write
+                        if current.write is not None:
+                            summary = _write_results(job, current, identity)
+                    if drawing is not None and not is_done(job, drawing):
+                        _draw(job, current.path, drawing)
             except Exception as error:  # of any library: no video stops the others
-                yield job, error
+                yield job, _with_address(error, job, current.path)
             else:
                 yield job, summary
     finally:
         if following is not None:
-            following[0].close()
+            following.close()
 
 
-def _start(job: VideoJob, open_video: OpenVideo) -> _Started:
-    context = ExitStack()
-    if has_results(job):
-        return context, None
+def _start(job: VideoJob, open_video: OpenVideo, drawing: DrawOptions | None) -> _Started:
+    """Begins to read a video; one at an address is downloaded first."""
+    started = _Started(job.path)
     try:
-        return context, context.enter_context(open_video(job.path, job.name))
+        if is_done(job, drawing):
+            return started
+        if job.remote is None:
+            started.state = job.state()
+        else:
+            context = job.remote.download(job.downloaded, progress=True)
+            started.path, started.state = started.files.enter_context(context)
+        if not has_results(job):
+            started.write = started.reader.enter_context(open_video(started.path, job.name))
     except Exception as error:
-        return context, error
+        started.write = error
+    return started
 
 
-def _write_results(job: VideoJob, write_tables: WriteTables, identity: Identity) -> VideoSummary:
+def _with_address(error: Exception, job: VideoJob, copy: Path) -> Exception:
+    """An error that names the address where it named the copy, which is deleted."""
+    if copy == job.path or not isinstance(error, InputError):
+        return error
+    return InputError(str(error).replace(str(copy), job.shown))
+
+
+def _write_results(job: VideoJob, started: _Started, identity: Identity) -> VideoSummary:
     """Runs a started video in a temporary folder, which it renames when all is written."""
-    before = _file_state(job.path) if job.path.exists() else None
-    unfinished = job.folder.with_name(f".{job.folder.name}{_UNFINISHED}")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
-    unfinished.mkdir(parents=True)
+    assert callable(started.write)
+    shutil.rmtree(job.unfinished, ignore_errors=True)  # of a run that was killed
+    job.unfinished.mkdir(parents=True)
     try:
-        summary = write_tables(unfinished)
-        if before is not None and (not job.path.exists() or _file_state(job.path) != before):
+        summary = started.write(job.unfinished)
+        if job.remote is None and started.state is not None and job.state() != started.state:
             raise InputError(
                 f"{job.path}: changed or was deleted while it was being read; run again"
             )
         record = {
-            "settings": identity, "video": before, "path": str(job.path), "name": job.name,
+            "settings": identity, "video": started.state, "path": job.shown, "name": job.name,
             "frames": summary.num_frames, "tubes": summary.tubes,
         }  # fmt: skip
-        write_json(record, unfinished / RECORD)
-        rename_folder(unfinished, job.folder)
+        write_json(record, job.unfinished / RECORD)
+        rename_folder(job.unfinished, job.folder)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(job.unfinished, ignore_errors=True)
     return summary
 
 
-def _draw(job: VideoJob, drawing: DrawOptions) -> None:
+def _draw(job: VideoJob, path: Path, drawing: DrawOptions) -> None:
     tubes = read_table(Tubes, job.folder / OUTPUT_FILES.tubes)
     actions = read_table(Actions, job.folder / OUTPUT_FILES.actions)
     tubes = boxes_of_actions(tubes, actions)
@@ -269,7 +335,7 @@ def _draw(job: VideoJob, drawing: DrawOptions) -> None:
         tubes = nms_across_classes(tubes)
     # A linker that does not know persons has tracks of those, too, who are left out here.
     tracks = None if drawing.one_label else read_table(Tracks, job.folder / OUTPUT_FILES.tracks)
-    draw_video(job.path, tubes, job.drawn, tracks=tracks, clock=True, trail=drawing.trail)
+    draw_video(path, tubes, job.drawn, tracks=tracks, clock=True, trail=drawing.trail)
     write_json(asdict(drawing), job.folder / _DRAWN_RECORD)
 
 
@@ -285,7 +351,8 @@ def is_done(job: VideoJob, drawing: DrawOptions | None) -> bool:
 
 def playable_files(jobs: Sequence[VideoJob]) -> dict[str, Path]:
     """By name, what a page plays of the videos with results: the drawn copies, else the files."""
-    media = {job.name: job.drawn if job.drawn.is_file() else job.path for job in jobs}
+    media = {job.name: job.drawn if job.drawn.is_file() else job.path for job in jobs
+             if job.remote is None or job.drawn.is_file()}  # fmt: skip
     return {name: path for name, path in media.items() if path.is_file()}
 
 
