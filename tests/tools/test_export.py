@@ -103,36 +103,49 @@ def make_clip(config: DetectorConfig) -> np.ndarray:
 
 
 def test_two_recipes_make_the_same_network() -> None:
-    """So that one of them need not be exported."""
-    configs = [parse_arguments(train, "train", ["--config", name, "--data", "."])["config"]
-               for name in ("jhmdb", "ucf101-24")]  # fmt: skip
-    assert configs[0] == configs[1]
+    """So that one of each pair need not be exported."""
+    names = ("jhmdb", "ucf101-24", "custom", "ucf101-24-mini")
+    words = ["--data", ".", "--size", "64", "80", "--proposal-count", "10", "--hidden", "16"]
+    jhmdb, ucf101_24, custom, mini = (
+        parse_arguments(train, "train", ["--config", name, *words])["config"] for name in names
+    )
+    assert jhmdb == ucf101_24
+    sizes = {"anchor_sides": custom.anchor_sides, "anchor_ratios": custom.anchor_ratios}
+    assert replace(mini, **sizes) == custom  # anchors are as many, of other sizes
+    assert len(mini.anchor_sides) == len(custom.anchor_sides)
+    assert len(mini.anchor_ratios) == len(custom.anchor_ratios)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["jhmdb", "custom", "ucf101-24-mini", "demo"])
-def test_the_checkpoint_of_each_recipe(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [("jhmdb", "onnx"), ("custom", "onnx"), ("demo", "onnx"), ("demo", "pt2")],
+)
+def test_the_checkpoint_of_each_recipe(name: str, extension: str, tmp_path: Path) -> None:
     """ONNX and torch.export give the numbers of PyTorch, for any number of boxes."""
     detector = build_recipe(name)
     frames, clip = detector.config.frames, make_clip(detector.config)
-    for extension in ("onnx", "pt2"):
-        export_detector(detector, tmp_path / f"model.{extension}", frames=frames)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
-    program = torch.export.load(tmp_path / "model.pt2").module()
+    path = tmp_path / f"model.{extension}"
+    export_detector(detector, path, frames=frames)
+    if extension == "onnx":
+        session = onnxruntime.InferenceSession(path)
+    else:
+        program = torch.export.load(path).module()
     for count in (1, 3):
         key_frames = torch.linspace(frames // 2, frames - 1, count)
         with torch.inference_mode():
             expected = ExportableDetector(detector, frames)(torch.from_numpy(clip), key_frames)
-            exported = program(torch.from_numpy(clip), key_frames)
-        inputs = {"clip": clip, "key_frames": key_frames.numpy()}
-        by_onnx = [torch.from_numpy(each) for each in session.run(None, inputs)]
+            if extension == "pt2":
+                scores, boxes, key = program(torch.from_numpy(clip), key_frames)
+            else:
+                inputs = {"clip": clip, "key_frames": key_frames.numpy()}
+                scores, boxes, key = map(torch.from_numpy, session.run(None, inputs))
         assert len(expected[0]) >= 5 * count and expected[0].max() - expected[0].min() > 0.01
-        for scores, boxes, key in (exported, by_onnx):
-            torch.testing.assert_close(scores, expected[0], atol=3e-4, rtol=0)
-            # As fractions of the frame.
-            width = detector.config.width
-            torch.testing.assert_close(boxes / width, expected[1] / width, atol=1e-4, rtol=0)
-            assert torch.equal(key, expected[2])
+        torch.testing.assert_close(scores, expected[0], atol=3e-4, rtol=0)
+        # As fractions of the frame.
+        width = detector.config.width
+        torch.testing.assert_close(boxes / width, expected[1] / width, atol=1e-4, rtol=0)
+        assert torch.equal(key, expected[2])
 
 
 def test_a_failure_of_the_exporter_is_one_line(
