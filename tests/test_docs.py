@@ -93,7 +93,7 @@ NOT_RUN = {
     r"^prepare (ucf101-24|ava|jhmdb)": "the official downloads",
     r"^benchmark linking --data \.\./shared": "the tables beside the repository",
 }
-SKIPPED_PYTHON = ("ultralytics", "supervision", "fasterrcnn", "kinetics400", '"i3d"')
+SKIPPED_PYTHON = ("ultralytics", "supervision", "fiftyone", "fasterrcnn", "kinetics400", '"i3d"')
 
 
 def cheap_commands() -> list[str]:
