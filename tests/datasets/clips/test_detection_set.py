@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import cv2
 import numpy as np
 import pytest
 from actiontubes.datasets.clips.detection_set import DetectionSet, open_detection_sets
+from actiontubes.datasets.clips.ground_truth_checks import video_sizes
 from actiontubes.datasets.errors import InputError
 from actiontubes.datasets.file_options import FileOptions
-from actiontubes.datasets.formats.registry import read_ground_truth
+from actiontubes.datasets.formats.registry import read_annotations, read_ground_truth
 from actiontubes.datasets.video.media import locate_videos
 
 Shared = Callable[[str], Path]
@@ -105,6 +107,16 @@ def test_videos_named(data: Path, tmp_path: Path) -> None:
     assert (train.names, test.names) == (("run/a", "sit/c"), ("run/b",))
     # Only classes that are there.
     assert open_detection_sets(data, train_videos=["a"], test_videos=["b"])[0].labels == ("run",)
+
+
+def test_boxes_of_frames_of_another_size(data: Path) -> None:
+    """CVAT and COCO say the size that boxes refer to; the video may be a smaller copy."""
+    truth = replace(read_annotations(data / "groundtruth.csv"), videos=None)
+    videos = ["run/a"], [data / "run/a.mp4"]
+    larger = video_sizes(replace(truth, frame_size={"run/a": (128, 96)}), *videos)
+    assert larger.tolist() == [[4, 128, 96]]
+    with pytest.raises(InputError, match=r"is 64x48, but groundtruth.csv has boxes in frames of"):
+        video_sizes(replace(truth, frame_size={"run/a": (128, 90)}), *videos)
 
 
 def test_videos_are_measured_where_no_table_says(data: Path) -> None:
