@@ -68,11 +68,12 @@ def _axis_weights(start: Tensor, end: Tensor, size: int, cells: int) -> Tensor:
         start, end: (R,) in cells, where 0 is the center of the first.
     """
     length = (end - start)[:, None, None]
-    points = (length / size).ceil()
-    number = torch.arange(max(1, int(points.max())) if len(points) else 1, device=start.device)
+    count = (length / size).ceil()  # none in an empty box
+    points = count.clamp(min=1)
+    number = torch.arange(int(points.max()) if len(points) else 1, device=start.device)
     part = torch.arange(size, device=start.device)[:, None]
     position = start[:, None, None] + (part + (number + 0.5) / points) * (length / size)
-    counts = (number < points) & (position >= -1) & (position <= cells)
+    counts = (number < count) & (position >= -1) & (position <= cells)
     inside = position.clamp(0, cells - 1)[..., None]
     weights = (1 - (inside - torch.arange(cells, device=start.device)).abs()).clamp(min=0)
-    return (weights * counts[..., None]).sum(2) / points.clamp(min=1)
+    return (weights * counts[..., None]).sum(2) / points

@@ -283,7 +283,7 @@ def test_help_suffices(command, capsys) -> None:
         ("--size 0 64", "--size 0 64: every number must be 1 or more"),
         ("--head mixed --endpoint Mixed_5c --size 64 64", "no layers are left after Mixed_5c"),
         ("--proposals yolo", "--proposals yolo: unknown"),
-        ("--proposals absent.csv", "absent.csv: file not found"),
+        ("--proposals absent.csv", "absent.csv: file or folder not found"),
         ("--proposals people.csv", "people.csv: contains no video of the name of b; it has a"),
         ("--proposals resnet18 --resnet-weights absent.pth", "absent.pth: No such file"),
         ("--proposals resnet18 --resnet-weights text.pth", "text.pth: cannot be read as a PyTorch"),
@@ -449,7 +449,10 @@ def test_a_file_of_any_format_beside_the_videos(
     names = {"coco": "a.json", "act": "gt.pkl", "cvat": "x.zip", "mot": "clips", "ava": "a.csv"}
     table = (data / "groundtruth.csv").rename(tmp_path / "groundtruth.csv")
     if target == "ava":  # a box on whole seconds alone
-        table.write_text(re.sub(r"^(\w),\d+,", r"\1,0,", ROWS, flags=re.MULTILINE))
+        rows = ROWS.replace("a,3,run,6,5,31,40,0\n", "")
+        videos = re.sub(r",(train|test)$", r",25,\1", VIDEOS, flags=re.MULTILINE)
+        (data / "videos.csv").write_text(videos.replace("height,split", "height,fps,split"))
+        table.write_text(re.sub(r"^(\w),\d+,", r"\1,0,", rows, flags=re.MULTILINE))
     out = data / names[target]
     done = command("convert", table, "--to", target, "--out", out, "--media", data)
     assert done.code == 0, done.err

@@ -233,7 +233,7 @@ def test_bad_videos_among_good_ones(numbered, run, weights: Path, tmp_path: Path
         ({"weights": "attack.pth"}, "attack.pth: refused for safety: it would import "),
         ({"weights": "attack.ckpt"}, "attack.ckpt: refused for safety (it would import "),
         ({"proposals": "absent.onnx"}, "absent.onnx: file not found"),
-        ({"proposals": "absent.csv"}, "absent.csv: file not found"),
+        ({"proposals": "absent.csv"}, "absent.csv: file or folder not found"),
         ({"proposals": "yolo"}, "--proposals yolo: unknown; use default, pedestrian-ssdlite, "),
         ({"labels": "div"}, "--labels div: unknown class; similar ones are dive"),
         ({"labels": "jhmdb"}, "needs weights trained on Kinetics-400"),

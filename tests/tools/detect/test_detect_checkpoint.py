@@ -294,7 +294,7 @@ def test_a_detector_with_external_proposals(
     done, _, _ = detect(video, external, "--proposals", "people.parquet", "--proposal-step", 2)
     assert done.code == 2 and "--proposal-step 2: saves no time with a table" in done.err[-1]
     done, _, _ = detect(video, external, "--proposals", "other.parquet")
-    assert done == (2, "", ["actiontubes detect: other.parquet: file not found"])
+    assert done == (2, "", ["actiontubes detect: other.parquet: file or folder not found"])
 
 
 def test_people_take_the_place_of_own_proposals(detect, figures: Path, trained: Path) -> None:
