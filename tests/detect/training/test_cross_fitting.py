@@ -103,9 +103,9 @@ def test_every_video_is_measured_by_a_detector_that_has_not_seen_it(tmp_path: Pa
     assert [steps for *_, steps in trainer.asked] == [100] * 2
     for trained, detected, _ in trainer.asked:
         assert sorted(trained + detected) == sorted(videos.names)
-    assert calibration.min_length == 5 and calibration.score_scale > 0
-    # All tubes were found, and nothing else scored more than 0.01.
-    assert calibration.probability(np.array([0.4])) > 0.5
+    assert calibration.min_length == 5
+    # A detector of a third of the steps says nothing of how often the one of all is right.
+    assert calibration.probability(np.array([0.4])) == 0.4
     kept = read_table(Detections, tmp_path / "cross_fitted.parquet")
     assert len(kept) == len(videos) * FRAMES
     assert not (tmp_path / "calibration").exists()
